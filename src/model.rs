@@ -1,0 +1,27 @@
+//! The domain: what Git wants, what AWS shows, and the words for what lies between. No I/O.
+
+pub mod artifact;
+pub mod desired;
+pub mod names;
+pub mod observed;
+pub mod pin;
+pub mod rollout;
+pub mod state;
+pub mod status;
+
+pub use artifact::{Artifact, ArtifactQuery, ImageReference};
+pub use desired::{
+    Account, AmiQuery, AsgSpec, Environment, FargateSpec, Probe, Promotion, RolloutSettings, Suspension, Target,
+    TargetSpec,
+};
+pub use names::{
+    AccountId, ClusterName, CommitId, Component, Digest, EnvironmentName, GroupName, InvalidName, Kind, LocalRef,
+    Region, RoleArn, ServiceName, TargetRef, Version,
+};
+pub use observed::{
+    Container, GroupInstance, GroupTemplate, ObservedDeployment, ObservedGroup, ObservedService, ObservedTarget,
+    TaskDefinition, TemplateRef, TemplateVersion, TemplateVersionSpec,
+};
+pub use pin::{Pin, Provenance};
+pub use rollout::{Marker, Rollout, RolloutHistory, RolloutId, RolloutOutcome, RolloutTarget};
+pub use state::State;

@@ -1,0 +1,214 @@
+//! What Git wants of an environment. Built by `manifest`, which has checked all of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AccountId, ArtifactQuery, ClusterName, Component, EnvironmentName, GroupName, ImageReference, LocalRef, Pin,
+    Region, RoleArn, ServiceName, TargetRef,
+};
+
+/// An environment as Git wants it: one account, its targets and its pins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Environment {
+    /// The folder's name.
+    pub name: EnvironmentName,
+    /// The AWS account.
+    pub account: Account,
+    /// Where pins are promoted from, for guardrails.
+    pub promotion: Option<Promotion>,
+    /// The targets.
+    pub targets: BTreeMap<LocalRef, Target>,
+    /// The pins, one for each component that a target uses.
+    pub pins: BTreeMap<Component, Pin>,
+}
+
+impl Environment {
+    /// The pin that a target follows. `manifest` guarantees that there is one.
+    #[must_use]
+    pub fn pin_of(&self, target: &Target) -> Option<&Pin> {
+        self.pins.get(&target.component)
+    }
+}
+
+/// An AWS account and how to get into it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Account {
+    /// The account id. The caller's must equal it before anything is written.
+    pub id: AccountId,
+    /// The region of all targets.
+    pub region: Region,
+    /// The role to assume.
+    pub role: RoleArn,
+    /// The external id to give with it.
+    pub external_id: Option<String>,
+}
+
+/// Where this environment's pins are promoted from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Promotion {
+    /// The environment that runs a version before this one does.
+    pub from: EnvironmentName,
+}
+
+/// One Auto Scaling group or Fargate service, as Git wants it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Target {
+    /// Its reference.
+    pub reference: TargetRef,
+    /// The component it runs.
+    pub component: Component,
+    /// Which AWS resource it is, and how its artifact is found.
+    pub spec: TargetSpec,
+    /// The targets of this environment that must be in sync before this one rolls out.
+    pub after: BTreeSet<LocalRef>,
+    /// How to roll out.
+    pub rollout: RolloutSettings,
+    /// What must answer before a rollout counts as converged, in order.
+    pub verify: Vec<Probe>,
+    /// Set while the target is switched off in Git.
+    pub suspend: Option<Suspension>,
+}
+
+/// Which AWS resource a target is, and how its artifact is found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TargetSpec {
+    /// An Auto Scaling group.
+    Asg(AsgSpec),
+    /// An ECS service on Fargate.
+    Fargate(FargateSpec),
+}
+
+/// An Auto Scaling group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AsgSpec {
+    /// The group's name.
+    pub group: GroupName,
+    /// How its AMI is found; placeholders are filled in.
+    pub ami: AmiQuery,
+}
+
+/// How an AMI is found. Placeholders are filled in.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AmiQuery {
+    /// By its exact name.
+    Name {
+        /// The name.
+        name: String,
+        /// The owning account, if it matters.
+        owner: Option<AccountId>,
+    },
+    /// By its tags; exactly one image must have them all.
+    Tags {
+        /// The tags.
+        tags: BTreeMap<String, String>,
+        /// The owning account, if it matters.
+        owner: Option<AccountId>,
+    },
+    /// By the value of an SSM parameter, `name`, `name:version` or `name:label`.
+    Parameter {
+        /// The parameter.
+        parameter: String,
+    },
+    /// By its id.
+    Id {
+        /// The id, `ami-…`.
+        id: String,
+    },
+}
+
+/// An ECS service on Fargate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FargateSpec {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The service.
+    pub service: ServiceName,
+    /// The container whose image is ours; by default the only essential one.
+    pub container: Option<String>,
+    /// The image; placeholders are filled in.
+    pub image: ImageReference,
+}
+
+/// How to roll out. What is `None` is left to AWS and to the group's or service's own settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RolloutSettings {
+    /// After this long a running rollout is overdue.
+    pub deadline: Duration,
+    /// `MinHealthyPercentage` of an instance refresh, 0 to 100.
+    pub min_healthy: Option<u8>,
+    /// `MaxHealthyPercentage` of an instance refresh, 100 to 200.
+    pub max_healthy: Option<u8>,
+    /// `InstanceWarmup` of an instance refresh.
+    pub warmup: Option<Duration>,
+    /// `CheckpointPercentages` of an instance refresh: ascending, 1 to 100.
+    pub checkpoints: Vec<u8>,
+    /// `CheckpointDelay` of an instance refresh.
+    pub checkpoint_delay: Option<Duration>,
+    /// `BakeTime` of an instance refresh.
+    pub bake: Option<Duration>,
+    /// CloudWatch alarms that fail an instance refresh, at most 10.
+    pub alarms: BTreeSet<String>,
+}
+
+impl RolloutSettings {
+    /// The deadline where none is set: an hour, in which AWS itself gives up on a refresh without progress.
+    pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60 * 60);
+}
+
+impl Default for RolloutSettings {
+    fn default() -> Self {
+        Self {
+            deadline: Self::DEFAULT_DEADLINE,
+            min_healthy: None,
+            max_healthy: None,
+            warmup: None,
+            checkpoints: Vec::new(),
+            checkpoint_delay: None,
+            bake: None,
+            alarms: BTreeSet::new(),
+        }
+    }
+}
+
+/// A request that must be answered as expected after a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Probe {
+    /// The URL to GET, http or https.
+    pub http: String,
+    /// The status that the answer must have.
+    pub status: u16,
+    /// How long one try may take.
+    pub timeout: Duration,
+    /// How long the probe may keep failing before the pin is quarantined.
+    pub within: Duration,
+}
+
+/// A target switched off in Git.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Suspension {
+    /// Who answers for it.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// When it ends by itself.
+    pub until: Timestamp,
+}
+
+impl Target {
+    /// What has to be looked up to resolve `pin` for this target.
+    #[must_use]
+    pub fn artifact_query(&self, pin: &Pin) -> ArtifactQuery {
+        match &self.spec {
+            TargetSpec::Asg(asg) => ArtifactQuery::Ami(asg.ami.clone()),
+            TargetSpec::Fargate(fargate) => {
+                ArtifactQuery::Image { reference: fargate.image.clone(), digest: pin.digest.clone() }
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! A pin and where it comes from.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{CommitId, Component, Digest, Version};
+
+/// The commit that set a pin to its present value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The commit.
+    pub commit: CommitId,
+    /// The author's name, as in the commit. Text of a stranger: escape it where it is shown.
+    pub author: String,
+    /// The author's address, as in the commit.
+    pub email: String,
+    /// When the commit was made (its committer's time).
+    pub time: Timestamp,
+    /// The first line of the message.
+    pub subject: String,
+}
+
+impl Provenance {
+    /// The provenance of a pin that no commit has set yet.
+    #[must_use]
+    pub fn uncommitted(now: Timestamp) -> Self {
+        Self {
+            commit: CommitId::uncommitted(),
+            author: "not committed yet".to_owned(),
+            email: String::new(),
+            time: now,
+            subject: "not committed yet".to_owned(),
+        }
+    }
+}
+
+/// The version of a component in an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// The component.
+    pub component: Component,
+    /// Its version.
+    pub version: Version,
+    /// The digest that the version's image must have, where the pin names one.
+    pub digest: Option<Digest>,
+    /// Where the pin comes from.
+    pub provenance: Provenance,
+}

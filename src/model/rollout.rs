@@ -1,0 +1,157 @@
+//! Attempts to move a target to an artifact, as AWS remembers them.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{CommitId, TaskDefinition, TemplateVersion, Version};
+
+/// What Pinion writes into each launch-template version (its description) and task-definition revision (its tags)
+/// that it makes. By it a rollout is known as ours, and for which pin it was made, after any restart.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Marker {
+    /// The pinned version.
+    pub version: Version,
+    /// The commit that set the pin.
+    pub commit: CommitId,
+    /// What it was made from: a launch-template version's number, or a task definition's `family:revision`.
+    pub base: String,
+}
+
+impl Marker {
+    /// The tag keys used on a task definition.
+    pub const TAGS: [&'static str; 3] = ["pinion:version", "pinion:commit", "pinion:base"];
+
+    /// Reads a launch-template version's description: `pinion 1.4.2 commit=… base=7`. `None` if Pinion didn't write it.
+    #[must_use]
+    pub fn parse(description: &str) -> Option<Self> {
+        let mut words = description.split(' ');
+        if words.next() != Some("pinion") {
+            return None;
+        }
+        let version = Version::try_from(words.next()?).ok()?;
+        let commit = CommitId::try_from(words.next()?.strip_prefix("commit=")?).ok()?;
+        let base = words.next()?.strip_prefix("base=")?.to_owned();
+        Some(Self { version, commit, base })
+    }
+
+    /// Reads a task definition's tags. `None` if one is missing or Pinion didn't write it.
+    #[must_use]
+    pub fn from_tags<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<Self> {
+        let (mut version, mut commit, mut base) = (None, None, None);
+        for (key, value) in tags {
+            match key {
+                "pinion:version" => version = Version::try_from(value).ok(),
+                "pinion:commit" => commit = CommitId::try_from(value).ok(),
+                "pinion:base" => base = Some(value.to_owned()),
+                _ => {}
+            }
+        }
+        Some(Self { version: version?, commit: commit?, base: base? })
+    }
+
+    /// The tags that say this on a task definition.
+    #[must_use]
+    pub fn tags(&self) -> [(&'static str, String); 3] {
+        let [version, commit, base] = Self::TAGS;
+        [(version, self.version.to_string()), (commit, self.commit.to_string()), (base, self.base.clone())]
+    }
+}
+
+/// Written as a launch-template version's description, at most 255 characters (AWS's limit).
+impl fmt::Display for Marker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pinion {} commit={} base={}", self.version, self.commit, self.base)
+    }
+}
+
+/// The id that AWS gave to a rollout: an instance refresh's id, an ECS service deployment's ARN, or, where ECS keeps
+/// no service deployment, the deployment's id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RolloutId(pub String);
+
+impl fmt::Display for RolloutId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What a rollout moves its target to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RolloutTarget {
+    /// A version of the group's launch template.
+    TemplateVersion(u64),
+    /// A task definition's ARN.
+    TaskDefinition(String),
+    /// Something else: no desired configuration, another template, a revision that is gone.
+    Unknown,
+}
+
+/// How far a rollout is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RolloutOutcome {
+    /// It runs.
+    Running,
+    /// It runs, all is replaced, and AWS watches it for the bake time.
+    Baking,
+    /// It is being rolled back or stopped.
+    Undoing,
+    /// It ended well.
+    Succeeded,
+    /// It failed, was rolled back, or was stopped.
+    Failed,
+    /// Somebody cancelled it.
+    Cancelled,
+}
+
+impl RolloutOutcome {
+    /// Whether the rollout is not at its end yet.
+    #[must_use]
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Running | Self::Baking | Self::Undoing)
+    }
+}
+
+/// One attempt to move one target to one artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// AWS's id of it.
+    pub id: RolloutId,
+    /// Where it moves the target.
+    pub target: RolloutTarget,
+    /// How far it is.
+    pub outcome: RolloutOutcome,
+    /// AWS's own word for that, such as `RollbackSuccessful` or `IN_PROGRESS`.
+    pub status: String,
+    /// AWS's reason, where it gives one.
+    pub reason: Option<String>,
+    /// When it was started.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// How much is replaced, 0 to 100.
+    pub percentage: Option<u8>,
+}
+
+/// What AWS remembers about a target's rollouts, read only for targets that aren't settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RolloutHistory {
+    /// Of an Auto Scaling group.
+    Group {
+        /// Instance refreshes, newest first (six weeks at most).
+        refreshes: Vec<Rollout>,
+        /// The launch-template versions newer than the group's, and those that the refreshes name; newest first.
+        versions: Vec<TemplateVersion>,
+    },
+    /// Of an ECS service.
+    Service {
+        /// Service deployments, newest first (90 days at most).
+        deployments: Vec<Rollout>,
+        /// The revisions newer than the service's, and those that the deployments name; newest first.
+        revisions: Vec<TaskDefinition>,
+    },
+}

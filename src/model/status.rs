@@ -1,0 +1,146 @@
+//! What a running controller says about itself: the shape of `/api/v1/status`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Kind, State};
+
+/// Everything a running controller says. Stable: fields are added, never renamed or removed within `v1`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Status {
+    /// Pinion's version.
+    pub version: String,
+    /// The environments, by name.
+    pub environments: BTreeMap<String, EnvironmentStatus>,
+    /// The repositories, in the order of the configuration.
+    pub repositories: Vec<RepositoryStatus>,
+    /// Resyncs asked for and done.
+    pub resync: ResyncStatus,
+    /// Whether every environment has completed a first pass.
+    pub ready: bool,
+}
+
+/// Resyncs are numbered from 1; 0 means none yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ResyncStatus {
+    /// The number of the last one asked for.
+    pub requested: u64,
+    /// The number of the last one that all environments have completed.
+    pub completed: u64,
+}
+
+/// A repository and branch that is polled.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct RepositoryStatus {
+    /// Its URL, without credentials.
+    pub url: String,
+    /// Its branch.
+    pub branch: String,
+    /// The commit at the branch's tip, as last seen.
+    pub revision: Option<String>,
+    /// When the last poll succeeded.
+    #[schemars(with = "Option<String>")]
+    pub last_success: Option<Timestamp>,
+    /// Why the last poll failed.
+    pub error: Option<String>,
+}
+
+/// An environment.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct EnvironmentStatus {
+    /// The account id.
+    pub account: String,
+    /// The region.
+    pub region: String,
+    /// The commit that the desired state was read from.
+    pub revision: String,
+    /// Whether the files at the branch's tip are good. If not, the last good desired state is kept.
+    pub valid: bool,
+    /// What is wrong with the files, if they aren't good.
+    pub errors: Vec<String>,
+    /// Why the last pass failed as a whole, if it did.
+    pub error: Option<String>,
+    /// When the last pass succeeded.
+    #[schemars(with = "Option<String>")]
+    pub last_success: Option<Timestamp>,
+    /// Passes since the start.
+    pub passes: u64,
+    /// Its targets, by `kind/name`.
+    pub targets: BTreeMap<String, TargetStatus>,
+}
+
+/// A target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TargetStatus {
+    /// Its reference: `prod/asg/web`.
+    pub target: String,
+    /// Its kind.
+    #[schemars(with = "String")]
+    pub kind: Kind,
+    /// Its component.
+    pub component: String,
+    /// Its state.
+    pub state: State,
+    /// Why it is in that state, for people.
+    pub reason: Option<String>,
+    /// When it came into that state, as this process saw it.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+    /// Since when it isn't in sync, as this process saw it.
+    #[schemars(with = "Option<String>")]
+    pub out_of_sync_since: Option<Timestamp>,
+    /// When AWS was last read for it. Older than the last pass where the state is `unknown`.
+    #[schemars(with = "Option<String>")]
+    pub observed: Option<Timestamp>,
+    /// The state before it became `unknown`.
+    pub last_known: Option<State>,
+    /// Whether observed differs from desired though no pin changed.
+    pub drifted: bool,
+    /// The pinned version.
+    pub desired: String,
+    /// The version or artifact that runs now, where it can be told.
+    pub running: Option<String>,
+    /// The artifact that the pin resolves to.
+    pub artifact: Option<String>,
+    /// Instances or tasks that run the artifact.
+    pub updated: u32,
+    /// Instances or tasks in all.
+    pub total: u32,
+    /// Where the pin comes from.
+    pub pin: PinStatus,
+    /// The rollout in flight or, in quarantine, the one that failed.
+    pub rollout: Option<RolloutStatus>,
+}
+
+/// The commit that set a pin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PinStatus {
+    /// The commit.
+    pub commit: String,
+    /// Its author.
+    pub author: String,
+    /// Its time.
+    #[schemars(with = "String")]
+    pub time: Timestamp,
+    /// The first line of its message.
+    pub subject: String,
+}
+
+/// A rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutStatus {
+    /// AWS's id of it.
+    pub id: String,
+    /// AWS's word for how far it is.
+    pub status: String,
+    /// AWS's reason for that.
+    pub reason: Option<String>,
+    /// How much is replaced, 0 to 100.
+    pub percentage: Option<u8>,
+    /// When it was started.
+    #[schemars(with = "Option<String>")]
+    pub started: Option<Timestamp>,
+}

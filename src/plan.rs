@@ -1,0 +1,144 @@
+//! The planner: desired and observed in, actions and reasons out. Pure and synchronous; nothing here reads a clock, a
+//! file or a socket.
+//!
+//! Each target gets a [`State`], a [`Reason`] where the state needs one, and at most one [`Action`]. The same code
+//! serves both kinds of target: a launch-template version and a task-definition revision are both a *revision*, an
+//! instance refresh and a service deployment both a *rollout*.
+
+mod action;
+mod decide;
+mod group;
+mod order;
+mod reason;
+mod revision;
+mod service;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+pub use self::action::{Action, RefreshPreferences};
+pub use self::order::{Cycle, in_order};
+pub use self::reason::Reason;
+use crate::guardrail::Guardrails;
+use crate::model::{
+    AccountId, Artifact, CommitId, Environment, LocalRef, ObservedTarget, Rollout, RolloutHistory, State,
+};
+use crate::ports::{PortError, ResolveError};
+
+/// What was read of one environment for one pass.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// The account that the credentials belong to.
+    pub identity: Option<AccountId>,
+    /// What each target's pin resolves to.
+    pub artifacts: BTreeMap<LocalRef, Result<Artifact, ResolveError>>,
+    /// Each target as AWS reports it.
+    pub targets: BTreeMap<LocalRef, Result<ObservedTarget, PortError>>,
+    /// The rollouts of those targets for which [`needs_history`] asked.
+    pub histories: BTreeMap<LocalRef, Result<RolloutHistory, PortError>>,
+}
+
+/// What this process remembers from its own earlier passes. Losing it is harmless: probes run once more, and drift
+/// may be called a rollout.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// The pinning commit with which each target was last in sync.
+    pub converged: BTreeMap<LocalRef, CommitId>,
+    /// How the probes of each target stand.
+    pub probes: BTreeMap<LocalRef, ProbeRecord>,
+    /// Attempts started before this time don't count against a pin: an operator asked to retry.
+    pub retry_since: Option<Timestamp>,
+}
+
+/// How the probes of a target stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeRecord {
+    /// The pinning commit that they were sent for.
+    pub commit: CommitId,
+    /// The artifact that they were sent for.
+    pub artifact: String,
+    /// When they were first sent.
+    pub first: Timestamp,
+    /// What the first failing one said; `None` when all were answered as expected.
+    pub failure: Option<String>,
+}
+
+/// All that planning needs.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// What Git wants.
+    pub desired: &'a Environment,
+    /// What AWS shows.
+    pub observed: &'a Observed,
+    /// What this process remembers.
+    pub memory: &'a Memory,
+    /// What may forbid a rollout.
+    pub guardrails: &'a dyn Guardrails,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// What is to be done in one environment in one pass.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// By target.
+    pub targets: BTreeMap<LocalRef, TargetPlan>,
+}
+
+impl Plan {
+    /// The actions, each with its target, in the targets' order.
+    pub fn actions(&self) -> impl Iterator<Item = (&LocalRef, &Action)> {
+        self.targets.iter().filter_map(|(target, plan)| plan.action.as_ref().map(|action| (target, action)))
+    }
+
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn writes_nothing(&self) -> bool {
+        self.actions().all(|(_, action)| !action.is_write())
+    }
+}
+
+/// What is to be done about one target, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetPlan {
+    /// Its state.
+    pub state: State,
+    /// Why.
+    pub reason: Option<Reason>,
+    /// What to do now.
+    pub action: Option<Action>,
+    /// Whether observed differs from desired though no pin changed.
+    pub drifted: bool,
+    /// What runs now: a version where Pinion made it, else the artifact.
+    pub running: Option<String>,
+    /// The artifact that the pin resolves to.
+    pub artifact: Option<Artifact>,
+    /// Instances or tasks that run the artifact.
+    pub updated: u32,
+    /// Instances or tasks in all.
+    pub total: u32,
+    /// The rollout in flight or, in quarantine, the one that failed; in sync, the one that led here if it is known.
+    pub rollout: Option<Rollout>,
+    /// Whether the rollout in flight is one that this pin started.
+    pub ours: bool,
+}
+
+/// The targets whose rollouts have to be read before planning: those that aren't settled on their artifact.
+#[must_use]
+pub fn needs_history(desired: &Environment, observed: &Observed, now: Timestamp) -> BTreeSet<LocalRef> {
+    desired.targets.keys().filter(|local| decide::needs_history(desired, observed, local, now)).cloned().collect()
+}
+
+/// Decides what to do.
+#[must_use]
+pub fn plan(input: Input<'_>) -> Plan {
+    let mut plan = Plan::default();
+    for local in in_order(&input.desired.targets) {
+        if let Some(target) = input.desired.targets.get(&local) {
+            let decided = decide::decide(input, target, &plan);
+            plan.targets.insert(local, decided);
+        }
+    }
+    plan
+}

@@ -1,0 +1,165 @@
+//! What a plan can ask for: each is one call, idempotent or harmless when repeated.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::model::{ClusterName, GroupName, Marker, Probe, RolloutId, ServiceName, TemplateRef};
+
+/// One thing to do about one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// `UpdateAutoScalingGroup`: put a group that is on `$Latest` or `$Default` on the number that this is now, so that
+    /// a rollback has somewhere to go. Nothing that runs changes.
+    NumberTemplate {
+        /// The group.
+        group: GroupName,
+        /// Its launch template.
+        template: TemplateRef,
+        /// The number.
+        version: u64,
+    },
+    /// `CreateLaunchTemplateVersion`: the source version with another image, and the marker as description.
+    CreateTemplateVersion {
+        /// The launch template.
+        template: TemplateRef,
+        /// The version to inherit all else from.
+        source: u64,
+        /// The AMI.
+        image: String,
+        /// What to write into the description.
+        marker: Marker,
+    },
+    /// `StartInstanceRefresh` with this version as desired configuration.
+    StartRefresh {
+        /// The group.
+        group: GroupName,
+        /// The launch template.
+        template: TemplateRef,
+        /// The version to move to.
+        version: u64,
+        /// How.
+        preferences: RefreshPreferences,
+    },
+    /// `CancelInstanceRefresh`: the pin has moved on.
+    CancelRefresh {
+        /// The group.
+        group: GroupName,
+        /// The refresh that must be the active one.
+        refresh: RolloutId,
+    },
+    /// `RollbackInstanceRefresh`: probes failed while the refresh bakes.
+    RollbackRefresh {
+        /// The group.
+        group: GroupName,
+        /// The refresh that must be the active one.
+        refresh: RolloutId,
+    },
+    /// `RegisterTaskDefinition`: the base with one container's image changed, and the marker as tags.
+    RegisterTaskDefinition {
+        /// The ARN of the task definition to clone.
+        base: String,
+        /// The container.
+        container: String,
+        /// Its new image.
+        image: String,
+        /// What to write into the tags.
+        marker: Marker,
+    },
+    /// `UpdateService` with nothing but the task definition.
+    UpdateService {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The service.
+        service: ServiceName,
+        /// The task definition's ARN.
+        task_definition: String,
+    },
+    /// Send the probes. Writes nothing.
+    Verify {
+        /// What to ask for, in order.
+        probes: Vec<Probe>,
+    },
+}
+
+impl Action {
+    /// Whether it writes to AWS.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        !matches!(self, Self::Verify { .. })
+    }
+
+    /// Whether it starts a rollout, so that what runs will change.
+    #[must_use]
+    pub fn starts_rollout(&self) -> bool {
+        matches!(self, Self::StartRefresh { .. } | Self::UpdateService { .. })
+    }
+
+    /// The AWS operation that carries it out; `GET` for probes.
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        match self {
+            Self::NumberTemplate { .. } => "UpdateAutoScalingGroup",
+            Self::CreateTemplateVersion { .. } => "CreateLaunchTemplateVersion",
+            Self::StartRefresh { .. } => "StartInstanceRefresh",
+            Self::CancelRefresh { .. } => "CancelInstanceRefresh",
+            Self::RollbackRefresh { .. } => "RollbackInstanceRefresh",
+            Self::RegisterTaskDefinition { .. } => "RegisterTaskDefinition",
+            Self::UpdateService { .. } => "UpdateService",
+            Self::Verify { .. } => "GET",
+        }
+    }
+}
+
+/// For people: what is about to be done.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NumberTemplate { group, template, version } => {
+                write!(f, "put group {group} on version {version} of launch template {}", template.name)
+            }
+            Self::CreateTemplateVersion { template, source, image, .. } => {
+                write!(f, "create a version of launch template {} from version {source} with {image}", template.name)
+            }
+            Self::StartRefresh { group, template, version, .. } => {
+                write!(f, "refresh the instances of group {group} to version {version} of {}", template.name)
+            }
+            Self::CancelRefresh { group, refresh } => write!(f, "cancel instance refresh {refresh} of group {group}"),
+            Self::RollbackRefresh { group, refresh } => {
+                write!(f, "roll back instance refresh {refresh} of group {group}")
+            }
+            Self::RegisterTaskDefinition { base, container, image, .. } => {
+                write!(f, "register a revision of {} with {image} in container {container}", short_arn(base))
+            }
+            Self::UpdateService { cluster, service, task_definition } => {
+                write!(f, "update service {service} in cluster {cluster} to {}", short_arn(task_definition))
+            }
+            Self::Verify { probes } => write!(f, "send {} probe(s)", probes.len()),
+        }
+    }
+}
+
+/// `family:revision` of a task definition's ARN.
+pub(crate) fn short_arn(arn: &str) -> &str {
+    arn.rsplit_once('/').map_or(arn, |(_, short)| short)
+}
+
+/// How an instance refresh goes about it. What is `None` or empty is left to AWS and the group.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RefreshPreferences {
+    /// `MinHealthyPercentage`.
+    pub min_healthy: Option<u8>,
+    /// `MaxHealthyPercentage`.
+    pub max_healthy: Option<u8>,
+    /// `InstanceWarmup`, seconds.
+    pub warmup: Option<u32>,
+    /// `CheckpointPercentages`.
+    pub checkpoints: Vec<u8>,
+    /// `CheckpointDelay`, seconds.
+    pub checkpoint_delay: Option<u32>,
+    /// `BakeTime`, seconds.
+    pub bake: Option<u32>,
+    /// `AlarmSpecification`.
+    pub alarms: BTreeSet<String>,
+    /// `AutoRollback`: wherever there is another version to go back to.
+    pub auto_rollback: bool,
+}

@@ -1,0 +1,146 @@
+//! Why a target is in its state. Typed, so that tests and metrics need not read prose; `Display` is for people.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::guardrail::Denial;
+use crate::model::{AccountId, LocalRef, RolloutId, State};
+
+/// Why a target is in its state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// Suspended: switched off in Git.
+    Suspended {
+        /// Who answers for it.
+        owner: String,
+        /// Why.
+        reason: String,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Unknown: the account or something in it can't be read now.
+    Unreadable(String),
+    /// Blocked: the credentials belong to another account.
+    WrongAccount {
+        /// The account that they belong to.
+        caller: AccountId,
+        /// The environment's.
+        expected: AccountId,
+    },
+    /// Blocked: a call was refused.
+    Denied(String),
+    /// Blocked: the group, service or cluster doesn't exist.
+    Missing(String),
+    /// Blocked: the pin resolves to nothing usable.
+    NoArtifact(String),
+    /// Blocked: Pinion can't roll out to something of this shape. Says what to change.
+    UnsupportedShape(String),
+    /// Pending: another target has to be in sync first.
+    After {
+        /// The target waited for.
+        target: LocalRef,
+        /// Its state.
+        state: State,
+    },
+    /// Pending: somebody else's rollout runs.
+    ForeignRollout {
+        /// AWS's id of it.
+        id: RolloutId,
+        /// AWS's word for how far it is.
+        status: String,
+    },
+    /// Pending: a guardrail forbids it.
+    Guardrail(Vec<Denial>),
+    /// Rolling out: getting ready, nothing that runs has changed yet.
+    Preparing,
+    /// Rolling out: our rollout runs.
+    Progress {
+        /// AWS's word for how far it is.
+        status: String,
+        /// How much is replaced, 0 to 100.
+        percentage: Option<u8>,
+    },
+    /// Rolling out: our rollout for an earlier pin is being stopped.
+    Superseded {
+        /// AWS's id of it.
+        id: RolloutId,
+    },
+    /// Rolling out: our rollout failed and AWS rolls it back.
+    RollingBack {
+        /// AWS's reason.
+        reason: Option<String>,
+    },
+    /// Overdue: our rollout has run for longer than its deadline.
+    Overdue {
+        /// The deadline, in seconds.
+        deadline: u64,
+        /// AWS's word for how far it is.
+        status: String,
+    },
+    /// Quarantined: our rollout of this very pin ended badly.
+    RolloutFailed {
+        /// AWS's id of it.
+        id: RolloutId,
+        /// AWS's word for how it ended.
+        status: String,
+        /// AWS's reason.
+        reason: Option<String>,
+    },
+    /// Verifying or quarantined: a probe isn't answered as expected.
+    ProbeFailed(String),
+    /// Verifying: probes are about to be sent.
+    Probing,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Suspended { owner, reason, until } => write!(f, "suspended by {owner} until {until}: {reason}"),
+            Self::Unreadable(error) => write!(f, "can't be read now: {error}"),
+            Self::WrongAccount { caller, expected } => write!(
+                f,
+                "the credentials belong to account {caller}, the environment to {expected}; \
+                 correct `account.role` or `account.id` in environment.toml"
+            ),
+            Self::Denied(error) => write!(f, "{error}; allow it in the role's permission policy"),
+            Self::Missing(what) => {
+                write!(f, "there is no {what}; create it, or correct its name in environment.toml")
+            }
+            Self::NoArtifact(error) => f.write_str(error),
+            Self::UnsupportedShape(what) => f.write_str(what),
+            Self::After { target, state } => write!(f, "waits for {target}, which is {state}"),
+            Self::ForeignRollout { id, status } => {
+                write!(f, "waits for a rollout that Pinion didn't start: {id} ({status})")
+            }
+            Self::Guardrail(denials) => {
+                f.write_str("forbidden by ")?;
+                for (index, denial) in denials.iter().enumerate() {
+                    if index > 0 {
+                        f.write_str("; ")?;
+                    }
+                    write!(f, "{}: {}", denial.policy, denial.reason)?;
+                }
+                Ok(())
+            }
+            Self::Preparing => f.write_str("getting ready"),
+            Self::Progress { status, percentage: Some(percentage) } => write!(f, "{status}, {percentage} %"),
+            Self::Progress { status, percentage: None } => f.write_str(status),
+            Self::Superseded { id } => write!(f, "the pin has moved on; stopping {id}"),
+            Self::RollingBack { reason: Some(reason) } => write!(f, "the rollout failed and is rolled back: {reason}"),
+            Self::RollingBack { reason: None } => f.write_str("the rollout failed and is rolled back"),
+            Self::Overdue { deadline, status } => {
+                write!(f, "still {status} after the deadline of {deadline} s; it is left running")
+            }
+            Self::RolloutFailed { id, status, reason } => {
+                write!(f, "{id} ended as {status}")?;
+                if let Some(reason) = reason {
+                    write!(f, ": {reason}")?;
+                }
+                f.write_str("; pin another version, or retry with `pinion resync --retry-quarantined`")
+            }
+            Self::ProbeFailed(failure) => write!(f, "the probe fails: {failure}"),
+            Self::Probing => f.write_str("probes are sent"),
+        }
+    }
+}

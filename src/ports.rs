@@ -1,0 +1,163 @@
+//! The traits that planning's effects go through, and the classes of their errors. Reading and writing are two traits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+use crate::model::{
+    Account, AccountId, Artifact, ArtifactQuery, EnvironmentName, LocalRef, ObservedTarget, Probe, RolloutHistory,
+    TargetSpec,
+};
+use crate::plan::Action;
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ErrorClass {
+    /// Try again later: throttled, timed out, a fault on their side.
+    Retry,
+    /// Not allowed. Trying again helps only after somebody changed a policy.
+    Denied,
+    /// Somebody else was there first, or what we read is stale: observe again.
+    Conflict,
+    /// The request is wrong and stays wrong.
+    Invalid,
+}
+
+impl ErrorClass {
+    /// The word for it, as in metrics: `retry`, `denied`, `conflict`, `invalid`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Denied => "denied",
+            Self::Conflict => "conflict",
+            Self::Invalid => "invalid",
+        }
+    }
+}
+
+/// A call that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub struct PortError {
+    /// What to do about it.
+    pub class: ErrorClass,
+    /// The service's name in IAM: `autoscaling`, `ec2`, `ecs`, `ecr`, `ssm`, `sts`.
+    pub service: &'static str,
+    /// The operation: `StartInstanceRefresh`.
+    pub operation: &'static str,
+    /// AWS's error code, or one of ours for what never reached AWS: `Timeout`, `Connection`.
+    pub code: String,
+    /// AWS's message.
+    pub message: String,
+    /// AWS's request id.
+    pub request_id: Option<String>,
+    /// Whether AWS asked for fewer calls.
+    pub throttled: bool,
+}
+
+impl fmt::Display for PortError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{} failed: {}", self.service, self.operation, self.code)?;
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        match &self.request_id {
+            Some(id) => write!(f, " (request {id})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a pin doesn't resolve to an artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ResolveError {
+    /// There is no such image, or it can't be used. The text says what was looked for, where, and what to do.
+    #[error("{0}")]
+    Unusable(String),
+    /// Looking failed.
+    #[error(transparent)]
+    Call(#[from] PortError),
+}
+
+/// Reads one account. Implementations batch, and read nothing twice that can't change.
+#[async_trait]
+pub trait Observe: Send + Sync {
+    /// The account that the credentials in use belong to. Asked of AWS once for each set of credentials.
+    async fn identity(&self) -> Result<AccountId, PortError>;
+
+    /// Resolves artifacts. The answer has each query that was asked.
+    async fn resolve(
+        &self,
+        queries: &BTreeSet<ArtifactQuery>,
+    ) -> BTreeMap<ArtifactQuery, Result<Artifact, ResolveError>>;
+
+    /// Observes targets. The answer has each target that was asked for.
+    async fn observe(
+        &self,
+        targets: &BTreeMap<LocalRef, TargetSpec>,
+    ) -> BTreeMap<LocalRef, Result<ObservedTarget, PortError>>;
+
+    /// What AWS remembers about a target's rollouts.
+    async fn history(&self, observed: &ObservedTarget) -> Result<RolloutHistory, PortError>;
+
+    /// Forgets what was read and may have changed since (resolved artifacts). What can't change is kept.
+    fn forget(&self);
+}
+
+/// What a write came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The id of what was made: a launch-template version's number, an instance refresh's id, a task definition's ARN,
+    /// an ECS deployment's id. `None` where nothing was made.
+    pub id: Option<String>,
+    /// What AWS warned about while it accepted.
+    pub warning: Option<String>,
+}
+
+/// Writes to one account.
+#[async_trait]
+pub trait Apply: Send + Sync {
+    /// Carries out one action: one write call, which is idempotent or harmless when repeated. Refuses with
+    /// [`ErrorClass::Denied`] if the credentials belong to another account than the environment's.
+    async fn apply(&self, action: &Action) -> Result<Applied, PortError>;
+}
+
+/// Opens accounts. Cheap: the same environment and account give the same connection, caches and rate limits.
+pub trait Accounts: Send + Sync {
+    /// What reads the account.
+    fn reader(&self, environment: &EnvironmentName, account: &Account) -> Arc<dyn Observe>;
+    /// What writes to the account.
+    fn writer(&self, environment: &EnvironmentName, account: &Account) -> Arc<dyn Apply>;
+}
+
+/// Sends probes.
+#[async_trait]
+pub trait Prober: Send + Sync {
+    /// Sends one request. `Err` says for people how the answer differed from the expected one.
+    async fn probe(&self, probe: &Probe) -> Result<(), String>;
+}
+
+/// One call to AWS, for metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallRecord {
+    /// The service's name in IAM.
+    pub service: &'static str,
+    /// The operation.
+    pub operation: &'static str,
+    /// `ok`, or the word of an [`ErrorClass`].
+    pub result: &'static str,
+    /// Whether AWS asked for fewer calls.
+    pub throttled: bool,
+    /// From the first byte sent to the last one read.
+    pub duration: Duration,
+}
+
+/// Is told of each call to AWS.
+pub trait RecordCalls: Send + Sync + fmt::Debug {
+    /// Takes note of one call of an environment.
+    fn record(&self, environment: &EnvironmentName, call: CallRecord);
+}
