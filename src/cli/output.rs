@@ -155,6 +155,6 @@ mod tests {
         let screen = Screen::plain();
         let mut table = screen.table(&["A", "B"]);
         table.add_row([screen.cell("x\ny\u{1b}[2J"), screen.cell("z")]);
-        assert_eq!(table_text(&table), "A                B\nx\\ny\\u{1b}[2J  z");
+        assert_eq!(table_text(&table), "A              B\nx\\ny\\u{1b}[2J  z");
     }
 }
