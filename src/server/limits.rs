@@ -82,3 +82,53 @@ async fn connection(
         tracing::debug!(%error, "a connection ended early");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const TIGHT: Limits = Limits {
+        connections: 1,
+        header: Duration::from_millis(200),
+        request: Duration::from_secs(5),
+        connection: Duration::from_secs(5),
+        body: 1024,
+    };
+
+    async fn start() -> (std::net::SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let router = Router::new().route("/", get(|| async { "hello" }));
+        let task = tokio::spawn(serve(listener, router, TIGHT, stop.clone()));
+        (address, stop, task)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_finishes_its_request_makes_room_for_the_next() {
+        let (address, stop, task) = start().await;
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+        let mut quick = TcpStream::connect(address).await.unwrap();
+        quick.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        let reading = tokio::time::timeout(Duration::from_secs(5), quick.read_to_string(&mut answer));
+        reading.await.expect("the slow client is cut off").unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
+        stop.cancel();
+        task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_does_not_hold_up_the_end() {
+        let (address, stop, task) = start().await;
+        let _idle = TcpStream::connect(address).await.unwrap();
+        tokio::task::yield_now().await;
+        stop.cancel();
+        tokio::time::timeout(Duration::from_secs(4), task).await.expect("it ends").unwrap();
+        assert!(TcpStream::connect(address).await.is_err(), "the port is free again");
+    }
+}
