@@ -1,5 +1,6 @@
 //! One conversation with a server: list the wanted branches, and fetch if one of them moved.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,9 +96,9 @@ impl Exchange {
             watch.challenged.store(true, Ordering::SeqCst);
             Ok(None)
         });
-        if let Some(options) = options {
-            connection.set_transport_options(Box::new(options));
-        }
+        // Without any, gix would look for some in its configuration.
+        connection
+            .set_transport_options(options.map_or_else(|| Box::new(()) as Box<dyn Any>, |options| Box::new(options)));
         let prepared = connection
             .prepare_fetch(Discard, ref_map::Options::default())
             .map_err(|error| self.broken("the branches can't be listed", &error))?;
@@ -183,7 +184,7 @@ impl Exchange {
             return refused(if token {
                 "the server refused the token (401); is it expired, revoked, or of another server?"
             } else {
-                "the server wants a token (401); set `token_file` under [repository.auth]"
+                "the server wants a token (401); set `token_file` under [repository.auth], or is the URL wrong?"
             });
         }
         match status {

@@ -122,6 +122,7 @@ impl Mirror {
             *known = self.recorded_tips(&wanted);
         }
         let found = if !self.folder.is_dir() || self.suspect.load(Ordering::SeqCst) {
+            tracing::info!(repository = self.url(), mirror = %self.folder.display(), "cloning into the cache");
             self.clone_again(&wanted, interrupt)?
         } else {
             match self.exchange(&self.folder, &wanted, interrupt) {

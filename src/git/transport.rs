@@ -104,7 +104,8 @@ pub(super) fn program(remote: &Remote, programs: &Programs, watch: &Arc<Watch>) 
     let writer = Watched { stream: stdin, watch: Arc::clone(watch) };
     let path = remote.url.path.clone();
     let host = None::<(&str, Option<u16>)>;
-    Ok(Connection::new(watched, writer, Protocol::V2, path, host, ConnectMode::Process, false))
+    let connection = Connection::new(watched, writer, Protocol::V2, path, host, ConnectMode::Process, false);
+    Ok(connection.custom_url(Some(remote.url.to_bstring())))
 }
 
 /// The call of `ssh` that runs `git-upload-pack` at the other end. It never asks anything of a terminal.
@@ -160,7 +161,8 @@ pub(super) fn socket(remote: &Remote, watch: &Arc<Watch>) -> Result<Socket, GitE
                 let writer = Watched { stream: writer, watch: Arc::clone(watch) };
                 let path = remote.url.path.clone();
                 let host = Some((host, remote.url.port));
-                return Ok(Connection::new(reader, writer, Protocol::V2, path, host, ConnectMode::Daemon, false));
+                let connection = Connection::new(reader, writer, Protocol::V2, path, host, ConnectMode::Daemon, false);
+                return Ok(connection.custom_url(Some(remote.url.to_bstring())));
             }
             Err(error) => last = error,
         }

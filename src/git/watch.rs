@@ -4,7 +4,9 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What a fetching thread and its watcher share.
 #[derive(Debug, Default)]
@@ -17,6 +19,7 @@ pub(super) struct Watch {
     moved: AtomicU64,
     peer: Mutex<Option<Peer>>,
     said: Mutex<Vec<u8>>,
+    listener: Mutex<Option<Receiver<()>>>,
 }
 
 #[derive(Debug)]
@@ -24,6 +27,9 @@ enum Peer {
     Child(Child),
     Socket(TcpStream),
 }
+
+/// How long a program may take to say its last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The most that is kept of what a program writes to its standard error.
 const LONGEST_WORDS: usize = 4096;
@@ -74,8 +80,13 @@ impl Watch {
         (self.waiting.load(Ordering::SeqCst) > 0).then(|| self.moved.load(Ordering::SeqCst))
     }
 
-    /// What the program wrote to its standard error, for people: one line, printable.
+    /// What the program wrote to its standard error, for people: one line, printable. Waits a little for the end of it,
+    /// so ask only after a failure.
     pub(super) fn words(&self) -> String {
+        if let Some(ended) = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Either way we take what is there.
+            let _ = ended.recv_timeout(LAST_WORDS);
+        }
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(&said);
         let lines = text.lines().map(|line| line.trim().trim_start_matches("remote: "));
@@ -86,6 +97,8 @@ impl Watch {
     /// Keeps what a program says until it closes its standard error.
     pub(super) fn listen(self: &Arc<Self>, mut stderr: impl Read + Send + 'static) {
         let watch = Arc::clone(self);
+        let (ending, ended) = sync_channel(1);
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
         std::thread::spawn(move || {
             let mut buffer = [0_u8; 512];
             while let Ok(length @ 1..) = stderr.read(&mut buffer) {
@@ -93,6 +106,8 @@ impl Watch {
                 let room = LONGEST_WORDS.saturating_sub(said.len());
                 said.extend(buffer.iter().take(length.min(room)));
             }
+            // Nobody may be waiting for it.
+            let _ = ending.send(());
         });
     }
 
