@@ -29,8 +29,8 @@ use crate::ports::{PortError, ResolveError};
 /// What was read of one environment for one pass.
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
-    /// The account that the credentials belong to.
-    pub identity: Option<AccountId>,
+    /// The account that the credentials belong to; `None` if it wasn't asked for.
+    pub identity: Option<Result<AccountId, PortError>>,
     /// What each target's pin resolves to.
     pub artifacts: BTreeMap<LocalRef, Result<Artifact, ResolveError>>,
     /// Each target as AWS reports it.

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::model::{
-    Account, AccountId, Artifact, ArtifactQuery, EnvironmentName, LocalRef, ObservedTarget, Probe, RolloutHistory,
-    TargetSpec,
+    Account, AccountId, Artifact, ArtifactQuery, CommitId, EnvironmentName, LocalRef, ObservedTarget, Probe,
+    Provenance, RolloutHistory, TargetSpec,
 };
 use crate::plan::Action;
 
@@ -106,6 +106,47 @@ pub trait Observe: Send + Sync {
 
     /// Forgets what was read and may have changed since (resolved artifacts). What can't change is kept.
     fn forget(&self);
+}
+
+/// Where a branch points.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tip {
+    /// The commit.
+    pub commit: CommitId,
+    /// Whether the branch was moved to a commit that doesn't descend from the earlier one.
+    pub forced: bool,
+}
+
+/// A poll, a read or a walk of a repository that failed. The text says what, where and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct RepositoryError(pub String);
+
+/// The value of one pin: the path of its `pins.toml` and its component.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PinKey {
+    /// The file's path in the repository.
+    pub path: String,
+    /// The component, as it stands there.
+    pub component: String,
+}
+
+/// Reads one repository. Shared by all configuration blocks that name the same URL.
+#[async_trait]
+pub trait Repository: Send + Sync {
+    /// One listing of refs, and a fetch if a wanted branch moved. The answer has each wanted branch.
+    async fn poll(&self) -> Result<BTreeMap<String, Result<Tip, RepositoryError>>, RepositoryError>;
+
+    /// The files under `environments/` and `policies/` at a commit, by path.
+    async fn files(&self, commit: &CommitId) -> Result<BTreeMap<String, Vec<u8>>, RepositoryError>;
+
+    /// The commit that set each pin to its present value, given as the canonical text of the pin's value.
+    async fn provenance(
+        &self,
+        branch: &str,
+        commit: &CommitId,
+        pins: &BTreeMap<PinKey, String>,
+    ) -> Result<BTreeMap<PinKey, Provenance>, RepositoryError>;
 }
 
 /// What a write came to.

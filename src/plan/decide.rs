@@ -1,21 +1,401 @@
-//! To come.
-use super::{Input, Observed, Plan, TargetPlan};
-use crate::model::{Environment, LocalRef, State, Target};
+//! The decision for one target: state, reason, action.
+
+use std::time::Duration;
+
 use jiff::Timestamp;
-pub(super) fn needs_history(_: &Environment, _: &Observed, _: &LocalRef, _: Timestamp) -> bool {
-    true
+
+use super::revision::{Revision, View};
+use super::{Action, Input, Observed, Plan, ProbeRecord, Reason, TargetPlan, group, service};
+use crate::guardrail::Proposal;
+use crate::model::{
+    Artifact, Environment, LocalRef, ObservedTarget, Pin, Rollout, RolloutHistory, RolloutOutcome, State, Suspension,
+    Target, TargetSpec,
+};
+use crate::ports::{ErrorClass, PortError, ResolveError};
+
+/// What a decision comes to.
+struct Verdict {
+    state: State,
+    reason: Option<Reason>,
+    action: Option<Action>,
+    rollout: Option<Rollout>,
+    ours: bool,
 }
-pub(super) fn decide(_: Input<'_>, _: &Target, _: &Plan) -> TargetPlan {
-    TargetPlan {
-        state: State::Unknown,
-        reason: None,
-        action: None,
-        drifted: false,
-        running: None,
-        artifact: None,
-        updated: 0,
-        total: 0,
-        rollout: None,
-        ours: false,
+
+impl Verdict {
+    fn of(state: State, reason: impl Into<Option<Reason>>) -> Self {
+        Self { state, reason: reason.into(), action: None, rollout: None, ours: false }
     }
+
+    fn doing(self, action: impl Into<Option<Action>>) -> Self {
+        Self { action: action.into(), ..self }
+    }
+
+    fn about(self, rollout: &Rollout, ours: bool) -> Self {
+        Self { rollout: Some(rollout.clone()), ours, ..self }
+    }
+}
+
+/// Whether the target isn't settled on its artifact, so that its rollouts must be known.
+pub(super) fn needs_history(desired: &Environment, observed: &Observed, local: &LocalRef, now: Timestamp) -> bool {
+    let Some(target) = desired.targets.get(local) else { return false };
+    if suspended(target, now).is_some() {
+        return false;
+    }
+    let (Some(Ok(seen)), Some(Ok(artifact))) = (observed.targets.get(local), observed.artifacts.get(local)) else {
+        return false;
+    };
+    match view(target, seen, None) {
+        Ok(view) => !(view.settled && runs(&view.current, artifact)),
+        Err(_) => false,
+    }
+}
+
+/// Decides about one target. `so_far` holds the decisions about those that it waits for.
+pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> TargetPlan {
+    let local = &target.reference.local;
+    let artifact = input.observed.artifacts.get(local);
+    let seen = input.observed.targets.get(local).and_then(|seen| seen.as_ref().ok());
+    let history = input.observed.histories.get(local).and_then(|history| history.as_ref().ok());
+    let view = seen.map(|seen| view(target, seen, history));
+    let artifact_found = artifact.and_then(|artifact| artifact.as_ref().ok());
+
+    let verdict = match premises(input, target) {
+        Err(verdict) => verdict,
+        Ok(Premises { pin, artifact, seen }) => match &view {
+            Some(Ok(view)) => Decision { input, target, pin, artifact, seen, view, so_far }.verdict(),
+            Some(Err(shape)) => Verdict::of(State::Blocked, Reason::UnsupportedShape(shape.clone())),
+            None => Verdict::of(State::Unknown, Reason::Unreadable("it wasn't read in this pass".to_owned())),
+        },
+    };
+    let view = view.and_then(Result::ok);
+    let pin = input.desired.pin_of(target);
+    TargetPlan {
+        drifted: matches!(verdict.state, State::Pending | State::RollingOut | State::Overdue)
+            && view.as_ref().zip(pin).is_some_and(|(view, pin)| was_in_sync(input, target, view, pin)),
+        running: view.as_ref().map(|view| describe(&view.current)),
+        artifact: artifact_found.cloned(),
+        updated: view.as_ref().zip(artifact_found).map_or(0, |(view, found)| view.count(found.identity())),
+        total: view.as_ref().map_or(0, |view| view.total),
+        state: verdict.state,
+        reason: verdict.reason,
+        action: verdict.action,
+        rollout: verdict.rollout,
+        ours: verdict.ours,
+    }
+}
+
+/// What has to be known before a target can be decided about.
+struct Premises<'a> {
+    pin: &'a Pin,
+    artifact: &'a Artifact,
+    seen: &'a ObservedTarget,
+}
+
+fn premises<'a>(input: Input<'a>, target: &'a Target) -> Result<Premises<'a>, Verdict> {
+    let local = &target.reference.local;
+    if let Some(suspension) = suspended(target, input.now) {
+        let Suspension { owner, reason, until } = suspension.clone();
+        return Err(Verdict::of(State::Suspended, Reason::Suspended { owner, reason, until }));
+    }
+    match &input.observed.identity {
+        Some(Ok(caller)) if *caller != input.desired.account.id => {
+            let expected = input.desired.account.id.clone();
+            return Err(Verdict::of(State::Blocked, Reason::WrongAccount { caller: caller.clone(), expected }));
+        }
+        Some(Ok(_)) => {}
+        // Not even the caller is known, so the account can't be read at all: nobody can tell the targets' states.
+        Some(Err(error)) => return Err(Verdict::of(State::Unknown, Reason::Unreadable(error.to_string()))),
+        None => return Err(unread()),
+    }
+    let seen = match input.observed.targets.get(local) {
+        Some(Ok(ObservedTarget::Missing(what))) => {
+            return Err(Verdict::of(State::Blocked, Reason::Missing(what.clone())));
+        }
+        Some(Ok(seen)) => seen,
+        Some(Err(error)) => return Err(failed(error)),
+        None => return Err(unread()),
+    };
+    let artifact = match input.observed.artifacts.get(local) {
+        Some(Ok(artifact)) => artifact,
+        Some(Err(ResolveError::Unusable(why))) => {
+            return Err(Verdict::of(State::Blocked, Reason::NoArtifact(why.clone())));
+        }
+        Some(Err(ResolveError::Call(error))) => return Err(failed(error)),
+        None => return Err(unread()),
+    };
+    if let Some(Err(error)) = input.observed.histories.get(local) {
+        return Err(failed(error));
+    }
+    let Some(pin) = input.desired.pin_of(target) else {
+        let why = format!("component {} has no pin; add it to pins.toml", target.component);
+        return Err(Verdict::of(State::Blocked, Reason::NoArtifact(why)));
+    };
+    Ok(Premises { pin, artifact, seen })
+}
+
+fn unread() -> Verdict {
+    Verdict::of(State::Unknown, Reason::Unreadable("it wasn't read in this pass".to_owned()))
+}
+
+fn failed(error: &PortError) -> Verdict {
+    match error.class {
+        ErrorClass::Retry | ErrorClass::Conflict => Verdict::of(State::Unknown, Reason::Unreadable(error.to_string())),
+        ErrorClass::Denied => Verdict::of(State::Blocked, Reason::Denied(error.to_string())),
+        ErrorClass::Invalid => Verdict::of(State::Blocked, Reason::Refused(error.to_string())),
+    }
+}
+
+fn suspended(target: &Target, now: Timestamp) -> Option<&Suspension> {
+    target.suspend.as_ref().filter(|suspension| now < suspension.until)
+}
+
+fn view(target: &Target, seen: &ObservedTarget, history: Option<&RolloutHistory>) -> Result<View, String> {
+    match (seen, &target.spec) {
+        (ObservedTarget::Group(group), TargetSpec::Asg(_)) => group::view(group, history),
+        (ObservedTarget::Service(service), TargetSpec::Fargate(spec)) => service::view(service, spec, history),
+        (ObservedTarget::Missing(what), _) => Err(format!("there is no {what}")),
+        _ => Err(format!("{} is of another kind than what was read for it", target.reference)),
+    }
+}
+
+fn runs(revision: &Revision, artifact: &Artifact) -> bool {
+    revision.image.as_deref() == Some(artifact.identity())
+}
+
+/// What runs, for people: the version where Pinion made the revision, else the image's tag, digest or id.
+fn describe(revision: &Revision) -> String {
+    let image = || {
+        let image = revision.image.as_deref().unwrap_or("no image");
+        let repository = image.rsplit_once('/').map_or(image, |(_, repository)| repository);
+        repository.split_once(['@', ':']).map_or(repository, |(_, version)| version).to_owned()
+    };
+    revision.marker.as_ref().map_or_else(image, |marker| marker.version.to_string())
+}
+
+/// The newest rollout made for this pin: by the marker's commit or, where the revision was right before Pinion came,
+/// by being newer than the pin.
+fn attempt<'a>(view: &'a View, pin: &Pin) -> Option<&'a Rollout> {
+    view.rollouts.iter().find(|rollout| {
+        let Some(revision) = view.revision(&rollout.target) else { return false };
+        let commit = &pin.provenance.commit;
+        if revision.marker.as_ref().is_some_and(|marker| marker.commit == *commit) {
+            return true;
+        }
+        let is_current = revision.target == view.current.target;
+        let version_fits = revision.marker.as_ref().is_none_or(|marker| marker.version == pin.version);
+        is_current && version_fits && rollout.started.is_some_and(|started| started >= pin.provenance.time)
+    })
+}
+
+fn was_in_sync(input: Input<'_>, target: &Target, view: &View, pin: &Pin) -> bool {
+    input.memory.converged.get(&target.reference.local) == Some(&pin.provenance.commit)
+        || attempt(view, pin).is_some_and(|rollout| rollout.outcome == RolloutOutcome::Succeeded)
+}
+
+/// A target about which everything is known.
+struct Decision<'a> {
+    input: Input<'a>,
+    target: &'a Target,
+    pin: &'a Pin,
+    artifact: &'a Artifact,
+    seen: &'a ObservedTarget,
+    view: &'a View,
+    so_far: &'a Plan,
+}
+
+impl Decision<'_> {
+    fn verdict(&self) -> Verdict {
+        let view = self.view;
+        if view.settled && runs(&view.current, self.artifact) {
+            let verdict = self.converged();
+            return match attempt(view, self.pin) {
+                Some(rollout) => verdict.about(rollout, true),
+                None => verdict,
+            };
+        }
+        if let Some(active) = view.rollouts.iter().find(|rollout| rollout.outcome.is_active())
+            && let Some(verdict) = self.in_flight(active)
+        {
+            return verdict;
+        }
+        if let Some(failed) = attempt(view, self.pin).filter(|attempt| self.counts(attempt)) {
+            return self.quarantined(failed);
+        }
+        if runs(&view.current, self.artifact) && matches!(self.target.spec, TargetSpec::Fargate(_)) {
+            return self.unsettled_service();
+        }
+        self.start()
+    }
+
+    /// Whether a rollout of this pin speaks against trying again.
+    fn counts(&self, rollout: &Rollout) -> bool {
+        let ended_badly = matches!(rollout.outcome, RolloutOutcome::Failed | RolloutOutcome::Cancelled);
+        let forgiven = self.input.memory.retry_since.zip(rollout.started).is_some_and(|(since, at)| at < since);
+        ended_badly && !forgiven
+    }
+
+    fn quarantined(&self, failed: &Rollout) -> Verdict {
+        let Rollout { id, status, reason, .. } = failed.clone();
+        Verdict::of(State::Quarantined, Reason::RolloutFailed { id, status, reason }).about(failed, true)
+    }
+
+    /// Everything runs the artifact: probes have the last word.
+    fn converged(&self) -> Verdict {
+        match self.probes() {
+            Probes::Passed => Verdict::of(State::InSync, None),
+            Probes::Due => Verdict::of(State::Verifying, Reason::Probing).doing(self.verify()),
+            Probes::Failing(why) => Verdict::of(State::Verifying, Reason::ProbeFailed(why)).doing(self.verify()),
+            Probes::Failed(why) => Verdict::of(State::Quarantined, Reason::ProbeFailed(why)),
+        }
+    }
+
+    /// A rollout runs. `None` means that the next one supersedes it by merely being started.
+    fn in_flight(&self, active: &Rollout) -> Option<Verdict> {
+        let revision = self.view.revision(&active.target);
+        let ours = revision.is_some_and(|revision| revision.marker.is_some());
+        let right = revision.is_some_and(|revision| runs(revision, self.artifact));
+        let undoing = active.outcome == RolloutOutcome::Undoing;
+        let verdict = match (right, ours) {
+            (true, _) if undoing => {
+                Verdict::of(State::RollingOut, Reason::RollingBack { reason: active.reason.clone() })
+            }
+            (true, _) => self.progress(active),
+            (false, true) => return self.superseded(active).map(|verdict| verdict.about(active, false)),
+            (false, false) => {
+                let (id, status) = (active.id.clone(), active.status.clone());
+                Verdict::of(State::Pending, Reason::ForeignRollout { id, status })
+            }
+        };
+        Some(verdict.about(active, ours))
+    }
+
+    /// A rollout to the artifact runs.
+    fn progress(&self, active: &Rollout) -> Verdict {
+        let (status, percentage) = (active.status.clone(), active.percentage);
+        let deadline = self.target.rollout.deadline;
+        let verdict = if active.started.is_some_and(|started| age(started, self.input.now) > deadline) {
+            Verdict::of(State::Overdue, Reason::Overdue { deadline: deadline.as_secs(), status })
+        } else {
+            Verdict::of(State::RollingOut, Reason::Progress { status, percentage })
+        };
+        if active.outcome != RolloutOutcome::Baking {
+            return verdict;
+        }
+        // While it bakes everything is replaced already, and AWS can still take it back.
+        match (self.probes(), self.seen) {
+            (Probes::Passed, _) => verdict,
+            (Probes::Failed(why), ObservedTarget::Group(group)) => {
+                let (group, refresh) = (group.name.clone(), active.id.clone());
+                Verdict::of(State::RollingOut, Reason::ProbeFailed(why))
+                    .doing(Action::RollbackRefresh { group, refresh })
+            }
+            (Probes::Due | Probes::Failing(_) | Probes::Failed(_), _) => verdict.doing(self.verify()),
+        }
+    }
+
+    /// Our rollout to what another pin wanted runs.
+    fn superseded(&self, active: &Rollout) -> Option<Verdict> {
+        let id = active.id.clone();
+        if active.outcome == RolloutOutcome::Undoing {
+            return Some(Verdict::of(State::RollingOut, Reason::Superseded { id }));
+        }
+        // It isn't stopped before the next one may start: a half-done rollout would be left behind.
+        if let Some(waiting) = self.waits() {
+            return Some(waiting);
+        }
+        match self.seen {
+            ObservedTarget::Group(group) => {
+                let cancel = Action::CancelRefresh { group: group.name.clone(), refresh: id.clone() };
+                Some(Verdict::of(State::RollingOut, Reason::Superseded { id }).doing(cancel))
+            }
+            _ => None,
+        }
+    }
+
+    /// A service on the right task definition that isn't at rest, though no rollout of this pin is known.
+    fn unsettled_service(&self) -> Verdict {
+        let failed = |rollout: &&Rollout| {
+            rollout.target == self.view.current.target
+                && rollout.outcome == RolloutOutcome::Failed
+                && self.counts(rollout)
+        };
+        if let Some(failed) = self.view.rollouts.iter().find(failed) {
+            return self.quarantined(failed);
+        }
+        let status = "old tasks are stopping".to_owned();
+        Verdict::of(State::RollingOut, Reason::Progress { status, percentage: None })
+    }
+
+    /// A rollout is due.
+    fn start(&self) -> Verdict {
+        if let Some(waiting) = self.waits() {
+            return waiting;
+        }
+        let image = self.artifact.identity();
+        let step = match (self.seen, &self.target.spec) {
+            (ObservedTarget::Group(group), _) => {
+                group::next_step(group, self.view, self.pin, image, &self.target.rollout)
+            }
+            (ObservedTarget::Service(service), TargetSpec::Fargate(spec)) => {
+                service::next_step(service, spec, self.view, self.pin, image)
+            }
+            _ => Err(format!("{} is of another kind than what was read for it", self.target.reference)),
+        };
+        match step {
+            Ok(action) => Verdict::of(State::RollingOut, Reason::Preparing).doing(action),
+            Err(shape) => Verdict::of(State::Blocked, Reason::UnsupportedShape(shape)),
+        }
+    }
+
+    /// Why a rollout that is due may not start yet.
+    fn waits(&self) -> Option<Verdict> {
+        for before in &self.target.after {
+            let state = self.so_far.targets.get(before).map_or(State::Unknown, |plan| plan.state);
+            if state != State::InSync {
+                return Some(Verdict::of(State::Pending, Reason::After { target: before.clone(), state }));
+            }
+        }
+        let running = describe(&self.view.current);
+        let denials = self.input.guardrails.check(Proposal {
+            environment: self.input.desired,
+            target: self.target,
+            pin: self.pin,
+            artifact: self.artifact,
+            running: Some(&running),
+        });
+        (!denials.is_empty()).then(|| Verdict::of(State::Pending, Reason::Guardrail(denials)))
+    }
+
+    fn verify(&self) -> Action {
+        Action::Verify { probes: self.target.verify.clone() }
+    }
+
+    fn probes(&self) -> Probes {
+        let Some(patience) = self.target.verify.iter().map(|probe| probe.within).max() else { return Probes::Passed };
+        let record = self.input.memory.probes.get(&self.target.reference.local).filter(|record| {
+            record.commit == self.pin.provenance.commit && record.artifact == self.artifact.identity()
+        });
+        match record {
+            None => Probes::Due,
+            Some(ProbeRecord { failure: None, .. }) => Probes::Passed,
+            Some(ProbeRecord { failure: Some(why), first, .. }) if age(*first, self.input.now) > patience => {
+                Probes::Failed(why.clone())
+            }
+            Some(ProbeRecord { failure: Some(why), .. }) => Probes::Failing(why.clone()),
+        }
+    }
+}
+
+/// How the probes of this pin and artifact stand.
+enum Probes {
+    Passed,
+    Due,
+    Failing(String),
+    Failed(String),
+}
+
+/// How long ago something was; zero if it lies ahead.
+fn age(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(then)).unwrap_or_default()
 }

@@ -30,6 +30,8 @@ pub enum Reason {
     },
     /// Blocked: a call was refused.
     Denied(String),
+    /// Blocked: a call was refused as wrong, and will be again.
+    Refused(String),
     /// Blocked: the group, service or cluster doesn't exist.
     Missing(String),
     /// Blocked: the pin resolves to nothing usable.
@@ -104,6 +106,7 @@ impl fmt::Display for Reason {
                  correct `account.role` or `account.id` in environment.toml"
             ),
             Self::Denied(error) => write!(f, "{error}; allow it in the role's permission policy"),
+            Self::Refused(error) => f.write_str(error),
             Self::Missing(what) => {
                 write!(f, "there is no {what}; create it, or correct its name in environment.toml")
             }

@@ -1,1 +1,186 @@
-//! To come.
+//! ECS services: their view for the decision, and the steps of a rollout.
+
+use std::collections::BTreeMap;
+
+use super::Action;
+use super::action::short_arn;
+use super::revision::{Revision, View};
+use crate::model::{
+    Container, FargateSpec, Marker, ObservedDeployment, ObservedService, Pin, Rollout, RolloutHistory, RolloutId,
+    RolloutOutcome, RolloutTarget, TaskDefinition,
+};
+
+/// The view of a service, or why Pinion can't roll it out and what to change.
+pub(super) fn view(
+    service: &ObservedService,
+    spec: &FargateSpec,
+    history: Option<&RolloutHistory>,
+) -> Result<View, String> {
+    let container = container(service, spec)?.name.clone();
+    let (revisions, history) = match history {
+        Some(RolloutHistory::Service { revisions, deployments }) => (revisions.as_slice(), Some(deployments)),
+        _ => (&[][..], None),
+    };
+    let current = revision(&service.task_definition, &container);
+    let mut others: Vec<Revision> = Vec::new();
+    let known = revisions.iter().map(|definition| revision(definition, &container));
+    let deployed = service.deployments.iter().map(|deployment| Revision {
+        target: RolloutTarget::TaskDefinition(deployment.task_definition.clone()),
+        name: short_arn(&deployment.task_definition).to_owned(),
+        image: image_of(&deployment.containers, &container),
+        marker: deployment.marker.clone(),
+    });
+    for other in known.chain(deployed) {
+        if other.target != current.target && others.iter().all(|seen| seen.target != other.target) {
+            others.push(other);
+        }
+    }
+    let mut running: BTreeMap<RolloutTarget, u32> = BTreeMap::new();
+    for deployment in &service.deployments {
+        *running.entry(RolloutTarget::TaskDefinition(deployment.task_definition.clone())).or_default() +=
+            deployment.running;
+    }
+    let settled = matches!(service.deployments.as_slice(), [only]
+        if only.primary && only.rollout_state == "COMPLETED" && only.task_definition == service.task_definition.arn);
+    Ok(View {
+        current,
+        settled,
+        others,
+        rollouts: rollouts(service, history),
+        running: running.into_iter().collect(),
+        total: service.running.max(service.desired),
+    })
+}
+
+/// The next write of a rollout of `image`: each pass carries out one, and the next pass finds it done.
+pub(super) fn next_step(
+    service: &ObservedService,
+    spec: &FargateSpec,
+    view: &View,
+    pin: &Pin,
+    image: &str,
+) -> Result<Action, String> {
+    let made_for_this = |revision: &&Revision| {
+        let made = revision.marker.as_ref();
+        revision.image.as_deref() == Some(image)
+            && made.is_some_and(|made| made.commit == pin.provenance.commit && made.base == view.current.name)
+    };
+    Ok(match view.others.iter().find(made_for_this).map(|revision| &revision.target) {
+        Some(RolloutTarget::TaskDefinition(arn)) => Action::UpdateService {
+            cluster: service.cluster.clone(),
+            service: service.name.clone(),
+            task_definition: arn.clone(),
+        },
+        _ => Action::RegisterTaskDefinition {
+            base: service.task_definition.arn.clone(),
+            container: container(service, spec)?.name.clone(),
+            image: image.to_owned(),
+            marker: Marker {
+                version: pin.version.clone(),
+                commit: pin.provenance.commit.clone(),
+                base: view.current.name.clone(),
+            },
+        },
+    })
+}
+
+/// The container whose image is ours.
+fn container<'a>(service: &'a ObservedService, spec: &FargateSpec) -> Result<&'a Container, String> {
+    let name = &service.name;
+    if service.status != "ACTIVE" {
+        return Err(format!(
+            "service {name} is {}; create it anew, or take it out of environment.toml",
+            service.status
+        ));
+    }
+    if service.controller != "ECS" {
+        return Err(format!(
+            "service {name} has the deployment controller {}, with which only that controller may change the task \
+             definition; create the service with controller ECS",
+            service.controller
+        ));
+    }
+    let definition = &service.task_definition;
+    let short = short_arn(&definition.arn);
+    if let Some(wanted) = &spec.container {
+        return definition.containers.iter().find(|container| container.name == *wanted).ok_or_else(|| {
+            format!(
+                "task definition {short} has no container `{wanted}` (it has {}); correct `container`",
+                names(definition.containers.iter())
+            )
+        });
+    }
+    let mut essential = definition.containers.iter().filter(|container| container.essential);
+    match (essential.next(), essential.next()) {
+        (Some(only), None) => Ok(only),
+        (Some(_), Some(_)) => Err(format!(
+            "task definition {short} has several essential containers ({}); say with `container` which one is ours",
+            names(definition.containers.iter().filter(|container| container.essential))
+        )),
+        (None, _) => {
+            Err(format!("task definition {short} has no essential container; say with `container` which is ours"))
+        }
+    }
+}
+
+fn names<'a>(containers: impl Iterator<Item = &'a Container>) -> String {
+    containers.map(|container| container.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// The service deployments, and before them what `DescribeServices` shows of the primary deployment where they lag
+/// behind it or don't exist.
+fn rollouts(service: &ObservedService, history: Option<&Vec<Rollout>>) -> Vec<Rollout> {
+    let mut rollouts = history.cloned().unwrap_or_default();
+    let Some(primary) = service.deployments.iter().find(|deployment| deployment.primary) else { return rollouts };
+    let target = RolloutTarget::TaskDefinition(primary.task_definition.clone());
+    let outcome = outcome(primary);
+    let told = rollouts.iter().any(|rollout| rollout.outcome.is_active())
+        || (!outcome.is_active() && rollouts.iter().any(|rollout| rollout.target == target));
+    if !told {
+        rollouts.insert(
+            0,
+            Rollout {
+                id: RolloutId(primary.id.clone()),
+                target,
+                outcome,
+                status: primary.rollout_state.clone(),
+                reason: primary.reason.clone(),
+                started: primary.created,
+                ended: None,
+                percentage: None,
+            },
+        );
+    }
+    for rollout in rollouts.iter_mut().filter(|rollout| rollout.outcome == RolloutOutcome::Running) {
+        let moved = service
+            .deployments
+            .iter()
+            .find(|deployment| rollout.target == RolloutTarget::TaskDefinition(deployment.task_definition.clone()));
+        if let Some(moved) = moved {
+            let share = moved.running.saturating_mul(100).checked_div(moved.desired).unwrap_or(100).min(100);
+            rollout.percentage = u8::try_from(share).ok();
+        }
+    }
+    rollouts
+}
+
+fn outcome(deployment: &ObservedDeployment) -> RolloutOutcome {
+    match deployment.rollout_state.as_str() {
+        "COMPLETED" => RolloutOutcome::Succeeded,
+        "FAILED" => RolloutOutcome::Failed,
+        _ => RolloutOutcome::Running,
+    }
+}
+
+fn revision(definition: &TaskDefinition, container: &str) -> Revision {
+    Revision {
+        target: RolloutTarget::TaskDefinition(definition.arn.clone()),
+        name: short_arn(&definition.arn).to_owned(),
+        image: image_of(&definition.containers, container),
+        marker: definition.marker.clone(),
+    }
+}
+
+fn image_of(containers: &[Container], name: &str) -> Option<String> {
+    containers.iter().find(|container| container.name == name).map(|container| container.image.clone())
+}
