@@ -76,7 +76,8 @@ impl Aws {
     pub async fn new(options: Options) -> Self {
         let pool = Builder::new().build_with_connector_fn(|settings, components| {
             let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
-            let mut connector = ConnectorBuilder::default().tls_provider(provider).proxy_config(ProxyConfig::from_env());
+            let mut connector =
+                ConnectorBuilder::default().tls_provider(provider).proxy_config(ProxyConfig::from_env());
             connector.set_connector_settings(settings.cloned());
             connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
             connector.build()

@@ -1,8 +1,8 @@
 //! Carries out actions: for each one write call, after making sure that it goes to the right account.
 
 use aws_sdk_autoscaling::types::{
-    AlarmSpecification, DesiredConfiguration, InstanceRefresh, LaunchTemplateSpecification, RefreshPreferences as Preferences,
-    RefreshStrategy,
+    AlarmSpecification, DesiredConfiguration, InstanceRefresh, LaunchTemplateSpecification,
+    RefreshPreferences as Preferences, RefreshStrategy,
 };
 use aws_sdk_ec2::types::{RequestLaunchTemplateData, ValidationWarning};
 use sha2::{Digest as _, Sha256};
@@ -29,7 +29,9 @@ impl Connection {
             return Err(ours(Operation::GetCallerIdentity, ErrorClass::Denied, "WrongAccount", message));
         }
         match action {
-            Action::NumberTemplate { group, template, version } => self.number_template(group, template, *version).await,
+            Action::NumberTemplate { group, template, version } => {
+                self.number_template(group, template, *version).await
+            }
             Action::CreateTemplateVersion { template, source, image, marker } => {
                 self.create_template_version(template, *source, image, marker).await
             }
@@ -199,9 +201,8 @@ fn specification(template: &TemplateRef, version: u64) -> LaunchTemplateSpecific
 fn refresh_preferences(preferences: &RefreshPreferences) -> Preferences {
     let number = |seconds: u32| i32::try_from(seconds).unwrap_or(i32::MAX);
     let percentages = || preferences.checkpoints.iter().copied().map(i32::from).collect();
-    let alarms = || {
-        AlarmSpecification::builder().set_alarms(Some(preferences.alarms.iter().cloned().collect())).build()
-    };
+    let alarms =
+        || AlarmSpecification::builder().set_alarms(Some(preferences.alarms.iter().cloned().collect())).build();
     Preferences::builder()
         .skip_matching(true)
         .auto_rollback(preferences.auto_rollback)

@@ -120,7 +120,15 @@ impl Connection {
         });
         let provider = || Some(Provider(Arc::clone(&credentials)));
         Self {
-            autoscaling: client!(aws_sdk_autoscaling, "autoscaling", shared, environment, partition, region, provider()),
+            autoscaling: client!(
+                aws_sdk_autoscaling,
+                "autoscaling",
+                shared,
+                environment,
+                partition,
+                region,
+                provider()
+            ),
             ec2: client!(aws_sdk_ec2, "ec2", shared, environment, partition, region, provider()),
             ecs: client!(aws_sdk_ecs, "ecs", shared, environment, partition, region, provider()),
             ssm: client!(aws_sdk_ssm, "ssm", shared, environment, partition, region, provider()),
@@ -194,8 +202,9 @@ impl Connection {
         }
         let answer = self.call(Operation::GetCallerIdentity, || self.sts.get_caller_identity().send()).await?;
         let account = answer.account.unwrap_or_default();
-        let account = AccountId::try_from(account)
-            .map_err(|invalid| ours(Operation::GetCallerIdentity, ErrorClass::Retry, "UnreadableResponse", invalid.to_string()))?;
+        let account = AccountId::try_from(account).map_err(|invalid| {
+            ours(Operation::GetCallerIdentity, ErrorClass::Retry, "UnreadableResponse", invalid.to_string())
+        })?;
         *known = Some((key, account.clone()));
         Ok(account)
     }

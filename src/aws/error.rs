@@ -138,7 +138,11 @@ where
             let status = response.raw().status().as_u16();
             // An answer that can't be read is a proxy's page or a cut connection: the next one may be whole.
             let request_id = error.request_id().map(str::to_owned);
-            PortError { message: format!("HTTP {status}: {}", deepest(error)), request_id, ..ours("UnreadableResponse", ErrorClass::Retry) }
+            PortError {
+                message: format!("HTTP {status}: {}", deepest(error)),
+                request_id,
+                ..ours("UnreadableResponse", ErrorClass::Retry)
+            }
         }
         SdkError::ServiceError(service) => {
             let meta = service.err().meta();
@@ -251,13 +255,15 @@ mod tests {
             request_id: Some("r-1".to_owned()),
             throttled: false,
         };
-        let wrapped = SdkError::<aws_sdk_ecs::operation::describe_services::DescribeServicesError, _>::construction_failure(
-            CredentialsError::provider_error(denied.clone()),
-        );
+        let wrapped =
+            SdkError::<aws_sdk_ecs::operation::describe_services::DescribeServicesError, _>::construction_failure(
+                CredentialsError::provider_error(denied.clone()),
+            );
         assert_eq!(port_error(Operation::DescribeServices, &wrapped), denied);
-        let none = SdkError::<aws_sdk_ecs::operation::describe_services::DescribeServicesError, _>::construction_failure(
-            CredentialsError::not_loaded("no provider in chain"),
-        );
+        let none =
+            SdkError::<aws_sdk_ecs::operation::describe_services::DescribeServicesError, _>::construction_failure(
+                CredentialsError::not_loaded("no provider in chain"),
+            );
         let error = port_error(Operation::DescribeServices, &none);
         assert_eq!((error.class, error.service, error.code.as_str()), (ErrorClass::Denied, "sts", "NoCredentials"));
     }

@@ -138,11 +138,7 @@ impl Versions {
     }
 }
 
-fn observed_group(
-    name: GroupName,
-    group: &AutoScalingGroup,
-    versions: &Versions,
-) -> Result<ObservedTarget, PortError> {
+fn observed_group(name: GroupName, group: &AutoScalingGroup, versions: &Versions) -> Result<ObservedTarget, PortError> {
     let (template, current) = match (&group.launch_template, &group.launch_configuration_name) {
         _ if group.mixed_instances_policy.is_some() => (GroupTemplate::MixedInstances, None),
         (Some(specification), _) => match template_of(specification) {

@@ -187,9 +187,8 @@ fn choose(
     let sought = sought(query, id);
     let by_owner = matches!(query, AmiQuery::Name { owner: None, .. } | AmiQuery::Tags { owner: None, .. });
     // Anybody can publish an image under any name: one that is public counts only if its owner is named.
-    let is_strange = |image: &Image| {
-        by_owner && image.public == Some(true) && image.owner_id.as_deref() != Some(account.as_str())
-    };
+    let is_strange =
+        |image: &Image| by_owner && image.public == Some(true) && image.owner_id.as_deref() != Some(account.as_str());
     let (strange, images): (Vec<&Image>, Vec<&Image>) = images.iter().copied().partition(|image| is_strange(image));
     let available: Vec<&Image> = images.iter().copied().filter(|image| state_of(image) == "available").collect();
     if let [image] = available.as_slice()
@@ -307,7 +306,8 @@ mod tests {
 
     #[test]
     fn one_available_image_is_the_answer() {
-        let images = [image("ami-1", "deregistered", "333333333333", false), image("ami-2", "available", "333333333333", false)];
+        let images =
+            [image("ami-1", "deregistered", "333333333333", false), image("ami-2", "available", "333333333333", false)];
         let artifact = Artifact::Ami { id: "ami-2".to_owned(), name: Some("frontend-1.4.2".to_owned()) };
         assert_eq!(choose_named(None, &images), Ok(artifact));
     }

@@ -106,7 +106,9 @@ mod tests {
     #[test]
     fn codes_are_read_off_the_wire() {
         assert_eq!(
-            code_on_the_wire("<ErrorResponse><Error><Type>Sender</Type><Code>Throttling</Code></Error></ErrorResponse>"),
+            code_on_the_wire(
+                "<ErrorResponse><Error><Type>Sender</Type><Code>Throttling</Code></Error></ErrorResponse>"
+            ),
             Some("Throttling")
         );
         assert_eq!(

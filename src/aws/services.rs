@@ -131,7 +131,8 @@ impl Connection {
 }
 
 fn definitions_of(service: &Service) -> impl Iterator<Item = &str> {
-    let deployments = service.deployments.iter().flatten().filter_map(|deployment| deployment.task_definition.as_deref());
+    let deployments =
+        service.deployments.iter().flatten().filter_map(|deployment| deployment.task_definition.as_deref());
     service.task_definition.as_deref().into_iter().chain(deployments)
 }
 

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_sdk_ecs::types::TaskDefinitionField;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
@@ -10,7 +11,6 @@ use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
-use aws_sdk_ecs::types::TaskDefinitionField;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
@@ -84,8 +84,11 @@ fn tags_of(answer: &Value) -> &[Value] {
 
 fn clone_task_definition(answer: &Value, container: &str, image: &str, marker: &Marker) -> Result<Value, CloneError> {
     let definition = answer.get("taskDefinition").and_then(Value::as_object).ok_or(CloneError::Empty)?;
-    let mut request: Map<String, Value> =
-        definition.iter().filter(|(key, _)| !READ_ONLY.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let mut request: Map<String, Value> = definition
+        .iter()
+        .filter(|(key, _)| !READ_ONLY.contains(&key.as_str()))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
 
     let mut there = Vec::new();
     let mut changed = false;
@@ -168,10 +171,11 @@ impl Connection {
             .call(Operation::RegisterTaskDefinition, || {
                 let body = body.clone();
                 // The SDK makes the request and signs it; only what it says is replaced, before it is signed.
-                let request = self.ecs.register_task_definition().family(family).customize().mutate_request(move |http| {
-                    http.headers_mut().insert("content-length", body.len().to_string());
-                    *http.body_mut() = SdkBody::from(body.clone());
-                });
+                let request =
+                    self.ecs.register_task_definition().family(family).customize().mutate_request(move |http| {
+                        http.headers_mut().insert("content-length", body.len().to_string());
+                        *http.body_mut() = SdkBody::from(body.clone());
+                    });
                 request.send()
             })
             .await?;
