@@ -7,5 +7,7 @@ mod http;
 mod metrics;
 #[path = "server/sample.rs"]
 mod sample;
+#[path = "server/signals.rs"]
+mod signals;
 #[path = "server/status.rs"]
 mod status;
