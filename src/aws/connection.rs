@@ -1,0 +1,224 @@
+//! The connection to one account: its clients, credentials, rate limits and caches. Nothing in it is shared with
+//! another account but the pool of network connections.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
+
+use super::cache::Kept;
+use super::credentials::{Provider, RoleCredentials, session_name};
+use super::error::{is_expired, port_error};
+use super::limits::Limits;
+use super::operation::Operation;
+use super::record::Recorder;
+use super::task_definition::Definition;
+use crate::clock::Clock;
+use crate::model::{Account, AccountId, Artifact, ArtifactQuery, EnvironmentName, Rollout, TemplateVersion};
+use crate::ports::{ErrorClass, PortError, RecordCalls};
+
+const ATTEMPTS: u32 = 3;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A client of one service in one region, with the account's own credentials, retry quota and recorder.
+macro_rules! client {
+    ($sdk:ident, $service:literal, $shared:expr, $environment:expr, $partition:expr, $region:expr, $provider:expr) => {{
+        let mut config = $sdk::config::Builder::from(&$shared.sdk)
+            .region(Region::new(String::from($region)))
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .retry_partition($sdk::config::retry::RetryPartition::new(format!("{}/{}", $partition, $service)))
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+                    .operation_timeout(OPERATION_TIMEOUT)
+                    .build(),
+            )
+            .interceptor(Recorder {
+                environment: $environment.clone(),
+                service: $service,
+                calls: Arc::clone(&$shared.recorder),
+            });
+        let provider: Option<Provider> = $provider;
+        if let Some(provider) = provider {
+            // The provider keeps the credentials itself: a second cache would hide when they are renewed.
+            config = config.credentials_provider(provider).identity_cache($sdk::config::IdentityCache::no_cache());
+        }
+        $sdk::Client::from_conf(config.build())
+    }};
+}
+
+/// What all connections have in common.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    pub(super) sdk: SdkConfig,
+    pub(super) recorder: Arc<dyn RecordCalls>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) session_name: String,
+}
+
+/// The connection to one account.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) environment: EnvironmentName,
+    pub(super) account: Account,
+    pub(super) autoscaling: aws_sdk_autoscaling::Client,
+    pub(super) ec2: aws_sdk_ec2::Client,
+    pub(super) ecs: aws_sdk_ecs::Client,
+    pub(super) ssm: aws_sdk_ssm::Client,
+    sts: aws_sdk_sts::Client,
+    ecr: Mutex<BTreeMap<String, aws_sdk_ecr::Client>>,
+    shared: Shared,
+    partition: String,
+    credentials: Arc<RoleCredentials>,
+    limits: Limits,
+    /// The access key id that was asked about last, and the account that it belongs to.
+    identity: tokio::sync::Mutex<Option<(String, AccountId)>>,
+    pub(super) cache: Cache,
+}
+
+/// What is read once. All but `artifacts` can't change.
+#[derive(Debug)]
+pub(super) struct Cache {
+    /// By launch-template id and number.
+    pub(super) template_versions: Kept<(String, u64), TemplateVersion>,
+    /// By ARN.
+    pub(super) definitions: Kept<String, Arc<Definition>>,
+    /// Service deployments that are at their end, by ARN.
+    pub(super) deployments: Kept<String, Rollout>,
+    /// The task definition of each service revision, by the revision's ARN.
+    pub(super) revisions: Kept<String, String>,
+    /// Kept until a resync.
+    pub(super) artifacts: Kept<ArtifactQuery, Artifact>,
+}
+
+impl Connection {
+    /// A connection. Nothing is sent yet.
+    pub(super) fn new(shared: &Shared, environment: &EnvironmentName, account: &Account) -> Self {
+        let region = account.region.as_str();
+        // The SDK's retry quotas are one per process and name: without a name of its own, a throttled account would
+        // use up the others'.
+        let partition = format!("{environment}/{}/{region}", account.role);
+        let credentials = Arc::new(RoleCredentials {
+            sts: client!(aws_sdk_sts, "sts", shared, environment, format!("{partition}/assume"), region, None),
+            role: account.role.clone(),
+            external_id: account.external_id.clone(),
+            session: session_name(&shared.session_name, environment),
+            clock: Arc::clone(&shared.clock),
+            held: tokio::sync::Mutex::new(None),
+        });
+        let provider = || Some(Provider(Arc::clone(&credentials)));
+        Self {
+            autoscaling: client!(
+                aws_sdk_autoscaling,
+                "autoscaling",
+                shared,
+                environment,
+                partition,
+                region,
+                provider()
+            ),
+            ec2: client!(aws_sdk_ec2, "ec2", shared, environment, partition, region, provider()),
+            ecs: client!(aws_sdk_ecs, "ecs", shared, environment, partition, region, provider()),
+            ssm: client!(aws_sdk_ssm, "ssm", shared, environment, partition, region, provider()),
+            sts: client!(aws_sdk_sts, "sts", shared, environment, partition, region, provider()),
+            ecr: Mutex::new(BTreeMap::new()),
+            environment: environment.clone(),
+            account: account.clone(),
+            shared: shared.clone(),
+            partition,
+            limits: Limits::new(),
+            identity: tokio::sync::Mutex::new(None),
+            cache: Cache {
+                template_versions: Kept::new(10_000),
+                definitions: Kept::new(2_000),
+                deployments: Kept::new(10_000),
+                revisions: Kept::new(10_000),
+                artifacts: Kept::new(10_000),
+            },
+            credentials,
+        }
+    }
+
+    /// The ECR client of a region: a registry may be in another one than the account's targets.
+    pub(super) fn ecr(&self, region: &str) -> aws_sdk_ecr::Client {
+        let mut clients = self.ecr.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            let provider = Some(Provider(Arc::clone(&self.credentials)));
+            client!(aws_sdk_ecr, "ecr", self.shared, self.environment, self.partition, region, provider)
+        };
+        clients.entry(region.to_owned()).or_insert_with(new).clone()
+    }
+
+    /// Makes one call, when the rate limit lets it.
+    pub(super) async fn call<T, E, F>(
+        &self,
+        operation: Operation,
+        send: impl Fn() -> F + Send + Sync,
+    ) -> Result<T, PortError>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+        T: Send,
+    {
+        let mut renewed = false;
+        loop {
+            // Asked for here and not only by the client, so that its failure isn't hidden in the call's.
+            let credentials = self.credentials.current().await?;
+            self.limits.acquire(operation.family()).await;
+            let error = match send().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => port_error(operation, &error),
+            };
+            if error.throttled {
+                self.limits.throttled(operation.family());
+            }
+            if is_expired(&error.code) && !renewed {
+                renewed = true;
+                self.credentials.discard(&credentials).await;
+                continue;
+            }
+            return Err(error);
+        }
+    }
+
+    /// The account that the credentials belong to; asked once for each set of them.
+    pub(super) async fn identity(&self) -> Result<AccountId, PortError> {
+        let mut known = self.identity.lock().await;
+        let key = self.credentials.current().await?.access_key_id().to_owned();
+        if let Some((_, account)) = known.as_ref().filter(|(of, _)| *of == key) {
+            return Ok(account.clone());
+        }
+        let answer = self.call(Operation::GetCallerIdentity, || self.sts.get_caller_identity().send()).await?;
+        let account = answer.account.unwrap_or_default();
+        let account = AccountId::try_from(account).map_err(|invalid| {
+            ours(Operation::GetCallerIdentity, ErrorClass::Retry, "UnreadableResponse", invalid.to_string())
+        })?;
+        *known = Some((key, account.clone()));
+        Ok(account)
+    }
+}
+
+/// An error of our own about an operation.
+pub(super) fn ours(operation: Operation, class: ErrorClass, code: &str, message: String) -> PortError {
+    PortError {
+        class,
+        service: operation.service(),
+        operation: operation.name(),
+        code: code.to_owned(),
+        message,
+        request_id: None,
+        throttled: false,
+    }
+}

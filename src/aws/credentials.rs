@@ -1,0 +1,150 @@
+//! The credentials of one account: its role, assumed, kept, and renewed before they expire.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, future};
+use tokio::sync::Mutex;
+
+use super::error::port_error;
+use super::operation::Operation;
+use crate::clock::Clock;
+use crate::model::{EnvironmentName, RoleArn};
+use crate::ports::{ErrorClass, PortError};
+
+/// How long before they expire credentials are renewed.
+const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
+/// AWS's limit for a role session's name.
+const LONGEST_SESSION_NAME: usize = 64;
+
+/// One role's credentials.
+pub(super) struct RoleCredentials {
+    pub(super) sts: aws_sdk_sts::Client,
+    pub(super) role: RoleArn,
+    pub(super) external_id: Option<String>,
+    pub(super) session: String,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Locked while the role is assumed, so that callers at the same time share one call.
+    pub(super) held: Mutex<Option<Credentials>>,
+}
+
+impl fmt::Debug for RoleCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoleCredentials").field("role", &self.role).field("session", &self.session).finish()
+    }
+}
+
+impl RoleCredentials {
+    /// Credentials that are good for a while yet.
+    pub(super) async fn current(&self) -> Result<Credentials, PortError> {
+        let mut held = self.held.lock().await;
+        let now = SystemTime::from(self.clock.now());
+        let good_for = |credentials: &Credentials, least: Duration| {
+            credentials.expiry().is_none_or(|expiry| expiry.duration_since(now).is_ok_and(|left| left > least))
+        };
+        if let Some(credentials) = held.as_ref().filter(|credentials| good_for(credentials, RENEW_BEFORE)) {
+            return Ok(credentials.clone());
+        }
+        match (self.assume().await, held.as_ref()) {
+            (Ok(fresh), _) => {
+                *held = Some(fresh.clone());
+                Ok(fresh)
+            }
+            // Renewal is due but not yet needed.
+            (Err(_), Some(old)) if good_for(old, Duration::ZERO) => Ok(old.clone()),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Drops credentials that AWS says have expired. Others that came since are kept.
+    pub(super) async fn discard(&self, expired: &Credentials) {
+        let mut held = self.held.lock().await;
+        if held.as_ref().is_some_and(|held| held.access_key_id() == expired.access_key_id()) {
+            *held = None;
+        }
+    }
+
+    async fn assume(&self) -> Result<Credentials, PortError> {
+        let assumed = self
+            .sts
+            .assume_role()
+            .role_arn(self.role.as_str())
+            .role_session_name(&self.session)
+            .set_external_id(self.external_id.clone())
+            .send()
+            .await
+            .map_err(|error| self.explain(port_error(Operation::AssumeRole, &error)))?;
+        let credentials = assumed.credentials.ok_or_else(|| {
+            self.explain(PortError {
+                class: ErrorClass::Retry,
+                service: Operation::AssumeRole.service(),
+                operation: Operation::AssumeRole.name(),
+                code: "UnreadableResponse".to_owned(),
+                message: "the answer has no credentials".to_owned(),
+                request_id: None,
+                throttled: false,
+            })
+        })?;
+        Ok(Credentials::new(
+            credentials.access_key_id,
+            credentials.secret_access_key,
+            Some(credentials.session_token),
+            SystemTime::try_from(credentials.expiration).ok(),
+            "AssumeRole",
+        ))
+    }
+
+    /// AWS doesn't tell a missing role from one that doesn't trust the caller: say what to check.
+    fn explain(&self, mut error: PortError) -> PortError {
+        if error.class == ErrorClass::Invalid || error.class == ErrorClass::Conflict {
+            error.class = ErrorClass::Denied;
+        }
+        if error.class == ErrorClass::Denied && error.code != "NoCredentials" {
+            let (given, check) = match self.external_id {
+                Some(_) => ("with an external id", "asks for this very external id (sts:ExternalId)"),
+                None => ("without an external id", "doesn't ask for an external id (sts:ExternalId)"),
+            };
+            error.message = format!(
+                "role {} can't be assumed {given}: {}; check that the role exists, and that its trust policy names \
+                 Pinion's identity as principal, allows sts:AssumeRole, and {check}",
+                self.role, error.message
+            );
+        }
+        error
+    }
+}
+
+/// What the clients of an account take their credentials from.
+#[derive(Debug, Clone)]
+pub(super) struct Provider(pub(super) Arc<RoleCredentials>);
+
+impl ProvideCredentials for Provider {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async { self.0.current().await.map_err(CredentialsError::provider_error) })
+    }
+}
+
+/// The name of an environment's role sessions, as CloudTrail shows it.
+pub(super) fn session_name(prefix: &str, environment: &EnvironmentName) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_=,.@-".contains(c);
+    format!("{prefix}-{environment}").chars().filter(|c| allowed(*c)).take(LONGEST_SESSION_NAME).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_names_are_legal() {
+        let long = EnvironmentName::try_from("x".repeat(63)).unwrap();
+        assert_eq!(session_name("pinion", &EnvironmentName::try_from("prod").unwrap()), "pinion-prod");
+        assert_eq!(session_name("pinion", &long).len(), 64);
+        assert_eq!(session_name("a team's/pinion", &EnvironmentName::try_from("dev").unwrap()), "ateamspinion-dev");
+    }
+}

@@ -1,0 +1,270 @@
+//! From AWS's errors to ours: what to do about each, with the request id kept.
+
+use std::error::Error;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_types::request_id::RequestId;
+
+use super::operation::Operation;
+use crate::ports::{ErrorClass, PortError};
+
+/// Codes by which AWS asks for fewer calls.
+const THROTTLES: [&str; 11] = [
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "Throttled",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "RequestLimitExceeded",
+    "TooManyRequestsException",
+    "BandwidthLimitExceeded",
+    "PriorRequestNotComplete",
+    "SlowDown",
+];
+
+/// Codes that say that somebody else was there first, or that what we read is stale.
+const CONFLICTS: [&str; 15] = [
+    "InstanceRefreshInProgress",
+    "ActiveInstanceRefreshNotFound",
+    "ResourceContention",
+    "ResourceInUse",
+    "ResourceInUseException",
+    "ScalingActivityInProgress",
+    "IdempotentParameterMismatch",
+    "ConflictException",
+    "UpdateInProgressException",
+    "ServiceNotActiveException",
+    "ServiceDeploymentConflictException",
+    "ServiceDeploymentNotFoundException",
+    "TaskSetNotFoundException",
+    "OperationAborted",
+    "ConcurrentModification",
+];
+
+/// Codes of refusals whose name doesn't say so.
+const DENIALS: [&str; 13] = [
+    "OptInRequired",
+    "Blocked",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "AuthFailure",
+    "SignatureDoesNotMatch",
+    "InvalidSignatureException",
+    "IncompleteSignature",
+    "MissingAuthenticationToken",
+    "NotAuthorized",
+    "RegionDisabledException",
+    "PendingVerification",
+    "KMSAccessDeniedException",
+];
+
+/// Codes of faults on AWS's side that may come with a 4xx status.
+const FAULTS: [&str; 9] = [
+    "InternalFailure",
+    "InternalError",
+    "InternalServerError",
+    "ServerException",
+    "ServiceUnavailable",
+    "ServiceUnavailableException",
+    "Unavailable",
+    "RequestTimeout",
+    "RequestTimeoutException",
+];
+
+/// Whether a code asks for fewer calls.
+pub(super) fn is_throttle(code: &str) -> bool {
+    THROTTLES.contains(&code)
+}
+
+/// Whether a code says that credentials have run out, so that new ones may help.
+pub(super) fn is_expired(code: &str) -> bool {
+    matches!(code, "ExpiredToken" | "ExpiredTokenException" | "RequestExpired")
+}
+
+/// What to do about an error, by its code and the answer's HTTP status.
+pub(super) fn class_of(code: &str, status: Option<u16>) -> ErrorClass {
+    if is_throttle(code) || FAULTS.contains(&code) {
+        ErrorClass::Retry
+    } else if CONFLICTS.contains(&code) {
+        // Before the status: AWS sends ResourceContention with 500.
+        ErrorClass::Conflict
+    } else if DENIALS.contains(&code)
+        || is_expired(code)
+        || code.starts_with("AccessDenied")
+        || code.starts_with("Unauthorized")
+        || code.ends_with("NotAuthorized")
+        || code.ends_with("NotAuthorizedException")
+    {
+        ErrorClass::Denied
+    } else {
+        match status {
+            Some(429 | 500..=599) => ErrorClass::Retry,
+            Some(401 | 403) => ErrorClass::Denied,
+            Some(_) | None => ErrorClass::Invalid,
+        }
+    }
+}
+
+/// Turns what the SDK reports about an operation into an error of ours.
+pub(super) fn port_error<E>(operation: Operation, error: &SdkError<E, HttpResponse>) -> PortError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    if let Some(earlier) = cause::<PortError>(error) {
+        return earlier.clone();
+    }
+    if let Some(credentials) = cause::<CredentialsError>(error) {
+        return credentials_error(credentials);
+    }
+    let ours = |code: &str, class| PortError {
+        class,
+        service: operation.service(),
+        operation: operation.name(),
+        code: code.to_owned(),
+        message: deepest(error),
+        request_id: None,
+        throttled: false,
+    };
+    match error {
+        SdkError::TimeoutError(_) => ours("Timeout", ErrorClass::Retry),
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => ours("Timeout", ErrorClass::Retry),
+        SdkError::DispatchFailure(_) => ours("Connection", ErrorClass::Retry),
+        SdkError::ConstructionFailure(_) => ours("InvalidRequest", ErrorClass::Invalid),
+        SdkError::ResponseError(response) => {
+            let status = response.raw().status().as_u16();
+            // An answer that can't be read is a proxy's page or a cut connection: the next one may be whole.
+            let request_id = error.request_id().map(str::to_owned);
+            PortError {
+                message: format!("HTTP {status}: {}", deepest(error)),
+                request_id,
+                ..ours("UnreadableResponse", ErrorClass::Retry)
+            }
+        }
+        SdkError::ServiceError(service) => {
+            let meta = service.err().meta();
+            let status = service.raw().status().as_u16();
+            let code = meta.code().map_or_else(|| format!("HTTP{status}"), str::to_owned);
+            let message = meta.message().map_or_else(|| deepest(error), str::to_owned);
+            // Auto Scaling says it in words, with `Throttling` or without.
+            let throttled = is_throttle(&code) || message.contains("Rate exceeded") || status == 429;
+            PortError {
+                class: if throttled { ErrorClass::Retry } else { class_of(&code, Some(status)) },
+                service: operation.service(),
+                operation: operation.name(),
+                code,
+                message,
+                request_id: meta.request_id().or_else(|| error.request_id()).map(str::to_owned),
+                throttled,
+            }
+        }
+        _ => ours("Unknown", ErrorClass::Retry),
+    }
+}
+
+/// The error of a credential chain that yields nothing: what comes before any role is assumed.
+fn credentials_error(error: &CredentialsError) -> PortError {
+    let (class, code) = match error {
+        CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_) => {
+            (ErrorClass::Retry, "CredentialsUnavailable")
+        }
+        _ => (ErrorClass::Denied, "NoCredentials"),
+    };
+    PortError {
+        class,
+        service: Operation::AssumeRole.service(),
+        operation: Operation::AssumeRole.name(),
+        code: code.to_owned(),
+        message: format!(
+            "Pinion's own AWS credentials can't be loaded: {}; give it some by any way of AWS's standard chain \
+             (environment, profile, web identity, container or instance role)",
+            deepest(error)
+        ),
+        request_id: None,
+        throttled: false,
+    }
+}
+
+/// The first error of this type in the chain of causes.
+fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// What the last cause says: the SDK's outer ones say only "dispatch failure".
+fn deepest(error: &dyn Error) -> String {
+    let mut last = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        last = error.to_string();
+        next = error.source();
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_have_classes() {
+        let table = [
+            ("Throttling", 400, ErrorClass::Retry),
+            ("ThrottlingException", 400, ErrorClass::Retry),
+            ("RequestLimitExceeded", 503, ErrorClass::Retry),
+            ("InternalFailure", 500, ErrorClass::Retry),
+            ("ServerException", 500, ErrorClass::Retry),
+            ("SomethingNew", 502, ErrorClass::Retry),
+            ("AccessDenied", 403, ErrorClass::Denied),
+            ("AccessDeniedException", 400, ErrorClass::Denied),
+            ("UnauthorizedOperation", 403, ErrorClass::Denied),
+            ("ClientNotAuthorized", 400, ErrorClass::Denied),
+            ("ExpiredToken", 403, ErrorClass::Denied),
+            ("OptInRequired", 401, ErrorClass::Denied),
+            ("SomethingNew", 403, ErrorClass::Denied),
+            ("InstanceRefreshInProgress", 400, ErrorClass::Conflict),
+            ("ResourceContention", 500, ErrorClass::Conflict),
+            ("ActiveInstanceRefreshNotFound", 400, ErrorClass::Conflict),
+            ("IdempotentParameterMismatch", 400, ErrorClass::Conflict),
+            ("ValidationError", 400, ErrorClass::Invalid),
+            ("LimitExceeded", 400, ErrorClass::Invalid),
+            ("InvalidParameterException", 400, ErrorClass::Invalid),
+        ];
+        for (code, status, class) in table {
+            assert_eq!(class_of(code, Some(status)), class, "{code} {status}");
+        }
+    }
+
+    #[test]
+    fn the_cause_is_found_below_the_sdk_wrapping() {
+        let denied = PortError {
+            class: ErrorClass::Denied,
+            service: "sts",
+            operation: "AssumeRole",
+            code: "AccessDenied".to_owned(),
+            message: "no".to_owned(),
+            request_id: Some("r-1".to_owned()),
+            throttled: false,
+        };
+        let wrapped =
+            SdkError::<aws_sdk_ecs::operation::describe_services::DescribeServicesError, _>::construction_failure(
+                CredentialsError::provider_error(denied.clone()),
+            );
+        assert_eq!(port_error(Operation::DescribeServices, &wrapped), denied);
+        let none =
+            SdkError::<aws_sdk_ecs::operation::describe_services::DescribeServicesError, _>::construction_failure(
+                CredentialsError::not_loaded("no provider in chain"),
+            );
+        let error = port_error(Operation::DescribeServices, &none);
+        assert_eq!((error.class, error.service, error.code.as_str()), (ErrorClass::Denied, "sts", "NoCredentials"));
+    }
+}
