@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 use aws_sdk_autoscaling::types::{InstanceRefresh, InstanceRefreshStatus};
 use aws_sdk_ecs::types::{ServiceDeployment, ServiceDeploymentStatus, SortOrder};
@@ -87,8 +88,13 @@ impl Connection {
 
     async fn service_rollouts(&self, service: &ObservedService) -> Result<RolloutHistory, PortError> {
         let deployments = match self.service_deployments(service).await {
-            Ok(deployments) => deployments,
-            Err(error) if is_unknown_operation(&error) => shown_deployments(service),
+            Ok(deployments) => {
+                self.keeps_deployments.store(true, Ordering::Relaxed);
+                deployments
+            }
+            Err(error) if is_unknown_operation(&error) && !self.keeps_deployments.load(Ordering::Relaxed) => {
+                shown_deployments(service)
+            }
             Err(error) => return Err(error),
         };
         let mut arns: BTreeSet<String> = self.newer_revisions(&service.task_definition).await?;
@@ -218,9 +224,12 @@ impl Connection {
     }
 }
 
-/// Whether an endpoint doesn't know an operation: ECS in some partitions, and stand-ins, have no service deployments.
+/// Whether an endpoint doesn't know an operation: stand-ins have no service deployments. AWS has an error of its own for
+/// that; moto falls over.
 fn is_unknown_operation(error: &PortError) -> bool {
-    const CODES: [&str; 6] = [
+    const CODES: [&str; 8] = [
+        "HTTP500",
+        "HTTP501",
         "UnknownOperationException",
         "UnknownOperation",
         "InvalidAction",
