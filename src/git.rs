@@ -1,1 +1,24 @@
-//! To come.
+//! Git: bare mirrors that are polled, trees read at a commit, and the commit that set each pin. The only place that
+//! names gix. Everything here blocks: the caller runs it on a thread that may.
+//!
+//! ```text
+//!   server ──poll──► mirror (a cache, may vanish) ──► objects ──► files at a commit ──► manifest
+//!                                                        └─────► provenances: who set which value
+//! ```
+
+mod error;
+mod fetch;
+mod local;
+mod mirror;
+mod provenance;
+mod source;
+mod transport;
+mod tree;
+mod watch;
+
+pub use error::{Cause, GitError};
+pub use local::WorkingCopy;
+pub use mirror::{BranchTip, Mirror, Mirrors, Poll};
+pub use provenance::{Extract, PinKey, Provenances};
+pub use source::{Auth, Programs, RepositorySource, TokenSource};
+pub use tree::{Files, Limits, Objects};

@@ -12,6 +12,8 @@ mod order;
 mod reason;
 mod revision;
 mod service;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

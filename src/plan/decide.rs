@@ -61,7 +61,7 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     let artifact_found = artifact.and_then(|artifact| artifact.as_ref().ok());
 
     let verdict = match premises(input, target) {
-        Err(verdict) => verdict,
+        Err(verdict) => *verdict,
         Ok(Premises { pin, artifact, seen }) => match &view {
             Some(Ok(view)) => Decision { input, target, pin, artifact, seen, view, so_far }.verdict(),
             Some(Err(shape)) => Verdict::of(State::Blocked, Reason::UnsupportedShape(shape.clone())),
@@ -71,8 +71,11 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     let view = view.and_then(Result::ok);
     let pin = input.desired.pin_of(target);
     TargetPlan {
-        drifted: matches!(verdict.state, State::Pending | State::RollingOut | State::Overdue)
-            && view.as_ref().zip(pin).is_some_and(|(view, pin)| was_in_sync(input, target, view, pin)),
+        drifted: view
+            .as_ref()
+            .zip(pin)
+            .zip(artifact_found)
+            .is_some_and(|((view, pin), artifact)| drifted(input, target, &verdict, attempt(view, pin, artifact), pin)),
         running: view.as_ref().map(|view| describe(&view.current)),
         artifact: artifact_found.cloned(),
         updated: view.as_ref().zip(artifact_found).map_or(0, |(view, found)| view.count(found.identity())),
@@ -92,44 +95,47 @@ struct Premises<'a> {
     seen: &'a ObservedTarget,
 }
 
-fn premises<'a>(input: Input<'a>, target: &'a Target) -> Result<Premises<'a>, Verdict> {
+fn premises<'a>(input: Input<'a>, target: &'a Target) -> Result<Premises<'a>, Box<Verdict>> {
     let local = &target.reference.local;
     if let Some(suspension) = suspended(target, input.now) {
         let Suspension { owner, reason, until } = suspension.clone();
-        return Err(Verdict::of(State::Suspended, Reason::Suspended { owner, reason, until }));
+        return Err(Box::new(Verdict::of(State::Suspended, Reason::Suspended { owner, reason, until })));
     }
     match &input.observed.identity {
         Some(Ok(caller)) if *caller != input.desired.account.id => {
             let expected = input.desired.account.id.clone();
-            return Err(Verdict::of(State::Blocked, Reason::WrongAccount { caller: caller.clone(), expected }));
+            return Err(Box::new(Verdict::of(
+                State::Blocked,
+                Reason::WrongAccount { caller: caller.clone(), expected },
+            )));
         }
         Some(Ok(_)) => {}
         // Not even the caller is known, so the account can't be read at all: nobody can tell the targets' states.
-        Some(Err(error)) => return Err(Verdict::of(State::Unknown, Reason::Unreadable(error.to_string()))),
-        None => return Err(unread()),
+        Some(Err(error)) => return Err(Box::new(Verdict::of(State::Unknown, Reason::Unreadable(error.to_string())))),
+        None => return Err(Box::new(unread())),
     }
     let seen = match input.observed.targets.get(local) {
         Some(Ok(ObservedTarget::Missing(what))) => {
-            return Err(Verdict::of(State::Blocked, Reason::Missing(what.clone())));
+            return Err(Box::new(Verdict::of(State::Blocked, Reason::Missing(what.clone()))));
         }
         Some(Ok(seen)) => seen,
-        Some(Err(error)) => return Err(failed(error)),
-        None => return Err(unread()),
+        Some(Err(error)) => return Err(Box::new(failed(error))),
+        None => return Err(Box::new(unread())),
     };
     let artifact = match input.observed.artifacts.get(local) {
         Some(Ok(artifact)) => artifact,
         Some(Err(ResolveError::Unusable(why))) => {
-            return Err(Verdict::of(State::Blocked, Reason::NoArtifact(why.clone())));
+            return Err(Box::new(Verdict::of(State::Blocked, Reason::NoArtifact(why.clone()))));
         }
-        Some(Err(ResolveError::Call(error))) => return Err(failed(error)),
-        None => return Err(unread()),
+        Some(Err(ResolveError::Call(error))) => return Err(Box::new(failed(error))),
+        None => return Err(Box::new(unread())),
     };
     if let Some(Err(error)) = input.observed.histories.get(local) {
-        return Err(failed(error));
+        return Err(Box::new(failed(error)));
     }
     let Some(pin) = input.desired.pin_of(target) else {
         let why = format!("component {} has no pin; add it to pins.toml", target.component);
-        return Err(Verdict::of(State::Blocked, Reason::NoArtifact(why)));
+        return Err(Box::new(Verdict::of(State::Blocked, Reason::NoArtifact(why))));
     };
     Ok(Premises { pin, artifact, seen })
 }
@@ -175,7 +181,7 @@ fn describe(revision: &Revision) -> String {
 
 /// The newest rollout made for this pin: by the marker's commit or, where the revision was right before Pinion came,
 /// by being newer than the pin.
-fn attempt<'a>(view: &'a View, pin: &Pin) -> Option<&'a Rollout> {
+fn attempt<'a>(view: &'a View, pin: &Pin, artifact: &Artifact) -> Option<&'a Rollout> {
     view.rollouts.iter().find(|rollout| {
         let Some(revision) = view.revision(&rollout.target) else { return false };
         let commit = &pin.provenance.commit;
@@ -183,14 +189,18 @@ fn attempt<'a>(view: &'a View, pin: &Pin) -> Option<&'a Rollout> {
             return true;
         }
         let is_current = revision.target == view.current.target;
-        let version_fits = revision.marker.as_ref().is_none_or(|marker| marker.version == pin.version);
-        is_current && version_fits && rollout.started.is_some_and(|started| started >= pin.provenance.time)
+        is_current && runs(revision, artifact) && rollout.started.is_some_and(|started| started >= pin.provenance.time)
     })
 }
 
-fn was_in_sync(input: Input<'_>, target: &Target, view: &View, pin: &Pin) -> bool {
-    input.memory.converged.get(&target.reference.local) == Some(&pin.provenance.commit)
-        || attempt(view, pin).is_some_and(|rollout| rollout.outcome == RolloutOutcome::Succeeded)
+/// Whether a target that was in sync with this very pin isn't any more. That it was is known from this process's own
+/// passes or, where something has to be done about it, from AWS's memory of the rollout that ended well.
+fn drifted(input: Input<'_>, target: &Target, verdict: &Verdict, attempt: Option<&Rollout>, pin: &Pin) -> bool {
+    let due = verdict.state == State::Pending || verdict.action.as_ref().is_some_and(Action::is_write);
+    let moving = matches!(verdict.state, State::RollingOut | State::Overdue);
+    let remembered = input.memory.converged.get(&target.reference.local) == Some(&pin.provenance.commit);
+    let succeeded = attempt.is_some_and(|rollout| rollout.outcome == RolloutOutcome::Succeeded);
+    (remembered && (due || moving)) || (succeeded && due)
 }
 
 /// A target about which everything is known.
@@ -209,7 +219,7 @@ impl Decision<'_> {
         let view = self.view;
         if view.settled && runs(&view.current, self.artifact) {
             let verdict = self.converged();
-            return match attempt(view, self.pin) {
+            return match attempt(view, self.pin, self.artifact) {
                 Some(rollout) => verdict.about(rollout, true),
                 None => verdict,
             };
@@ -219,7 +229,7 @@ impl Decision<'_> {
         {
             return verdict;
         }
-        if let Some(failed) = attempt(view, self.pin).filter(|attempt| self.counts(attempt)) {
+        if let Some(failed) = attempt(view, self.pin, self.artifact).filter(|attempt| self.counts(attempt)) {
             return self.quarantined(failed);
         }
         if runs(&view.current, self.artifact) && matches!(self.target.spec, TargetSpec::Fargate(_)) {

@@ -1,0 +1,113 @@
+//! Talks to a running controller.
+
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, Response, Url};
+use serde::Deserialize;
+
+use super::error::CliError;
+use crate::model::status::Status;
+use crate::telemetry::one_line;
+
+/// Where a controller listens unless told otherwise.
+pub const DEFAULT_ADDRESS: &str = "http://127.0.0.1:9780";
+
+/// Which controller to talk to.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Address {
+    /// The running controller
+    #[arg(long, value_name = "URL", env = "PINION_ADDRESS", default_value = DEFAULT_ADDRESS)]
+    address: Url,
+}
+
+/// A controller that is talked to.
+#[derive(Debug)]
+pub(super) struct Controller {
+    client: Client,
+    address: Url,
+}
+
+#[derive(Debug, Deserialize)]
+struct Refusal {
+    error: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Requested {
+    number: u64,
+}
+
+impl Controller {
+    pub(super) fn new(address: Address) -> Result<Self, CliError> {
+        let address = address.address;
+        if !matches!(address.scheme(), "http" | "https") || !address.has_host() {
+            return Err(CliError::usage(format!("`{address}` is not the address of a controller"))
+                .hint(format!("it looks like {DEFAULT_ADDRESS}")));
+        }
+        let mut builder = Client::builder().connect_timeout(Duration::from_secs(5)).timeout(Duration::from_secs(30));
+        if is_loopback(&address) {
+            // A proxy can't reach this machine's loopback.
+            builder = builder.no_proxy();
+        }
+        Ok(Self { client: builder.build()?, address })
+    }
+
+    /// What the controller says about itself, as it says it.
+    pub(super) async fn status_json(&self) -> Result<serde_json::Value, CliError> {
+        let response = self.send(self.client.get(self.url("api/v1/status"))).await?;
+        response.json().await.map_err(|error| self.strange(&error))
+    }
+
+    /// What the controller says about itself.
+    pub(super) async fn status(&self) -> Result<Status, CliError> {
+        let json = self.status_json().await?;
+        serde_json::from_value(json).map_err(|error| self.strange(&error))
+    }
+
+    /// Asks for a resync; returns its number.
+    pub(super) async fn resync(&self, retry_quarantined: bool, token: &str) -> Result<u64, CliError> {
+        let mut url = self.url("api/v1/resync");
+        url.query_pairs_mut().append_pair("retry_quarantined", if retry_quarantined { "true" } else { "false" });
+        let response = self.send(self.client.post(url).bearer_auth(token)).await?;
+        let requested: Requested = response.json().await.map_err(|error| self.strange(&error))?;
+        Ok(requested.number)
+    }
+
+    /// The address with a path behind its own, so that a controller behind a prefix can be reached.
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.address.clone();
+        let base = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{base}/{path}"));
+        url
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, CliError> {
+        let response = request.send().await.map_err(|error| {
+            // The library's own words for this only repeat the address.
+            let cause = std::error::Error::source(&error).map(CliError::from_error);
+            cause
+                .unwrap_or_else(|| CliError::from_error(&error))
+                .context(format!("can't reach the controller at {}", self.address))
+                .hint("start one with `pinion run`, or say where it listens with --address or PINION_ADDRESS")
+        })?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let refusal = response.json::<Refusal>().await.ok().and_then(|refusal| refusal.error);
+        let reason = refusal.unwrap_or_else(|| "it didn't say why".to_owned());
+        Err(CliError::failed(format!("the controller at {} answered {status}: {}", self.address, one_line(&reason))))
+    }
+
+    fn strange(&self, error: &(dyn std::error::Error + 'static)) -> CliError {
+        CliError::from_error(error)
+            .context(format!("what answers at {} doesn't speak like a controller", self.address))
+            .hint("check --address or PINION_ADDRESS, and that both sides have the same version")
+    }
+}
+
+fn is_loopback(address: &Url) -> bool {
+    let host = address.host_str().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}

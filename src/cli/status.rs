@@ -1,0 +1,143 @@
+//! `pinion status`: the table of targets, from a running controller.
+
+use std::time::Duration;
+
+use comfy_table::Color;
+use jiff::Timestamp;
+
+use super::client::{Address, Controller};
+use super::error::CliError;
+use super::output::{self, Output, Screen};
+use crate::clock::{Clock, SystemClock};
+use crate::model::State;
+use crate::model::status::{Status, TargetStatus};
+use crate::telemetry::one_line;
+
+/// How often `--watch` looks.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Shows the targets of a running controller.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Show it again every second until interrupted
+    #[arg(long, short)]
+    watch: bool,
+
+    /// For people, or for programs
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+
+    #[command(flatten)]
+    address: Address,
+}
+
+/// Prints the status, once or until interrupted.
+///
+/// # Errors
+/// If the controller can't be reached or answers strangely. While watching, only the first time.
+pub async fn run(args: Args) -> Result<(), CliError> {
+    let screen = Screen::stdout();
+    let controller = Controller::new(args.address)?;
+    let mut text = show(&controller, args.output, args.watch, screen).await?;
+    if !args.watch {
+        output::print(&text)?;
+        return Ok(());
+    }
+    loop {
+        if screen.terminal && args.output == Output::Text {
+            output::print(&redraw(&text))?;
+        } else {
+            output::print(&text)?;
+        }
+        tokio::time::sleep(EVERY).await;
+        text = match show(&controller, args.output, true, screen).await {
+            Ok(text) => text,
+            // A controller may be restarted while it is watched.
+            Err(error) if args.output == Output::Text => format!("{error}\n"),
+            Err(error) => return Err(error),
+        };
+    }
+}
+
+async fn show(controller: &Controller, output: Output, watch: bool, screen: Screen) -> Result<String, CliError> {
+    match output {
+        Output::Text => Ok(render(&controller.status().await?, SystemClock.now(), screen)),
+        // One object a line while watching, so that a program can tell one from the next.
+        Output::Json if watch => Ok(format!("{}\n", controller.status_json().await?)),
+        Output::Json => Ok(format!("{:#}\n", controller.status_json().await?)),
+    }
+}
+
+/// The text over what was drawn before: each line clears its own rest, and the last one all below it, so that nothing
+/// flickers.
+fn redraw(text: &str) -> String {
+    format!("\u{1b}[H{}\u{1b}[J", text.replace('\n', "\u{1b}[K\n"))
+}
+
+/// The table of targets, then what is wrong with environments and repositories.
+#[must_use]
+pub fn render(status: &Status, now: Timestamp, screen: Screen) -> String {
+    let header = ["TARGET", "STATE", "DESIRED", "RUNNING", "UPDATED", "SINCE", "REASON"];
+    let mut table = screen.table(&header);
+    let mut rows = 0_usize;
+    for target in status.environments.values().flat_map(|environment| environment.targets.values()) {
+        rows += 1;
+        let running = target.running.as_deref().unwrap_or("-");
+        let differs = target.running.as_deref().is_some_and(|running| running != target.desired);
+        table.add_row([
+            screen.cell(&target.target),
+            screen.state(target.state),
+            screen.cell(&target.desired),
+            if differs { screen.painted(running, Color::Yellow) } else { screen.cell(running) },
+            screen.cell(&format!("{}/{}", target.updated, target.total)),
+            screen.cell(&output::ago(target.since, now)),
+            screen.cell(&reason(target)),
+        ]);
+    }
+    let mut text = if rows == 0 { "no targets yet".to_owned() } else { output::table_text(&table) };
+    text.push('\n');
+    for problem in problems(status) {
+        text.push('\n');
+        text.push_str(&problem);
+    }
+    text
+}
+
+fn reason(target: &TargetStatus) -> String {
+    let mut parts = Vec::new();
+    if target.drifted {
+        parts.push("drifted".to_owned());
+    }
+    if let (State::Unknown, Some(last)) = (target.state, target.last_known) {
+        parts.push(format!("was {last}"));
+    }
+    parts.extend(target.reason.clone());
+    parts.join("; ")
+}
+
+/// Each a paragraph, its last line ended.
+fn problems(status: &Status) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (name, environment) in &status.environments {
+        if !environment.valid || !environment.errors.is_empty() {
+            problems.push(format!("environment {name} is broken and keeps its last good desired state:\n"));
+            for error in &environment.errors {
+                // Several lines, as `pinion validate` shows them; each is made harmless by itself.
+                problems.push(error.lines().map(|line| format!("  {}\n", one_line(line))).collect());
+            }
+        }
+        if let Some(error) = &environment.error {
+            problems.push(format!("environment {name}: {}\n", one_line(error)));
+        }
+    }
+    for repository in &status.repositories {
+        if let Some(error) = &repository.error {
+            let (url, branch) = (one_line(&repository.url), one_line(&repository.branch));
+            problems.push(format!("repository {url} {branch}: {}\n", one_line(error)));
+        }
+    }
+    if !status.ready && problems.is_empty() {
+        problems.push("the first pass hasn't completed yet\n".to_owned());
+    }
+    problems
+}

@@ -1,0 +1,270 @@
+//! One conversation with a server: list the wanted branches, and fetch if one of them moved.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use gix::ObjectId;
+use gix::bstr::ByteSlice;
+use gix::progress::Discard;
+use gix::protocol::handshake::Ref;
+use gix::protocol::transport::client::Error as TransportError;
+use gix::protocol::transport::client::blocking_io::{Transport, http};
+use gix::remote::{Direction, fetch, ref_map};
+use gix::url::Scheme;
+
+use super::error::{Cause, GitError};
+use super::source::{Programs, Remote};
+use super::transport;
+use super::tree::open_options;
+use super::watch::Watch;
+
+/// Each fetch leaves one pack. With more than this many, reading gets slow, and a new clone is the simplest cure.
+const MOST_PACKS: usize = 50;
+
+/// Why a conversation failed.
+pub(super) enum Failure {
+    /// The other side, or the way there.
+    Remote(GitError),
+    /// Our mirror: a new one will do better.
+    Local(Cause),
+}
+
+/// What a conversation found.
+pub(super) struct Tips {
+    /// The tips of the wanted branches that the server has.
+    pub(super) branches: BTreeMap<String, ObjectId>,
+    /// Whether objects were asked for.
+    pub(super) fetched: bool,
+}
+
+/// One conversation.
+pub(super) struct Exchange {
+    pub(super) remote: Remote,
+    pub(super) programs: Programs,
+    /// The branches that are wanted.
+    pub(super) branches: Vec<String>,
+    /// The mirror's folder. It is created if it isn't there.
+    pub(super) folder: PathBuf,
+    pub(super) watch: Arc<Watch>,
+}
+
+/// The name that a branch has in a mirror.
+pub(super) fn local_name(branch: &str) -> String {
+    format!("refs/remotes/origin/{branch}")
+}
+
+impl Exchange {
+    /// Connects as the URL says, lists, and fetches what moved.
+    pub(super) fn run(&self) -> Result<Tips, Failure> {
+        let repository = open_or_create(&self.folder)?;
+        let result = match self.remote.url.scheme {
+            Scheme::Http | Scheme::Https => {
+                let (transport, options) = transport::http(&self.remote).map_err(Failure::Remote)?;
+                self.talk(&repository, transport, Some(options))
+            }
+            Scheme::Ssh | Scheme::File => {
+                let program = transport::program(&self.remote, &self.programs, &self.watch);
+                self.talk(&repository, program.map_err(Failure::Remote)?, None)
+            }
+            _ => {
+                let socket = transport::socket(&self.remote, &self.watch).map_err(Failure::Remote)?;
+                self.talk(&repository, socket, None)
+            }
+        };
+        self.watch.reap();
+        result
+    }
+
+    fn talk<T: Transport>(
+        &self,
+        repository: &gix::Repository,
+        transport: T,
+        options: Option<http::Options>,
+    ) -> Result<Tips, Failure> {
+        let specs = self.branches.iter().map(|branch| format!("+refs/heads/{branch}:{}", local_name(branch)));
+        let specs: Vec<gix::bstr::BString> = specs.map(Into::into).collect();
+        let remote = repository
+            .remote_at_without_url_rewrite(self.remote.url.clone())
+            .and_then(|remote| remote.with_fetch_tags(fetch::Tags::None).with_refspecs(&specs, Direction::Fetch))
+            .map_err(|error| self.broken("the branches can't be asked for", &error))?;
+        // We send what we have of our own accord. Whoever asks for more gets nothing: no helper, no prompt.
+        let watch = Arc::clone(&self.watch);
+        let mut connection = remote.to_connection_with_transport(transport).with_credentials(move |_action| {
+            watch.challenged.store(true, Ordering::SeqCst);
+            Ok(None)
+        });
+        // Without any, gix would look for some in its configuration.
+        connection
+            .set_transport_options(options.map_or_else(|| Box::new(()) as Box<dyn Any>, |options| Box::new(options)));
+        let prepared = connection
+            .prepare_fetch(Discard, ref_map::Options::default())
+            .map_err(|error| self.broken("the branches can't be listed", &error))?;
+        let branches = self.wanted(&prepared.ref_map().remote_refs);
+        if self.is_current(repository, &branches)? {
+            return Ok(Tips { branches, fetched: false });
+        }
+        if packs(&self.folder) > MOST_PACKS {
+            return Err(Failure::Local(Cause(format!("it has more than {MOST_PACKS} packs"))));
+        }
+        prepared
+            .with_reflog_message(fetch::RefLogMessage::Override { message: "poll".into() })
+            .receive(Discard, &self.watch.stop)
+            .map_err(|error| self.broken_fetch(&error))?;
+        // A mirror opened afresh sees the new pack for certain.
+        let repository = open_or_create(&self.folder)?;
+        if self.is_current(&repository, &branches)? {
+            Ok(Tips { branches, fetched: true })
+        } else {
+            Err(Failure::Local(Cause("after the fetch its branches aren't where the server has them".to_owned())))
+        }
+    }
+
+    fn wanted(&self, listed: &[Ref]) -> BTreeMap<String, ObjectId> {
+        let mut tips = BTreeMap::new();
+        for reference in listed {
+            let (name, target, peeled) = reference.unpack();
+            let branch = name.strip_prefix(b"refs/heads/").and_then(|name| name.to_str().ok());
+            let wanted = branch.filter(|branch| self.branches.iter().any(|wanted| wanted == branch));
+            if let (Some(branch), Some(id)) = (wanted, peeled.or(target)) {
+                tips.insert(branch.to_owned(), id.to_owned());
+            }
+        }
+        tips
+    }
+
+    /// Whether the mirror has all of these tips. An error if it claims to have one and hasn't.
+    fn is_current(&self, repository: &gix::Repository, tips: &BTreeMap<String, ObjectId>) -> Result<bool, Failure> {
+        for (branch, tip) in tips {
+            let reference = repository.try_find_reference(local_name(branch).as_str());
+            let reference = reference.map_err(|error| Failure::Local(Cause::of_gix(&error)))?;
+            if reference.and_then(|reference| reference.try_id().map(gix::Id::detach)) != Some(*tip) {
+                return Ok(false);
+            }
+            let tree = repository.find_commit(*tip).and_then(|commit| commit.tree());
+            tree.map_err(|error| Failure::Local(Cause::of_gix(&error)))?;
+        }
+        Ok(true)
+    }
+
+    /// What an error before anything was fetched means. Our mirror has no part in it.
+    fn broken(&self, what: &str, error: &gix::Error) -> Failure {
+        Failure::Remote(self.explain(what, error))
+    }
+
+    /// What an error while fetching means. What isn't clearly the server's or the network's is blamed on the mirror.
+    fn broken_fetch(&self, error: &gix::Error) -> Failure {
+        let stopped = self.watch.stop.load(Ordering::SeqCst);
+        let network = error.downcast_any_ref::<TransportError>().is_some()
+            || error.downcast_any_ref::<reqwest::Error>().is_some()
+            || error.iter_errors().filter_map(|error| error.downcast_ref::<std::io::Error>()).any(is_network)
+            || !self.watch.words().is_empty();
+        if stopped || network {
+            Failure::Remote(self.explain("the fetch broke off", error))
+        } else {
+            Failure::Local(Cause::of_gix(error))
+        }
+    }
+
+    fn explain(&self, what: &str, error: &gix::Error) -> GitError {
+        let url = self.remote.shown.clone();
+        let chain = Cause::of_gix(error);
+        let words = self.watch.words();
+        let refused = |reason: &str| GitError::Refused {
+            url: url.clone(),
+            reason: reason.to_owned(),
+            source: if words.is_empty() { chain.clone() } else { Cause(words.clone()) },
+        };
+        let http = error.downcast_any_ref::<reqwest::Error>();
+        let status = http.and_then(reqwest::Error::status).map(|status| status.as_u16());
+        let token = matches!(self.remote.auth, super::Auth::Token(_));
+        if self.watch.challenged.load(Ordering::SeqCst) || error.is_unauthenticated() || status == Some(401) {
+            return refused(if token {
+                "the server refused the token (401); is it expired, revoked, or of another server?"
+            } else {
+                "the server wants a token (401); set `token_file` under [repository.auth], or is the URL wrong?"
+            });
+        }
+        match status {
+            Some(403) => {
+                return refused("the server forbids it (403); the token may lack the right to read the contents");
+            }
+            Some(404) if token => {
+                return refused(
+                    "not found (404): it doesn't exist, or the token may not see it; forges don't tell which",
+                );
+            }
+            Some(404) => {
+                return refused(
+                    "not found (404): it doesn't exist, or it is private and needs a token; forges don't tell which",
+                );
+            }
+            Some(status) => {
+                let what = format!("the server answered with status {status}");
+                return GitError::Unreachable { url, what, source: chain };
+            }
+            None => {}
+        }
+        if http.is_some_and(|error| error.is_timeout() && !error.is_connect()) || error.iter_errors().any(timed_out) {
+            return GitError::Stalled { url, limit: self.remote.stall_timeout };
+        }
+        for (sign, reason) in REFUSALS {
+            if words.contains(sign) {
+                return refused(reason);
+            }
+        }
+        if words.is_empty() {
+            GitError::Unreachable { url, what: what.to_owned(), source: chain }
+        } else {
+            GitError::Unreachable { url, what: what.to_owned(), source: Cause(words) }
+        }
+    }
+}
+
+/// What ssh and git say when they don't let one in, and what to do about it.
+const REFUSALS: [(&str, &str); 6] = [
+    (
+        "Host key verification failed",
+        "the server's host key isn't known; add it to ~/.ssh/known_hosts of Pinion's user",
+    ),
+    ("Permission denied", "the server refused the SSH key; is it the right one, and may it read this repository?"),
+    ("dubious ownership", "the repository belongs to another user; add it to `safe.directory` of Pinion's user"),
+    ("does not appear to be a git repository", "there is no Git repository at this place"),
+    ("ould not find repository", "there is no Git repository at this place, or the key may not see it"),
+    ("epository not found", "there is no Git repository at this place, or the key may not see it"),
+];
+
+fn is_network(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::UnexpectedEof
+            | Kind::BrokenPipe
+            | Kind::ConnectionReset
+            | Kind::ConnectionAborted
+            | Kind::ConnectionRefused
+            | Kind::NotConnected
+            | Kind::TimedOut
+    )
+}
+
+fn timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+}
+
+fn open_or_create(folder: &Path) -> Result<gix::Repository, Failure> {
+    let opened = if folder.exists() {
+        gix::ThreadSafeRepository::open_opts(folder, open_options())
+    } else {
+        let options = gix::create::Options::default();
+        gix::ThreadSafeRepository::init_opts(folder, gix::create::Kind::Bare, options, open_options())
+    };
+    opened.map(Into::into).map_err(|error| Failure::Local(Cause::of_gix(&error)))
+}
+
+fn packs(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder.join("objects").join("pack")).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "pack")).count()
+}

@@ -1,0 +1,128 @@
+//! The metrics that are read off a [`Status`] at scrape time. A target that is gone from the status is gone from here.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+
+use super::catalogue::{self, Definition};
+use crate::model::State;
+use crate::model::status::{EnvironmentStatus, Status, TargetStatus};
+
+/// Writes the metrics of a status in the text format, version 0.0.4.
+pub(super) fn render(status: &Status, now: Timestamp) -> String {
+    let mut families = Families::default();
+    families.add(&catalogue::BUILD_INFO, &[&status.version], 1.0);
+    families.add(&catalogue::RESYNC_REQUESTED, &[], count(status.resync.requested));
+    families.add(&catalogue::RESYNC_COMPLETED, &[], count(status.resync.completed));
+    for repository in &status.repositories {
+        let (url, branch) = (repository.url.as_str(), repository.branch.as_str());
+        if let Some(revision) = &repository.revision {
+            families.add(&catalogue::GIT_REVISION_INFO, &[url, branch, revision], 1.0);
+        }
+        if let Some(at) = repository.last_success {
+            families.add(&catalogue::GIT_LAST_SUCCESS, &[url, branch], seconds(at));
+        }
+    }
+    for (name, environment) in &status.environments {
+        add_environment(&mut families, name, environment, now);
+    }
+    families.text.into_iter().fold(String::new(), |mut text, (_, family)| {
+        text.push_str(&family.render());
+        text
+    })
+}
+
+fn add_environment(families: &mut Families, name: &str, environment: &EnvironmentStatus, now: Timestamp) {
+    families.add(&catalogue::ENVIRONMENT_VALID, &[name], flag(environment.valid));
+    if let Some(at) = environment.last_success {
+        families.add(&catalogue::RECONCILE_LAST_SUCCESS, &[name], seconds(at));
+    }
+    for target in environment.targets.values() {
+        add_target(families, name, target, now);
+    }
+}
+
+fn add_target(families: &mut Families, environment: &str, target: &TargetStatus, now: Timestamp) {
+    let [reference, kind, component] = [target.target.as_str(), target.kind.as_str(), target.component.as_str()];
+    let labels = [environment, reference, kind, component];
+    for state in State::ALL {
+        let labels = [environment, reference, kind, component, state.as_str()];
+        families.add(&catalogue::TARGET_STATE, &labels, flag(state == target.state));
+    }
+    let running = target.running.as_deref().unwrap_or_default();
+    let pin = [environment, reference, kind, component, &target.desired, running, &target.pin.commit];
+    families.add(&catalogue::TARGET_PIN_INFO, &pin, 1.0);
+    families.add(&catalogue::TARGET_OUT_OF_SYNC, &labels, target.out_of_sync_since.map_or(0.0, |at| age(at, now)));
+    families.add(&catalogue::TARGET_DRIFTED, &labels, flag(target.drifted));
+    families.add(&catalogue::QUARANTINED, &labels, flag(target.state == State::Quarantined));
+    let started = target.rollout.as_ref().and_then(|rollout| rollout.started);
+    if let (State::RollingOut | State::Overdue, Some(started)) = (target.state, started) {
+        families.add(&catalogue::ROLLOUT_AGE, &labels, age(started, now));
+    }
+}
+
+/// Samples by metric and labels. A map, because two blocks of the configuration may name the same branch, and a
+/// scrape with the same series twice is refused as a whole.
+#[derive(Default)]
+struct Families {
+    text: BTreeMap<&'static str, Family>,
+}
+
+struct Family {
+    definition: Definition,
+    samples: BTreeMap<String, f64>,
+}
+
+impl Families {
+    fn add(&mut self, definition: &Definition, values: &[&str], value: f64) {
+        let family = self
+            .text
+            .entry(definition.name)
+            .or_insert_with(|| Family { definition: *definition, samples: BTreeMap::new() });
+        family.samples.insert(labels(definition.labels, values), value);
+    }
+}
+
+impl Family {
+    fn render(&self) -> String {
+        let Definition { name, kind, help, .. } = self.definition;
+        let mut text = format!("# HELP {name} {help}\n# TYPE {name} {}\n", kind.as_str());
+        for (labels, value) in &self.samples {
+            // Writing into a string can't fail.
+            let _ = writeln!(text, "{name}{labels} {value}");
+        }
+        text
+    }
+}
+
+/// `{a="x",b="y"}`, or nothing where there are no labels.
+fn labels(names: &[&str], values: &[&str]) -> String {
+    if names.is_empty() {
+        return String::new();
+    }
+    let pairs: Vec<String> =
+        names.iter().zip(values).map(|(name, value)| format!("{name}=\"{}\"", escape(value))).collect();
+    format!("{{{}}}", pairs.join(","))
+}
+
+fn escape(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn flag(value: bool) -> f64 {
+    if value { 1.0 } else { 0.0 }
+}
+
+fn count(value: u64) -> f64 {
+    value as f64
+}
+
+fn seconds(at: Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1000.0
+}
+
+/// Never negative: AWS's clock may be ahead of ours.
+fn age(since: Timestamp, now: Timestamp) -> f64 {
+    now.duration_since(since).as_secs_f64().max(0.0)
+}

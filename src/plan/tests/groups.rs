@@ -1,0 +1,217 @@
+//! Decisions about Auto Scaling groups.
+
+use super::*;
+
+/// A group on a numbered version, with these versions known and an instance on each of `instances`.
+pub(super) fn group(on: u64, versions: &[(u64, &str, Option<Marker>)], instances: &[u64]) -> ObservedTarget {
+    group_on(TemplateVersionSpec::Number(on), on, versions, instances)
+}
+
+fn group_on(
+    spec: TemplateVersionSpec,
+    on: u64,
+    versions: &[(u64, &str, Option<Marker>)],
+    instances: &[u64],
+) -> ObservedTarget {
+    let template = TemplateRef { id: "lt-1".to_owned(), name: "frontend".to_owned() };
+    let current = versions.iter().find(|(number, ..)| *number == on);
+    ObservedTarget::Group(Box::new(ObservedGroup {
+        name: GroupName::try_from("frontend").unwrap(),
+        template: GroupTemplate::LaunchTemplate { template, version: spec },
+        current: current.map(|(number, version, marker)| version_of(*number, version, marker.clone())),
+        instances: instances
+            .iter()
+            .enumerate()
+            .map(|(index, version)| GroupInstance {
+                id: format!("i-{index}"),
+                lifecycle: "InService".to_owned(),
+                healthy: true,
+                template: Some(("lt-1".to_owned(), *version)),
+            })
+            .collect(),
+        desired_capacity: u32::try_from(instances.len()).unwrap(),
+    }))
+}
+
+fn version_of(number: u64, version: &str, marker: Option<Marker>) -> TemplateVersion {
+    TemplateVersion { number, image: Some(ami(version)), instance_requirements: false, marker }
+}
+
+pub(super) fn refresh(id: &str, to: u64, outcome: RolloutOutcome, minute: i64) -> Rollout {
+    Rollout {
+        id: RolloutId(id.to_owned()),
+        target: RolloutTarget::TemplateVersion(to),
+        outcome,
+        status: format!("{outcome:?}"),
+        reason: None,
+        started: Some(at(minute)),
+        ended: None,
+        percentage: Some(50),
+    }
+}
+
+pub(super) fn history(versions: &[(u64, &str, Option<Marker>)], refreshes: &[Rollout]) -> RolloutHistory {
+    RolloutHistory::Group {
+        refreshes: refreshes.to_vec(),
+        versions: versions
+            .iter()
+            .map(|(number, version, marker)| version_of(*number, version, marker.clone()))
+            .collect(),
+    }
+}
+
+/// The pin is 1.1, set by commit b; the group is on version 1, which holds 1.0, unless a row says otherwise.
+#[test]
+fn decisions() {
+    use RolloutOutcome::{Baking, Cancelled, Failed, Running, Succeeded, Undoing};
+    let environment = environment(("1.1", 'b'), ("2.0", 'b'));
+    let old = || (1, "1.0", None);
+    let new = || (2, "1.1", marker("1.1", 'b', "1"));
+    let other = || (2, "1.2", marker("1.2", 'c', "1"));
+    let hand = || (2, "9.9", None);
+    let seen = |on, instances: &[u64]| group(on, &[old(), new()], instances);
+    let latest = group_on(TemplateVersionSpec::Latest, 1, &[old()], &[1, 1]);
+    let table = [
+        ("in sync", seen(2, &[2, 2]), history(&[], &[])),
+        ("a version is missing", seen(1, &[1, 1]), history(&[], &[])),
+        ("on $Latest", latest, history(&[], &[])),
+        ("the version is ready", seen(1, &[1, 1]), history(&[new()], &[])),
+        ("a version of another commit", seen(1, &[1]), history(&[(2, "1.1", marker("1.1", 'a', "1"))], &[])),
+        ("a version from another base", seen(1, &[1]), history(&[(2, "1.1", marker("1.1", 'b', "7"))], &[])),
+        ("our refresh runs", seen(1, &[1, 2]), history(&[new()], &[refresh("r", 2, Running, 9)])),
+        ("our refresh bakes", seen(1, &[2, 2]), history(&[new()], &[refresh("r", 2, Baking, 9)])),
+        ("our refresh is rolled back", seen(1, &[1, 2]), history(&[new()], &[refresh("r", 2, Undoing, 9)])),
+        ("our refresh failed", seen(1, &[1, 1]), history(&[new()], &[refresh("r", 2, Failed, 1)])),
+        ("our refresh was cancelled", seen(1, &[1, 2]), history(&[new()], &[refresh("r", 2, Cancelled, 1)])),
+        ("an earlier pin's refresh runs", seen(1, &[1, 2]), history(&[other()], &[refresh("r", 2, Running, 9)])),
+        ("an earlier pin's refresh stops", seen(1, &[1, 2]), history(&[other()], &[refresh("r", 2, Undoing, 9)])),
+        ("an earlier pin's refresh failed", seen(1, &[1, 2]), history(&[other()], &[refresh("r", 2, Failed, 9)])),
+        ("somebody else's refresh runs", seen(1, &[1, 2]), history(&[hand()], &[refresh("r", 2, Running, 9)])),
+        ("some instances are old", seen(2, &[2, 1]), history(&[old()], &[refresh("r", 2, Succeeded, 1)])),
+        (
+            "changed by hand",
+            group(3, &[(3, "9.9", None)], &[2, 2]),
+            history(&[new()], &[refresh("r", 2, Succeeded, 1)]),
+        ),
+    ];
+    let mut lines = String::new();
+    for (name, seen, history) in table {
+        let plan = decide_one(&environment, &web(), seen, Some(history), |_, _| {});
+        lines += &format!("{name}: {}\n", line(&plan));
+    }
+    insta::assert_snapshot!(lines, @r"
+    in sync: in-sync
+    a version is missing: rolling-out (getting ready) => create a version of launch template frontend from version 1 with ami-1.1
+    on $Latest: rolling-out (getting ready) => put group frontend on version 1 of launch template frontend
+    the version is ready: rolling-out (getting ready) => refresh the instances of group frontend to version 2 of frontend
+    a version of another commit: rolling-out (getting ready) => create a version of launch template frontend from version 1 with ami-1.1
+    a version from another base: rolling-out (getting ready) => create a version of launch template frontend from version 1 with ami-1.1
+    our refresh runs: rolling-out (Running, 50 %)
+    our refresh bakes: rolling-out (Baking, 50 %)
+    our refresh is rolled back: rolling-out (the rollout failed and is rolled back)
+    our refresh failed: quarantined (r ended as Failed; pin another version, or retry with `pinion resync --retry-quarantined`)
+    our refresh was cancelled: quarantined (r ended as Cancelled; pin another version, or retry with `pinion resync --retry-quarantined`)
+    an earlier pin's refresh runs: rolling-out (the pin has moved on; stopping r) => cancel instance refresh r of group frontend
+    an earlier pin's refresh stops: rolling-out (the pin has moved on; stopping r)
+    an earlier pin's refresh failed: rolling-out (getting ready) => create a version of launch template frontend from version 1 with ami-1.1
+    somebody else's refresh runs: pending (waits for a rollout that Pinion didn't start: r (Running))
+    some instances are old: rolling-out (getting ready) => refresh the instances of group frontend to version 2 of frontend [drifted]
+    changed by hand: rolling-out (getting ready) => create a version of launch template frontend from version 3 with ami-1.1 [drifted]
+    ");
+}
+
+#[test]
+fn shapes_that_cannot_be_rolled_out_say_what_to_change() {
+    let environment = environment(("1.1", 'b'), ("2.0", 'b'));
+    let base = || match group(1, &[(1, "1.0", None)], &[1]) {
+        ObservedTarget::Group(group) => group,
+        _ => unreachable!("it is a group"),
+    };
+    let table: [fn(&mut ObservedGroup); 5] = [
+        |group| group.template = GroupTemplate::MixedInstances,
+        |group| group.template = GroupTemplate::LaunchConfiguration("old".to_owned()),
+        |group| group.current = None,
+        |group| group.current.as_mut().unwrap().instance_requirements = true,
+        |group| group.current.as_mut().unwrap().image = Some("resolve:ssm:/ami".to_owned()),
+    ];
+    let mut lines = String::new();
+    for change in table {
+        let mut group = base();
+        change(&mut group);
+        let plan = decide_one(&environment, &web(), ObservedTarget::Group(group), Some(history(&[], &[])), |_, _| {});
+        assert_eq!(plan.action, None);
+        lines += &format!("{}\n", line(&plan));
+    }
+    insta::assert_snapshot!(lines, @r"
+    blocked (group frontend has a mixed-instances policy, which this version of Pinion can't roll out; give the group a launch template)
+    blocked (group frontend is on launch configuration old, which knows no versions; move the group to a launch template)
+    blocked (the version of launch template frontend (lt-1) that group frontend names doesn't exist; put the group on a version that does)
+    blocked (version 1 of launch template frontend has instance requirements, with which AWS allows no rollback; name instance types instead)
+    blocked (version 1 of launch template frontend takes its AMI from a parameter (`resolve:ssm:`), with which AWS allows no rollback; put the group on a version with an AMI id, and pin by `ami.parameter`)
+    ");
+}
+
+#[test]
+fn a_retry_forgives_what_failed_before_it() {
+    let environment = environment(("1.1", 'b'), ("2.0", 'b'));
+    let seen = || group(1, &[(1, "1.0", None)], &[1, 1]);
+    let failed =
+        || Some(history(&[(2, "1.1", marker("1.1", 'b', "1"))], &[refresh("r", 2, RolloutOutcome::Failed, 5)]));
+    let retried = |minute| {
+        decide_one(&environment, &web(), seen(), failed(), |_, memory| {
+            memory.retry_since = Some(at(minute));
+        })
+    };
+    assert_eq!(retried(4).state, State::Quarantined, "it failed again after the retry");
+    assert!(matches!(retried(6).action, Some(Action::StartRefresh { version: 2, .. })));
+}
+
+#[test]
+fn a_rollout_that_outlives_its_deadline_is_overdue_and_left_running() {
+    let mut environment = environment(("1.1", 'b'), ("2.0", 'b'));
+    environment.targets.get_mut(&web()).unwrap().rollout.deadline = SHORT;
+    let running = history(&[(2, "1.1", marker("1.1", 'b', "1"))], &[refresh("r", 2, RolloutOutcome::Running, 0)]);
+    let plan = decide_one(&environment, &web(), group(1, &[(1, "1.0", None)], &[1, 2]), Some(running), |_, _| {});
+    assert_eq!((plan.state, plan.action), (State::Overdue, None));
+}
+
+#[test]
+fn probes_have_the_last_word() {
+    let mut environment = environment(("1.1", 'b'), ("2.0", 'b'));
+    environment.targets.get_mut(&web()).unwrap().verify.push(Probe {
+        http: "https://example.com/health".to_owned(),
+        status: 200,
+        timeout: Duration::from_secs(5),
+        within: SHORT,
+    });
+    let new = || (2, "1.1", marker("1.1", 'b', "1"));
+    let converged = || group(2, &[new()], &[2, 2]);
+    let record = |minute, failure: Option<&str>| ProbeRecord {
+        commit: commit('b'),
+        artifact: ami("1.1"),
+        first: at(minute),
+        failure: failure.map(str::to_owned),
+    };
+    let with = |seen: ObservedTarget, history, record: Option<ProbeRecord>| {
+        decide_one(&environment, &web(), seen, history, |_, memory| {
+            memory.probes = record.into_iter().map(|record| (web(), record)).collect();
+        })
+    };
+    let first = with(converged(), None, None);
+    assert_eq!(first.state, State::Verifying);
+    assert!(matches!(first.action, Some(Action::Verify { .. })));
+    assert_eq!(with(converged(), None, Some(record(9, None))).state, State::InSync);
+    let failing = with(converged(), None, Some(record(9, Some("answered 500"))));
+    assert_eq!(failing.state, State::Verifying);
+    assert!(failing.action.is_some());
+    let failed = with(converged(), None, Some(record(1, Some("answered 500"))));
+    assert_eq!((failed.state, failed.action), (State::Quarantined, None));
+    let stale = ProbeRecord { commit: commit('a'), ..record(1, None) };
+    assert_eq!(with(converged(), None, Some(stale)).state, State::Verifying);
+
+    let baking = || Some(history(&[new()], &[refresh("r", 2, RolloutOutcome::Baking, 9)]));
+    let seen = || group(1, &[(1, "1.0", None)], &[2, 2]);
+    assert!(matches!(with(seen(), baking(), None).action, Some(Action::Verify { .. })));
+    let failed = with(seen(), baking(), Some(record(1, Some("answered 500"))));
+    assert!(matches!(failed.action, Some(Action::RollbackRefresh { .. })));
+}

@@ -1,0 +1,151 @@
+//! From the files of a commit to the desired state of each environment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::guardrail::{DenyAll, Guardrails, NoPolicies};
+use crate::manifest;
+use crate::model::{CommitId, Component, Environment, EnvironmentName, Provenance};
+use crate::ports::{PinKey, Repository, RepositoryError};
+
+/// The environments that a branch may feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// All that it has.
+    All,
+    /// These.
+    Only(BTreeSet<EnvironmentName>),
+}
+
+impl Claim {
+    fn covers(&self, name: &EnvironmentName) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(names) => names.contains(name),
+        }
+    }
+}
+
+/// What Git wants of one environment.
+pub struct Desired {
+    /// The environment.
+    pub environment: Environment,
+    /// The commit that it was read from.
+    pub revision: CommitId,
+    /// What may forbid its rollouts.
+    pub guardrails: Arc<dyn Guardrails>,
+    /// When Pinion saw that commit on the branch; `None` for the state found at start, whose arrival it didn't see.
+    pub seen: Option<Timestamp>,
+}
+
+/// What a poller has to say.
+pub(crate) enum News {
+    /// A branch was read at a new commit.
+    Read(SourceNews),
+    /// All that this poller found up to a resync's number has been handed on.
+    Polled { source: usize, number: u64 },
+}
+
+/// What one poll of one branch brought.
+pub(crate) struct SourceNews {
+    pub(crate) source: usize,
+    pub(crate) branch: String,
+    pub(crate) environments: BTreeMap<EnvironmentName, Arc<Desired>>,
+    pub(crate) broken: BTreeMap<EnvironmentName, Vec<String>>,
+    /// Set if nothing could be read: no environments at all, or no files.
+    pub(crate) whole: Option<Vec<String>>,
+}
+
+/// What a commit wants.
+pub struct Reading {
+    /// The environments that are good.
+    pub environments: BTreeMap<EnvironmentName, Arc<Desired>>,
+    /// The environments that aren't, each with all of its findings.
+    pub broken: BTreeMap<EnvironmentName, Vec<String>>,
+    /// What is wrong with the repository as a whole.
+    pub whole: Vec<String>,
+}
+
+/// Reads what a commit of a branch wants.
+///
+/// # Errors
+/// [`RepositoryError`] if the repository can't be read. Mistakes in the files aren't errors of this function.
+pub async fn read(
+    repository: &dyn Repository,
+    branch: &str,
+    commit: &CommitId,
+    claim: &Claim,
+    seen: Option<Timestamp>,
+) -> Result<Reading, RepositoryError> {
+    let files = repository.files(commit).await?;
+    let loaded = manifest::load(&files);
+    let mut reading = Reading {
+        environments: BTreeMap::new(),
+        broken: BTreeMap::new(),
+        whole: loaded.findings.iter().map(ToString::to_string).collect(),
+    };
+    let guardrails = guardrails(&loaded.policies);
+
+    let mut drafts = BTreeMap::new();
+    for (name, result) in loaded.environments {
+        if !claim.covers(&name) {
+            continue;
+        }
+        match result {
+            Ok(draft) => {
+                drafts.insert(name, draft);
+            }
+            Err(findings) => {
+                reading.broken.insert(name, findings.iter().map(ToString::to_string).collect());
+            }
+        }
+    }
+    if let Claim::Only(names) = claim {
+        for name in names.iter().filter(|name| !drafts.contains_key(*name) && !reading.broken.contains_key(*name)) {
+            let missing = format!("environments/{name} doesn't exist on branch {branch}, though pinion.toml names it");
+            reading.broken.insert(name.clone(), vec![missing]);
+        }
+    }
+
+    let path = |name: &EnvironmentName| format!("environments/{name}/pins.toml");
+    let pins: BTreeMap<PinKey, String> = drafts
+        .iter()
+        .flat_map(|(name, draft)| {
+            let path = path(name);
+            draft
+                .pins()
+                .into_iter()
+                .map(move |(component, value)| (PinKey { path: path.clone(), component: component.to_string() }, value))
+        })
+        .collect();
+    let provenance = repository.provenance(branch, commit, &pins).await?;
+    for (name, draft) in drafts {
+        let path = path(&name);
+        let of_this: BTreeMap<Component, Provenance> = provenance
+            .iter()
+            .filter(|(key, _)| key.path == path)
+            .filter_map(|(key, found)| Some((Component::try_from(key.component.as_str()).ok()?, found.clone())))
+            .collect();
+        let desired = Desired {
+            environment: draft.complete(&of_this),
+            revision: commit.clone(),
+            guardrails: Arc::clone(&guardrails),
+            seen,
+        };
+        reading.environments.insert(name, Arc::new(desired));
+    }
+    Ok(reading)
+}
+
+/// The guardrails of a repository with these policy files.
+#[must_use]
+pub fn guardrails(policies: &[String]) -> Arc<dyn Guardrails> {
+    match policies {
+        [] => Arc::new(NoPolicies),
+        [first, ..] => Arc::new(DenyAll {
+            reason: format!("this build of Pinion can't evaluate {first}; until it can, nothing is rolled out"),
+        }),
+    }
+}

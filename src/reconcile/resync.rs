@@ -1,0 +1,182 @@
+//! Numbered, acknowledged resyncs: asked for by a signal or over HTTP, done when every repository has been polled and
+//! every environment has completed a pass that began after that.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::model::EnvironmentName;
+use crate::model::status::ResyncStatus;
+
+/// A resync that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Request {
+    /// Its number, from 1; 0 before the first.
+    pub number: u64,
+    /// The number of the last one that asked to retry quarantined pins, and when.
+    pub retry: Option<(u64, Timestamp)>,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    sources: Vec<u64>,
+    environments: BTreeMap<EnvironmentName, u64>,
+}
+
+/// Numbers resyncs and knows how far each is.
+#[derive(Debug)]
+pub struct Resyncs {
+    requested: watch::Sender<Request>,
+    polled: watch::Sender<u64>,
+    completed: watch::Sender<u64>,
+    progress: Mutex<Progress>,
+}
+
+impl Default for Resyncs {
+    fn default() -> Self {
+        Self {
+            requested: watch::Sender::new(Request::default()),
+            polled: watch::Sender::new(0),
+            completed: watch::Sender::new(0),
+            progress: Mutex::default(),
+        }
+    }
+}
+
+impl Resyncs {
+    /// Asks for a resync and says its number.
+    pub fn request(&self, retry_quarantined: bool, now: Timestamp) -> u64 {
+        let mut number = 0;
+        self.requested.send_modify(|request| {
+            request.number += 1;
+            number = request.number;
+            if retry_quarantined {
+                request.retry = Some((number, now));
+            }
+        });
+        tracing::info!(number, retry_quarantined, "resync requested");
+        number
+    }
+
+    /// The last one asked for and the last one done.
+    #[must_use]
+    pub fn status(&self) -> ResyncStatus {
+        ResyncStatus { requested: self.requested.borrow().number, completed: *self.completed.borrow() }
+    }
+
+    /// Requests, for pollers.
+    #[must_use]
+    pub fn requests(&self) -> watch::Receiver<Request> {
+        self.requested.subscribe()
+    }
+
+    /// The number up to which all repositories have been polled, for environments.
+    #[must_use]
+    pub fn polled(&self) -> watch::Receiver<u64> {
+        self.polled.subscribe()
+    }
+
+    /// The number up to which resyncs are done, for those who wait.
+    #[must_use]
+    pub fn completed(&self) -> watch::Receiver<u64> {
+        self.completed.subscribe()
+    }
+
+    /// The request as it stands now.
+    #[must_use]
+    pub fn current(&self) -> Request {
+        *self.requested.borrow()
+    }
+
+    pub(crate) fn expect_sources(&self, count: usize) {
+        self.with(|progress| progress.sources = vec![0; count]);
+    }
+
+    pub(crate) fn expect_environment(&self, name: &EnvironmentName) {
+        // Its first pass comes after the poll that found it, so it owes nothing older.
+        let polled = *self.polled.borrow();
+        self.with(|progress| progress.environments.insert(name.clone(), polled.saturating_sub(1)));
+    }
+
+    pub(crate) fn forget_environment(&self, name: &EnvironmentName) {
+        self.with(|progress| progress.environments.remove(name));
+    }
+
+    /// A poller has polled, and handed on what it read, since this number was asked for.
+    pub(crate) fn source_done(&self, source: usize, number: u64) {
+        self.with(|progress| {
+            if let Some(done) = progress.sources.get_mut(source) {
+                *done = number.max(*done);
+            }
+        });
+        self.settle();
+    }
+
+    /// An environment has completed a pass that began after all repositories had been polled for this number.
+    pub(crate) fn environment_done(&self, name: &EnvironmentName, number: u64) {
+        self.with(|progress| {
+            if let Some(done) = progress.environments.get_mut(name) {
+                *done = number.max(*done);
+            }
+        });
+        self.settle();
+    }
+
+    /// Works out anew how far resyncs are.
+    pub(crate) fn settle(&self) {
+        let (polled, completed) = self.with(|progress| {
+            let polled = progress.sources.iter().copied().min().unwrap_or(0);
+            let completed = progress.environments.values().copied().min().unwrap_or(polled).min(polled);
+            (polled, completed)
+        });
+        self.polled.send_if_modified(|number| std::mem::replace(number, polled.max(*number)) < polled);
+        let moved =
+            self.completed.send_if_modified(|number| std::mem::replace(number, completed.max(*number)) < completed);
+        if moved {
+            tracing::info!(number = completed, "resync completed");
+        }
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Progress) -> T) -> T {
+        change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resync_is_done_when_every_source_and_environment_is() {
+        let resyncs = Resyncs::default();
+        let (dev, prod) = (EnvironmentName::try_from("dev").unwrap(), EnvironmentName::try_from("prod").unwrap());
+        resyncs.expect_sources(2);
+        resyncs.expect_environment(&dev);
+        resyncs.expect_environment(&prod);
+        assert_eq!(resyncs.request(false, Timestamp::UNIX_EPOCH), 1);
+        resyncs.source_done(0, 1);
+        assert_eq!(*resyncs.polled().borrow(), 0);
+        resyncs.source_done(1, 1);
+        assert_eq!(*resyncs.polled().borrow(), 1);
+        resyncs.environment_done(&dev, 1);
+        assert_eq!(resyncs.status(), ResyncStatus { requested: 1, completed: 0 });
+        resyncs.environment_done(&prod, 1);
+        assert_eq!(resyncs.status(), ResyncStatus { requested: 1, completed: 1 });
+    }
+
+    #[test]
+    fn an_environment_that_goes_is_not_waited_for() {
+        let resyncs = Resyncs::default();
+        let dev = EnvironmentName::try_from("dev").unwrap();
+        resyncs.expect_sources(1);
+        resyncs.expect_environment(&dev);
+        resyncs.request(true, Timestamp::UNIX_EPOCH);
+        resyncs.source_done(0, 1);
+        assert_eq!(resyncs.status().completed, 0);
+        resyncs.forget_environment(&dev);
+        resyncs.settle();
+        assert_eq!(resyncs.status().completed, 1);
+    }
+}

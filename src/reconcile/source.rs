@@ -1,0 +1,144 @@
+//! One repository: polls it, and hands on what its branches want.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::backoff::Backoff;
+use super::desired::{self, News, SourceNews};
+use super::{Shared, Source};
+use crate::clock::entropy;
+use crate::model::CommitId;
+
+/// Polls until shutdown.
+pub(super) async fn run(index: usize, source: Source, shared: Arc<Shared>, news: mpsc::Sender<News>) {
+    let mut poller = Poller { index, source, shared, news, read: BTreeMap::new(), first: true };
+    let pace = poller.shared.pace;
+    let mut backoff = Backoff::new(pace.backoff_first, pace.backoff_longest, entropy());
+    let mut requests = poller.shared.resyncs.requests();
+    let mut next = Instant::now();
+    loop {
+        tokio::select! {
+            () = poller.shared.shutdown.cancelled() => return,
+            () = tokio::time::sleep_until(next) => {}
+            changed = requests.changed() => if changed.is_err() { return },
+        }
+        let request = requests.borrow_and_update().number;
+        let went_well = poller.poll().await;
+        // Through the same channel as what was read, so that no environment completes a resync with what was before.
+        if poller.news.send(News::Polled { source: index, number: request }).await.is_err() {
+            return;
+        }
+        let wait = if went_well {
+            backoff.reset();
+            poller.source.interval
+        } else {
+            backoff.wait().min(poller.source.interval.max(pace.backoff_first))
+        };
+        next = Instant::now() + wait;
+    }
+}
+
+struct Poller {
+    index: usize,
+    source: Source,
+    shared: Arc<Shared>,
+    news: mpsc::Sender<News>,
+    /// The commit of each branch that was last read to its end.
+    read: BTreeMap<String, CommitId>,
+    first: bool,
+}
+
+impl Poller {
+    /// Polls once. Says whether all went well.
+    async fn poll(&mut self) -> bool {
+        let started = Instant::now();
+        let polled = self.source.repository.poll().await;
+        let took = started.elapsed();
+        let tips = match polled {
+            Ok(tips) => tips,
+            Err(error) => {
+                self.shared.metrics.git_poll("error", took);
+                if !self.shared.shutdown.is_cancelled() {
+                    for branch in self.source.branches.keys() {
+                        self.shared.board.git_failed(&self.source.url, branch, &error.to_string());
+                    }
+                }
+                return false;
+            }
+        };
+        self.shared.metrics.git_poll("ok", took);
+        let mut went_well = true;
+        for (branch, tip) in tips {
+            let commit = match tip {
+                Ok(tip) => {
+                    if tip.forced {
+                        tracing::warn!(
+                            repository = self.source.url,
+                            branch,
+                            revision = tip.commit.short(),
+                            "branch was force-pushed; following it"
+                        );
+                    }
+                    tip.commit
+                }
+                Err(error) => {
+                    self.shared.board.git_failed(&self.source.url, &branch, &error.to_string());
+                    went_well = false;
+                    continue;
+                }
+            };
+            if self.read.get(&branch) == Some(&commit) {
+                self.shared.board.git_polled(&self.source.url, &branch, &commit, self.shared.clock.now());
+                continue;
+            }
+            went_well &= self.read(&branch, commit).await;
+        }
+        self.first = false;
+        went_well
+    }
+
+    async fn read(&mut self, branch: &str, commit: CommitId) -> bool {
+        let Some(claim) = self.source.branches.get(branch) else { return true };
+        let now = self.shared.clock.now();
+        let seen = (!self.first).then_some(now);
+        let read = desired::read(self.source.repository.as_ref(), branch, &commit, claim, seen).await;
+        let reading = match read {
+            Ok(reading) => reading,
+            Err(error) => {
+                self.shared.board.git_failed(&self.source.url, branch, &error.to_string());
+                return false;
+            }
+        };
+        tracing::info!(
+            repository = self.source.url,
+            branch,
+            revision = commit.short(),
+            environments = reading.environments.len(),
+            broken = reading.broken.len(),
+            "new revision"
+        );
+        for finding in &reading.whole {
+            tracing::error!(repository = self.source.url, branch, "{finding}");
+        }
+        let nothing = reading.environments.is_empty() && reading.broken.is_empty();
+        let message = SourceNews {
+            source: self.index,
+            branch: branch.to_owned(),
+            environments: reading.environments,
+            broken: reading.broken,
+            whole: nothing.then(|| {
+                if reading.whole.is_empty() { vec!["no environment was found".to_owned()] } else { reading.whole }
+            }),
+        };
+        if let Some(errors) = &message.whole {
+            self.shared.board.git_failed(&self.source.url, branch, &errors.join("; "));
+        } else {
+            self.shared.board.git_polled(&self.source.url, branch, &commit, now);
+        }
+        self.read.insert(branch.to_owned(), commit);
+        self.news.send(News::Read(message)).await.is_ok()
+    }
+}

@@ -1,0 +1,82 @@
+//! From a target's plan, and what became of it, to its status.
+
+use jiff::Timestamp;
+
+use super::pass::Outcome;
+use crate::model::status::{PinStatus, RolloutStatus, TargetStatus};
+use crate::model::{Pin, State, Target};
+use crate::plan::TargetPlan;
+use crate::ports::ErrorClass;
+
+/// The status of a target after a pass.
+pub(super) fn status(
+    target: &Target,
+    pin: &Pin,
+    plan: &TargetPlan,
+    outcome: Option<&Outcome>,
+    before: Option<&TargetStatus>,
+    now: Timestamp,
+) -> TargetStatus {
+    let (state, reason) = settle(plan, outcome);
+    let unknown = state == State::Unknown;
+    let since = before.filter(|before| before.state == state).map_or(now, |before| before.since);
+    let out_of_sync_since = match state {
+        State::InSync => None,
+        State::Unknown => before.and_then(|before| before.out_of_sync_since),
+        _ => Some(before.and_then(|before| before.out_of_sync_since).unwrap_or(now)),
+    };
+    // What was last seen stays while the account can't be read.
+    let kept = before.filter(|_| unknown);
+    let rollout = plan.rollout.as_ref().map(|rollout| RolloutStatus {
+        id: rollout.id.to_string(),
+        status: rollout.status.clone(),
+        reason: rollout.reason.clone(),
+        percentage: rollout.percentage,
+        started: rollout.started,
+    });
+    TargetStatus {
+        target: target.reference.to_string(),
+        kind: target.reference.local.kind,
+        component: target.component.to_string(),
+        state,
+        reason,
+        since,
+        out_of_sync_since,
+        observed: if unknown { before.and_then(|before| before.observed) } else { Some(now) },
+        last_known: unknown
+            .then(|| {
+                before.and_then(
+                    |before| {
+                        if before.state == State::Unknown { before.last_known } else { Some(before.state) }
+                    },
+                )
+            })
+            .flatten(),
+        drifted: kept.map_or(plan.drifted, |kept| kept.drifted),
+        desired: pin.version.to_string(),
+        running: kept.map_or_else(|| plan.running.clone(), |kept| kept.running.clone()),
+        artifact: kept.map_or_else(|| plan.artifact.as_ref().map(ToString::to_string), |kept| kept.artifact.clone()),
+        updated: kept.map_or(plan.updated, |kept| kept.updated),
+        total: kept.map_or(plan.total, |kept| kept.total),
+        pin: PinStatus {
+            commit: pin.provenance.commit.to_string(),
+            author: pin.provenance.author.clone(),
+            time: pin.provenance.time,
+            subject: pin.provenance.subject.clone(),
+        },
+        rollout: kept.map_or(rollout, |kept| kept.rollout.clone()),
+    }
+}
+
+/// The state and reason, given what became of the action. A write that was refused blocks the target; one that may
+/// yet go through leaves the state as planned and says what happened.
+fn settle(plan: &TargetPlan, outcome: Option<&Outcome>) -> (State, Option<String>) {
+    match outcome {
+        Some(Outcome::Failed(error)) => match error.class {
+            ErrorClass::Denied | ErrorClass::Invalid => (State::Blocked, Some(error.to_string())),
+            ErrorClass::Retry | ErrorClass::Conflict => (plan.state, Some(format!("{error}; will be tried again"))),
+        },
+        Some(Outcome::Probed(Err(failure))) => (plan.state, Some(format!("the probe fails: {failure}"))),
+        _ => (plan.state, plan.reason.as_ref().map(ToString::to_string)),
+    }
+}

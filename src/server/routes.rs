@@ -1,0 +1,129 @@
+//! The routes that only read, and what all answers have in common.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn, map_response};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::{LIMITS, Server, page, resync};
+use crate::metrics;
+use crate::model::status::Status;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) server: Server,
+    pub(super) stop: CancellationToken,
+}
+
+impl Shared {
+    fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.server.status.borrow())
+    }
+}
+
+/// The body of each answer of the API that isn't a success.
+#[derive(Debug, Serialize)]
+pub(super) struct Refusal {
+    pub(super) error: String,
+}
+
+/// An answer of the API that isn't a success: what is wrong and what to do.
+pub(super) fn refuse(status: StatusCode, error: impl Into<String>) -> Response {
+    (status, Json(Refusal { error: error.into() })).into_response()
+}
+
+pub(super) fn router(server: Server, stop: CancellationToken) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/style.css", get(stylesheet))
+        .route("/metrics", get(scrape))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/api/v1/status", get(api_status))
+        .route("/api/v1/resync", post(resync::resync))
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(LIMITS.body))
+        .layer(from_fn(in_time))
+        .layer(map_response(harden))
+        .with_state(Shared { server, stop })
+}
+
+async fn index(State(shared): State<Shared>) -> Html<String> {
+    Html(page::render(&shared.status(), shared.server.clock.now()))
+}
+
+async fn stylesheet() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLESHEET)
+}
+
+async fn scrape(State(shared): State<Shared>) -> impl IntoResponse {
+    let text = shared.server.metrics.render(&shared.status(), shared.server.clock.now());
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
+}
+
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(shared): State<Shared>) -> Response {
+    let status = shared.status();
+    if status.ready {
+        return "ready\n".into_response();
+    }
+    let mut text = String::from("not ready: the first pass hasn't completed\n");
+    for (name, environment) in status.environments.iter().filter(|(_, environment)| environment.passes == 0) {
+        text.push_str(&format!("environment {name}: {}\n", environment.error.as_deref().unwrap_or("no pass yet")));
+    }
+    for repository in status.repositories.iter().filter(|repository| repository.last_success.is_none()) {
+        let error = repository.error.as_deref().unwrap_or("not polled yet");
+        text.push_str(&format!("repository {} {}: {error}\n", repository.url, repository.branch));
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+async fn api_status(State(shared): State<Shared>) -> Response {
+    Json(&*shared.status()).into_response()
+}
+
+async fn not_found() -> Response {
+    refuse(StatusCode::NOT_FOUND, "there is nothing here; see /, /metrics, /healthz, /readyz, /api/v1/status")
+}
+
+async fn wrong_method() -> Response {
+    refuse(StatusCode::METHOD_NOT_ALLOWED, "not with this method: all is read with GET, but /api/v1/resync needs POST")
+}
+
+/// Ends requests that take too long, such as those whose body comes byte by byte.
+async fn in_time(request: Request, next: Next) -> Response {
+    let limit: Duration = LIMITS.request;
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, format!("the request took longer than {} s", limit.as_secs())),
+    }
+}
+
+/// Nothing is cached, framed, sniffed or loaded from elsewhere.
+async fn harden(mut response: Response) -> Response {
+    const HEADERS: [(HeaderName, HeaderValue); 4] = [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(
+                "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            ),
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    response.headers_mut().extend(HEADERS);
+    response
+}

@@ -1,0 +1,47 @@
+//! Making text of strangers harmless.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// The text with everything escaped that could end a line, move the cursor, change colours or turn the writing
+/// direction: control characters, line and paragraph separators, and Unicode's formatting characters for direction.
+#[must_use]
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        match character {
+            '\n' => safe.push_str("\\n"),
+            '\r' => safe.push_str("\\r"),
+            '\t' => safe.push_str("\\t"),
+            harmful if is_harmful(harmful) => {
+                // Writing into a string can't fail.
+                let _ = write!(safe, "\\u{{{:x}}}", u32::from(harmful));
+            }
+            plain => safe.push(plain),
+        }
+    }
+    Cow::Owned(safe)
+}
+
+fn is_harmful(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{061c}'
+            | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_text_stays_and_harmful_text_is_escaped() {
+        assert!(matches!(one_line("Füge 1.4.2 hinzu ✓"), Cow::Borrowed(_)));
+        assert_eq!(one_line("a\nb\r\tc"), "a\\nb\\r\\tc");
+        assert_eq!(one_line("\u{1b}[31mred\u{9b}"), "\\u{1b}[31mred\\u{9b}");
+        assert_eq!(one_line("x\u{202e}y\u{2028}z"), "x\\u{202e}y\\u{2028}z");
+    }
+}

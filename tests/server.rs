@@ -1,0 +1,17 @@
+//! The server, the metrics and the commands that talk to a running controller, over real sockets.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "server/http.rs"]
+mod http;
+#[path = "server/metrics.rs"]
+mod metrics;
+#[path = "server/sample.rs"]
+mod sample;
+#[path = "server/status.rs"]
+mod status;

@@ -1,0 +1,148 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use pinion::metrics::{CATALOGUE, Metrics, PollResult, RolloutResult};
+use pinion::model::{Component, EnvironmentName, TargetRef};
+use pinion::ports::{CallRecord, RecordCalls};
+
+use crate::sample::{now, status};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Metrics with at least one series of each.
+fn full() -> Metrics {
+    let metrics = Metrics::new().unwrap();
+    let target = TargetRef::try_from("prod/asg/web".to_owned()).unwrap();
+    let component = Component::try_from("frontend").unwrap();
+    let prod = EnvironmentName::try_from("prod").unwrap();
+    metrics.rollout_ended(&target, &component, RolloutResult::Succeeded, Duration::from_secs(100));
+    metrics.converged(&prod, &component, Duration::from_secs(130));
+    metrics.guardrail_denied(&target, &component, "freeze");
+    metrics.pass_ended(&prod, true, Duration::from_millis(40));
+    metrics.git_polled("https://github.com/acme/environments.git", PollResult::Changed, Duration::from_millis(200));
+    let call = CallRecord {
+        service: "sts",
+        operation: "AssumeRole",
+        result: "retry",
+        throttled: true,
+        duration: Duration::from_millis(80),
+    };
+    metrics.record(&prod, call);
+    metrics
+}
+
+/// The names and types of a scrape.
+fn types(text: &str) -> BTreeMap<&str, &str> {
+    text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect()
+}
+
+#[test]
+fn a_scrape_has_the_whole_catalogue() {
+    let text = full().render(&status(), now());
+    let types = types(&text);
+    let ours: BTreeMap<&str, &str> =
+        types.iter().filter(|(name, _)| name.starts_with("pinion_")).map(|(name, kind)| (*name, *kind)).collect();
+    let catalogue: BTreeMap<&str, &str> =
+        CATALOGUE.iter().map(|definition| (definition.name, definition.kind.as_str())).collect();
+    assert_eq!(ours, catalogue);
+    #[cfg(target_os = "linux")]
+    assert_eq!(types.get("process_cpu_seconds_total"), Some(&"counter"));
+    let mut series = BTreeSet::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        assert!(series.insert(line.rsplit_once(' ').unwrap().0), "twice: {line}");
+    }
+}
+
+#[test]
+fn the_documentation_lists_the_catalogue() {
+    let path = PathBuf::from(ROOT).join("docs/metrics.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let documented: Vec<&str> = text.lines().filter(|line| line.starts_with("| `pinion_")).collect();
+    let expected: Vec<String> = CATALOGUE
+        .iter()
+        .map(|definition| {
+            let labels: Vec<String> = definition.labels.iter().map(|label| format!("`{label}`")).collect();
+            let (name, kind) = (definition.name, definition.kind.as_str());
+            format!("| `{name}` | {kind} | {} | {} |", labels.join(", "), definition.help)
+        })
+        .collect();
+    assert_eq!(documented.join("\n"), expected.join("\n"), "docs/metrics.md is to have these rows");
+}
+
+#[test]
+fn values_are_those_of_the_status() {
+    let text = full().render(&status(), now());
+    let web = r#"environment="prod",target="prod/asg/web",kind="asg",component="frontend""#;
+    for line in [
+        format!(r#"pinion_target_state{{{web},state="rolling-out"}} 1"#),
+        format!(r#"pinion_target_state{{{web},state="in-sync"}} 0"#),
+        format!("pinion_target_out_of_sync_seconds{{{web}}} 600"),
+        format!("pinion_rollout_age_seconds{{{web}}} 120"),
+        format!("pinion_quarantined{{{web}}} 0"),
+        r#"pinion_environment_valid{environment="dev"} 0"#.to_owned(),
+        r#"pinion_reconcile_last_success_timestamp_seconds{environment="prod"} 1767355199.5"#.to_owned(),
+        "pinion_resync_requested 3".to_owned(),
+        "pinion_resync_completed 2".to_owned(),
+        r#"pinion_assume_role_failures_total{environment="prod"} 1"#.to_owned(),
+    ] {
+        assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
+    }
+    assert_eq!(text.matches("pinion_target_state{").count(), 3 * 9);
+    assert_eq!(text.matches("pinion_rollout_age_seconds{").count(), 1, "only where one runs");
+}
+
+#[test]
+fn a_label_cannot_break_its_line() {
+    let mut status = status();
+    status.version = "1\"} 1\nx\\".to_owned();
+    let text = full().render(&status, now());
+    assert!(text.contains(r#"pinion_build_info{version="1\"} 1\nx\\"} 1"#), "{text}");
+}
+
+#[test]
+fn series_of_what_is_gone_are_gone() {
+    let metrics = full();
+    let before = metrics.render(&status(), now());
+    assert!(before.contains(r#"pinion_rollouts_total{component="frontend",environment="prod""#), "{before}");
+    let mut smaller = status();
+    smaller.environments.get_mut("prod").unwrap().targets.remove("asg/web");
+    let text = metrics.render(&smaller, now());
+    assert!(!text.contains("prod/asg/web"), "{text}");
+    assert!(text.contains(r#"pinion_reconcile_total{environment="prod""#), "{text}");
+    smaller.environments.remove("prod");
+    let text = metrics.render(&smaller, now());
+    assert!(!text.contains(r#"environment="prod""#), "{text}");
+    assert!(text.contains(r#"pinion_environment_valid{environment="dev"}"#), "{text}");
+}
+
+#[test]
+fn what_was_counted_before_the_first_status_stays() {
+    let text = full().render(&pinion::model::status::Status::default(), now());
+    assert!(text.contains(r#"pinion_reconcile_total{environment="prod",result="ok"} 1"#), "{text}");
+}
+
+/// `promtool`, from where `make setup` puts it or from the machine's packages.
+fn promtool() -> PathBuf {
+    let tools = std::env::var_os("PINION_TOOLS").map_or_else(|| PathBuf::from(ROOT).join(".tools"), PathBuf::from);
+    let ours = tools.join("prometheus/usr/bin/promtool");
+    if ours.exists() { ours } else { PathBuf::from("promtool") }
+}
+
+#[test]
+fn promtool_has_nothing_to_say() {
+    let mut child = Command::new(promtool())
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("can't start promtool: {error}; `make setup` installs it"));
+    let text = full().render(&status(), now());
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.trim().is_empty(), "promtool says:\n{said}\nof:\n{text}");
+}

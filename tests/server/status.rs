@@ -1,0 +1,80 @@
+use clap::Parser;
+use pinion::cli::error::ErrorKind;
+use pinion::cli::output::Screen;
+use pinion::cli::{resync, status};
+
+use crate::sample::{self, Controller, TOKEN, now};
+
+#[derive(Parser)]
+enum Cli {
+    Status(status::Args),
+    Resync(resync::Args),
+}
+
+#[test]
+fn the_table_is_aligned_and_problems_follow() {
+    let text = status::render(&sample::status(), now(), Screen::plain());
+    let expected = "\
+TARGET            STATE        DESIRED  RUNNING  UPDATED  SINCE  REASON
+dev/asg/web       unknown      1.4.2    -        4/4      5m     drifted; was in-sync; can't be read now
+prod/asg/web      rolling-out  1.4.2    1.4.1    3/4      5m     InProgress, 75 %
+prod/fargate/api  in-sync      1.4.2    1.4.2    4/4      5m
+
+environment dev is broken and keeps its last good desired state:
+  environments/dev/pins.toml:3
+    unknown key `fronted`
+
+environment dev: ec2:DescribeImages failed: Timeout
+";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn colours_only_where_wanted() {
+    let colour = Screen { terminal: false, colour: true };
+    assert!(status::render(&sample::status(), now(), colour).contains("\u{1b}["));
+}
+
+async fn run(arguments: &[&str]) -> Result<(), pinion::cli::error::CliError> {
+    match Cli::parse_from([&["pinion"], arguments].concat()) {
+        Cli::Status(args) => status::run(args).await,
+        Cli::Resync(args) => resync::run(args).await,
+    }
+}
+
+#[tokio::test]
+async fn a_controller_that_is_not_there_is_said_so() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let error = run(&["status", "--address", &address]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Failed);
+    let text = error.to_string();
+    assert!(text.starts_with(&format!("error: can't reach the controller at {address}/\n")), "{text}");
+    assert!(text.contains("refused") && text.contains("hint: start one with `pinion run`"), "{text}");
+    let error = run(&["status", "--address", "ftp://x"]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+}
+
+#[tokio::test]
+async fn status_and_resync_talk_to_a_controller() {
+    let mut status = sample::status();
+    status.resync.completed = 1;
+    let controller = Controller::start(status, Some(TOKEN)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
+    let (address, token) = (controller.url(""), token.to_str().unwrap());
+    run(&["status", "--address", &address]).await.unwrap();
+    run(&["status", "--address", &address, "--output", "json"]).await.unwrap();
+    run(&["resync", "--address", &address, "--token-file", token, "--retry-quarantined"]).await.unwrap();
+    assert_eq!(*controller.requests.retried.lock().unwrap(), [true]);
+
+    let late = run(&["resync", "--address", &address, "--token-file", token, "--timeout", "0"]).await.unwrap_err();
+    assert!(late.to_string().contains("resync 2 has not completed"), "{late}");
+    std::fs::write(token, "wrong").unwrap();
+    let refused = run(&["resync", "--address", &address, "--token-file", token]).await.unwrap_err();
+    assert!(refused.to_string().contains("401 Unauthorized: the token is wrong"), "{refused}");
+    let absent = run(&["resync", "--address", &address, "--token-file", "/nowhere"]).await.unwrap_err();
+    assert!(absent.to_string().contains("can't read the token from /nowhere"), "{absent}");
+}
