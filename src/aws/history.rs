@@ -42,7 +42,7 @@ impl Connection {
             GroupTemplate::LaunchTemplate { template, .. } => Some(template),
             GroupTemplate::MixedInstances | GroupTemplate::LaunchConfiguration(_) | GroupTemplate::Unknown => None,
         };
-        let refreshes = self.refreshes(&group.name, None).await?;
+        let refreshes = self.refreshes(&group.name).await?;
         let refreshes: Vec<Rollout> = refreshes.iter().map(|refresh| refresh_rollout(refresh, template)).collect();
         let mut versions = BTreeMap::new();
         if let (Some(template), Some(current)) = (template, &group.current) {
@@ -62,18 +62,13 @@ impl Connection {
         Ok(RolloutHistory::Group { refreshes, versions: versions.into_values().collect() })
     }
 
-    /// A group's instance refreshes, newest first; or only the one with this id.
-    pub(super) async fn refreshes(
-        &self,
-        group: &GroupName,
-        id: Option<&RolloutId>,
-    ) -> Result<Vec<InstanceRefresh>, PortError> {
+    /// A group's instance refreshes, newest first.
+    pub(super) async fn refreshes(&self, group: &GroupName) -> Result<Vec<InstanceRefresh>, PortError> {
         let answer = self
             .call(Operation::DescribeInstanceRefreshes, || {
                 self.autoscaling
                     .describe_instance_refreshes()
                     .auto_scaling_group_name(group.as_str())
-                    .set_instance_refresh_ids(id.map(|id| vec![id.0.clone()]))
                     .max_records(REFRESHES)
                     .send()
             })
