@@ -186,6 +186,27 @@ async fn reads_are_batched_and_what_cannot_change_is_read_once() {
 }
 
 #[tokio::test]
+async fn many_groups_are_paged_or_named_whichever_is_fewer_calls() {
+    let stand = Stand::fleet(1, 150, 0).await;
+    let groups = |environment_name: &str, count: usize| {
+        let reader = stand.aws.reader(&environment(environment_name), &account("000000000001", None));
+        let targets: BTreeMap<LocalRef, TargetSpec> =
+            (0..count).map(|n| (local(&format!("asg/g{n}")), asg(&format!("group-{n}")))).collect();
+        async move {
+            for _ in 0..2 {
+                let observed = reader.observe(&targets).await;
+                assert!(observed.values().all(|group| matches!(group, Ok(ObservedTarget::Group(_)))), "{observed:?}");
+            }
+        }
+    };
+    let described = |calls: BTreeMap<String, usize>| calls["autoscaling:DescribeAutoScalingGroups"];
+    groups("all", 150).await;
+    assert_eq!(described(stand.calls().await), 2 + 2, "two pages of a hundred, in both passes");
+    groups("few", 50).await;
+    assert_eq!(described(stand.calls().await), 1 + 1, "one batch of names");
+}
+
+#[tokio::test]
 async fn what_is_missing_is_said_and_harms_nothing_else() {
     let stand = Stand::new(WORLD).await;
     let reader = stand.reader();

@@ -88,6 +88,8 @@ pub(super) struct Connection {
     identity: tokio::sync::Mutex<Option<(String, AccountId)>>,
     /// Whether ECS has answered about service deployments. If it has, it isn't a stand-in that lacks them.
     pub(super) keeps_deployments: AtomicBool,
+    /// Whether the account has so many other groups that pages of all of them aren't worth it.
+    pub(super) crowded: AtomicBool,
     pub(super) cache: Cache,
 }
 
@@ -144,6 +146,7 @@ impl Connection {
             limits: Limits::new(),
             identity: tokio::sync::Mutex::new(None),
             keeps_deployments: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
             cache: Cache {
                 template_versions: Kept::new(10_000),
                 definitions: Kept::new(2_000),
