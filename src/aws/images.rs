@@ -97,6 +97,7 @@ impl Connection {
                         .set_owners(owner.map(|owner| vec![owner.to_string()]))
                         .set_filters(Some(filters.clone()))
                         .include_deprecated(true)
+                        .include_disabled(true)
                         .set_next_token(token.clone())
                         .send()
                 })
