@@ -227,7 +227,8 @@ fn deepest(error: &dyn Error) -> String {
         last = error.to_string();
         next = error.source();
     }
-    last
+    // On one line: it ends up in logs and tables.
+    last.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
