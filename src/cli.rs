@@ -4,4 +4,6 @@ pub mod completions;
 pub mod error;
 pub mod output;
 pub mod resync;
+pub mod schema;
 pub mod status;
+pub mod validate;
