@@ -76,7 +76,7 @@ fn no_file_is_too_long() {
         let lines = without_tests(&text).lines().count();
         if lines > LONGEST && !text.starts_with("//! Long:") {
             long.push(format!(
-                "{} has {lines} lines; split it, or say why in a first line `//! Long: …`",
+                "src/{} has {lines} lines; split it, or say why in a first line `//! Long: …`",
                 path.display()
             ));
         }
