@@ -5,6 +5,8 @@ export PINION_TOOLS ?= $(CURDIR)/.tools
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 CARGO ?= cargo
+# cargo-deny reads it, too, and needs the real one.
+unexport CARGO
 STAGE := tests/tools/stage
 
 .PHONY: help
