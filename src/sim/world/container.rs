@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::World;
+
 /// One revision of a task definition.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct TaskDefinition {
@@ -287,5 +289,52 @@ impl Service {
         let message = format!("(service {}) {message}", self.name);
         self.events.insert(0, json!({ "id": id, "createdAt": wall as f64 / 1000.0, "message": message }));
         self.events.truncate(100);
+    }
+}
+
+impl World {
+    /// A task definition by family, `family:revision` or ARN.
+    pub(crate) fn task_definition(&self, account: &str, region: &str, asked: &str) -> Option<&TaskDefinition> {
+        let held = self.region(account, region)?;
+        let short = match asked.strip_prefix("arn:aws:ecs:") {
+            None => asked,
+            Some(arn) => arn.strip_prefix(&format!("{region}:{account}:task-definition/"))?,
+        };
+        match short.split_once(':') {
+            Some((family, revision)) => {
+                let revision: i64 = revision.parse().ok()?;
+                held.task_definitions.get(family)?.iter().find(|one| one.revision == revision)
+            }
+            None => held.task_definitions.get(short)?.iter().rev().find(|one| one.active),
+        }
+    }
+
+    /// Adds a revision to the family that `registered` names. Answers its ARN; `None` without a family.
+    pub(crate) fn register(
+        &mut self,
+        account: &str,
+        region: &str,
+        mut registered: Map<String, Value>,
+        tags: Vec<Value>,
+        by: &str,
+        wall: i64,
+    ) -> Option<String> {
+        let family = registered.get("family").and_then(Value::as_str)?.to_owned();
+        registered.remove("tags");
+        let revisions = self.region_mut(account, region).task_definitions.entry(family.clone()).or_default();
+        let revision = revisions.last().map_or(1, |last| last.revision + 1);
+        let arn = format!("arn:aws:ecs:{region}:{account}:task-definition/{family}:{revision}");
+        revisions.push(TaskDefinition {
+            family,
+            revision,
+            arn: arn.clone(),
+            registered,
+            tags,
+            active: true,
+            registered_at: wall,
+            registered_by: if by.starts_with("arn:") { by.to_owned() } else { format!("arn:aws:iam::{account}:{by}") },
+            deregistered_at: None,
+        });
+        Some(arn)
     }
 }
