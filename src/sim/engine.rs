@@ -3,6 +3,9 @@
 pub(crate) mod asg;
 pub(crate) mod ecs;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use super::world::{Cluster, Group, Region, Scene};
