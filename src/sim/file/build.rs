@@ -229,6 +229,10 @@ impl World {
                     place: format!("{account}/{region}/{}/{}", file.name, service.name),
                 })?;
             let mut shown = default_members(account, region, &service.name, service.load_balancer);
+            // A service has a launch type or a strategy of capacity providers, not both.
+            if service.members.contains_key("capacityProviderStrategy") {
+                shown.remove("launchType");
+            }
             shown.extend(service.members);
             let mut configuration = default_configuration();
             configuration.extend(service.configuration);

@@ -275,9 +275,26 @@ impl Service {
         (flag("enable"), flag("rollback"))
     }
 
+    fn breaker_member(&self, name: &str) -> Option<&Value> {
+        self.configuration.get("deploymentCircuitBreaker")?.get(name)
+    }
+
     /// Failed tasks that trip the circuit breaker.
     pub(crate) fn threshold(&self) -> i64 {
-        ((self.desired + 1).div_euclid(2)).clamp(3, 200)
+        let given = self.breaker_member("thresholdConfiguration");
+        let kind = given.and_then(|it| it.get("type")).and_then(Value::as_str).unwrap_or("BOUNDED_PERCENT");
+        let value = given.and_then(|it| it.get("value")).and_then(Value::as_i64).unwrap_or(50);
+        let percentage = (self.desired * value + 99).div_euclid(100);
+        match kind {
+            "COUNT" => value,
+            "UNBOUNDED_PERCENT" => percentage.max(1),
+            _ => percentage.clamp(3, 200),
+        }
+    }
+
+    /// Whether a healthy task sets the circuit breaker's count back to nothing.
+    pub(crate) fn resets_on_healthy_task(&self) -> bool {
+        self.breaker_member("resetOnHealthyTask").and_then(Value::as_bool).unwrap_or(true)
     }
 
     pub(crate) fn has_load_balancer(&self) -> bool {

@@ -90,6 +90,12 @@ fn thresholds_are_clamped() {
         service.desired = desired;
         assert_eq!(service.threshold(), expected, "{desired}");
     }
+    for (kind, value, expected) in [("COUNT", 7, 7), ("BOUNDED_PERCENT", 10, 3), ("UNBOUNDED_PERCENT", 10, 1)] {
+        let breaker = json!({ "enable": true, "thresholdConfiguration": { "type": kind, "value": value } });
+        let mut service = service(&world(10)).clone();
+        service.configuration.insert("deploymentCircuitBreaker".to_owned(), breaker);
+        assert_eq!(service.threshold(), expected, "{kind}");
+    }
 }
 
 #[test]
