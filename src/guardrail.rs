@@ -1,6 +1,31 @@
-//! Guardrails: policies that can forbid a rollout, with a reason.
+//! Guardrails: policies that can forbid a rollout, with a reason. Pure: the time and all facts are inputs. The only place
+//! that names cedar.
+//!
+//! ```text
+//! texts ─► Policies (checked against the schema) ─┐
+//! Proposal (target, pin, time) ─┬─► request ──────┴─► Cedar ─► Denials
+//! Fleet (all other targets) ────┘
+//! ```
 
-use crate::model::{Artifact, Environment, Pin, Target};
+mod check;
+mod explain;
+mod fleet;
+mod policies;
+mod request;
+mod zone;
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+pub use self::check::Mistake;
+pub use self::explain::{Explanation, Opinion, Verdict};
+pub use self::fleet::{Counts, Fleet, Member, is_rolling};
+pub use self::policies::{Known, Policies};
+use crate::model::{Environment, Pin, Target};
+
+/// The schema that policies are checked against: the text of `policies/guardrails/pinion.cedarschema`.
+pub const SCHEMA: &str = include_str!("../policies/guardrails/pinion.cedarschema");
 
 /// A rollout that is due.
 #[derive(Debug, Clone, Copy)]
@@ -11,19 +36,40 @@ pub struct Proposal<'a> {
     pub target: &'a Target,
     /// The pin that it would follow.
     pub pin: &'a Pin,
-    /// What the pin resolves to.
-    pub artifact: &'a Artifact,
     /// What runs now, as far as it can be told.
     pub running: Option<&'a str>,
+    /// What is known of all targets.
+    pub fleet: &'a Fleet,
+    /// The time.
+    pub now: Timestamp,
 }
 
 /// A policy's word that a rollout may not be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Denial {
-    /// The policy's `@id`.
+    /// The policy's `@id`; one that begins with `pinion:` is Pinion's own.
     pub policy: String,
-    /// The policy's `@reason`.
+    /// The policy's `@reason`, with its `@owner` if it names one.
     pub reason: String,
+}
+
+impl Denial {
+    /// The set of policies is invalid, so that nothing may be rolled out.
+    pub const INVALID: &'static str = "pinion:invalid-policies";
+    /// Not all environments have been looked at since the start, so that nobody can count.
+    pub const STARTING: &'static str = "pinion:starting";
+
+    /// Whether it vanishes by itself within moments.
+    #[must_use]
+    pub fn is_brief(&self) -> bool {
+        self.policy == Self::STARTING
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.policy, self.reason)
+    }
 }
 
 /// Decides whether a rollout may be started now.
@@ -51,6 +97,6 @@ pub struct DenyAll {
 
 impl Guardrails for DenyAll {
     fn check(&self, _: Proposal<'_>) -> Vec<Denial> {
-        vec![Denial { policy: "pinion:invalid-policies".to_owned(), reason: self.reason.clone() }]
+        vec![Denial { policy: Denial::INVALID.to_owned(), reason: self.reason.clone() }]
     }
 }

@@ -11,6 +11,7 @@ mod check;
 mod draft;
 mod finding;
 mod legal;
+mod policy;
 mod raw;
 pub mod read;
 pub mod render;
@@ -29,6 +30,7 @@ use self::raw::{RawEnvironment, RawPins};
 use self::shape::Shape as _;
 use self::tree::Node;
 use self::view::View;
+use crate::guardrail::Policies;
 use crate::model::EnvironmentName;
 
 /// The folders of the repository that [`load`] wants to see.
@@ -36,7 +38,6 @@ pub const FOLDERS: [&str; 2] = ["environments", "policies"];
 
 const ROOT: &str = "environments";
 const DEFAULTS: &str = "environments/defaults.toml";
-const GUARDRAILS: &str = "policies/guardrails/";
 
 /// What a repository says.
 #[derive(Debug, Clone, Default)]
@@ -45,8 +46,10 @@ pub struct Loaded {
     pub environments: BTreeMap<EnvironmentName, Result<Draft, Findings>>,
     /// What is wrong and belongs to no environment.
     pub findings: Findings,
-    /// The paths of the Cedar policies, whether or not they can be evaluated.
-    pub policies: Vec<String>,
+    /// The guardrails. If anything is wrong with them, they forbid everything.
+    pub policies: Policies,
+    /// What is wrong with the guardrails.
+    pub policy_findings: Findings,
 }
 
 impl Loaded {
@@ -54,6 +57,7 @@ impl Loaded {
     #[must_use]
     pub fn all_findings(&self) -> Findings {
         let mut all = self.findings.clone();
+        all.extend(&self.policy_findings);
         for findings in self.environments.values().filter_map(|environment| environment.as_ref().err()) {
             all.extend(findings);
         }
@@ -96,9 +100,6 @@ pub fn load(files: &BTreeMap<String, Vec<u8>>) -> Loaded {
 #[must_use]
 pub fn load_with_refused(files: &BTreeMap<String, Vec<u8>>, refused: &BTreeMap<String, String>) -> Loaded {
     let mut loaded = Loaded::default();
-    let is_policy = |path: &&String| path.starts_with(GUARDRAILS) && extension(path) == Some("cedar".to_owned());
-    loaded.policies = files.keys().chain(refused.keys()).filter(is_policy).cloned().collect();
-
     let mut folders = sort(files, refused, &mut loaded.findings);
     if folders.is_empty() {
         loaded.findings.report_with_help(
@@ -143,6 +144,9 @@ pub fn load_with_refused(files: &BTreeMap<String, Vec<u8>>, refused: &BTreeMap<S
         };
         loaded.environments.insert(name.clone(), outcome);
     }
+    let mut found = Findings::default();
+    loaded.policies = policy::read(files, refused, &loaded.environments, &mut found);
+    loaded.policy_findings = found;
     loaded
 }
 

@@ -5,6 +5,7 @@ pub mod desired;
 pub mod names;
 pub mod observed;
 pub mod pin;
+mod precedence;
 pub mod rollout;
 pub mod state;
 pub mod status;

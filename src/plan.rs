@@ -22,9 +22,9 @@ use jiff::Timestamp;
 pub use self::action::{Action, RefreshPreferences};
 pub use self::order::{Cycle, in_order};
 pub use self::reason::Reason;
-use crate::guardrail::Guardrails;
+use crate::guardrail::{Fleet, Guardrails, Member};
 use crate::model::{
-    AccountId, Artifact, CommitId, Environment, LocalRef, ObservedTarget, Rollout, RolloutHistory, State,
+    AccountId, Artifact, CommitId, Environment, LocalRef, ObservedTarget, Rollout, RolloutHistory, State, Target,
 };
 use crate::ports::{PortError, ResolveError};
 
@@ -77,6 +77,8 @@ pub struct Input<'a> {
     pub memory: &'a Memory,
     /// What may forbid a rollout.
     pub guardrails: &'a dyn Guardrails,
+    /// What is known of all targets, for guardrails; what is planned here counts at once.
+    pub fleet: &'a Fleet,
     /// The time.
     pub now: Timestamp,
 }
@@ -136,11 +138,25 @@ pub fn needs_history(desired: &Environment, observed: &Observed, now: Timestamp)
 #[must_use]
 pub fn plan(input: Input<'_>) -> Plan {
     let mut plan = Plan::default();
+    let mut fleet = input.fleet.clone();
+    // What runs already counts for all, also for those that are decided about earlier.
+    for target in input.desired.targets.values().filter(|target| decide::is_in_flight(input, target)) {
+        note(&mut fleet, input.desired, target, State::RollingOut);
+    }
     for local in in_order(&input.desired.targets) {
         if let Some(target) = input.desired.targets.get(&local) {
-            let decided = decide::decide(input, target, &plan);
+            let decided = decide::decide(Input { fleet: &fleet, ..input }, target, &plan);
+            if decided.state != State::Unknown {
+                note(&mut fleet, input.desired, target, decided.state);
+            }
             plan.targets.insert(local, decided);
         }
     }
     plan
+}
+
+fn note(fleet: &mut Fleet, desired: &Environment, target: &Target, state: State) {
+    if let Some(pin) = desired.pin_of(target) {
+        fleet.note(&target.reference, Member::pinned(pin, state));
+    }
 }

@@ -20,7 +20,7 @@ mod story;
 mod target;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -31,6 +31,7 @@ pub use self::board::Board;
 pub use self::probe::HttpProber;
 pub use self::resync::Resyncs;
 use crate::clock::Clock;
+use crate::guardrail;
 use crate::metrics::Metrics;
 use crate::model::EnvironmentName;
 use crate::ports::{Accounts, Prober, Repository};
@@ -95,6 +96,8 @@ pub(crate) struct Shared {
     pub(crate) resyncs: Arc<Resyncs>,
     pub(crate) pace: Pace,
     pub(crate) passes: Semaphore,
+    /// What guardrails may ask about all targets.
+    pub(crate) fleet: Mutex<guardrail::Fleet>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -112,6 +115,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
         resyncs: parts.resyncs,
         pace: parts.pace,
         passes: Semaphore::new(parts.concurrency.max(1)),
+        fleet: Mutex::default(),
         shutdown: shutdown.clone(),
     });
     let (news, mut inbox) = mpsc::channel(16);
@@ -207,11 +211,20 @@ impl Fleet {
             }
             self.shared.resyncs.forget_environment(&name);
             self.shared.board.remove(&name);
+            self.known().forget(&name);
+        }
+        // All of them before the first may plan: none of the others may be overlooked.
+        for name in environments.keys() {
+            self.known().expect(name);
         }
         for (name, desired) in environments {
             self.give(name, source, &branch, desired);
         }
         self.shared.resyncs.settle();
+    }
+
+    fn known(&self) -> MutexGuard<'_, guardrail::Fleet> {
+        self.shared.fleet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn give(&mut self, name: EnvironmentName, source: usize, branch: &str, desired: Arc<Desired>) {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::error::CliError;
@@ -12,12 +13,13 @@ use super::output::{self, Output, Screen};
 use crate::aws::{Aws, Options};
 use crate::clock::{Clock, SystemClock};
 use crate::git::{Provenances, WorkingCopy};
+use crate::guardrail::{Fleet, Guardrails};
 use crate::manifest::{self, Draft};
 use crate::metrics::Metrics;
 use crate::model::{Component, Environment, EnvironmentName, Kind, Provenance, State};
-use crate::plan::{Memory, Plan, Reason, TargetPlan};
+use crate::plan::{Memory, Observed, Plan, Reason, TargetPlan};
 use crate::ports::{Accounts, Observe};
-use crate::reconcile::desired::{Desired, guardrails};
+use crate::reconcile::desired::{Desired, sources};
 use crate::reconcile::pass;
 use crate::telemetry::one_line;
 
@@ -100,6 +102,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     let folder = manifest::read::folder(&args.dir)?;
     let loaded = manifest::load_with_refused(&folder.files, &folder.refused);
     let mut broken = loaded.findings.clone();
+    broken.extend(&loaded.policy_findings);
     let mut drafts = BTreeMap::new();
     for (name, result) in &loaded.environments {
         if !args.environments.is_empty() && !args.environments.contains(name) {
@@ -134,19 +137,22 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         clock: Arc::clone(&clock),
     })
     .await;
-    let guardrails = guardrails(&loaded.policies);
+    let guardrails: Arc<dyn Guardrails> = Arc::new(loaded.policies.clone());
+    let sources = sources(drafts.values().copied(), &loaded.policies);
     let wanted = drafts.values().map(|draft| {
         let mut environment = git.complete(draft, clock.as_ref());
         // Probes are for after a rollout; a plan asks what would be rolled out.
         environment.targets.values_mut().for_each(|target| target.verify.clear());
-        Desired { environment, revision: git.head.clone(), guardrails: Arc::clone(&guardrails), seen: None }
+        let soaks = sources.contains(&environment.name);
+        Desired { environment, revision: git.head.clone(), guardrails: Arc::clone(&guardrails), soaks, seen: None }
     });
-    let plans = futures_util::future::join_all(wanted.map(|desired| {
+    let seen = futures_util::future::join_all(wanted.map(|desired| {
         let reader = aws.reader(&desired.environment.name, &desired.environment.account);
         let clock = Arc::clone(&clock);
         async move { look(desired, reader, clock.as_ref()).await }
     }))
     .await;
+    let plans = decide(seen, clock.now());
 
     let report = git.report(&plans);
     let screen = Screen::stdout();
@@ -161,10 +167,26 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     Ok(if args.detailed_exitcode && report.changes > 0 { ExitCode::from(2) } else { ExitCode::SUCCESS })
 }
 
-async fn look(desired: Desired, reader: Arc<dyn Observe>, clock: &dyn Clock) -> (Desired, Plan) {
-    let observed = pass::observe(&desired.environment, reader.as_ref(), clock.now()).await;
-    let plan = pass::decide(&desired, &observed, &Memory::default(), clock.now());
-    (desired, plan)
+async fn look(desired: Desired, reader: Arc<dyn Observe>, clock: &dyn Clock) -> (Desired, Observed) {
+    let all = desired.environment.targets.keys().filter(|_| desired.soaks).cloned().collect();
+    let observed = pass::observe(&desired.environment, reader.as_ref(), &all, clock.now()).await;
+    (desired, observed)
+}
+
+/// Plans all environments, each by itself, knowing what all of them are doing now. What would start isn't counted: a
+/// controller takes one after the other, and which comes first is open.
+fn decide(seen: Vec<(Desired, Observed)>, now: Timestamp) -> Vec<(Desired, Plan)> {
+    let memory = Memory::default();
+    let mut fleet = Fleet::default();
+    for (desired, observed) in &seen {
+        let plan = pass::decide(desired, observed, &memory, &Fleet::default(), now);
+        fleet.set(&desired.environment.name, pass::members(desired, &plan, now));
+    }
+    let plans = seen.into_iter().map(|(desired, observed)| {
+        let plan = pass::decide(&desired, &observed, &memory, &fleet, now);
+        (desired, plan)
+    });
+    plans.collect()
 }
 
 /// What the working copy's history says about the files, where there is one.

@@ -1,6 +1,7 @@
 //! Which commit set a value. History is walked once; afterwards only what is new of it.
 
 use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
@@ -20,6 +21,9 @@ pub type Extract<'a> = &'a dyn Fn(&str, &[u8]) -> BTreeMap<String, String>;
 
 /// The trees that are kept decoded at most during a walk.
 const MOST_TREES: usize = 4096;
+
+/// The trailers that are read of one message at most.
+const MOST_TRAILERS: usize = 64;
 
 /// The longest names and subjects that are kept, in characters. They are a stranger's text.
 const LONGEST_TEXT: usize = 200;
@@ -242,7 +246,27 @@ fn describe(objects: &Objects, id: ObjectId) -> Result<Provenance, GitError> {
         email: printable(author.email),
         time: Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH),
         subject: printable(subject.unwrap_or_default()),
+        trailers: trailers(commit.message_raw_sloppy()),
     })
+}
+
+/// The trailers of a message: what Git takes for them, at most [`MOST_TRAILERS`].
+fn trailers(message: &BStr) -> BTreeMap<String, String> {
+    let mut trailers: BTreeMap<String, String> = BTreeMap::new();
+    let message = gix::objs::commit::MessageRef::from_bytes(message);
+    let found = message.body().into_iter().flat_map(|body| body.trailers().collect::<Vec<_>>());
+    for trailer in found.take(MOST_TRAILERS) {
+        let key = printable(trailer.token).to_ascii_lowercase();
+        let mut letters = key.chars();
+        let Some(first) = letters.next() else { continue };
+        let key = format!("{}{}", first.to_ascii_uppercase(), letters.as_str());
+        let value = printable(trailer.value.as_ref());
+        match trailers.entry(key) {
+            Entry::Vacant(entry) => drop(entry.insert(value)),
+            Entry::Occupied(mut entry) => *entry.get_mut() += &format!("\n{value}"),
+        }
+    }
+    trailers
 }
 
 /// A stranger's text without what could steer a terminal or turn the direction of writing.

@@ -74,6 +74,8 @@ catalogue! {
         "Always 1, labelled with the commit at the branch's tip";
     GUARDRAIL_DENIALS, Counter, "pinion_guardrail_denials_total", &["environment", "target", "kind", "component", "policy"],
         "Rollouts that a guardrail began to forbid, by the policy's @id";
+    GUARDRAILS_VALID, Gauge, "pinion_guardrails_valid", &["repository", "branch"],
+        "1 if the policies at the branch's tip are good, 0 if they aren't and nothing is rolled out from it";
     QUARANTINED, Gauge, "pinion_quarantined", TARGET,
         "1 while the target's pin is quarantined because its rollout failed";
     RECONCILE_DURATION, Histogram, "pinion_reconcile_duration_seconds", &["environment"],

@@ -19,6 +19,7 @@ pub(super) fn render(status: &Status, now: Timestamp) -> String {
         let (url, branch) = (repository.url.as_str(), repository.branch.as_str());
         if let Some(revision) = &repository.revision {
             families.add(&catalogue::GIT_REVISION_INFO, &[url, branch, revision], 1.0);
+            families.add(&catalogue::GUARDRAILS_VALID, &[url, branch], flag(repository.guardrail_errors.is_empty()));
         }
         if let Some(at) = repository.last_success {
             families.add(&catalogue::GIT_LAST_SUCCESS, &[url, branch], seconds(at));

@@ -1,5 +1,7 @@
 //! A pin and where it comes from.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,10 @@ pub struct Provenance {
     pub time: Timestamp,
     /// The first line of the message.
     pub subject: String,
+    /// The message's trailers, such as `Rollback`: the first letter a capital, the others not. What stands there more than
+    /// once has a line for each.
+    #[serde(default)]
+    pub trailers: BTreeMap<String, String>,
 }
 
 impl Provenance {
@@ -30,6 +36,7 @@ impl Provenance {
             email: String::new(),
             time: now,
             subject: "not committed yet".to_owned(),
+            trailers: BTreeMap::new(),
         }
     }
 }

@@ -46,6 +46,12 @@ pub struct RepositoryStatus {
     pub last_success: Option<Timestamp>,
     /// Why the last poll failed.
     pub error: Option<String>,
+    /// How many guardrails its branch has; 0 also while they are invalid.
+    #[serde(default)]
+    pub guardrails: u64,
+    /// What is wrong with its guardrails. If anything is, nothing is rolled out from this branch.
+    #[serde(default)]
+    pub guardrail_errors: Vec<String>,
 }
 
 /// An environment.
@@ -99,8 +105,15 @@ pub struct TargetStatus {
     pub last_known: Option<State>,
     /// Whether observed differs from desired though no pin changed.
     pub drifted: bool,
+    /// Since when it is in sync with the pinned version, if it is.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub in_sync_since: Option<Timestamp>,
     /// The pinned version.
     pub desired: String,
+    /// The pinned digest, if the pin names one.
+    #[serde(default)]
+    pub digest: Option<String>,
     /// The version or artifact that runs now, where it can be told.
     pub running: Option<String>,
     /// The artifact that the pin resolves to.

@@ -51,6 +51,19 @@ pub(super) fn needs_history(desired: &Environment, observed: &Observed, local: &
     }
 }
 
+/// Whether a rollout of ours runs.
+pub(super) fn is_in_flight(input: Input<'_>, target: &Target) -> bool {
+    let local = &target.reference.local;
+    let Some(Ok(seen)) = input.observed.targets.get(local) else { return false };
+    let history = input.observed.histories.get(local).and_then(|history| history.as_ref().ok());
+    view(target, seen, history).is_ok_and(|view| {
+        view.rollouts.iter().any(|rollout| {
+            let ours = view.revision(&rollout.target).is_some_and(|revision| revision.marker.is_some());
+            ours && rollout.outcome.is_active()
+        })
+    })
+}
+
 /// Decides about one target. `so_far` holds the decisions about those that it waits for.
 pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> TargetPlan {
     let local = &target.reference.local;
@@ -377,8 +390,9 @@ impl Decision<'_> {
             environment: self.input.desired,
             target: self.target,
             pin: self.pin,
-            artifact: self.artifact,
             running: Some(&running),
+            fleet: self.input.fleet,
+            now: self.input.now,
         });
         (!denials.is_empty()).then(|| Verdict::of(State::Pending, Reason::Guardrail(denials)))
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::*;
-use crate::guardrail::{DenyAll, NoPolicies};
+use crate::guardrail::{DenyAll, Fleet, NoPolicies};
 use crate::model::*;
 use crate::ports::ErrorClass;
 
@@ -35,6 +35,7 @@ pub(super) fn pin(component: &str, version: &str, digit: char) -> Pin {
             email: "ada@example.com".to_owned(),
             time: at(0),
             subject: format!("{component}: {version}"),
+            trailers: BTreeMap::new(),
         },
     }
 }
@@ -132,8 +133,14 @@ pub(super) fn decide_one(
     };
     let mut memory = Memory::default();
     change(&mut observed, &mut memory);
-    let input =
-        Input { desired: environment, observed: &observed, memory: &memory, guardrails: &NoPolicies, now: at(10) };
+    let input = Input {
+        desired: environment,
+        observed: &observed,
+        memory: &memory,
+        guardrails: &NoPolicies,
+        fleet: &Fleet::default(),
+        now: at(10),
+    };
     plan(input).targets.remove(local).unwrap()
 }
 
@@ -239,7 +246,14 @@ fn a_target_waits_for_those_that_it_comes_after() {
     };
     let memory = Memory::default();
     let planned = |observed: &Observed| {
-        plan(Input { desired: &environment, observed, memory: &memory, guardrails: &NoPolicies, now: at(10) })
+        plan(Input {
+            desired: &environment,
+            observed,
+            memory: &memory,
+            guardrails: &NoPolicies,
+            fleet: &Fleet::default(),
+            now: at(10),
+        })
     };
     let waiting = planned(&observed(services::service(1, "2.0", None, &[(1, true, "COMPLETED", 2)])));
     assert_eq!(
@@ -267,6 +281,7 @@ fn a_guardrail_holds_a_rollout_back_and_is_named() {
         observed: &observed,
         memory: &memory,
         guardrails: &guardrails,
+        fleet: &Fleet::default(),
         now: at(1),
     });
     assert_eq!(plan.targets[&web()].state, State::Pending);

@@ -67,6 +67,14 @@ impl Board {
         });
     }
 
+    /// What a branch's guardrails are like.
+    pub(crate) fn guardrails(&self, url: &str, branch: &str, policies: usize, errors: &[String]) {
+        self.repository(url, branch, |repository| {
+            repository.guardrails = policies as u64;
+            repository.guardrail_errors = errors.to_vec();
+        });
+    }
+
     pub(crate) fn valid(&self, name: &EnvironmentName, desired: &Desired) {
         self.environment(name, |environment| {
             environment.account = desired.environment.account.id.to_string();

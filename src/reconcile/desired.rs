@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::guardrail::{DenyAll, Guardrails, NoPolicies};
-use crate::manifest;
+use crate::guardrail::{Guardrails, Policies};
+use crate::manifest::{self, Draft};
 use crate::model::{CommitId, Component, Environment, EnvironmentName, Provenance};
 use crate::ports::{PinKey, Repository, RepositoryError};
 
@@ -36,6 +36,8 @@ pub struct Desired {
     pub revision: CommitId,
     /// What may forbid its rollouts.
     pub guardrails: Arc<dyn Guardrails>,
+    /// Whether guardrails may ask for how long its targets are in sync: another environment is promoted from it.
+    pub soaks: bool,
     /// When Pinion saw that commit on the branch; `None` for the state found at start, whose arrival it didn't see.
     pub seen: Option<Timestamp>,
 }
@@ -66,6 +68,10 @@ pub struct Reading {
     pub broken: BTreeMap<EnvironmentName, Vec<String>>,
     /// What is wrong with the repository as a whole.
     pub whole: Vec<String>,
+    /// The guardrails of all its environments.
+    pub policies: Policies,
+    /// What is wrong with the guardrails.
+    pub policy_errors: Vec<String>,
 }
 
 /// Reads what a commit of a branch wants.
@@ -85,8 +91,10 @@ pub async fn read(
         environments: BTreeMap::new(),
         broken: BTreeMap::new(),
         whole: loaded.findings.iter().map(ToString::to_string).collect(),
+        policies: loaded.policies,
+        policy_errors: loaded.policy_findings.iter().map(ToString::to_string).collect(),
     };
-    let guardrails = guardrails(&loaded.policies);
+    let guardrails: Arc<dyn Guardrails> = Arc::new(reading.policies.clone());
 
     let mut drafts = BTreeMap::new();
     for (name, result) in loaded.environments {
@@ -120,6 +128,7 @@ pub async fn read(
         })
         .collect();
     let provenance = repository.provenance(branch, commit, &pins).await?;
+    let sources = sources(drafts.values(), &reading.policies);
     for (name, draft) in drafts {
         let path = draft.pins_path();
         let of_this: BTreeMap<Component, Provenance> = provenance
@@ -131,6 +140,7 @@ pub async fn read(
             environment: draft.complete(&of_this),
             revision: commit.clone(),
             guardrails: Arc::clone(&guardrails),
+            soaks: sources.contains(&name),
             seen,
         };
         reading.environments.insert(name, Arc::new(desired));
@@ -138,13 +148,9 @@ pub async fn read(
     Ok(reading)
 }
 
-/// The guardrails of a repository with these policy files.
+/// The environments that others are promoted from, if there are guardrails that may ask about them.
 #[must_use]
-pub fn guardrails(policies: &[String]) -> Arc<dyn Guardrails> {
-    match policies {
-        [] => Arc::new(NoPolicies),
-        [first, ..] => Arc::new(DenyAll {
-            reason: format!("this build of Pinion can't evaluate {first}; until it can, nothing is rolled out"),
-        }),
-    }
+pub fn sources<'a>(drafts: impl IntoIterator<Item = &'a Draft>, policies: &Policies) -> BTreeSet<EnvironmentName> {
+    let promotions = drafts.into_iter().filter_map(|draft| draft.promotion.as_ref());
+    if policies.is_empty() { BTreeSet::new() } else { promotions.map(|promotion| promotion.from.clone()).collect() }
 }

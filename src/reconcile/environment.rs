@@ -1,7 +1,7 @@
 //! One environment: its passes, never two at once, and what it remembers between them.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,6 +16,7 @@ use super::pass::{self, Outcome};
 use super::story::Telling;
 use super::target;
 use crate::clock::entropy;
+use crate::guardrail::{Denial, Member};
 use crate::model::status::TargetStatus;
 use crate::model::{CommitId, EnvironmentName, LocalRef, State};
 use crate::plan::{Memory, Observed, Plan, ProbeRecord, Reason};
@@ -85,12 +86,13 @@ impl Keeper {
             reader.forget();
             self.heed_retry();
         }
+        let remember = self.forgotten(desired);
         let observed = tokio::select! {
             () = self.stop.cancelled() => return Duration::ZERO,
-            observed = pass::observe(environment, reader.as_ref(), self.shared.clock.now()) => observed,
+            observed = pass::observe(environment, reader.as_ref(), &remember, self.shared.clock.now()) => observed,
         };
         let now = self.shared.clock.now();
-        let plan = pass::decide(desired, &observed, &self.memory, now);
+        let plan = self.decide(desired, &observed, now);
         let writer = self.shared.accounts.writer(&self.name, &environment.account);
         let outcomes = pass::execute(&plan, writer.as_ref(), self.shared.prober.as_ref(), &self.stop).await;
         self.remember(desired, &plan, &outcomes, now);
@@ -101,6 +103,29 @@ impl Keeper {
         let targets = self.statuses.iter().map(|(local, status)| (local.to_string(), status.clone()));
         self.shared.board.passed(&self.name, failure.as_ref().map(ToString::to_string), now, targets);
         self.wait(&plan, &outcomes, failure.as_ref())
+    }
+
+    /// Plans, and lets all other environments know what is about to start before any of them plans: a limit on rollouts
+    /// at once holds across accounts.
+    fn decide(&self, desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
+        let mut fleet = self.shared.fleet.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = pass::decide(desired, observed, &self.memory, &fleet, now);
+        for (local, planned) in &plan.targets {
+            let target = desired.environment.targets.get(local);
+            if let Some((target, pin)) = target.and_then(|target| Some((target, desired.environment.pin_of(target)?)))
+                && planned.state != State::Unknown
+            {
+                fleet.note(&target.reference, Member::pinned(pin, planned.state));
+            }
+        }
+        plan
+    }
+
+    /// The targets of which this process doesn't know since when they are in sync, though guardrails may ask.
+    fn forgotten(&self, desired: &Desired) -> BTreeSet<LocalRef> {
+        let known = |local: &LocalRef| self.statuses.get(local).is_some_and(|status| status.observed.is_some());
+        let targets = desired.environment.targets.keys().filter(|local| desired.soaks && !known(local));
+        targets.cloned().collect()
     }
 
     /// An operator has asked to retry what is quarantined.
@@ -151,6 +176,8 @@ impl Keeper {
             statuses.insert(local.clone(), after);
         }
         self.statuses = statuses;
+        let mut fleet = self.shared.fleet.lock().unwrap_or_else(PoisonError::into_inner);
+        fleet.set(&self.name, self.statuses.values().filter_map(Member::of));
     }
 
     /// When this target's pin arrived, if this process saw it and the target hasn't been in sync with it before.
@@ -175,8 +202,11 @@ impl Keeper {
         self.backoff.reset();
         let wrote = outcomes.values().any(|outcome| matches!(outcome, Outcome::Applied(_)));
         let moving = |state: State| matches!(state, State::RollingOut | State::Verifying | State::Overdue);
-        let foreign =
-            |reason: Option<&Reason>| matches!(reason, Some(Reason::ForeignRollout { .. } | Reason::After { .. }));
+        let foreign = |reason: Option<&Reason>| match reason {
+            Some(Reason::ForeignRollout { .. } | Reason::After { .. }) => true,
+            Some(Reason::Guardrail(denials)) => denials.iter().all(Denial::is_brief),
+            _ => false,
+        };
         if wrote {
             pace.after_write
         } else if plan.targets.values().any(|plan| moving(plan.state) || foreign(plan.reason.as_ref())) {

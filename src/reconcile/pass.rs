@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::desired::Desired;
-use crate::model::{ArtifactQuery, Environment, LocalRef, TargetSpec};
+use crate::guardrail::{Fleet, Member};
+use crate::model::{ArtifactQuery, Environment, LocalRef, State, TargetRef, TargetSpec};
 use crate::plan::{self, Action, Input, Memory, Observed, Plan};
 use crate::ports::{Applied, Apply, Observe, PortError, Prober};
 
@@ -26,8 +27,14 @@ pub enum Outcome {
     Probed(Result<(), String>),
 }
 
-/// Reads what one pass has to know. Writes nothing.
-pub async fn observe(environment: &Environment, reader: &dyn Observe, now: Timestamp) -> Observed {
+/// Reads what one pass has to know. Writes nothing. Rollouts are read of targets that aren't settled, and of those that
+/// `remember` names.
+pub async fn observe(
+    environment: &Environment,
+    reader: &dyn Observe,
+    remember: &BTreeSet<LocalRef>,
+    now: Timestamp,
+) -> Observed {
     let mut observed = Observed::default();
     let identity = reader.identity().await;
     let known = identity.as_ref().is_ok_and(|caller| *caller == environment.account.id);
@@ -50,7 +57,8 @@ pub async fn observe(environment: &Environment, reader: &dyn Observe, now: Times
             observed.artifacts.insert(local.clone(), artifact.clone());
         }
     }
-    let unsettled = plan::needs_history(environment, &observed, now);
+    let mut unsettled = plan::needs_history(environment, &observed, now);
+    unsettled.extend(remember.iter().cloned());
     let mut wanted = Vec::new();
     for local in unsettled {
         if let Some(Ok(target)) = observed.targets.get(&local) {
@@ -64,8 +72,27 @@ pub async fn observe(environment: &Environment, reader: &dyn Observe, now: Times
 
 /// Plans with what was read.
 #[must_use]
-pub fn decide(desired: &Desired, observed: &Observed, memory: &Memory, now: Timestamp) -> Plan {
-    plan::plan(Input { desired: &desired.environment, observed, memory, guardrails: desired.guardrails.as_ref(), now })
+pub fn decide(desired: &Desired, observed: &Observed, memory: &Memory, fleet: &Fleet, now: Timestamp) -> Plan {
+    let guardrails = desired.guardrails.as_ref();
+    plan::plan(Input { desired: &desired.environment, observed, memory, guardrails, fleet, now })
+}
+
+/// What a plan says of the targets of its environment, for the guardrails of others. What would only start now isn't
+/// rolling out.
+pub fn members<'a>(
+    desired: &'a Desired,
+    plan: &'a Plan,
+    now: Timestamp,
+) -> impl Iterator<Item = (TargetRef, Member)> + 'a {
+    plan.targets.iter().filter_map(move |(local, plan)| {
+        let target = desired.environment.targets.get(local)?;
+        let pin = desired.environment.pin_of(target)?;
+        let (reference, mut member) = Member::of(&super::target::status(target, pin, plan, None, None, now))?;
+        if plan.state == State::RollingOut && plan.rollout.is_none() {
+            member.state = State::Pending;
+        }
+        Some((reference, member))
+    })
 }
 
 /// Carries out a plan, in the order of `after`. Starts nothing more once `cancel` is set.

@@ -129,6 +129,14 @@ impl Poller {
         for finding in &reading.whole {
             tracing::error!(repository = self.source.url, branch, "{finding}");
         }
+        for error in &reading.policy_errors {
+            tracing::error!(
+                repository = self.source.url,
+                branch,
+                "guardrails are invalid, so nothing is rolled out: {error}"
+            );
+        }
+        self.shared.board.guardrails(&self.source.url, branch, reading.policies.len(), &reading.policy_errors);
         let nothing = reading.environments.is_empty() && reading.broken.is_empty();
         let message = SourceNews {
             source: self.index,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::pass::Outcome;
 use crate::model::status::{PinStatus, RolloutStatus, TargetStatus};
-use crate::model::{Pin, State, Target};
+use crate::model::{Pin, RolloutOutcome, State, Target};
 use crate::plan::TargetPlan;
 use crate::ports::ErrorClass;
 
@@ -53,7 +53,9 @@ pub(super) fn status(
             })
             .flatten(),
         drifted: kept.map_or(plan.drifted, |kept| kept.drifted),
+        in_sync_since: in_sync_since(pin, plan, state, before, now),
         desired: pin.version.to_string(),
+        digest: pin.digest.as_ref().map(ToString::to_string),
         running: kept.map_or_else(|| plan.running.clone(), |kept| kept.running.clone()),
         artifact: kept.map_or_else(|| plan.artifact.as_ref().map(ToString::to_string), |kept| kept.artifact.clone()),
         updated: kept.map_or(plan.updated, |kept| kept.updated),
@@ -65,6 +67,30 @@ pub(super) fn status(
             subject: pin.provenance.subject.clone(),
         },
         rollout: kept.map_or(rollout, |kept| kept.rollout.clone()),
+    }
+}
+
+/// Since when the target is in sync with its pin. A process that has just begun takes AWS's word for when the rollout
+/// that led there ended, where it has that. While the account can't be read, what was last known stays.
+fn in_sync_since(
+    pin: &Pin,
+    plan: &TargetPlan,
+    state: State,
+    before: Option<&TargetStatus>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let digest = pin.digest.as_ref().map(ToString::to_string);
+    let same = before.filter(|before| before.desired == pin.version.as_str() && before.digest == digest);
+    let kept = same.and_then(|before| before.in_sync_since);
+    match state {
+        State::InSync => kept.or_else(|| {
+            let first = before.is_none_or(|before| before.observed.is_none());
+            let rollout = plan.rollout.as_ref().filter(|rollout| rollout.outcome == RolloutOutcome::Succeeded);
+            let ended = rollout.and_then(|rollout| rollout.ended).filter(|_| first);
+            Some(ended.map_or(now, |ended| ended.min(now)))
+        }),
+        State::Unknown => kept,
+        _ => None,
     }
 }
 

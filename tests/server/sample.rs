@@ -47,7 +47,9 @@ pub(crate) fn target(environment: &str, kind: Kind, name: &str, state: State) ->
         observed: Some(now()),
         last_known: None,
         drifted: false,
+        in_sync_since: (state == State::InSync).then(|| time("2026-01-02T11:55:00Z")),
         desired: "1.4.2".to_owned(),
+        digest: None,
         running: Some("1.4.2".to_owned()),
         artifact: Some("ami-1".to_owned()),
         updated: 4,
@@ -71,6 +73,8 @@ pub(crate) fn status() -> Status {
         revision: Some(COMMIT.to_owned()),
         last_success: Some(time("2026-01-02T11:59:30Z")),
         error: None,
+        guardrails: 2,
+        guardrail_errors: Vec::new(),
     }];
     let mut web = target("prod", Kind::Asg, "web", State::RollingOut);
     web.running = Some("1.4.1".to_owned());

@@ -1,0 +1,67 @@
+//! The files of `policies/guardrails/`: which of them count, and where in them something is wrong.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::draft::Draft;
+use super::finding::{Findings, Place, Source};
+use crate::guardrail::{Known, Policies};
+use crate::model::EnvironmentName;
+
+/// All files below that end in `.cedar` are policies.
+const FOLDER: &str = "policies/guardrails/";
+
+/// Reads the policies. They may name the environments that there are, good or broken, and the targets of the good ones.
+pub(super) fn read(
+    files: &BTreeMap<String, Vec<u8>>,
+    refused: &BTreeMap<String, String>,
+    environments: &BTreeMap<EnvironmentName, Result<Draft, Findings>>,
+    findings: &mut Findings,
+) -> Policies {
+    let mut texts = BTreeMap::new();
+    let mut unread = None;
+    // A folder that isn't one, or a file in it that isn't read, may have held a policy.
+    let covers = |path: &str| is_policy(path) || FOLDER.starts_with(&format!("{path}/"));
+    for (path, reason) in refused.iter().filter(|(path, _)| covers(path)) {
+        findings.report(&Place::file(path), "refused", reason.clone());
+        unread = Some(path);
+    }
+    for (path, bytes) in files.iter().filter(|(path, _)| is_policy(path)) {
+        match String::from_utf8(bytes.clone()) {
+            Ok(text) => drop(texts.insert(path.clone(), text)),
+            Err(_) => {
+                let help = "save the file as UTF-8";
+                findings.report_with_help(&Place::file(path), "syntax", "this is not UTF-8", help);
+                unread = Some(path);
+            }
+        }
+    }
+    let mut known = Known::default();
+    for (name, draft) in environments {
+        known.environments.insert(name.clone());
+        match draft {
+            Ok(draft) => known.targets.extend(draft.targets.values().map(|target| target.reference.clone())),
+            Err(_) => drop(known.broken.insert(name.clone())),
+        }
+    }
+    let (policies, mistakes) = Policies::read(&texts, &known);
+    for mistake in mistakes {
+        let text = texts.get(&mistake.path).cloned().unwrap_or_default();
+        let source = Arc::new(Source { path: mistake.path, text });
+        let place = Place::of(source, mistake.span, mistake.policy.unwrap_or_default());
+        match mistake.help {
+            Some(help) => findings.report_with_help(&place, mistake.check, mistake.message, help),
+            None => findings.report(&place, mistake.check, mistake.message),
+        }
+    }
+    match unread {
+        Some(path) => Policies::invalid(format!(
+            "{path} can't be read; nothing is rolled out until `pinion validate` finds nothing in the policies"
+        )),
+        None => policies,
+    }
+}
+
+fn is_policy(path: &str) -> bool {
+    path.starts_with(FOLDER) && super::extension(path).as_deref() == Some("cedar")
+}
