@@ -558,7 +558,7 @@ fn a_fetch_that_breaks_off_half_way_is_the_servers_fault_and_the_next_one_works(
         for then in [Then::Close, Then::Hang] {
             let cut = Cut::before(&url, 50_000, then);
             let source =
-                RepositorySource { stall_timeout: Duration::from_millis(500), ..source(&cut.url(&url), &["main"]) };
+                RepositorySource { stall_timeout: Duration::from_secs(2), ..source(&cut.url(&url), &["main"]) };
             let fixture = open(&source, Programs::default());
             let error = fixture.fails();
             match then {
@@ -649,6 +649,7 @@ fn trees_are_read_within_limits_and_odd_entries_are_refused_by_name() {
     assert_eq!(file.refused["elsewhere/file"], "it is a file, not a folder");
     let nothing = CommitId::try_from("1".repeat(40)).unwrap();
     assert!(objects.files(&nothing, &["environments"]).unwrap_err().to_string().contains("1111"));
+    assert!(!fixture.poll().fetched, "asking for a commit that isn't there is no reason to clone again");
 }
 
 // Provenance

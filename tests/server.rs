@@ -1,11 +1,5 @@
 //! The server, the metrics and the commands that talk to a running controller, over real sockets.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "server/http.rs"]
 mod http;
@@ -13,5 +7,7 @@ mod http;
 mod metrics;
 #[path = "server/sample.rs"]
 mod sample;
+#[path = "server/signals.rs"]
+mod signals;
 #[path = "server/status.rs"]
 mod status;

@@ -1,8 +1,8 @@
 //! Carries out actions: for each one write call, after making sure that it goes to the right account.
 
 use aws_sdk_autoscaling::types::{
-    AlarmSpecification, DesiredConfiguration, InstanceRefresh, LaunchTemplateSpecification,
-    RefreshPreferences as Preferences, RefreshStrategy,
+    AlarmSpecification, DesiredConfiguration, LaunchTemplateSpecification, RefreshPreferences as Preferences,
+    RefreshStrategy,
 };
 use aws_sdk_ec2::types::{RequestLaunchTemplateData, ValidationWarning};
 use sha2::{Digest as _, Sha256};
@@ -143,14 +143,14 @@ impl Connection {
         group: &GroupName,
         refresh: &RolloutId,
     ) -> Result<(), PortError> {
-        let found = self.refreshes(group, Some(refresh)).await?;
-        let found = found.iter().find(|found| found.instance_refresh_id.as_ref() == Some(&refresh.0));
-        let status = found.and_then(|found: &InstanceRefresh| found.status.as_ref());
+        let refreshes = self.refreshes(group).await?;
+        let named = refreshes.iter().find(|known| known.instance_refresh_id.as_ref() == Some(&refresh.0));
+        let status = named.and_then(|named| named.status.as_ref());
         if status.is_some_and(|status| refresh_outcome(status).is_active()) {
             return Ok(());
         }
-        let now = status.map_or("gone", |status| status.as_str());
-        let message = format!("instance refresh {refresh} of group {group} isn't active any more, it is {now}");
+        let now = status.map_or("not there", |status| status.as_str());
+        let message = format!("instance refresh {refresh} of group {group} isn't active any more: it is {now}");
         Err(ours(operation, ErrorClass::Conflict, "ActiveInstanceRefreshNotFound", message))
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::future::Future;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -85,6 +86,10 @@ pub(super) struct Connection {
     limits: Limits,
     /// The access key id that was asked about last, and the account that it belongs to.
     identity: tokio::sync::Mutex<Option<(String, AccountId)>>,
+    /// Whether ECS has answered about service deployments. If it has, it isn't a stand-in that lacks them.
+    pub(super) keeps_deployments: AtomicBool,
+    /// Whether the account has so many other groups that pages of all of them aren't worth it.
+    pub(super) crowded: AtomicBool,
     pub(super) cache: Cache,
 }
 
@@ -116,7 +121,7 @@ impl Connection {
             external_id: account.external_id.clone(),
             session: session_name(&shared.session_name, environment),
             clock: Arc::clone(&shared.clock),
-            held: tokio::sync::Mutex::new(None),
+            held: tokio::sync::Mutex::default(),
         });
         let provider = || Some(Provider(Arc::clone(&credentials)));
         Self {
@@ -140,6 +145,8 @@ impl Connection {
             partition,
             limits: Limits::new(),
             identity: tokio::sync::Mutex::new(None),
+            keeps_deployments: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
             cache: Cache {
                 template_versions: Kept::new(10_000),
                 definitions: Kept::new(2_000),

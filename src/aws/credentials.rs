@@ -8,6 +8,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::error::port_error;
 use super::operation::Operation;
@@ -17,6 +18,8 @@ use crate::ports::{ErrorClass, PortError};
 
 /// How long before they expire credentials are renewed.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
+/// For this long a failure stands for the next one, so that the calls of one pass don't each ask again.
+const SAME_FAILURE: Duration = Duration::from_secs(1);
 /// AWS's limit for a role session's name.
 const LONGEST_SESSION_NAME: usize = 64;
 
@@ -28,7 +31,14 @@ pub(super) struct RoleCredentials {
     pub(super) session: String,
     pub(super) clock: Arc<dyn Clock>,
     /// Locked while the role is assumed, so that callers at the same time share one call.
-    pub(super) held: Mutex<Option<Credentials>>,
+    pub(super) held: Mutex<Held>,
+}
+
+/// What came of assuming the role.
+#[derive(Default)]
+pub(super) struct Held {
+    credentials: Option<Credentials>,
+    failure: Option<(Instant, PortError)>,
 }
 
 impl fmt::Debug for RoleCredentials {
@@ -45,25 +55,34 @@ impl RoleCredentials {
         let good_for = |credentials: &Credentials, least: Duration| {
             credentials.expiry().is_none_or(|expiry| expiry.duration_since(now).is_ok_and(|left| left > least))
         };
-        if let Some(credentials) = held.as_ref().filter(|credentials| good_for(credentials, RENEW_BEFORE)) {
+        if let Some(credentials) = held.credentials.as_ref().filter(|credentials| good_for(credentials, RENEW_BEFORE)) {
             return Ok(credentials.clone());
         }
-        match (self.assume().await, held.as_ref()) {
-            (Ok(fresh), _) => {
-                *held = Some(fresh.clone());
+        let result = match &held.failure {
+            Some((at, error)) if at.elapsed() < SAME_FAILURE => Err(error.clone()),
+            _ => self.assume().await,
+        };
+        match result {
+            Ok(fresh) => {
+                *held = Held { credentials: Some(fresh.clone()), failure: None };
                 Ok(fresh)
             }
-            // Renewal is due but not yet needed.
-            (Err(_), Some(old)) if good_for(old, Duration::ZERO) => Ok(old.clone()),
-            (Err(error), _) => Err(error),
+            Err(error) => {
+                if held.failure.as_ref().is_none_or(|(at, _)| at.elapsed() >= SAME_FAILURE) {
+                    held.failure = Some((Instant::now(), error.clone()));
+                }
+                // Renewal is due but not yet needed.
+                let old = held.credentials.as_ref().filter(|old| good_for(old, Duration::ZERO));
+                old.cloned().ok_or(error)
+            }
         }
     }
 
     /// Drops credentials that AWS says have expired. Others that came since are kept.
     pub(super) async fn discard(&self, expired: &Credentials) {
         let mut held = self.held.lock().await;
-        if held.as_ref().is_some_and(|held| held.access_key_id() == expired.access_key_id()) {
-            *held = None;
+        if held.credentials.as_ref().is_some_and(|held| held.access_key_id() == expired.access_key_id()) {
+            held.credentials = None;
         }
     }
 

@@ -80,9 +80,16 @@ pub(super) fn is_throttle(code: &str) -> bool {
     THROTTLES.contains(&code)
 }
 
-/// Whether a code says that credentials have run out, so that new ones may help.
+/// Whether a code says that credentials have run out or aren't known any more, so that new ones may help.
 pub(super) fn is_expired(code: &str) -> bool {
-    matches!(code, "ExpiredToken" | "ExpiredTokenException" | "RequestExpired")
+    matches!(
+        code,
+        "ExpiredToken"
+            | "ExpiredTokenException"
+            | "RequestExpired"
+            | "InvalidClientTokenId"
+            | "UnrecognizedClientException"
+    )
 }
 
 /// What to do about an error, by its code and the answer's HTTP status.
@@ -134,21 +141,12 @@ where
         SdkError::DispatchFailure(failure) if failure.is_timeout() => ours("Timeout", ErrorClass::Retry),
         SdkError::DispatchFailure(_) => ours("Connection", ErrorClass::Retry),
         SdkError::ConstructionFailure(_) => ours("InvalidRequest", ErrorClass::Invalid),
-        SdkError::ResponseError(response) => {
-            let status = response.raw().status().as_u16();
-            // An answer that can't be read is a proxy's page or a cut connection: the next one may be whole.
-            let request_id = error.request_id().map(str::to_owned);
-            PortError {
-                message: format!("HTTP {status}: {}", deepest(error)),
-                request_id,
-                ..ours("UnreadableResponse", ErrorClass::Retry)
-            }
-        }
+        SdkError::ResponseError(response) => unreadable(operation, error, response.raw()),
         SdkError::ServiceError(service) => {
             let meta = service.err().meta();
             let status = service.raw().status().as_u16();
-            let code = meta.code().map_or_else(|| format!("HTTP{status}"), str::to_owned);
-            let message = meta.message().map_or_else(|| deepest(error), str::to_owned);
+            let Some(code) = meta.code().map(str::to_owned) else { return unreadable(operation, error, service.raw()) };
+            let message = meta.message().unwrap_or_default().to_owned();
             // Auto Scaling says it in words, with `Throttling` or without.
             let throttled = is_throttle(&code) || message.contains("Rate exceeded") || status == 429;
             PortError {
@@ -162,6 +160,27 @@ where
             }
         }
         _ => ours("Unknown", ErrorClass::Retry),
+    }
+}
+
+/// An answer that isn't AWS's: a proxy's page, a cut connection, a stand-in's fault. The next one may be whole.
+fn unreadable<E: Error + 'static>(
+    operation: Operation,
+    error: &SdkError<E, HttpResponse>,
+    response: &HttpResponse,
+) -> PortError {
+    const SHOWN: usize = 120;
+    let status = response.status().as_u16();
+    let body = response.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
+    let body: String = body.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(SHOWN).collect();
+    PortError {
+        class: class_of("", Some(status).filter(|status| *status >= 400).or(Some(500))),
+        service: operation.service(),
+        operation: operation.name(),
+        code: format!("HTTP{status}"),
+        message: format!("the answer can't be read: {body}"),
+        request_id: error.request_id().map(str::to_owned),
+        throttled: status == 429,
     }
 }
 
@@ -208,7 +227,8 @@ fn deepest(error: &dyn Error) -> String {
         last = error.to_string();
         next = error.source();
     }
-    last
+    // On one line: it ends up in logs and tables.
+    last.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

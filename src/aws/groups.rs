@@ -1,6 +1,7 @@
 //! Observes Auto Scaling groups: a page of groups, and the launch-template versions that aren't known yet.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 use aws_sdk_autoscaling::types::{AutoScalingGroup, Instance, LaunchTemplateSpecification};
 
@@ -25,17 +26,22 @@ impl Connection {
     ) -> BTreeMap<LocalRef, Result<ObservedTarget, PortError>> {
         let mut observed = BTreeMap::new();
         let mut found = Vec::new();
-        let wanted: Vec<_> = wanted.iter().collect();
-        for batch in wanted.chunks(NAMES) {
+        let mut described = self.page_of_groups(wanted).await;
+        let mut by_name = Vec::new();
+        for (local, name) in wanted {
+            match described.groups.remove(name.as_str()) {
+                Some(group) => found.push((local.clone(), name.clone(), group)),
+                None if described.all => drop(observed.insert(local.clone(), Ok(missing(name)))),
+                None => by_name.push((local, name)),
+            }
+        }
+        for batch in by_name.chunks(NAMES) {
             match self.describe_groups(batch.iter().map(|(_, name)| name.to_string()).collect()).await {
-                Ok(groups) => {
+                Ok(mut groups) => {
                     for (local, name) in batch {
-                        match groups.get(name.as_str()) {
-                            Some(group) => found.push(((*local).clone(), (*name).clone(), group.clone())),
-                            None => {
-                                let missing = ObservedTarget::Missing(format!("Auto Scaling group {name}"));
-                                observed.insert((*local).clone(), Ok(missing));
-                            }
+                        match groups.remove(name.as_str()) {
+                            Some(group) => found.push(((*local).clone(), (*name).clone(), group)),
+                            None => drop(observed.insert((*local).clone(), Ok(missing(name)))),
                         }
                     }
                 }
@@ -51,8 +57,36 @@ impl Connection {
         observed
     }
 
+    /// Where the account has few other groups, pages of all of them are fewer calls than batches of names. Reads no more
+    /// pages than there would be batches, and where that is too few, not again.
+    async fn page_of_groups(&self, wanted: &BTreeMap<LocalRef, GroupName>) -> Described {
+        let mut described = Described::default();
+        if wanted.len() <= NAMES || self.crowded.load(Ordering::Relaxed) {
+            return described;
+        }
+        let mut token: Option<String> = None;
+        for _ in 0..wanted.len().div_ceil(NAMES) {
+            let page = self
+                .call(Operation::DescribeAutoScalingGroups, || {
+                    let request = self.autoscaling.describe_auto_scaling_groups().max_records(PAGE);
+                    request.set_next_token(token.clone()).send()
+                })
+                .await;
+            // The batches that follow tell of the failure, each of its own.
+            let Ok(page) = page else { return described };
+            described.add(page.auto_scaling_groups);
+            token = page.next_token.filter(|token| !token.is_empty());
+            described.all = token.is_none();
+            if described.all || wanted.values().all(|name| described.groups.contains_key(name.as_str())) {
+                return described;
+            }
+        }
+        self.crowded.store(true, Ordering::Relaxed);
+        described
+    }
+
     async fn describe_groups(&self, names: Vec<String>) -> Result<BTreeMap<String, AutoScalingGroup>, PortError> {
-        let mut groups = BTreeMap::new();
+        let mut described = Described::default();
         let mut token = None;
         loop {
             let page = self
@@ -65,12 +99,10 @@ impl Connection {
                         .send()
                 })
                 .await?;
-            for group in page.auto_scaling_groups.unwrap_or_default() {
-                groups.insert(group.auto_scaling_group_name.clone().unwrap_or_default(), group);
-            }
+            described.add(page.auto_scaling_groups);
             token = page.next_token.filter(|token| !token.is_empty());
             if token.is_none() {
-                return Ok(groups);
+                return Ok(described.groups);
             }
         }
     }
@@ -97,6 +129,25 @@ impl Connection {
         }
         versions
     }
+}
+
+/// Groups by name, and whether they are all that the account has.
+#[derive(Debug, Default)]
+struct Described {
+    groups: BTreeMap<String, AutoScalingGroup>,
+    all: bool,
+}
+
+impl Described {
+    fn add(&mut self, groups: Option<Vec<AutoScalingGroup>>) {
+        for group in groups.unwrap_or_default() {
+            self.groups.insert(group.auto_scaling_group_name.clone().unwrap_or_default(), group);
+        }
+    }
+}
+
+fn missing(name: &GroupName) -> ObservedTarget {
+    ObservedTarget::Missing(format!("Auto Scaling group {name}"))
 }
 
 #[derive(Debug, Default)]

@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 use aws_sdk_autoscaling::types::{InstanceRefresh, InstanceRefreshStatus};
 use aws_sdk_ecs::types::{ServiceDeployment, ServiceDeploymentStatus, SortOrder};
@@ -41,7 +42,7 @@ impl Connection {
             GroupTemplate::LaunchTemplate { template, .. } => Some(template),
             GroupTemplate::MixedInstances | GroupTemplate::LaunchConfiguration(_) | GroupTemplate::Unknown => None,
         };
-        let refreshes = self.refreshes(&group.name, None).await?;
+        let refreshes = self.refreshes(&group.name).await?;
         let refreshes: Vec<Rollout> = refreshes.iter().map(|refresh| refresh_rollout(refresh, template)).collect();
         let mut versions = BTreeMap::new();
         if let (Some(template), Some(current)) = (template, &group.current) {
@@ -61,18 +62,13 @@ impl Connection {
         Ok(RolloutHistory::Group { refreshes, versions: versions.into_values().collect() })
     }
 
-    /// A group's instance refreshes, newest first; or only the one with this id.
-    pub(super) async fn refreshes(
-        &self,
-        group: &GroupName,
-        id: Option<&RolloutId>,
-    ) -> Result<Vec<InstanceRefresh>, PortError> {
+    /// A group's instance refreshes, newest first.
+    pub(super) async fn refreshes(&self, group: &GroupName) -> Result<Vec<InstanceRefresh>, PortError> {
         let answer = self
             .call(Operation::DescribeInstanceRefreshes, || {
                 self.autoscaling
                     .describe_instance_refreshes()
                     .auto_scaling_group_name(group.as_str())
-                    .set_instance_refresh_ids(id.map(|id| vec![id.0.clone()]))
                     .max_records(REFRESHES)
                     .send()
             })
@@ -87,8 +83,13 @@ impl Connection {
 
     async fn service_rollouts(&self, service: &ObservedService) -> Result<RolloutHistory, PortError> {
         let deployments = match self.service_deployments(service).await {
-            Ok(deployments) => deployments,
-            Err(error) if is_unknown_operation(&error) => shown_deployments(service),
+            Ok(deployments) => {
+                self.keeps_deployments.store(true, Ordering::Relaxed);
+                deployments
+            }
+            Err(error) if is_unknown_operation(&error) && !self.keeps_deployments.load(Ordering::Relaxed) => {
+                shown_deployments(service)
+            }
             Err(error) => return Err(error),
         };
         let mut arns: BTreeSet<String> = self.newer_revisions(&service.task_definition).await?;
@@ -218,9 +219,12 @@ impl Connection {
     }
 }
 
-/// Whether an endpoint doesn't know an operation: ECS in some partitions, and stand-ins, have no service deployments.
+/// Whether an endpoint doesn't know an operation: stand-ins have no service deployments. AWS has an error of its own for
+/// that; moto falls over.
 fn is_unknown_operation(error: &PortError) -> bool {
-    const CODES: [&str; 6] = [
+    const CODES: [&str; 8] = [
+        "HTTP500",
+        "HTTP501",
         "UnknownOperationException",
         "UnknownOperation",
         "InvalidAction",

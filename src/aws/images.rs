@@ -97,6 +97,7 @@ impl Connection {
                         .set_owners(owner.map(|owner| vec![owner.to_string()]))
                         .set_filters(Some(filters.clone()))
                         .include_deprecated(true)
+                        .include_disabled(true)
                         .set_next_token(token.clone())
                         .send()
                 })
@@ -150,10 +151,14 @@ impl Connection {
 /// The parameter that answers each name: a name may carry a version or label, or be an ARN.
 fn match_parameters(names: &[String], parameters: &[Parameter]) -> BTreeMap<String, Result<String, PortError>> {
     let answers = |parameter: &Parameter, name: &str| {
-        let selector = parameter.selector.as_deref().unwrap_or_default();
-        [&parameter.name, &parameter.arn].into_iter().flatten().any(|known| {
-            // With a selector in the request, the answer must have the same one.
-            name.strip_prefix(known.as_str()).is_some_and(|rest| rest == selector)
+        let selector = parameter.selector.as_deref().unwrap_or_default().trim_start_matches(':');
+        [&parameter.name, &parameter.arn].into_iter().flatten().any(|known| match name.strip_prefix(known.as_str()) {
+            Some("") => selector.is_empty(),
+            // A version or label is given back as it was asked for, by AWS; a version's number does as well.
+            Some(rest) => rest.strip_prefix(':').is_some_and(|asked| {
+                asked == selector || (selector.is_empty() && asked == parameter.version.to_string())
+            }),
+            None => false,
         })
     };
     names

@@ -74,6 +74,15 @@ impl Intercept for Recorder {
                 (Some(if throttled { ErrorClass::Retry } else { class_of(code, Some(status)) }), throttled)
             }
         };
+        tracing::debug!(
+            environment = %self.environment,
+            service = operation.service(),
+            operation = operation.name(),
+            result = class.map_or("ok", ErrorClass::as_str),
+            throttled,
+            milliseconds = duration.as_millis(),
+            "called AWS"
+        );
         self.calls.record(
             &self.environment,
             CallRecord {

@@ -186,7 +186,8 @@ fn count(count: i32) -> u32 {
     u32::try_from(count).unwrap_or_default()
 }
 
-/// AWS's time as ours.
+/// AWS's time as ours, to the millisecond: JSON carries it as a floating-point number, which holds no more.
 pub(super) fn timestamp(time: &DateTime) -> Option<Timestamp> {
-    Timestamp::new(time.secs(), i32::try_from(time.subsec_nanos()).ok()?).ok()
+    let milliseconds = (time.as_nanos() + 500_000).div_euclid(1_000_000);
+    Timestamp::from_millisecond(i64::try_from(milliseconds).ok()?).ok()
 }

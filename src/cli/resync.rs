@@ -52,7 +52,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
             let mut text = format!("resync {number} completed in {}\n", output::seconds(started.elapsed()));
             if broken > 0 {
                 text.push_str(&format!(
-                    "{broken} of {} environments have errors: see `pinion status`\n",
+                    "{broken} of {} environments with errors: see `pinion status`\n",
                     status.environments.len()
                 ));
             }

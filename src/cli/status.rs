@@ -70,7 +70,7 @@ async fn show(controller: &Controller, output: Output, watch: bool, screen: Scre
 
 /// The text over what was drawn before: each line clears its own rest, and the last one all below it, so that nothing
 /// flickers.
-fn redraw(text: &str) -> String {
+pub(super) fn redraw(text: &str) -> String {
     format!("\u{1b}[H{}\u{1b}[J", text.replace('\n', "\u{1b}[K\n"))
 }
 
@@ -120,11 +120,10 @@ fn problems(status: &Status) -> Vec<String> {
     let mut problems = Vec::new();
     for (name, environment) in &status.environments {
         if !environment.valid || !environment.errors.is_empty() {
-            problems.push(format!("environment {name} is broken and keeps its last good desired state:\n"));
-            for error in &environment.errors {
-                // Several lines, as `pinion validate` shows them; each is made harmless by itself.
-                problems.push(error.lines().map(|line| format!("  {}\n", one_line(line))).collect());
-            }
+            // Several lines each, as `pinion validate` shows them; every line is made harmless by itself.
+            let lines = environment.errors.iter().flat_map(|error| error.lines());
+            let errors: String = lines.map(|line| format!("  {}\n", one_line(line))).collect();
+            problems.push(format!("environment {name} is broken and keeps its last good desired state:\n{errors}"));
         }
         if let Some(error) = &environment.error {
             problems.push(format!("environment {name}: {}\n", one_line(error)));

@@ -181,11 +181,14 @@ impl Exchange {
         let status = http.and_then(reqwest::Error::status).map(|status| status.as_u16());
         let token = matches!(self.remote.auth, super::Auth::Token(_));
         if self.watch.challenged.load(Ordering::SeqCst) || error.is_unauthenticated() || status == Some(401) {
-            return refused(if token {
-                "the server refused the token (401); is it expired, revoked, or of another server?"
+            let reason = if token {
+                "the server refused the token (401); is it expired, revoked, or does the URL redirect to another host?"
             } else {
                 "the server wants a token (401); set `token_file` under [repository.auth], or is the URL wrong?"
-            });
+            };
+            // gix's own words here are about credential helpers, of which there are none.
+            let source = Cause("the answer was 401 Unauthorized".to_owned());
+            return GitError::Refused { url, reason: reason.to_owned(), source };
         }
         match status {
             Some(403) => {

@@ -66,7 +66,7 @@ impl Provenances {
         wanted: &BTreeMap<PinKey, String>,
         extract: Extract<'_>,
     ) -> Result<BTreeMap<PinKey, Provenance>, GitError> {
-        let head = objects.parse(head)?;
+        let head = objects.find(head)?;
         let mut walk = Walk::new(objects, extract, wanted);
         let mut open: BTreeMap<(Reverse<i64>, ObjectId), BTreeSet<&PinKey>> = BTreeMap::new();
         let mut answers = BTreeMap::new();

@@ -161,6 +161,9 @@ impl Remote {
         if dashed(url.host()) || dashed(url.user()) || url.path.starts_with(b"-") {
             return Err(bad(&shown, "its user, host or path starts with a dash"));
         }
+        if source.branches.is_empty() {
+            return Err(bad(&shown, "no branch is named; set `branch`"));
+        }
         for branch in &source.branches {
             let full = format!("refs/heads/{branch}");
             if gix::validate::reference::name(full.as_str().into()).is_err() || branch.contains('*') {

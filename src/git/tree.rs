@@ -98,7 +98,7 @@ impl Objects {
     /// belongs to it can't be read.
     pub fn files_within(&self, commit: &CommitId, folders: &[&str], limits: Limits) -> Result<Files, GitError> {
         let mut reading = Reading { objects: self, commit, limits, entries: 0, bytes: 0, files: Files::default() };
-        let root = self.tree_of(self.parse(commit)?)?;
+        let root = self.tree_of(self.find(commit)?)?;
         for folder in folders {
             let mut tree = root;
             let mut found = true;
@@ -136,12 +136,15 @@ impl Objects {
         reference.try_id().map(gix::Id::detach)
     }
 
-    pub(super) fn parse(&self, commit: &CommitId) -> Result<ObjectId, GitError> {
-        ObjectId::from_hex(commit.as_str().as_bytes()).map_err(|error| GitError::Object {
+    /// The id of a commit that is there. One that isn't, say since a force-push, doesn't make the mirror suspect.
+    pub(super) fn find(&self, commit: &CommitId) -> Result<ObjectId, GitError> {
+        let missing = |source: Cause| GitError::Object {
             repository: self.place.clone(),
             what: format!("commit {commit}"),
-            source: Cause(error.to_string()),
-        })
+            source,
+        };
+        let id = ObjectId::from_hex(commit.as_str().as_bytes()).map_err(|error| missing(Cause(error.to_string())))?;
+        if self.repository.has_object(id) { Ok(id) } else { Err(missing(Cause("it isn't there".to_owned()))) }
     }
 
     pub(super) fn tree_of(&self, commit: ObjectId) -> Result<ObjectId, GitError> {

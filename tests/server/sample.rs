@@ -15,19 +15,19 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-pub const TOKEN: &str = "correct horse";
+pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+pub(crate) const TOKEN: &str = "correct horse";
 
-pub fn time(text: &str) -> Timestamp {
+pub(crate) fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     time("2026-01-02T12:00:00Z")
 }
 
 #[derive(Debug)]
-pub struct Fixed;
+pub(crate) struct Fixed;
 
 impl Clock for Fixed {
     fn now(&self) -> Timestamp {
@@ -35,7 +35,7 @@ impl Clock for Fixed {
     }
 }
 
-pub fn target(environment: &str, kind: Kind, name: &str, state: State) -> TargetStatus {
+pub(crate) fn target(environment: &str, kind: Kind, name: &str, state: State) -> TargetStatus {
     TargetStatus {
         target: format!("{environment}/{kind}/{name}"),
         kind,
@@ -62,7 +62,7 @@ pub fn target(environment: &str, kind: Kind, name: &str, state: State) -> Target
     }
 }
 
-pub fn status() -> Status {
+pub(crate) fn status() -> Status {
     let mut status = Status { version: "0.1.0".to_owned(), ready: true, ..Status::default() };
     status.resync = ResyncStatus { requested: 3, completed: 2 };
     status.repositories = vec![RepositoryStatus {
@@ -116,9 +116,9 @@ pub fn status() -> Status {
 
 /// Counts the requests, and remembers whether the last one was to retry quarantined pins.
 #[derive(Default)]
-pub struct Requests {
-    pub count: AtomicU64,
-    pub retried: Mutex<Vec<bool>>,
+pub(crate) struct Requests {
+    pub(crate) count: AtomicU64,
+    pub(crate) retried: Mutex<Vec<bool>>,
 }
 
 impl RequestResync for Requests {
@@ -129,15 +129,15 @@ impl RequestResync for Requests {
 }
 
 /// A server of a controller that can be told what to say.
-pub struct Controller {
-    pub status: watch::Sender<Arc<Status>>,
-    pub requests: Arc<Requests>,
-    pub stop: CancellationToken,
-    pub running: Running,
+pub(crate) struct Controller {
+    pub(crate) status: watch::Sender<Arc<Status>>,
+    pub(crate) requests: Arc<Requests>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) running: Running,
 }
 
 impl Controller {
-    pub async fn start(status: Status, token: Option<&str>) -> Self {
+    pub(crate) async fn start(status: Status, token: Option<&str>) -> Self {
         let (sender, receiver) = watch::channel(Arc::new(status));
         let requests = Arc::new(Requests::default());
         let stop = CancellationToken::new();
@@ -152,15 +152,15 @@ impl Controller {
         Self { status: sender, requests, stop, running }
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.running.address)
     }
 
-    pub async fn get(&self, path: &str) -> reqwest::Response {
+    pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
         client().get(self.url(path)).send().await.unwrap()
     }
 
-    pub async fn post(&self, path: &str, token: Option<&str>) -> reqwest::Response {
+    pub(crate) async fn post(&self, path: &str, token: Option<&str>) -> reqwest::Response {
         let mut request = client().post(self.url(path));
         if let Some(token) = token {
             request = request.bearer_auth(token);
@@ -169,6 +169,6 @@ impl Controller {
     }
 }
 
-pub fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
 }

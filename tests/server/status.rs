@@ -1,7 +1,10 @@
-use clap::Parser;
+use std::path::Path;
+
+use clap::{CommandFactory, Parser};
 use pinion::cli::error::ErrorKind;
 use pinion::cli::output::Screen;
-use pinion::cli::{resync, status};
+use pinion::cli::{completions, resync, status};
+use pinion::model::status::Status;
 
 use crate::sample::{self, Controller, TOKEN, now};
 
@@ -9,6 +12,7 @@ use crate::sample::{self, Controller, TOKEN, now};
 enum Cli {
     Status(status::Args),
     Resync(resync::Args),
+    Completions(completions::Args),
 }
 
 #[test]
@@ -39,6 +43,7 @@ async fn run(arguments: &[&str]) -> Result<(), pinion::cli::error::CliError> {
     match Cli::parse_from([&["pinion"], arguments].concat()) {
         Cli::Status(args) => status::run(args).await,
         Cli::Resync(args) => resync::run(args).await,
+        Cli::Completions(args) => completions::run(args, Cli::command()).await,
     }
 }
 
@@ -77,4 +82,37 @@ async fn status_and_resync_talk_to_a_controller() {
     assert!(refused.to_string().contains("401 Unauthorized: the token is wrong"), "{refused}");
     let absent = run(&["resync", "--address", &address, "--token-file", "/nowhere"]).await.unwrap_err();
     assert!(absent.to_string().contains("can't read the token from /nowhere"), "{absent}");
+}
+
+#[tokio::test]
+async fn each_shell_gets_its_completions() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        run(&["completions", shell]).await.unwrap();
+    }
+}
+
+/// The names of all fields in a schema.
+fn fields(schema: &serde_json::Value, found: &mut Vec<String>) {
+    match schema {
+        serde_json::Value::Object(object) => {
+            if let Some(properties) = object.get("properties").and_then(|properties| properties.as_object()) {
+                found.extend(properties.keys().cloned());
+            }
+            object.values().for_each(|value| fields(value, found));
+        }
+        serde_json::Value::Array(values) => values.iter().for_each(|value| fields(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_documentation_has_every_field_and_state() {
+    let schema = serde_json::to_value(schemars::schema_for!(Status)).unwrap();
+    let mut names = Vec::new();
+    fields(&schema, &mut names);
+    assert!(names.len() > 30, "{names:?}");
+    names.extend(pinion::model::State::ALL.map(|state| state.to_string()));
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/status-api.md")).unwrap();
+    let missing: Vec<&String> = names.iter().filter(|name| !text.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/status-api.md says nothing of {missing:?}");
 }

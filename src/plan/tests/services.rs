@@ -126,8 +126,8 @@ fn decisions() {
     our deployment runs, not listed yet: rolling-out (IN_PROGRESS, 50 %)
     old tasks stop: rolling-out (old tasks are stopping)
     our deployment is rolled back: rolling-out (the rollout failed and is rolled back)
-    the breaker has rolled it back: quarantined (d ended as Failed; pin another version, or retry with `pinion resync --retry-quarantined`)
-    failed without rollback: quarantined (ecs-svc/2 ended as FAILED; pin another version, or retry with `pinion resync --retry-quarantined`)
+    the breaker has rolled it back: quarantined (the rollout ended as Failed (d); pin another version, or retry with `pinion resync --retry-quarantined`)
+    failed without rollback: quarantined (the rollout ended as FAILED (ecs-svc/2); pin another version, or retry with `pinion resync --retry-quarantined`)
     an earlier pin's deployment runs: rolling-out (getting ready) => register a revision of api:2 with registry/backend:2.1 in container app
     somebody else's deployment runs: pending (waits for a rollout that Pinion didn't start: d (Running))
     changed by hand: rolling-out (getting ready) => register a revision of api:3 with registry/backend:2.1 in container app [drifted]
@@ -148,7 +148,8 @@ fn shapes_that_cannot_be_rolled_out_say_what_to_change() {
         ObservedTarget::Service(service) => service,
         _ => unreachable!("it is a service"),
     };
-    let table: [(Environment, fn(&mut ObservedService)); 4] = [
+    type Row = (Environment, fn(&mut ObservedService));
+    let table: [Row; 4] = [
         (environment.clone(), |service| service.controller = "CODE_DEPLOY".to_owned()),
         (environment.clone(), |service| service.status = "DRAINING".to_owned()),
         (environment.clone(), |service| service.task_definition.containers[1].essential = true),

@@ -1,0 +1,46 @@
+# `make demo` and `make test` do all the set-up they need; Rust, by rustup, is all that has to be there.
+
+export PINION_TOOLS ?= $(CURDIR)/.tools
+# rustup's folder, for shells that were open before it was installed.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+CARGO ?= cargo
+# cargo-deny reads it, too, and needs the real one.
+unexport CARGO
+STAGE := tests/tools/stage
+
+.PHONY: help
+help:
+	@echo 'make demo    the stand-in, two accounts and the controller on this machine, live; ARGS=--script for no hands'
+	@echo 'make test    everything that must hold: format, clippy, tests, docs, production build, dependencies'
+	@echo 'make setup   only the tools that `make test` needs, into $$PINION_TOOLS (.tools)'
+
+.PHONY: demo
+demo:
+	@tests/tools/setup build
+	@$(CARGO) build --locked
+	@$(CARGO) run --quiet --locked -- demo $(ARGS)
+
+.PHONY: setup
+setup:
+	@tests/tools/setup test
+
+.PHONY: test
+test:
+	@times=$$(mktemp) && export PINION_TIMES=$$times && start=$$(date +%s) && code=0 && \
+	{ $(MAKE) --no-print-directory stages || code=$$?; } && \
+	printf '\n' && cat "$$times" && rm -f "$$times" && \
+	printf '%-12s %4d s\n' total $$(($$(date +%s) - start)) && exit $$code
+
+# Cheap ones first. The production build is without the stand-in; `--test edges` only keeps the dependencies' features,
+# and so their builds, the same as in the other stages.
+.PHONY: stages
+stages:
+	@$(STAGE) setup tests/tools/setup test
+	@$(STAGE) format $(CARGO) fmt --check
+	@$(STAGE) deny tests/tools/deny
+	@$(STAGE) clippy $(CARGO) clippy --locked --all-targets -- -D warnings
+	@$(STAGE) production $(CARGO) clippy --locked --no-default-features --lib --bins --test edges -- -D warnings
+	@$(STAGE) build $(CARGO) test --locked --no-run
+	@$(STAGE) tests $(CARGO) test --locked --quiet
+	@$(STAGE) docs env RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --quiet

@@ -1,0 +1,78 @@
+//! `pinion sim`: the AWS stand-in alone.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::sim::{Options, Sim, SimError, World, WorldError};
+
+/// Runs the AWS stand-in.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SimArgs {
+    /// The world file (TOML): what the accounts hold. Without it, the world of the demo
+    #[arg(long, value_name = "FILE", conflicts_with = "fleet")]
+    pub world: Option<PathBuf>,
+    /// A world of ACCOUNTS accounts with as many Auto Scaling groups and ECS services each, for trying sizes
+    #[arg(long, value_name = "ACCOUNTS,GROUPS,SERVICES", value_delimiter = ',', num_args = 3)]
+    pub fleet: Option<Vec<usize>>,
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4599", env = "PINION_SIM_LISTEN")]
+    pub listen: SocketAddr,
+    /// Seconds of the stand-in's time per second; 0: time passes only by the control API
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub speed: f64,
+    /// The same seed and the same calls give the same story
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
+    /// Keep the world in this file, and go on from it
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+}
+
+/// Why the stand-in can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum SimCommandError {
+    /// The world file.
+    #[error(transparent)]
+    World(#[from] WorldError),
+    /// The stand-in itself.
+    #[error(transparent)]
+    Sim(#[from] SimError),
+    /// Standard output or signals.
+    #[error("can't use the terminal")]
+    Io(#[from] std::io::Error),
+}
+
+/// Runs the stand-in until SIGINT or SIGTERM.
+///
+/// # Errors
+///
+/// If the world can't be read, or the stand-in can't run.
+pub async fn run(args: SimArgs) -> Result<(), SimCommandError> {
+    let world = match (&args.world, args.fleet.as_deref()) {
+        (Some(path), _) => World::load(path)?,
+        (None, Some([accounts, groups, services])) => World::fleet(*accounts, *groups, *services)?,
+        (None, _) => World::demo()?,
+    };
+    let options =
+        Options { listen: args.listen, speed: args.speed, seed: args.seed, state: args.state, ..Options::default() };
+    let sim = Sim::start(world, options).await?;
+    let mut out = anstream::stdout();
+    writeln!(out, "The AWS stand-in listens. For any AWS client:")?;
+    writeln!(out, "  export AWS_ENDPOINT_URL={}", sim.endpoint())?;
+    writeln!(out, "  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-west-1")?;
+    writeln!(out, "What runs: curl {}/_sim/fleet", sim.endpoint())?;
+    out.flush()?;
+
+    let stop = sim.stop_token();
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        stop.cancel();
+    });
+    sim.wait().await?;
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! The record of every AWS call that was made.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// From 1, without gaps.
+    pub(crate) sequence: u64,
+    /// RFC 3339.
+    pub(crate) at: String,
+    /// Engine milliseconds.
+    pub(crate) engine: u64,
+    pub(crate) account: Option<String>,
+    pub(crate) service: String,
+    pub(crate) region: String,
+    pub(crate) operation: String,
+    /// Whether the operation changes an account's resources.
+    pub(crate) write: bool,
+    pub(crate) params: Value,
+    pub(crate) status: u16,
+    pub(crate) code: Option<String>,
+    pub(crate) request_id: String,
+}
+
+/// All calls, oldest first; also in a file, one JSON line each, if the stand-in keeps its state.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    entries: Vec<Entry>,
+    file: Option<File>,
+}
+
+impl Journal {
+    /// Goes on with the journal in a file.
+    pub(crate) fn open(path: &Path) -> std::io::Result<Self> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error),
+        };
+        // A line that was cut off by a crash is no entry.
+        let entries: Vec<Entry> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        if !text.is_empty() && !text.ends_with('\n') {
+            file.write_all(b"\n")?;
+        }
+        Ok(Self { entries, file: Some(file) })
+    }
+
+    /// The number of the newest entry.
+    pub(crate) fn last(&self) -> u64 {
+        self.entries.last().map_or(0, |entry| entry.sequence)
+    }
+
+    /// Adds an entry under the next number.
+    pub(crate) fn add(&mut self, mut entry: Entry) {
+        entry.sequence = self.last() + 1;
+        if let Some(file) = &mut self.file
+            && let Ok(mut line) = serde_json::to_vec(&entry)
+        {
+            line.push(b'\n');
+            if let Err(error) = file.write_all(&line) {
+                tracing::warn!(%error, "the stand-in's journal can't be written");
+            }
+        }
+        self.entries.push(entry);
+    }
+
+    /// Entries after a number.
+    pub(crate) fn since(&self, sequence: u64) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().skip_while(move |entry| entry.sequence <= sequence)
+    }
+}

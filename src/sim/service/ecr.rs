@@ -1,0 +1,158 @@
+//! Container registries.
+
+use serde_json::{Map, Value, json};
+
+use super::super::wire::{ApiError, Args, Call, Service, epoch, page};
+use super::super::world::{ContainerImage, Repository, World};
+
+pub(super) fn call(world: &World, call: &Call) -> Result<Value, ApiError> {
+    match call.operation.as_str() {
+        "DescribeImages" => describe_images(world, call),
+        "BatchGetImage" => batch_get_image(world, call),
+        "DescribeRepositories" => describe_repositories(world, call),
+        other => Err(ApiError::unknown_operation(Service::Ecr, other)),
+    }
+}
+
+/// The registry that a call is about.
+fn registry(call: &Call) -> &str {
+    call.args().text("registryId").unwrap_or(&call.caller.account)
+}
+
+fn arn(call: &Call, repository: &str) -> String {
+    format!("arn:aws:ecr:{}:{}:repository/{repository}", call.region, registry(call))
+}
+
+/// The repository, if it exists and its policy lets the caller read it.
+fn repository<'a>(world: &'a World, call: &Call, name: &str) -> Result<&'a Repository, ApiError> {
+    let registry = registry(call);
+    let held = world.region(registry, &call.region).and_then(|held| held.repositories.get(name));
+    let held = held.ok_or_else(|| {
+        ApiError::bad(
+            "RepositoryNotFoundException",
+            format!("The repository with name '{name}' does not exist in the registry with id '{registry}'"),
+        )
+    })?;
+    if registry != call.caller.account && !held.allowed.contains(&call.caller.account) {
+        let action = format!("ecr:{}", call.operation);
+        let why = format!(" because no resource-based policy allows the {action} action");
+        return Err(ApiError::denied(Service::Ecr, &call.caller.arn, &action, &arn(call, name), &why));
+    }
+    Ok(held)
+}
+
+fn find<'a>(held: &'a Repository, id: Args<'_>) -> Option<&'a ContainerImage> {
+    match (id.text("imageDigest"), id.text("imageTag")) {
+        (Some(digest), tag) => held.images.get(digest).filter(|image| tag.is_none_or(|tag| image.tags.contains(tag))),
+        (None, Some(tag)) => held.by_tag(tag),
+        (None, None) => None,
+    }
+}
+
+fn ids<'a>(call: &'a Call) -> Result<Vec<Args<'a>>, ApiError> {
+    let ids = call.args().list("imageIds");
+    if ids.len() > 100 {
+        return Err(ApiError::invalid(
+            Service::Ecr,
+            "Invalid parameter at 'imageIds' failed to satisfy constraint: 'Member must have length less than or equal \
+             to 100'",
+        ));
+    }
+    Ok(ids.iter().map(|value| Args { service: Service::Ecr, value }).collect())
+}
+
+fn describe_images(world: &World, call: &Call) -> Result<Value, ApiError> {
+    let args = call.args();
+    let name = args.required("repositoryName")?;
+    let held = repository(world, call, name)?;
+    let registry = registry(call);
+    let asked = ids(call)?;
+    let images: Vec<&ContainerImage> = if asked.is_empty() {
+        held.images.values().collect()
+    } else {
+        let found = asked.iter().map(|id| {
+            find(held, *id).ok_or_else(|| {
+                let member = |name: &str| id.text(name).unwrap_or("null").to_owned();
+                ApiError::bad(
+                    "ImageNotFoundException",
+                    format!(
+                        "The image with imageId {{imageDigest:'{}', imageTag:'{}'}} does not exist within the \
+                         repository with name '{name}' in the registry with id '{registry}'",
+                        member("imageDigest"),
+                        member("imageTag")
+                    ),
+                )
+            })
+        });
+        found.collect::<Result<_, _>>()?
+    };
+    let details = images.into_iter().map(|image| {
+        json!({
+            "registryId": registry,
+            "repositoryName": name,
+            "imageDigest": image.digest,
+            "imageTags": image.tags,
+            "imageSizeInBytes": 52_428_800,
+            "imagePushedAt": epoch(image.pushed),
+            "imageManifestMediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "artifactMediaType": "application/vnd.docker.container.image.v1+json",
+        })
+    });
+    let (details, next) = page(details.collect(), args, "maxResults", "nextToken", 100, 1000)?;
+    Ok(json!({ "imageDetails": details, "nextToken": next }))
+}
+
+fn batch_get_image(world: &World, call: &Call) -> Result<Value, ApiError> {
+    let name = call.args().required("repositoryName")?;
+    let held = repository(world, call, name)?;
+    let (mut images, mut failures) = (Vec::new(), Vec::new());
+    for id in ids(call)? {
+        match find(held, id) {
+            Some(image) => {
+                let mut shown = Map::new();
+                shown.insert("imageDigest".to_owned(), image.digest.clone().into());
+                if let Some(tag) = id.text("imageTag") {
+                    shown.insert("imageTag".to_owned(), tag.into());
+                }
+                let media = "application/vnd.docker.distribution.manifest.v2+json";
+                images.push(json!({
+                    "registryId": registry(call),
+                    "repositoryName": name,
+                    "imageId": shown,
+                    "imageManifest": json!({ "schemaVersion": 2, "mediaType": media, "layers": [] }).to_string(),
+                    "imageManifestMediaType": media,
+                }));
+            }
+            None => failures.push(json!({
+                "imageId": id.value,
+                "failureCode": "ImageNotFound",
+                "failureReason": "Requested image not found",
+            })),
+        }
+    }
+    Ok(json!({ "images": images, "failures": failures }))
+}
+
+fn describe_repositories(world: &World, call: &Call) -> Result<Value, ApiError> {
+    let args = call.args();
+    let names = args.texts("repositoryNames");
+    let registry = registry(call);
+    let repositories: Vec<&Repository> = if names.is_empty() {
+        let held = world.region(registry, &call.region);
+        held.map(|held| held.repositories.values().collect()).unwrap_or_default()
+    } else {
+        names.iter().map(|name| repository(world, call, name)).collect::<Result<_, _>>()?
+    };
+    let shown = repositories.into_iter().map(|held| {
+        json!({
+            "repositoryArn": arn(call, &held.name),
+            "registryId": registry,
+            "repositoryName": held.name,
+            "repositoryUri": format!("{registry}.dkr.ecr.{}.amazonaws.com/{}", call.region, held.name),
+            "createdAt": epoch(held.created),
+            "imageTagMutability": "MUTABLE",
+        })
+    });
+    let (repositories, next) = page(shown.collect(), args, "maxResults", "nextToken", 100, 1000)?;
+    Ok(json!({ "repositories": repositories, "nextToken": next }))
+}

@@ -1,0 +1,49 @@
+//! Keeping the world in a file, so that a killed stand-in goes on where it was.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::world::World;
+
+/// Why the state can't be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The file can't be read or written.
+    #[error("can't use the state file {path}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file holds something else than a world of this version.
+    #[error("{path} does not hold the state of a stand-in of this version; delete it to start afresh")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// The world in a file; `None` if there is no such file.
+pub(crate) fn load(path: &Path) -> Result<Option<World>, StateError> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(StateError::Io { path: path.to_owned(), source }),
+    };
+    serde_json::from_slice(&text).map(Some).map_err(|source| StateError::Format { path: path.to_owned(), source })
+}
+
+/// Replaces the file in one step: a reader sees the old world or the new one.
+pub(crate) fn save(path: &Path, world: &[u8]) -> Result<(), StateError> {
+    let wrap = |source| StateError::Io { path: path.to_owned(), source };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(wrap)?;
+    file.write_all(world).map_err(wrap)?;
+    file.persist(path).map_err(|error| wrap(error.error))?;
+    Ok(())
+}

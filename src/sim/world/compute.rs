@@ -1,0 +1,422 @@
+//! Machine images, launch templates, Auto Scaling groups and their instance refreshes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::World;
+
+/// How long a deregistered image still shows as it was, in engine milliseconds.
+const LINGERS: u64 = 60_000;
+/// When asking for a deregistered image by id becomes an error.
+const FORGOTTEN: u64 = 180_000;
+
+/// A machine image.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Image {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) owner: String,
+    pub(crate) description: String,
+    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) architecture: String,
+    /// AWS's image state.
+    pub(crate) state: String,
+    pub(crate) public: bool,
+    pub(crate) shared_with: BTreeSet<String>,
+    /// Wall-clock milliseconds.
+    pub(crate) created: i64,
+    pub(crate) deprecated: bool,
+    /// Engine milliseconds.
+    pub(crate) deregistered: Option<u64>,
+    /// Whether instances of it get healthy.
+    pub(crate) healthy: bool,
+    /// Seconds from launch to `InService`.
+    pub(crate) boot: Option<u64>,
+}
+
+/// How an image answers to an account that asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Visible {
+    Yes,
+    /// Known, but the answer is empty.
+    Empty,
+    No,
+}
+
+impl Image {
+    /// How the image shows to `account` at engine time `now`.
+    pub(crate) fn visible(&self, account: &str, now: u64) -> Visible {
+        let theirs = self.owner == account;
+        if !(theirs || self.public || self.shared_with.contains(account)) || (self.state == "disabled" && !theirs) {
+            return Visible::No;
+        }
+        match self.deregistered {
+            Some(at) if now >= at + FORGOTTEN => Visible::No,
+            Some(at) if now >= at + LINGERS => Visible::Empty,
+            _ => Visible::Yes,
+        }
+    }
+
+    fn launchable(&self, account: &str, now: u64) -> bool {
+        self.visible(account, now) == Visible::Yes && self.state == "available" && self.deregistered.is_none()
+    }
+}
+
+/// A launch template with all its versions.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LaunchTemplate {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) default: i64,
+    pub(crate) versions: BTreeMap<i64, TemplateVersion>,
+    pub(crate) created: i64,
+    pub(crate) created_by: String,
+    pub(crate) tags: BTreeMap<String, String>,
+    /// By client token: what was asked, and the version that came of it.
+    pub(crate) tokens: BTreeMap<String, (Value, i64)>,
+}
+
+/// One version of a launch template.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct TemplateVersion {
+    pub(crate) number: i64,
+    pub(crate) description: Option<String>,
+    pub(crate) created: i64,
+    pub(crate) created_by: String,
+    /// `LaunchTemplateData` under AWS's member names.
+    pub(crate) data: Map<String, Value>,
+}
+
+impl LaunchTemplate {
+    pub(crate) fn latest(&self) -> i64 {
+        self.versions.keys().next_back().copied().unwrap_or(0)
+    }
+
+    /// The number behind `$Latest`, `$Default` (also the empty string) or a number, if there is such a version.
+    pub(crate) fn number(&self, version: &str) -> Option<i64> {
+        let number = match version {
+            "$Latest" => self.latest(),
+            "$Default" | "" => self.default,
+            number => number.parse().ok()?,
+        };
+        self.versions.contains_key(&number).then_some(number)
+    }
+}
+
+/// A launch template version as a group or an instance names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TemplateRef {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// A number, `$Latest` or `$Default`.
+    pub(crate) version: String,
+}
+
+impl TemplateRef {
+    pub(crate) fn is_numbered(&self) -> bool {
+        self.version.parse::<i64>().is_ok()
+    }
+}
+
+/// Where a group's instances come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Source {
+    Template(TemplateRef),
+    /// The template, and the policy's other members as they were given.
+    Mixed {
+        template: TemplateRef,
+        overrides: Vec<Map<String, Value>>,
+        distribution: Map<String, Value>,
+    },
+    Configuration {
+        name: String,
+        image: String,
+    },
+}
+
+impl Source {
+    pub(crate) fn template(&self) -> Option<&TemplateRef> {
+        match self {
+            Self::Template(template) | Self::Mixed { template, .. } => Some(template),
+            Self::Configuration { .. } => None,
+        }
+    }
+
+    /// The same with `$Latest` and `$Default` replaced by the number they stand for now.
+    pub(crate) fn resolved(&self, world: &World, account: &str, region: &str) -> Self {
+        let mut source = self.clone();
+        if let Self::Template(template) | Self::Mixed { template, .. } = &mut source {
+            let number = world
+                .region(account, region)
+                .and_then(|held| held.templates.get(&template.id))
+                .and_then(|held| held.number(&template.version));
+            if let Some(number) = number {
+                template.version = number.to_string();
+            }
+        }
+        source
+    }
+}
+
+/// An Auto Scaling group.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Group {
+    pub(crate) name: String,
+    pub(crate) arn: String,
+    pub(crate) min: i64,
+    pub(crate) max: i64,
+    pub(crate) desired: i64,
+    pub(crate) source: Source,
+    /// Seconds.
+    pub(crate) warmup: Option<i64>,
+    /// Seconds.
+    pub(crate) grace: i64,
+    pub(crate) health_check_type: String,
+    pub(crate) zones: Vec<String>,
+    pub(crate) subnets: String,
+    pub(crate) target_groups: Vec<String>,
+    pub(crate) tags: BTreeMap<String, String>,
+    /// Minimum and maximum healthy percentage of the maintenance policy.
+    pub(crate) maintenance: Option<(i64, i64)>,
+    pub(crate) suspended: BTreeSet<String>,
+    pub(crate) created: i64,
+    pub(crate) instances: Vec<Instance>,
+    /// Oldest first.
+    pub(crate) refreshes: Vec<Refresh>,
+    /// Engine time before which no launch is tried again after one failed.
+    pub(crate) launch_after: u64,
+}
+
+/// An instance of a group.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Instance {
+    pub(crate) id: String,
+    pub(crate) image: String,
+    pub(crate) instance_type: String,
+    pub(crate) zone: String,
+    /// With the version's number.
+    pub(crate) template: Option<TemplateRef>,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) healthy: bool,
+    pub(crate) protected: bool,
+    /// Wall-clock milliseconds.
+    pub(crate) launched: i64,
+    /// Engine time of `InService`.
+    pub(crate) ready_at: u64,
+    /// Engine time at which health checks give it up.
+    pub(crate) unhealthy_at: Option<u64>,
+    /// Engine time at which it is gone, once terminating.
+    pub(crate) gone_at: Option<u64>,
+}
+
+/// An instance's place in its life. The names are AWS's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Lifecycle {
+    Pending,
+    InService,
+    Terminating,
+    Standby,
+}
+
+impl Lifecycle {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::InService => "InService",
+            Self::Terminating => "Terminating",
+            Self::Standby => "Standby",
+        }
+    }
+}
+
+impl Instance {
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.lifecycle, Lifecycle::Pending | Lifecycle::InService)
+    }
+
+    /// In service, healthy, and warmed up for `warmup` seconds.
+    pub(crate) fn is_warm(&self, warmup: i64, now: u64) -> bool {
+        self.lifecycle == Lifecycle::InService
+            && self.healthy
+            && self.unhealthy_at.is_none()
+            && now >= self.ready_at + u64::try_from(warmup).unwrap_or(0) * 1000
+    }
+}
+
+/// An instance refresh.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Refresh {
+    pub(crate) id: String,
+    pub(crate) status: RefreshStatus,
+    pub(crate) reason: Option<String>,
+    /// Wall-clock milliseconds.
+    pub(crate) started: i64,
+    pub(crate) ended: Option<i64>,
+    pub(crate) percentage: i64,
+    pub(crate) to_update: i64,
+    pub(crate) preferences: Preferences,
+    /// As asked for.
+    pub(crate) desired: Option<Source>,
+    /// Where new instances come from while it runs; numbered.
+    pub(crate) target: Source,
+    /// Instances to be replaced that were there at the start (of the refresh, or of its rollback).
+    pub(crate) replace: BTreeSet<String>,
+    /// Instances that were there at the start and stay.
+    pub(crate) keep: BTreeSet<String>,
+    /// How many there were to replace at the start.
+    pub(crate) total: i64,
+    /// Index of the checkpoint being worked towards.
+    pub(crate) checkpoint: usize,
+    /// Engine time at which the pause, the bake or the start is over.
+    pub(crate) resume_at: u64,
+    /// Whether it waits at a checkpoint.
+    pub(crate) paused: bool,
+    /// Engine time of the last progress.
+    pub(crate) progressed_at: u64,
+    pub(crate) rollback: Option<Rollback>,
+    pub(crate) wait_for_transition: bool,
+}
+
+/// Where a rollback began.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Rollback {
+    pub(crate) reason: String,
+    pub(crate) started: i64,
+    pub(crate) percentage: i64,
+    pub(crate) to_update: i64,
+}
+
+/// What a refresh was asked to respect.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Preferences {
+    pub(crate) min_healthy: i64,
+    pub(crate) max_healthy: i64,
+    /// Whether the caller gave the percentages (they are shown only then).
+    pub(crate) min_given: bool,
+    pub(crate) max_given: bool,
+    /// Seconds.
+    pub(crate) warmup: i64,
+    pub(crate) checkpoints: Vec<i64>,
+    /// Seconds.
+    pub(crate) checkpoint_delay: Option<i64>,
+    pub(crate) skip_matching: bool,
+    pub(crate) auto_rollback: bool,
+    pub(crate) protected: String,
+    pub(crate) standby: String,
+    pub(crate) alarms: Vec<String>,
+    /// Seconds.
+    pub(crate) bake: Option<i64>,
+}
+
+/// A refresh's status. The names are AWS's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum RefreshStatus {
+    Pending,
+    InProgress,
+    Baking,
+    Successful,
+    Failed,
+    Cancelling,
+    Cancelled,
+    RollbackInProgress,
+    RollbackFailed,
+    RollbackSuccessful,
+}
+
+impl RefreshStatus {
+    pub(crate) fn is_active(self) -> bool {
+        matches!(self, Self::Pending | Self::InProgress | Self::Baking | Self::Cancelling | Self::RollbackInProgress)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::InProgress => "InProgress",
+            Self::Baking => "Baking",
+            Self::Successful => "Successful",
+            Self::Failed => "Failed",
+            Self::Cancelling => "Cancelling",
+            Self::Cancelled => "Cancelled",
+            Self::RollbackInProgress => "RollbackInProgress",
+            Self::RollbackFailed => "RollbackFailed",
+            Self::RollbackSuccessful => "RollbackSuccessful",
+        }
+    }
+}
+
+impl Group {
+    /// The refresh that runs, if one does.
+    pub(crate) fn active(&self) -> Option<&Refresh> {
+        self.refreshes.last().filter(|refresh| refresh.status.is_active())
+    }
+
+    /// Seconds that a new instance warms up without a refresh's own figure.
+    pub(crate) fn default_warmup(&self) -> i64 {
+        self.warmup.unwrap_or(self.grace)
+    }
+}
+
+/// What a launch would give.
+#[derive(Debug, Clone)]
+pub(crate) struct Launch {
+    pub(crate) image: String,
+    pub(crate) instance_type: String,
+    pub(crate) template: Option<TemplateRef>,
+    pub(crate) healthy: bool,
+    pub(crate) boot: Option<u64>,
+}
+
+impl World {
+    /// The image of any account in a region.
+    pub(crate) fn image(&self, region: &str, id: &str) -> Option<&Image> {
+        self.accounts.values().find_map(|account| account.regions.get(region)?.images.get(id))
+    }
+
+    /// The image id that a template names: itself, or the value of the parameter behind `resolve:ssm:`.
+    pub(crate) fn resolve_image(&self, account: &str, region: &str, named: &str) -> Option<String> {
+        match named.strip_prefix("resolve:ssm:") {
+            None => Some(named.to_owned()),
+            Some(parameter) => self.parameter(account, region, parameter).map(|found| found.value),
+        }
+    }
+
+    /// What an instance launched from `source` now would be, or why none can be launched.
+    pub(crate) fn launch(&self, account: &str, region: &str, source: &Source) -> Result<Launch, String> {
+        let (template, named, instance_type) = match source {
+            Source::Configuration { image, .. } => (None, image.clone(), "t3.micro".to_owned()),
+            Source::Template(reference) | Source::Mixed { template: reference, .. } => {
+                let held = self.region(account, region).and_then(|held| held.templates.get(&reference.id));
+                let version = held.and_then(|held| held.versions.get(&held.number(&reference.version)?));
+                let version = version.ok_or_else(|| {
+                    format!("The specified launch template version {} does not exist.", reference.version)
+                })?;
+                let text = |key: &str| version.data.get(key).and_then(Value::as_str).map(str::to_owned);
+                let mut numbered = reference.clone();
+                numbered.version = version.number.to_string();
+                let overridden = match source {
+                    Source::Mixed { overrides, .. } => overrides
+                        .first()
+                        .and_then(|first| first.get("InstanceType"))
+                        .and_then(Value::as_str)
+                        .map(str::to_owned),
+                    _ => None,
+                };
+                (
+                    Some(numbered),
+                    text("ImageId").ok_or("The launch template names no image.")?,
+                    overridden.or_else(|| text("InstanceType")).unwrap_or_else(|| "t3.micro".to_owned()),
+                )
+            }
+        };
+        let id = self
+            .resolve_image(account, region, &named)
+            .ok_or_else(|| format!("The parameter of {named} does not exist."))?;
+        let image = self
+            .image(region, &id)
+            .filter(|image| image.launchable(account, self.now))
+            .ok_or_else(|| format!("The image id '[{id}]' does not exist. Launching EC2 instance failed."))?;
+        Ok(Launch { image: id, instance_type, template, healthy: image.healthy, boot: image.boot })
+    }
+}
