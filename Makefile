@@ -5,18 +5,21 @@ export PINION_TOOLS ?= $(CURDIR)/.tools
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 CARGO ?= cargo
+# cargo-deny reads it, too, and needs the real one.
+unexport CARGO
 STAGE := tests/tools/stage
 
 .PHONY: help
 help:
-	@echo 'make demo    the stand-in, two accounts and the controller on this machine, live'
+	@echo 'make demo    the stand-in, two accounts and the controller on this machine, live; ARGS=--script for no hands'
 	@echo 'make test    everything that must hold: format, clippy, tests, docs, production build, dependencies'
 	@echo 'make setup   only the tools that `make test` needs, into $$PINION_TOOLS (.tools)'
 
 .PHONY: demo
 demo:
 	@tests/tools/setup build
-	@$(CARGO) run --quiet --locked -- demo
+	@$(CARGO) build --locked
+	@$(CARGO) run --quiet --locked -- demo $(ARGS)
 
 .PHONY: setup
 setup:

@@ -1,7 +1,98 @@
-//! To come.
+//! The command line: one file per subcommand. The only place that puts parts together.
+
 pub mod client;
 pub mod completions;
+pub mod controller;
+#[cfg(feature = "sim")]
+pub mod demo;
 pub mod error;
 pub mod output;
+pub mod plan;
 pub mod resync;
+pub mod run;
+pub mod schema;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod status;
+pub mod validate;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use self::error::CliError;
+
+/// GitOps for AWS compute: Auto Scaling groups and ECS Fargate services follow the pins in Git.
+#[derive(Debug, Parser)]
+#[command(name = "pinion", version, propagate_version = true, max_term_width = 120)]
+#[command(after_help = "Exit codes: 0 done; 1 failed; 2 only from `plan --detailed-exitcode`: there are changes; \
+                        64 wrong usage.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the controller
+    Run(run::Args),
+    /// Show what a merge would do: live look-ups and observed state, read-only
+    Plan(plan::Args),
+    /// Check files and policies offline
+    Validate(validate::Args),
+    /// Show the targets of a running controller
+    Status(status::Args),
+    /// Ask a running controller for a resync, and wait for the acknowledgement
+    Resync(resync::Args),
+    /// Run an AWS stand-in, an environments repository and the controller, all on this machine
+    #[cfg(feature = "sim")]
+    Demo(demo::Args),
+    /// Run the AWS stand-in alone
+    #[cfg(feature = "sim")]
+    Sim(sim::SimArgs),
+    /// Print or write the JSON Schemas of the TOML files
+    Schema(schema::Args),
+    /// Print a shell's completion script
+    Completions(completions::Args),
+}
+
+/// The whole program: the arguments of the process in, its exit code out.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are "errors" of clap's that go to standard output and are no failure.
+            let wrong = error.use_stderr();
+            // Nobody is left to be told if this can't be written.
+            let _ = error.print();
+            return if wrong { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
+    match dispatch(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            output::complain(&error);
+            error.exit_code()
+        }
+    }
+}
+
+#[tokio::main]
+async fn dispatch(command: Command) -> Result<ExitCode, CliError> {
+    let done = |()| ExitCode::SUCCESS;
+    match command {
+        Command::Run(args) => run::run(args).await.map(done),
+        Command::Plan(args) => plan::run(args).await,
+        Command::Validate(args) => validate::run(args).await.map(done),
+        Command::Status(args) => status::run(args).await.map(done),
+        Command::Resync(args) => resync::run(args).await.map(done),
+        #[cfg(feature = "sim")]
+        Command::Demo(args) => demo::run(args).await,
+        #[cfg(feature = "sim")]
+        Command::Sim(args) => Ok(sim::run(args).await.map(done)?),
+        Command::Schema(args) => schema::run(args).await.map(done),
+        Command::Completions(args) => completions::run(args, Cli::command()).await.map(done),
+    }
+}

@@ -122,6 +122,15 @@ pub struct Tip {
 #[error("{0}")]
 pub struct RepositoryError(pub String);
 
+/// Files of a repository, by their paths in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Files {
+    /// Their bytes.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// What isn't read, such as a symbolic link or a file that is too large, and why.
+    pub refused: BTreeMap<String, String>,
+}
+
 /// The value of one pin: the path of its `pins.toml` and its component.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PinKey {
@@ -137,8 +146,8 @@ pub trait Repository: Send + Sync {
     /// One listing of refs, and a fetch if a wanted branch moved. The answer has each wanted branch.
     async fn poll(&self) -> Result<BTreeMap<String, Result<Tip, RepositoryError>>, RepositoryError>;
 
-    /// The files under `environments/` and `policies/` at a commit, by path.
-    async fn files(&self, commit: &CommitId) -> Result<BTreeMap<String, Vec<u8>>, RepositoryError>;
+    /// The files under `environments/` and `policies/` at a commit.
+    async fn files(&self, commit: &CommitId) -> Result<Files, RepositoryError>;
 
     /// The commit that set each pin to its present value, given as the canonical text of the pin's value.
     async fn provenance(

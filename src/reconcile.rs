@@ -128,7 +128,10 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
             () = shutdown.cancelled() => break Ok(()),
             received = inbox.recv() => match received {
                 Some(News::Read(news)) => fleet.take(news),
-                Some(News::Polled { source, number }) => shared.resyncs.source_done(source, number),
+                Some(News::Polled { source, number }) => {
+                    shared.resyncs.source_done(source, number);
+                    shared.board.resync(&shared.resyncs);
+                }
                 None if shutdown.is_cancelled() => break Ok(()),
                 None => break Err("all pollers have ended".to_owned()),
             },

@@ -72,6 +72,15 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), LogError> {
     Ok(())
 }
 
+/// Starts logging to a file for the whole process, for commands that have the terminal to themselves.
+///
+/// # Errors
+/// [`LogError`].
+pub fn init_file(filter: &str, format: LogFormat, file: std::fs::File) -> Result<(), LogError> {
+    subscriber(filter, format, Arc::new(SystemClock), std::sync::Mutex::new(file))?.try_init()?;
+    Ok(())
+}
+
 /// A subscriber that writes lines to `writer`.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ use std::time::Duration;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
 use jiff::Timestamp;
 
+use super::error::CliError;
 use crate::model::State;
 use crate::telemetry::one_line;
 
@@ -35,6 +36,14 @@ impl Screen {
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
         Self { terminal, colour: anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never }
+    }
+
+    /// Standard error's.
+    #[must_use]
+    pub fn stderr() -> Self {
+        let stderr = io::stderr();
+        let terminal = stderr.is_terminal();
+        Self { terminal, colour: anstream::AutoStream::choice(&stderr) != anstream::ColorChoice::Never }
     }
 
     /// Neither terminal nor colours.
@@ -116,6 +125,19 @@ pub fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
+}
+
+/// Says on standard error why a command failed: coloured on a terminal.
+pub fn complain(error: &CliError) {
+    let stderr = io::stderr();
+    let colour = anstream::AutoStream::choice(&stderr) != anstream::ColorChoice::Never;
+    note(&error.report(colour));
+}
+
+/// Says something on standard error.
+pub fn note(text: &str) {
+    // Nobody is left to be told if this can't be written.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// How long ago, in the largest unit that leaves no more than two digits or so: `45s`, `12m`, `3h`, `5d`.

@@ -70,7 +70,7 @@ async fn show(controller: &Controller, output: Output, watch: bool, screen: Scre
 
 /// The text over what was drawn before: each line clears its own rest, and the last one all below it, so that nothing
 /// flickers.
-fn redraw(text: &str) -> String {
+pub(super) fn redraw(text: &str) -> String {
     format!("\u{1b}[H{}\u{1b}[J", text.replace('\n', "\u{1b}[K\n"))
 }
 

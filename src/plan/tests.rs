@@ -168,7 +168,8 @@ fn failed(class: ErrorClass) -> PortError {
 fn what_cannot_be_decided_says_why() {
     let environment = environment(("1.1", 'b'), ("2.0", 'b'));
     let group = || groups::group(1, &[(1, "1.0", None)], &[1, 1]);
-    let table: [(&str, &dyn Fn(&mut Observed, &mut Memory)); 8] = [
+    type Row<'a> = (&'a str, &'a dyn Fn(&mut Observed, &mut Memory));
+    let table: [Row<'_>; 8] = [
         ("another account", &|observed, _| {
             observed.identity = Some(Ok(AccountId::try_from("999999999999").unwrap()));
         }),

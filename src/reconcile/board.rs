@@ -16,16 +16,25 @@ pub struct Board {
     status: watch::Sender<Arc<Status>>,
 }
 
+impl Default for Board {
+    fn default() -> Self {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Self { status: watch::Sender::new(Arc::new(Status { version, ..Status::default() })) }
+    }
+}
+
 impl Board {
-    /// A board with these repositories, each a URL without credentials and a branch.
-    #[must_use]
-    pub fn new(repositories: impl IntoIterator<Item = (String, String)>) -> Self {
+    /// Shows these repositories, each a URL without credentials and a branch, and no environments yet.
+    pub fn start(&self, repositories: impl IntoIterator<Item = (String, String)>) {
         let repositories = repositories
             .into_iter()
             .map(|(url, branch)| RepositoryStatus { url, branch, ..RepositoryStatus::default() })
             .collect();
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { status: watch::Sender::new(Arc::new(Status { version, repositories, ..Status::default() })) }
+        self.change(|status| {
+            status.repositories = repositories;
+            status.environments.clear();
+            status.ready = false;
+        });
     }
 
     /// The status, as it is now and whenever it changes.

@@ -80,7 +80,7 @@ pub async fn read(
     seen: Option<Timestamp>,
 ) -> Result<Reading, RepositoryError> {
     let files = repository.files(commit).await?;
-    let loaded = manifest::load(&files);
+    let loaded = manifest::load_with_refused(&files.files, &files.refused);
     let mut reading = Reading {
         environments: BTreeMap::new(),
         broken: BTreeMap::new(),
@@ -103,17 +103,16 @@ pub async fn read(
         }
     }
     if let Claim::Only(names) = claim {
-        for name in names.iter().filter(|name| !drafts.contains_key(*name) && !reading.broken.contains_key(*name)) {
+        for name in names.iter().filter(|name| !drafts.contains_key(*name)) {
             let missing = format!("environments/{name} doesn't exist on branch {branch}, though pinion.toml names it");
-            reading.broken.insert(name.clone(), vec![missing]);
+            reading.broken.entry(name.clone()).or_insert_with(|| vec![missing]);
         }
     }
 
-    let path = |name: &EnvironmentName| format!("environments/{name}/pins.toml");
     let pins: BTreeMap<PinKey, String> = drafts
-        .iter()
-        .flat_map(|(name, draft)| {
-            let path = path(name);
+        .values()
+        .flat_map(|draft| {
+            let path = draft.pins_path();
             draft
                 .pins()
                 .into_iter()
@@ -122,7 +121,7 @@ pub async fn read(
         .collect();
     let provenance = repository.provenance(branch, commit, &pins).await?;
     for (name, draft) in drafts {
-        let path = path(&name);
+        let path = draft.pins_path();
         let of_this: BTreeMap<Component, Provenance> = provenance
             .iter()
             .filter(|(key, _)| key.path == path)

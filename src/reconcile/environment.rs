@@ -76,7 +76,8 @@ struct Keeper {
 impl Keeper {
     /// One pass. Says how long to wait until the next.
     async fn turn(&mut self, desired: &Desired, fresh: bool) -> Duration {
-        let Ok(_permit) = self.shared.passes.acquire().await else { return self.shared.pace.steady };
+        let shared = Arc::clone(&self.shared);
+        let Ok(_permit) = shared.passes.acquire().await else { return self.shared.pace.steady };
         let environment = &desired.environment;
         let started = Instant::now();
         let reader = self.shared.accounts.reader(&self.name, &environment.account);
@@ -96,8 +97,7 @@ impl Keeper {
         self.tell(desired, &plan, &outcomes, now);
 
         let failure = failure(&observed, &outcomes);
-        let result = if failure.is_some() { "error" } else { "ok" };
-        self.shared.metrics.reconciled(&self.name, result, started.elapsed());
+        self.shared.metrics.pass_ended(&self.name, failure.is_none(), started.elapsed());
         let targets = self.statuses.iter().map(|(local, status)| (local.to_string(), status.clone()));
         self.shared.board.passed(&self.name, failure.as_ref().map(ToString::to_string), now, targets);
         self.wait(&plan, &outcomes, failure.as_ref())
@@ -143,10 +143,11 @@ impl Keeper {
         let mut statuses = BTreeMap::new();
         for (local, target) in &environment.targets {
             let (Some(plan), Some(pin)) = (plan.targets.get(local), environment.pin_of(target)) else { continue };
-            let (outcome, before) = (outcomes.get(local), self.statuses.get(local));
+            let (outcome, before) = (outcomes.get(local), self.statuses.get(local).cloned());
+            let before = before.as_ref();
             let after = target::status(target, pin, plan, outcome, before, now);
             let seen = self.arrival(local, desired, &after);
-            Telling { seen, plan, outcome, before, after: &after, now }.tell(&self.shared.metrics);
+            Telling { target, seen, plan, outcome, before, after: &after, now }.tell(&self.shared.metrics);
             statuses.insert(local.clone(), after);
         }
         self.statuses = statuses;

@@ -90,8 +90,12 @@ impl Resyncs {
         *self.requested.borrow()
     }
 
+    /// Starts anew with so many sources and no environment yet; numbers go on.
     pub(crate) fn expect_sources(&self, count: usize) {
-        self.with(|progress| progress.sources = vec![0; count]);
+        self.with(|progress| {
+            progress.sources = vec![0; count];
+            progress.environments.clear();
+        });
     }
 
     pub(crate) fn expect_environment(&self, name: &EnvironmentName) {

@@ -10,7 +10,9 @@ use super::backoff::Backoff;
 use super::desired::{self, News, SourceNews};
 use super::{Shared, Source};
 use crate::clock::entropy;
+use crate::metrics::PollResult;
 use crate::model::CommitId;
+use crate::ports::Tip;
 
 /// Polls until shutdown.
 pub(super) async fn run(index: usize, source: Source, shared: Arc<Shared>, news: mpsc::Sender<News>) {
@@ -60,7 +62,7 @@ impl Poller {
         let tips = match polled {
             Ok(tips) => tips,
             Err(error) => {
-                self.shared.metrics.git_poll("error", took);
+                self.shared.metrics.git_polled(&self.source.url, PollResult::Failed, took);
                 if !self.shared.shutdown.is_cancelled() {
                     for branch in self.source.branches.keys() {
                         self.shared.board.git_failed(&self.source.url, branch, &error.to_string());
@@ -69,7 +71,11 @@ impl Poller {
                 return false;
             }
         };
-        self.shared.metrics.git_poll("ok", took);
+        let moved = |(branch, tip): (&String, &Result<Tip, _>)| {
+            tip.as_ref().is_ok_and(|tip| self.read.get(branch) != Some(&tip.commit))
+        };
+        let result = if tips.iter().any(moved) { PollResult::Changed } else { PollResult::Unchanged };
+        self.shared.metrics.git_polled(&self.source.url, result, took);
         let mut went_well = true;
         for (branch, tip) in tips {
             let commit = match tip {

@@ -5,13 +5,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::pass::Outcome;
-use crate::metrics::Metrics;
-use crate::model::State;
+use crate::metrics::{Metrics, RolloutResult};
 use crate::model::status::TargetStatus;
-use crate::plan::{Action, Reason, TargetPlan};
+use crate::model::{RolloutOutcome, State, Target};
+use crate::plan::{Reason, TargetPlan};
 
 /// What there is to tell about one target.
 pub(super) struct Telling<'a> {
+    pub(super) target: &'a Target,
     /// When the pin's commit was seen on the branch, if this process saw it arrive and the target wasn't in sync since.
     pub(super) seen: Option<Timestamp>,
     pub(super) plan: &'a TargetPlan,
@@ -38,7 +39,7 @@ impl Telling<'_> {
                 let (id, version) = (applied.id.as_deref().unwrap_or(""), &self.after.desired);
                 if action.starts_rollout() {
                     tracing::info!(
-                        target_ref = target,
+                        target = target,
                         version,
                         commit = self.commit(),
                         id,
@@ -47,15 +48,15 @@ impl Telling<'_> {
                         "rollout started: {action}"
                     );
                 } else {
-                    tracing::info!(target_ref = target, version, id, "{action}");
+                    tracing::info!(target = target, version, id, "{action}");
                 }
                 if let Some(warning) = &applied.warning {
-                    tracing::warn!(target_ref = target, operation = action.operation(), "AWS warns: {warning}");
+                    tracing::warn!(target = target, operation = action.operation(), "AWS warns: {warning}");
                 }
             }
             Outcome::Failed(error) => {
                 if self.before.and_then(|before| before.reason.as_ref()) != self.after.reason.as_ref() {
-                    tracing::error!(target_ref = target, class = error.class.as_str(), "could not {action}: {error}");
+                    tracing::error!(target = target, class = error.class.as_str(), "could not {action}: {error}");
                 }
             }
             Outcome::Probed(_) => {}
@@ -66,7 +67,7 @@ impl Telling<'_> {
         let Some(before) = self.before else { return };
         if before.pin.commit != self.after.pin.commit {
             tracing::info!(
-                target_ref = self.after.target,
+                target = self.after.target,
                 from = before.desired,
                 to = self.after.desired,
                 commit = self.commit(),
@@ -75,9 +76,12 @@ impl Telling<'_> {
                 "pin changed"
             );
         }
-        let denied = |reason: Option<&Reason>| matches!(reason, Some(Reason::Guardrail(_)));
-        if denied(self.plan.reason.as_ref()) && before.reason != self.after.reason {
-            metrics.guardrail_denied(self.after);
+        if let Some(Reason::Guardrail(denials)) = &self.plan.reason
+            && before.reason != self.after.reason
+        {
+            for denial in denials {
+                metrics.guardrail_denied(&self.target.reference, &self.target.component, &denial.policy);
+            }
         }
     }
 
@@ -90,16 +94,16 @@ impl Telling<'_> {
             let (target, to, version) = (&after.target, after.state.as_str(), &after.desired);
             match after.state {
                 State::Quarantined | State::Overdue | State::Blocked | State::Unknown => {
-                    tracing::warn!(target_ref = target, from, version, commit = self.commit(), reason, "{to}");
+                    tracing::warn!(target = target, from, version, commit = self.commit(), reason, "{to}");
                 }
-                _ => tracing::info!(target_ref = target, from, version, reason, "{to}"),
+                _ => tracing::info!(target = target, from, version, reason, "{to}"),
             }
             self.count(metrics);
         } else if before.and_then(|before| before.rollout.as_ref()).map(|rollout| &rollout.status)
             != after.rollout.as_ref().map(|rollout| &rollout.status)
             && after.state == State::RollingOut
         {
-            tracing::info!(target_ref = after.target, reason, "{}", after.state);
+            tracing::info!(target = after.target, reason, "{}", after.state);
         }
     }
 
@@ -108,8 +112,13 @@ impl Telling<'_> {
         let Some(before) = self.before else { return };
         let ran = matches!(before.state, State::RollingOut | State::Overdue | State::Unknown | State::Verifying);
         let result = match self.after.state {
-            State::InSync => "succeeded",
-            State::Quarantined => "failed",
+            State::InSync => RolloutResult::Succeeded,
+            State::Quarantined
+                if self.plan.rollout.as_ref().is_some_and(|rollout| rollout.outcome == RolloutOutcome::Cancelled) =>
+            {
+                RolloutResult::Cancelled
+            }
+            State::Quarantined => RolloutResult::Failed,
             _ => return,
         };
         if ran && before.state != State::Unknown {
@@ -121,17 +130,17 @@ impl Telling<'_> {
                 .and_then(|rollout| rollout.started)
                 .or_else(|| before.rollout.as_ref().and_then(|rollout| rollout.started))
                 .unwrap_or(before.since);
-            metrics.rollout_ended(self.after, result, between(started, ended));
+            metrics.rollout_ended(&self.target.reference, &self.target.component, result, between(started, ended));
             tracing::info!(
-                target_ref = self.after.target,
+                target = self.after.target,
                 version = self.after.desired,
-                result,
+                result = result.as_str(),
                 seconds = between(started, ended).as_secs(),
                 "rollout ended"
             );
         }
         if let Some(seen) = self.seen.filter(|_| self.after.state == State::InSync) {
-            metrics.converged(self.after, between(seen, self.now));
+            metrics.converged(&self.target.reference.environment, &self.target.component, between(seen, self.now));
         }
     }
 
@@ -139,13 +148,13 @@ impl Telling<'_> {
         let was = self.before.is_some_and(|before| before.drifted);
         if self.after.drifted && !was {
             tracing::warn!(
-                target_ref = self.after.target,
+                target = self.after.target,
                 version = self.after.desired,
                 running = self.after.running.as_deref().unwrap_or(""),
                 "drifted: healing"
             );
         } else if was && !self.after.drifted && self.after.state == State::InSync {
-            tracing::info!(target_ref = self.after.target, "drift healed");
+            tracing::info!(target = self.after.target, "drift healed");
         }
     }
 

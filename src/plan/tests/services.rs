@@ -148,7 +148,8 @@ fn shapes_that_cannot_be_rolled_out_say_what_to_change() {
         ObservedTarget::Service(service) => service,
         _ => unreachable!("it is a service"),
     };
-    let table: [(Environment, fn(&mut ObservedService)); 4] = [
+    type Row = (Environment, fn(&mut ObservedService));
+    let table: [Row; 4] = [
         (environment.clone(), |service| service.controller = "CODE_DEPLOY".to_owned()),
         (environment.clone(), |service| service.status = "DRAINING".to_owned()),
         (environment.clone(), |service| service.task_definition.containers[1].essential = true),

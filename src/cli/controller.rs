@@ -1,0 +1,169 @@
+//! The controller, put together from its parts: for `pinion run` and for the demo.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::error::{CliError, ResultExt as _};
+use crate::aws::{Aws, Keys, Options};
+use crate::clock::{Clock, SystemClock};
+use crate::git::{Auth, MirroredRepository, Mirrors, Programs, RepositorySource};
+use crate::manifest;
+use crate::metrics::Metrics;
+use crate::reconcile::desired::Claim;
+use crate::reconcile::{self, Board, HttpProber, Pace, Parts, Resyncs, Source};
+use crate::server::RequestResync;
+
+/// A branch to follow.
+#[derive(Debug, Clone)]
+pub struct Branch {
+    /// The repository's URL, without credentials.
+    pub url: String,
+    /// How to get in.
+    pub auth: Auth,
+    /// The branch.
+    pub branch: String,
+    /// Between polls. Where branches share a repository, the shortest counts.
+    pub interval: Duration,
+    /// The environments that it may feed.
+    pub claim: Claim,
+    /// How long connecting to the server may take.
+    pub connect_timeout: Duration,
+    /// How long the server may send nothing.
+    pub stall_timeout: Duration,
+}
+
+/// What one run of the controller is told.
+#[derive(Debug, Clone)]
+pub struct Wiring {
+    /// The branches.
+    pub branches: Vec<Branch>,
+    /// Where mirrors are kept.
+    pub cache: PathBuf,
+    /// Where the AWS API is, if it isn't AWS's own.
+    pub endpoint_url: Option<String>,
+    /// Credentials, if they aren't the standard chain's.
+    pub keys: Option<Keys>,
+    /// How often to do what.
+    pub pace: Pace,
+    /// How many environments may be in a pass at once.
+    pub concurrency: usize,
+}
+
+/// What outlives a reload of the configuration: counts, numbers, and what is shown.
+pub struct Controller {
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// What is shown.
+    pub board: Arc<Board>,
+    /// What is asked for.
+    pub resyncs: Arc<Resyncs>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Controller {
+    /// A controller that doesn't run yet.
+    ///
+    /// # Errors
+    /// If the metrics can't be registered, which is a mistake of ours.
+    pub fn new() -> Result<Self, CliError> {
+        Ok(Self {
+            metrics: Arc::new(Metrics::new()?),
+            board: Arc::new(Board::default()),
+            resyncs: Arc::new(Resyncs::default()),
+            clock: Arc::new(SystemClock),
+        })
+    }
+
+    /// Runs until `stop`, and lets calls in flight finish.
+    ///
+    /// # Errors
+    /// If something can't be set up, or a task ended by itself.
+    pub async fn run(&self, wiring: Wiring, stop: CancellationToken) -> Result<(), CliError> {
+        let interrupt = Arc::new(AtomicBool::new(false));
+        let sources = sources(&wiring, &interrupt)?;
+        let shown = wiring.branches.iter().map(|branch| (branch.url.clone(), branch.branch.clone()));
+        self.board.start(shown);
+        let accounts = Aws::new(Options {
+            endpoint_url: wiring.endpoint_url,
+            keys: wiring.keys,
+            session_name: "pinion".to_owned(),
+            recorder: Arc::clone(&self.metrics) as Arc<dyn crate::ports::RecordCalls>,
+            clock: Arc::clone(&self.clock),
+        })
+        .await;
+        let parts = Parts {
+            sources,
+            accounts: Arc::new(accounts),
+            prober: Arc::new(HttpProber::new()?),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            board: Arc::clone(&self.board),
+            resyncs: Arc::clone(&self.resyncs),
+            pace: wiring.pace,
+            concurrency: wiring.concurrency,
+        };
+        let fetches = stop.clone();
+        let watch = tokio::spawn(async move {
+            fetches.cancelled().await;
+            interrupt.store(true, Ordering::Relaxed);
+        });
+        let ended = reconcile::run(parts, stop).await;
+        watch.abort();
+        ended.map_err(CliError::failed)
+    }
+}
+
+/// One source for each repository, with all of its branches: one listing of refs serves them all.
+fn sources(wiring: &Wiring, interrupt: &Arc<AtomicBool>) -> Result<Vec<Source>, CliError> {
+    let mirrors = Arc::new(Mirrors::new(wiring.cache.clone(), Programs::default()));
+    let mut by_repository: BTreeMap<(String, String), Vec<&Branch>> = BTreeMap::new();
+    for branch in &wiring.branches {
+        by_repository.entry((branch.url.clone(), format!("{:?}", branch.auth))).or_default().push(branch);
+    }
+    let mut sources = Vec::new();
+    for ((url, _), branches) in by_repository {
+        let Some(first) = branches.first() else { continue };
+        let source = RepositorySource {
+            url: url.clone(),
+            branches: branches.iter().map(|branch| branch.branch.clone()).collect::<BTreeSet<_>>(),
+            auth: first.auth.clone(),
+            connect_timeout: first.connect_timeout,
+            stall_timeout: first.stall_timeout,
+        };
+        // A URL that can't work is a mistake in the configuration: it is said before anything runs.
+        mirrors.open(&source).context(|| format!("the repository {url} can't be used"))?;
+        let read_pins = |_: &str, bytes: &[u8]| manifest::pin_values(bytes);
+        let repository = MirroredRepository::new(Arc::clone(&mirrors), source, read_pins, Arc::clone(interrupt));
+        sources.push(Source {
+            repository: Arc::new(repository),
+            url,
+            interval: branches.iter().map(|branch| branch.interval).min().unwrap_or(first.interval),
+            branches: branches.iter().map(|branch| (branch.branch.clone(), branch.claim.clone())).collect(),
+        });
+    }
+    Ok(sources)
+}
+
+/// Takes requests for resyncs from the server and from signals.
+pub struct ResyncDesk {
+    /// Where they are numbered.
+    pub resyncs: Arc<Resyncs>,
+    /// Where it is shown how far they are.
+    pub board: Arc<Board>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl RequestResync for ResyncDesk {
+    fn request(&self, retry_quarantined: bool) -> u64 {
+        let number = self.resyncs.request(retry_quarantined, self.clock.now());
+        self.board.resync(&self.resyncs);
+        number
+    }
+}

@@ -1,0 +1,222 @@
+//! `pinion run`: the controller.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::controller::{Branch, Controller, ResyncDesk, Wiring};
+use super::error::{CliError, ResultExt as _};
+use crate::config::{self, Config, LogFormat, Overrides, Secret};
+use crate::git;
+use crate::reconcile::Pace;
+use crate::reconcile::desired::Claim;
+use crate::server::{RequestResync as _, Server};
+use crate::shutdown::{self, Drained, Signal, Signals};
+use crate::telemetry;
+
+/// After a write, how long until the next step: long enough for most reads to have caught up.
+const AFTER_WRITE: Duration = Duration::from_secs(1);
+/// The first wait after a failure; it doubles up to the longest.
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+const BACKOFF_LONGEST: Duration = Duration::from_secs(300);
+
+/// Run the controller
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration
+    #[arg(long, value_name = "FILE", env = "PINION_CONFIG", default_value = config::DEFAULT_FILE)]
+    config: PathBuf,
+    #[command(flatten)]
+    overrides: Overrides,
+}
+
+/// Runs until SIGTERM or SIGINT. Nothing is bound or polled before the configuration is known to be good.
+///
+/// # Errors
+/// [`CliError`] if the configuration is wrong, the address can't be bound, or a part of the controller broke off.
+pub async fn run(args: Args) -> Result<(), CliError> {
+    let mut config = load(&args)?;
+    let filter = config.log.filter.as_deref().unwrap_or(telemetry::DEFAULT_FILTER);
+    telemetry::init(filter, format(config.log.format))?;
+    let token = config.server.token.as_ref().map(secret).transpose()?;
+    let signals = shutdown::listen()?;
+
+    let controller = Arc::new(Controller::new()?);
+    let desk = Arc::new(ResyncDesk {
+        resyncs: Arc::clone(&controller.resyncs),
+        board: Arc::clone(&controller.board),
+        clock: Arc::clone(&controller.clock),
+    });
+    let server = Server {
+        metrics: Arc::clone(&controller.metrics),
+        status: controller.board.subscribe(),
+        resync: Arc::clone(&desk) as Arc<dyn crate::server::RequestResync>,
+        token,
+        clock: Arc::clone(&controller.clock),
+    };
+    let serving = server.start(config.server.listen, signals.stop.clone()).await?;
+    tracing::info!(address = %serving.address, version = env!("CARGO_PKG_VERSION"), "listening");
+
+    let Signals { stop, abort, mut requests } = signals;
+    let verdict = loop {
+        let inner = stop.child_token();
+        let work = {
+            let (controller, wiring, inner) = (Arc::clone(&controller), wiring(&config), inner.clone());
+            tokio::spawn(async move { controller.run(wiring, inner).await })
+        };
+        tokio::pin!(work);
+        // Until a reload that changes something, the end, or a failure.
+        let reloaded = loop {
+            tokio::select! {
+                Some(signal) = requests.recv() => match signal {
+                    Signal::Resync => { desk.request(false); }
+                    Signal::ResyncRetrying => { desk.request(true); }
+                    Signal::Reload => match reload(&args, &config) {
+                        Some(fresh) => break Some(fresh),
+                        None => { desk.request(false); }
+                    },
+                },
+                () = stop.cancelled() => break None,
+                ended = &mut work => return broke_off(ended),
+            }
+        };
+        inner.cancel();
+        let (drained, ended) = shutdown::drain(&mut work, &inner, &abort, config.grace_period).await;
+        match (reloaded, drained, ended) {
+            (_, Drained::Done, Some(ended)) if broke_off_result(&ended).is_err() => break broke_off(ended),
+            (Some(fresh), Drained::Done, _) => {
+                config = *fresh;
+                desk.request(false);
+            }
+            (None, Drained::Done, _) => break Ok(()),
+            (_, Drained::Aborted, _) => break Err(CliError::failed("left at the second signal, with calls in flight")),
+            (_, _, _) => {
+                let grace = config.grace_period.as_secs();
+                break Err(CliError::failed(format!("calls were still in flight after the grace period of {grace} s"))
+                    .hint("what they did is found by the next start; a longer `grace_period` lets them finish"));
+            }
+        }
+    };
+    stop.cancel();
+    let _ = tokio::time::timeout(Duration::from_secs(1), serving.task).await;
+    if verdict.is_ok() {
+        tracing::info!("stopped");
+    }
+    verdict
+}
+
+type Ended = Result<Result<(), CliError>, tokio::task::JoinError>;
+
+fn broke_off_result(ended: &Ended) -> Result<(), ()> {
+    match ended {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(()),
+    }
+}
+
+fn broke_off(ended: Ended) -> Result<(), CliError> {
+    match ended {
+        Ok(Ok(())) => Err(CliError::failed("the controller has ended by itself")),
+        Ok(Err(error)) => Err(error.context("the controller has ended")),
+        Err(error) => Err(CliError::failed(format!("the controller broke off: {error}"))),
+    }
+}
+
+fn load(args: &Args) -> Result<Config, CliError> {
+    Config::load(&args.config, &args.overrides).map_err(|error| match error {
+        config::ConfigError::Invalid { ref findings, .. } => {
+            let text = super::validate::text(findings, super::output::Screen::stderr());
+            CliError::failed(format!("{error}\n{}", text.trim_end()))
+        }
+        error @ config::ConfigError::Unreadable { .. } => error.into(),
+    })
+}
+
+/// Reads the configuration again. `None` if it says the same as before or is wrong; then the one in force stays.
+fn reload(args: &Args, before: &Config) -> Option<Box<Config>> {
+    match load(args) {
+        Ok(fresh) if format!("{fresh:?}") == format!("{before:?}") => {
+            tracing::info!("configuration read again: nothing has changed");
+            None
+        }
+        Ok(fresh) => {
+            if fresh.server.listen != before.server.listen || fresh.log != before.log {
+                tracing::warn!("`server` and `log` take effect at the next start only");
+            }
+            tracing::info!("configuration has changed: starting over with it");
+            Some(Box::new(fresh))
+        }
+        Err(error) => {
+            tracing::error!("{error}; the configuration in force stays");
+            None
+        }
+    }
+}
+
+fn format(format: Option<LogFormat>) -> telemetry::LogFormat {
+    match format {
+        None => telemetry::LogFormat::for_stderr(),
+        Some(LogFormat::Json) => telemetry::LogFormat::Json,
+        Some(LogFormat::Human) => match telemetry::LogFormat::for_stderr() {
+            human @ telemetry::LogFormat::Human { .. } => human,
+            telemetry::LogFormat::Json => telemetry::LogFormat::Human { colour: false },
+        },
+    }
+}
+
+fn secret(secret: &Secret) -> Result<SecretString, CliError> {
+    match secret {
+        Secret::Environment { value, .. } => Ok(value.clone()),
+        Secret::File(path) => {
+            let text = std::fs::read_to_string(path)
+                .context(|| format!("can't read the token in {}", path.display()))
+                .hint(|| "`server.token_file` in pinion.toml names it".to_owned())?;
+            match text.trim() {
+                "" => Err(CliError::failed(format!("the token in {} is empty", path.display()))),
+                token => Ok(SecretString::from(token.to_owned())),
+            }
+        }
+    }
+}
+
+fn wiring(config: &Config) -> Wiring {
+    Wiring {
+        branches: config
+            .repositories
+            .iter()
+            .map(|repository| Branch {
+                url: repository.url.clone(),
+                auth: auth(&repository.auth),
+                branch: repository.branch.clone(),
+                interval: repository.interval,
+                claim: repository.environments.clone().map_or(Claim::All, Claim::Only),
+                connect_timeout: repository.connect_timeout,
+                stall_timeout: repository.stall_timeout,
+            })
+            .collect(),
+        cache: config.cache_dir.clone(),
+        endpoint_url: config.aws.endpoint_url.clone(),
+        keys: None,
+        pace: Pace {
+            steady: config.reconcile.interval,
+            in_flight: config.reconcile.in_flight_interval,
+            after_write: AFTER_WRITE.min(config.reconcile.in_flight_interval),
+            backoff_first: BACKOFF_FIRST,
+            backoff_longest: BACKOFF_LONGEST,
+        },
+        concurrency: config.reconcile.concurrency,
+    }
+}
+
+fn auth(auth: &config::Auth) -> git::Auth {
+    match auth {
+        config::Auth::None => git::Auth::None,
+        config::Auth::SshKeyFile(path) => git::Auth::SshKeyFile(path.clone()),
+        config::Auth::Token(Secret::File(path)) => git::Auth::Token(git::TokenSource::File(path.clone())),
+        config::Auth::Token(Secret::Environment { variable, value }) => {
+            git::Auth::Token(git::TokenSource::Environment { variable: variable.clone(), token: value.clone() })
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `pinion schema [NAME]`: the JSON Schemas of the files that people write.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::error::{CliError, ResultExt as _};
+use super::output::print;
+use crate::{config, manifest};
+
+/// Prints the JSON Schemas of the TOML files
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The file whose schema to print; all of them, as one JSON object, unless named
+    #[arg(value_enum)]
+    name: Option<Name>,
+    /// Write NAME.schema.json files into this folder instead
+    #[arg(long, value_name = "DIR")]
+    write: Option<PathBuf>,
+}
+
+/// The files that have a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Name {
+    /// environments/NAME/environment.toml
+    Environment,
+    /// environments/defaults.toml
+    Defaults,
+    /// environments/NAME/pins.toml
+    Pins,
+    /// pinion.toml
+    Pinion,
+}
+
+impl Name {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Environment, Self::Defaults, Self::Pins, Self::Pinion];
+
+    /// The schema's file.
+    #[must_use]
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Environment => "environment.schema.json",
+            Self::Defaults => "defaults.schema.json",
+            Self::Pins => "pins.schema.json",
+            Self::Pinion => "pinion.schema.json",
+        }
+    }
+
+    /// The schema.
+    #[must_use]
+    pub fn schema(self) -> Value {
+        match self {
+            Self::Environment => manifest::schema::environment(),
+            Self::Defaults => manifest::schema::defaults(),
+            Self::Pins => manifest::schema::pins(),
+            Self::Pinion => config::schema(),
+        }
+    }
+
+    /// The schema as its file has it.
+    ///
+    /// # Errors
+    /// Never, for these schemas.
+    pub fn text(self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(&self.schema()).map(|text| text + "\n")
+    }
+}
+
+/// Prints or writes schemas.
+///
+/// # Errors
+/// If they can't be written.
+pub async fn run(args: Args) -> Result<(), CliError> {
+    let names = args.name.map_or_else(|| Name::ALL.to_vec(), |name| vec![name]);
+    if let Some(folder) = args.write {
+        std::fs::create_dir_all(&folder).context(|| format!("can't create {}", folder.display()))?;
+        for name in names {
+            let path = folder.join(name.file());
+            std::fs::write(&path, name.text()?).context(|| format!("can't write {}", path.display()))?;
+        }
+        return Ok(());
+    }
+    if let Some(name) = args.name {
+        print(&name.text()?)?;
+    } else {
+        let all: serde_json::Map<String, Value> =
+            names.iter().map(|name| (name.file().to_owned(), name.schema())).collect();
+        print(&(serde_json::to_string_pretty(&all)? + "\n"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! `pinion validate [DIR]`: checks an environments repository offline.
+
+use std::path::PathBuf;
+
+use super::error::{CliError, ResultExt as _};
+use super::output::{Output, Screen, print};
+use crate::manifest::{self, Findings, Loaded, render};
+
+/// Checks an environments repository, offline
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The repository's folder, the one that has environments/
+    #[arg(value_name = "DIR", default_value = ".")]
+    folder: PathBuf,
+    /// What to print
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Prints all that is wrong to standard output, or one line if nothing is.
+///
+/// # Errors
+/// If anything is wrong, or the folder can't be read, or standard output can't be written.
+pub async fn run(args: Args) -> Result<(), CliError> {
+    let folder = manifest::read::folder(&args.folder)
+        .hint(|| "name the folder of an environments repository: `pinion validate DIR`".to_owned())?;
+    let loaded = manifest::load_with_refused(&folder.files, &folder.refused);
+    let findings = loaded.all_findings();
+    match args.output {
+        Output::Json => print(&render::json(&loaded)?)?,
+        Output::Text if findings.is_empty() => print(&format!("{}: no findings\n", summary(&loaded)))?,
+        Output::Text => print(&text(&findings, Screen::stdout()))?,
+    }
+    verdict(&findings)
+}
+
+/// The findings as text: with the lines of their files on a terminal, one a line otherwise.
+#[must_use]
+pub fn text(findings: &Findings, screen: Screen) -> String {
+    if !screen.terminal {
+        return render::plain(findings);
+    }
+    let width = console_width();
+    render::graphical(findings, screen.colour, width)
+}
+
+/// The error that a command ends with if anything is wrong.
+///
+/// # Errors
+/// One that says how much is wrong.
+pub fn verdict(findings: &Findings) -> Result<(), CliError> {
+    match findings.len() {
+        0 => Ok(()),
+        1 => Err(CliError::failed("1 finding")),
+        count => Err(CliError::failed(format!("{count} findings"))),
+    }
+}
+
+fn summary(loaded: &Loaded) -> String {
+    let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let (environments, targets, pins) = (loaded.environments.len(), loaded.targets(), loaded.pins());
+    format!("{}, {}, {}", counted(environments, "environment"), counted(targets, "target"), counted(pins, "pin"))
+}
+
+/// The terminal's width, within what reads well.
+fn console_width() -> usize {
+    comfy_table::Table::new().width().map_or(100, |width| usize::from(width).clamp(60, 140))
+}

@@ -1,0 +1,142 @@
+//! `pinion.toml`, key by key.
+
+use schemars::{Schema, json_schema};
+
+use super::LogFormat;
+use crate::manifest::Findings;
+use crate::manifest::shape::{At, Field, Number, Shape, Span, Text, table};
+use crate::manifest::tree::Node;
+use crate::model::EnvironmentName;
+
+/// The longest interval: a day.
+const DAY: u64 = 24 * 3600;
+
+table! {
+    /// The configuration of the controller.
+    RawConfig {
+        /// The repositories to follow, and the branch of each. Two branches of one repository are two of these.
+        repository: Vec<At<RawRepository>>,
+        /// How often to reconcile, and how much at a time.
+        reconcile: RawReconcile,
+        /// The HTTP server: status page, API, metrics, health.
+        server: RawServer,
+        /// How to reach AWS.
+        aws: RawAws,
+        /// How to log.
+        log: RawLog,
+        /// The folder of the mirrors, which may be deleted at any time. Default: `pinion` in the user's cache folder.
+        cache_dir: Text,
+        /// How long what is in flight may take to finish after SIGTERM or SIGINT. Default: "30s".
+        grace_period: Span<1, 3600>,
+    }
+    required [repository]
+}
+
+table! {
+    /// One branch of one repository.
+    RawRepository {
+        /// Its URL: https, http, ssh, user@host:path, file, or a path. Without password or token.
+        url: Text,
+        /// Its branch. Default: "main".
+        branch: Text,
+        /// How often to poll it. Default: "30s".
+        interval: Span<1, DAY>,
+        /// The environments that it feeds. Default: all that it has.
+        environments: Vec<At<EnvironmentName>>,
+        /// How to get in. Default: as anybody, or as the system's ssh is set up.
+        auth: RawAuth,
+        /// How long making a connection may take. Default: "10s".
+        connect_timeout: Span<1, 600>,
+        /// How long the server may send nothing. Default: "30s".
+        stall_timeout: Span<1, 600>,
+    }
+    required [url]
+    refused {
+        "verify" => "this version of Pinion can't check signatures yet; without this table it takes commits unchecked",
+    }
+}
+
+table! {
+    /// How to get in: exactly one of these.
+    RawAuth {
+        /// A file that holds a token, read at each poll.
+        token_file: Text,
+        /// An environment variable that holds a token.
+        token_env: Text,
+        /// A file that holds an SSH private key without passphrase.
+        ssh_key_file: Text,
+    }
+    refused {
+        "github_app" => "this version of Pinion doesn't know GitHub App credentials yet; use a token",
+        "app_id" => "this version of Pinion doesn't know GitHub App credentials yet; use a token",
+        "installation_id" => "this version of Pinion doesn't know GitHub App credentials yet; use a token",
+        "private_key_file" => "this version of Pinion doesn't know GitHub App credentials yet; an SSH key is `ssh_key_file`",
+        "token" => "a token doesn't belong into this file; name a file (`token_file`) or a variable (`token_env`)",
+        "password" => "a secret doesn't belong into this file; name a file (`token_file`) or a variable (`token_env`)",
+    }
+}
+
+table! {
+    /// How often to reconcile, and how much at a time.
+    RawReconcile {
+        /// Between two passes of an environment at rest. Default: "60s".
+        interval: Span<1, DAY>,
+        /// Between two passes of an environment in which a rollout runs. Default: "5s".
+        in_flight_interval: Span<1, DAY>,
+        /// How many environments have a pass at the same time. Default: 16.
+        concurrency: Number<1, 1024>,
+    }
+}
+
+table! {
+    /// The HTTP server.
+    RawServer {
+        /// The address and port. Default: "127.0.0.1:9780". Port 0 takes any that is free.
+        listen: Text,
+        /// A file that holds the bearer token for requests that change anything. Without a token none may.
+        token_file: Text,
+        /// An environment variable that holds it.
+        token_env: Text,
+    }
+    refused {
+        "token" => "a token doesn't belong into this file; name a file (`token_file`) or a variable (`token_env`)",
+    }
+}
+
+table! {
+    /// How to reach AWS.
+    RawAws {
+        /// An endpoint for all services, such as a stand-in's. Default: AWS's own, or AWS_ENDPOINT_URL.
+        endpoint_url: Text,
+    }
+}
+
+table! {
+    /// How to log.
+    RawLog {
+        /// "human" or "json". Default: human on a terminal, JSON otherwise.
+        format: LogFormat,
+        /// What to log, such as "info" or "pinion=debug,warn".
+        filter: Text,
+    }
+}
+
+impl Shape for LogFormat {
+    fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
+        let Text(text) = Text::read(node, findings)?;
+        let format = Self::ALL.into_iter().find(|format| format.as_str() == text);
+        if format.is_none() {
+            findings.report_with_help(
+                &node.place,
+                "invalid-value",
+                format!("`{text}` is not a log format"),
+                "say \"human\" or \"json\"",
+            );
+        }
+        format
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": Self::ALL.map(Self::as_str) })
+    }
+}

@@ -1,0 +1,252 @@
+//! From what stands in the file to what it means.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::raw::{RawAuth, RawConfig, RawRepository, RawServer};
+use super::{Auth, Aws, Config, Environment, Log, Overrides, Reconcile, Repository, Secret, Server};
+use crate::manifest::shape::{At, Field, Text};
+use crate::manifest::{Findings, Place};
+use crate::model::EnvironmentName;
+
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9780);
+
+pub(super) struct Resolver<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) overrides: &'a Overrides,
+    pub(super) environment: Environment<'a>,
+    pub(super) findings: &'a mut Findings,
+}
+
+/// The seconds of a key with a default. A bad value has been reported and ends all.
+fn seconds<const A: u64, const B: u64>(
+    field: Option<&Field<crate::manifest::shape::Span<A, B>>>,
+    default: u64,
+) -> Duration {
+    field.and_then(Field::value).map_or(Duration::from_secs(default), |span| span.0)
+}
+
+impl Resolver<'_> {
+    /// `None` only where something has been reported. What is reported while something is returned counts, too.
+    pub(super) fn config(mut self, raw: &RawConfig) -> Option<Config> {
+        let repositories = self.repositories(raw);
+        let server = self.server(raw.server.value());
+        let aws = Aws { endpoint_url: self.endpoint(raw) };
+        let (reconcile, log, flags) = (raw.reconcile.value(), raw.log.value(), self.overrides);
+        let concurrency = reconcile.and_then(|raw| raw.concurrency.value()).map(|number| number.0);
+        let cache_dir = match (&flags.cache_dir, raw.cache_dir.value()) {
+            (Some(flag), _) => flag.clone(),
+            (None, Some(Text(path))) => self.folder.join(path),
+            (None, None) => self.default_cache(),
+        };
+        Some(Config {
+            repositories: repositories?,
+            reconcile: Reconcile {
+                interval: flags.interval.unwrap_or_else(|| seconds(reconcile.map(|raw| &raw.interval), 60)),
+                in_flight_interval: flags
+                    .in_flight_interval
+                    .unwrap_or_else(|| seconds(reconcile.map(|raw| &raw.in_flight_interval), 5)),
+                concurrency: usize::from(flags.concurrency.or(concurrency).unwrap_or(16)),
+            },
+            server: server?,
+            aws,
+            log: Log {
+                format: flags.log_format.or_else(|| log.and_then(|raw| raw.format.value()).copied()),
+                filter: flags
+                    .log_filter
+                    .clone()
+                    .or_else(|| log.and_then(|raw| raw.filter.value()).map(|t| t.0.clone())),
+            },
+            cache_dir,
+            grace_period: flags.grace_period.unwrap_or_else(|| seconds(Some(&raw.grace_period), 30)),
+        })
+    }
+
+    fn default_cache(&self) -> PathBuf {
+        let variable = |name: &str| (self.environment)(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let user = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
+        user.unwrap_or_else(|| PathBuf::from("/var/cache")).join("pinion")
+    }
+
+    fn endpoint(&mut self, raw: &RawConfig) -> Option<String> {
+        let at = raw.aws.value().and_then(|aws| aws.endpoint_url.at());
+        let said = at.and_then(|at| match super::overrides::endpoint(&at.value.0) {
+            Ok(url) => Some(url),
+            Err(error) => {
+                self.findings.report(&at.place, "invalid-value", error);
+                None
+            }
+        });
+        self.overrides.aws_endpoint_url.clone().or(said)
+    }
+
+    fn server(&mut self, raw: Option<&RawServer>) -> Option<Server> {
+        let said = raw.and_then(|raw| raw.listen.at());
+        let listen = match said.map(|at| (at, at.value.0.parse())) {
+            None => Some(DEFAULT_LISTEN),
+            Some((_, Ok(address))) => Some(address),
+            Some((at, Err(_))) => {
+                let message = format!("`{}` is not an address and port", at.value.0);
+                let help = "write it such as \"127.0.0.1:9780\" or \"[::1]:9780\"";
+                self.findings.report_with_help(&at.place, "invalid-value", message, help);
+                None
+            }
+        };
+        let token = raw.map_or(Some(None), |raw| self.secret(&raw.place, &raw.token_file, &raw.token_env))?;
+        let token = self.overrides.token_file.clone().map(Secret::File).or(token);
+        Some(Server { listen: self.overrides.listen.or(listen)?, token })
+    }
+
+    /// A secret in a file or a variable; `Some(None)` if neither is named.
+    fn secret(&mut self, table: &Place, file: &Field<Text>, variable: &Field<Text>) -> Option<Option<Secret>> {
+        match (file.at(), variable.at()) {
+            (Some(_), Some(_)) => {
+                let message = "both `token_file` and `token_env` are said";
+                self.findings.report_with_help(table, "auth", message, "say one of them");
+                None
+            }
+            (Some(file), None) => Some(Some(Secret::File(self.folder.join(&file.value.0)))),
+            (None, Some(at)) => {
+                let variable = at.value.0.clone();
+                let Some(value) = (self.environment)(&variable).filter(|value| !value.trim().is_empty()) else {
+                    let message = format!("the environment variable `{variable}` isn't set, or is empty");
+                    self.findings.report_with_help(&at.place, "auth", message, "set it before Pinion starts");
+                    return None;
+                };
+                Some(Some(Secret::Environment { variable, value: SecretString::from(value) }))
+            }
+            (None, None) => Some(None),
+        }
+    }
+
+    fn repositories(&mut self, raw: &RawConfig) -> Option<Vec<Repository>> {
+        let tables = raw.repository.required(&raw.place, "repository", self.findings)?;
+        if tables.value.is_empty() {
+            self.findings.report(&tables.place, "missing-key", "there is no repository");
+        }
+        let repositories: Vec<_> = tables.value.iter().map(|at| self.repository(&at.value)).collect();
+        self.check_overlaps(&tables.value);
+        repositories.into_iter().collect()
+    }
+
+    fn repository(&mut self, raw: &RawRepository) -> Option<Repository> {
+        let url = raw.url.required(&raw.place, "url", self.findings).and_then(|at| self.url(at));
+        let auth = match raw.auth.at() {
+            None => Some(Auth::None),
+            Some(auth) => self.auth(auth, url.as_deref()),
+        };
+        let branch = match raw.branch.at() {
+            None => Some("main".to_owned()),
+            Some(at) => self.branch(at),
+        };
+        if let Some(at) = raw.environments.at().filter(|at| at.value.is_empty()) {
+            let help = "name one, or leave the key out to take all that the branch has";
+            self.findings.report_with_help(&at.place, "invalid-value", "this names no environment", help);
+        }
+        let names = raw.environments.value();
+        Some(Repository {
+            url: url?,
+            branch: branch?,
+            interval: seconds(Some(&raw.interval), 30),
+            environments: names.map(|names| names.iter().map(|at| at.value.clone()).collect()),
+            auth: auth?,
+            connect_timeout: seconds(Some(&raw.connect_timeout), 10),
+            stall_timeout: seconds(Some(&raw.stall_timeout), 30),
+        })
+    }
+
+    fn branch(&mut self, at: &At<Text>) -> Option<String> {
+        let name = &at.value.0;
+        let good =
+            !name.starts_with(['-', '/']) && !name.contains(|c: char| c.is_whitespace() || "~^:?*[\\".contains(c));
+        if !good || name.starts_with("refs/") || name.contains("..") {
+            let message = format!("`{name}` is not a branch's name");
+            self.findings.report_with_help(&at.place, "invalid-value", message, "write it without refs/heads/");
+            return None;
+        }
+        Some(name.clone())
+    }
+
+    /// The URL; a path becomes one relative to the file.
+    fn url(&mut self, at: &At<Text>) -> Option<String> {
+        let text = &at.value.0;
+        let mut report = |message: String, help: &str| {
+            self.findings.report_with_help(&at.place, "invalid-value", message, help);
+            None
+        };
+        let Some((scheme, _)) = text.split_once("://") else {
+            let scp_like = text.split('/').next().is_some_and(|host| host.contains(':'));
+            return Some(if scp_like { text.clone() } else { self.folder.join(text).display().to_string() });
+        };
+        if !matches!(scheme, "https" | "http" | "ssh" | "file" | "git") {
+            return report(format!("`{scheme}` is not a way to a repository"), "use https, ssh or file");
+        }
+        match url::Url::parse(text) {
+            Ok(url) if url.password().is_some() => {
+                // The URL itself holds a secret and isn't repeated.
+                report("this URL holds a password".to_owned(), "name it in [repository.auth], by file or variable")
+            }
+            Ok(_) => Some(text.clone()),
+            Err(error) => report(format!("this is not a URL: {error}"), "it looks like https://example.com/a/b.git"),
+        }
+    }
+
+    fn auth(&mut self, At { place, value: raw }: &At<RawAuth>, url: Option<&str>) -> Option<Auth> {
+        let said = [&raw.token_file, &raw.token_env, &raw.ssh_key_file].iter().filter(|key| !key.is_absent()).count();
+        if said != 1 {
+            let message = if said == 0 { "this says no way to get in" } else { "this says several ways to get in" };
+            let help = "say exactly one of token_file, token_env, ssh_key_file";
+            self.findings.report_with_help(place, "auth", message, help);
+            return None;
+        }
+        let http = url.map(|url| url.starts_with("https://") || url.starts_with("http://"));
+        if let Some(key) = raw.ssh_key_file.at() {
+            if http == Some(true) {
+                let message = "an SSH key doesn't open an http or https URL";
+                self.findings.report_with_help(&key.place, "auth", message, "use a token, or an ssh URL");
+            }
+            return Some(Auth::SshKeyFile(self.folder.join(&key.value.0)));
+        }
+        if http == Some(false) {
+            let message = "a token opens only http and https URLs";
+            self.findings.report_with_help(place, "auth", message, "use ssh_key_file, or an https URL");
+        }
+        self.secret(place, &raw.token_file, &raw.token_env)?.map(Auth::Token)
+    }
+
+    /// Two blocks must not name one environment, nor be the same branch of the same repository without saying which
+    /// environments each is for.
+    fn check_overlaps(&mut self, blocks: &[At<RawRepository>]) {
+        let mut named: BTreeMap<&EnvironmentName, &Place> = BTreeMap::new();
+        for at in blocks.iter().filter_map(|block| block.value.environments.value()).flatten() {
+            match named.get(&at.value) {
+                Some(first) => {
+                    let message = format!("the environment `{}` is named at {}, too", at.value, first.line());
+                    self.findings.report_with_help(
+                        &at.place,
+                        "named-twice",
+                        message,
+                        "one branch feeds an environment",
+                    );
+                }
+                None => drop(named.insert(&at.value, &at.place)),
+            }
+        }
+        let mut whole: BTreeMap<(&str, &str), &Place> = BTreeMap::new();
+        for block in blocks.iter().filter(|block| block.value.environments.is_absent()) {
+            let Some(url) = block.value.url.value() else { continue };
+            let branch = block.value.branch.value().map_or("main", |branch| &branch.0);
+            match whole.get(&(url.0.as_str(), branch)) {
+                Some(first) => {
+                    let message = format!("this branch of this repository stands at {}, too", first.line());
+                    self.findings.report_with_help(&block.place, "named-twice", message, "remove one of them");
+                }
+                None => drop(whole.insert((&url.0, branch), &block.place)),
+            }
+        }
+    }
+}

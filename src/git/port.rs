@@ -1,0 +1,119 @@
+//! The repository as the loop sees it: the blocking mirror, on threads where blocking is allowed.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{GitError, Mirrors, Provenances, RepositorySource};
+use crate::model::{CommitId, Provenance};
+use crate::ports::{Files, PinKey, Repository, RepositoryError, Tip};
+
+/// Reads the pins out of a `pins.toml`: its path and bytes in, the canonical text of each component's value out. What
+/// can't be read has no pins.
+pub type ReadPins = fn(&str, &[u8]) -> BTreeMap<String, String>;
+
+/// The folders that are read at a commit.
+pub const FOLDERS: [&str; 2] = ["environments", "policies"];
+
+/// One repository, polled through a mirror.
+pub struct MirroredRepository {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    mirrors: Arc<Mirrors>,
+    source: RepositorySource,
+    read_pins: ReadPins,
+    interrupt: Arc<AtomicBool>,
+    provenances: Mutex<BTreeMap<String, Provenances>>,
+}
+
+impl MirroredRepository {
+    /// The repository that `source` names. Setting `interrupt` ends a fetch in flight.
+    #[must_use]
+    pub fn new(
+        mirrors: Arc<Mirrors>,
+        source: RepositorySource,
+        read_pins: ReadPins,
+        interrupt: Arc<AtomicBool>,
+    ) -> Self {
+        let provenances = Mutex::default();
+        Self { inner: Arc::new(Inner { mirrors, source, read_pins, interrupt, provenances }) }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, GitError> + Send + 'static,
+    ) -> Result<T, RepositoryError> {
+        let inner = Arc::clone(&self.inner);
+        match tokio::task::spawn_blocking(move || work(&inner)).await {
+            Ok(result) => result.map_err(|error| RepositoryError(chain(&error))),
+            Err(error) => Err(RepositoryError(format!("reading the repository broke off: {error}"))),
+        }
+    }
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[async_trait]
+impl Repository for MirroredRepository {
+    async fn poll(&self) -> Result<BTreeMap<String, Result<Tip, RepositoryError>>, RepositoryError> {
+        let poll = self
+            .blocking(|inner| {
+                let mirror = inner.mirrors.open(&inner.source)?;
+                mirror.poll(&inner.interrupt)
+            })
+            .await?;
+        Ok(poll
+            .branches
+            .into_iter()
+            .map(|(branch, tip)| {
+                let tip = tip
+                    .map(|tip| Tip { commit: tip.commit, forced: tip.forced })
+                    .map_err(|error| RepositoryError(chain(&error)));
+                (branch, tip)
+            })
+            .collect())
+    }
+
+    async fn files(&self, commit: &CommitId) -> Result<Files, RepositoryError> {
+        let commit = commit.clone();
+        let read = self.blocking(move |inner| inner.mirrors.open(&inner.source)?.files(&commit, &FOLDERS)).await?;
+        Ok(Files { files: read.files, refused: read.refused })
+    }
+
+    async fn provenance(
+        &self,
+        branch: &str,
+        commit: &CommitId,
+        pins: &BTreeMap<PinKey, String>,
+    ) -> Result<BTreeMap<PinKey, Provenance>, RepositoryError> {
+        let (branch, commit) = (branch.to_owned(), commit.clone());
+        let wanted: BTreeMap<(String, String), String> =
+            pins.iter().map(|(key, value)| ((key.path.clone(), key.component.clone()), value.clone())).collect();
+        let found = self
+            .blocking(move |inner| {
+                let objects = inner.mirrors.open(&inner.source)?.objects()?;
+                let mut provenances = inner.provenances.lock().unwrap_or_else(PoisonError::into_inner);
+                let known = provenances.entry(branch).or_insert_with(Provenances::new);
+                known.provenance(&objects, &commit, &wanted, &|path, bytes| (inner.read_pins)(path, bytes))
+            })
+            .await?;
+        Ok(found.into_iter().map(|((path, component), found)| (PinKey { path, component }, found)).collect())
+    }
+}

@@ -1,0 +1,302 @@
+//! From what was read of a folder to the model. Reports keys that are missing and values that AWS wouldn't take.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::draft::{Draft, PinValue};
+use super::finding::{Findings, Place};
+use super::legal::{self, Rule};
+use super::raw::{Fixed, RawAmi, RawAsg, RawAsgRollout, RawFargate, RawProbe, RawSuspend, Versioned};
+use super::shape::{At, Field};
+use super::template::Scope;
+use super::view::{RawTarget, Table, View};
+use crate::model::{
+    Account, AmiQuery, AsgSpec, Component, FargateSpec, ImageReference, InvalidName, LocalRef, Probe, Promotion,
+    RolloutSettings, Suspension, Target, TargetSpec,
+};
+
+/// How long one try of a probe may take, unless told otherwise.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a probe may keep failing, unless told otherwise.
+const PROBE_WITHIN: Duration = Duration::from_secs(5 * 60);
+
+/// Builds an environment. `None` if something is missing or wrong, which has been reported.
+pub(super) fn draft(view: &View, findings: &mut Findings) -> Option<Draft> {
+    let raw = view.raw.as_ref()?;
+    let account = account(view, findings);
+    let promotion = match &raw.promotion {
+        Field::Absent => Some(None),
+        Field::Bad => None,
+        Field::Given(at) => {
+            let from = at.value.from.required(&at.place, "from", findings);
+            from.map(|from| Some(Promotion { from: from.value.clone() }))
+        }
+    };
+    let targets: Vec<Option<Target>> =
+        view.targets().iter().map(|target| Builder::new(view, target, findings).target()).collect();
+    let targets = targets.into_iter().collect::<Option<Vec<_>>>();
+    let pins = view
+        .pins
+        .as_ref()?
+        .iter()
+        .map(|(name, pin)| Some((Component::try_from(name.as_str()).ok()?, pin.value()?.canonical()?)));
+    let pins = pins.collect::<Option<BTreeMap<Component, PinValue>>>();
+    Some(Draft {
+        name: view.name.clone(),
+        account: account?,
+        promotion: promotion?,
+        targets: targets?.into_iter().map(|target| (target.reference.local.clone(), target)).collect(),
+        pins: pins?,
+    })
+}
+
+fn account(view: &View, findings: &mut Findings) -> Option<Account> {
+    let raw = view.raw.as_ref()?;
+    let At { place, value: account } = raw.account.required(&raw.place, "account", findings)?;
+    let id = account.id.required(place, "id", findings);
+    let region = account.region.required(place, "region", findings);
+    let role = account.role.required(place, "role", findings).and_then(|role| fixed(view, role, findings));
+    let external_id = optional(&account.external_id, |at| {
+        let text = view.expand(at)?;
+        legal::external_id(&text).map_err(|rule| report_illegal(&at.place, &text, rule, findings)).ok()?;
+        Some(text)
+    });
+    let (id, region) = (id?.value.clone(), region?.value.clone());
+    Some(Account { id, region, role: role?, external_id: external_id? })
+}
+
+/// The value of a key that may be missing: `None` if it is there and wrong.
+fn optional<T, U>(field: &Field<T>, read: impl FnOnce(&At<T>) -> Option<U>) -> Option<Option<U>> {
+    match field {
+        Field::Absent => Some(None),
+        Field::Bad => None,
+        Field::Given(at) => read(at).map(Some),
+    }
+}
+
+fn copied<T: Clone>(field: &Field<T>) -> Option<Option<T>> {
+    optional(field, |at| Some(at.value.clone()))
+}
+
+/// A name, with its placeholders filled in.
+fn fixed<T: TryFrom<String, Error = InvalidName>>(
+    view: &View,
+    template: &At<Fixed>,
+    findings: &mut Findings,
+) -> Option<T> {
+    match T::try_from(view.expand(template)?) {
+        Ok(name) => Some(name),
+        Err(error) => {
+            findings.report(&template.place, "invalid-value", error.to_string());
+            None
+        }
+    }
+}
+
+fn report_illegal(place: &Place, text: &str, rule: Rule, findings: &mut Findings) {
+    findings.report(place, "invalid-value", format!("`{text}` is not good here: {rule}"));
+}
+
+struct Builder<'a> {
+    view: &'a View,
+    raw: &'a RawTarget<'a>,
+    /// The place and text of the version, if the component has a well-formed pin.
+    version: Option<(&'a Place, &'a str)>,
+    findings: &'a mut Findings,
+}
+
+impl<'a> Builder<'a> {
+    fn new(view: &'a View, raw: &'a RawTarget<'a>, findings: &'a mut Findings) -> Self {
+        let pin = raw.component().and_then(|(component, _)| view.pin(&component));
+        let version = pin.and_then(|pin| pin.version.at()).map(|at| (&at.place, at.value.as_str()));
+        Self { view, raw, version, findings }
+    }
+
+    fn target(mut self) -> Option<Target> {
+        let (spec, verify, suspend, rollout) = match self.raw.table {
+            Table::Asg(asg) => (
+                self.asg(asg),
+                self.verify(&asg.verify),
+                self.suspend(&asg.suspend),
+                asg_rollout(self.view, &asg.rollout, self.findings),
+            ),
+            Table::Fargate(fargate) => {
+                let rollout = optional(&fargate.rollout, |at| {
+                    let deadline = copied(&at.value.deadline)?.map(|span| span.0);
+                    Some(RolloutSettings {
+                        deadline: deadline.unwrap_or(RolloutSettings::DEFAULT_DEADLINE),
+                        ..RolloutSettings::default()
+                    })
+                });
+                let rollout = rollout.map(Option::unwrap_or_default);
+                (self.fargate(fargate), self.verify(&fargate.verify), self.suspend(&fargate.suspend), rollout)
+            }
+        };
+        let after = copied(self.raw.after())?.unwrap_or_default();
+        let after: BTreeSet<LocalRef> = after.into_iter().map(|at| at.value).collect();
+        let (component, _) = self.raw.component()?;
+        Some(Target {
+            reference: self.raw.local.within(&self.view.name),
+            component,
+            spec: spec?,
+            after,
+            rollout: rollout?,
+            verify: verify?,
+            suspend: suspend?,
+        })
+    }
+
+    /// A name that is the target's own where none is said.
+    fn named<T: TryFrom<String, Error = InvalidName>>(&mut self, field: &Field<Fixed>) -> Option<T> {
+        match field {
+            Field::Absent => T::try_from(self.raw.local.name.clone()).ok(),
+            Field::Bad => None,
+            Field::Given(at) => fixed(self.view, at, self.findings),
+        }
+    }
+
+    fn asg(&mut self, asg: &RawAsg) -> Option<TargetSpec> {
+        let group = self.named(&asg.group);
+        let ami = asg.ami.required(self.raw.place, "ami", self.findings).and_then(|ami| self.ami(ami));
+        Some(TargetSpec::Asg(AsgSpec { group: group?, ami: ami? }))
+    }
+
+    fn ami(&mut self, At { place, value: ami }: &At<RawAmi>) -> Option<AmiQuery> {
+        let ways = [
+            ("name", ami.name.is_absent()),
+            ("tags", ami.tags.is_absent()),
+            ("parameter", ami.parameter.is_absent()),
+            ("id", ami.id.is_absent()),
+        ];
+        let said: Vec<_> = ways.iter().filter(|(_, absent)| !absent).map(|(way, _)| *way).collect();
+        if said.len() != 1 {
+            let message = match said.as_slice() {
+                [] => "this doesn't say how the AMI is found".to_owned(),
+                said => format!("this says several ways to find the AMI: {}", said.join(", ")),
+            };
+            self.findings.report_with_help(place, "ami", message, "say one of name, tags, parameter, id");
+            return None;
+        }
+        if let (Field::Given(owner), false, false) = (&ami.owner, !ami.name.is_absent(), !ami.tags.is_absent()) {
+            let message = "only `name` and `tags` take an owner";
+            self.findings.report_with_help(&owner.place, "ami", message, "remove it");
+            return None;
+        }
+        let owner = optional(&ami.owner, |at| fixed(self.view, at, self.findings))?;
+        if let Field::Given(at) = &ami.name {
+            return Some(AmiQuery::Name { name: self.versioned(at, "v0.0", legal::ami_name)?, owner });
+        }
+        if let Field::Given(at) = &ami.parameter {
+            return Some(AmiQuery::Parameter { parameter: self.versioned(at, "v0", legal::parameter)? });
+        }
+        if let Field::Given(at) = &ami.id {
+            return Some(AmiQuery::Id { id: self.versioned(at, "ami-00000000", legal::ami_id)? });
+        }
+        let raw = ami.tags.at()?;
+        if raw.value.is_empty() {
+            self.findings.report(&raw.place, "ami", "there is no tag: any image would do");
+            return None;
+        }
+        let tags = raw.value.iter().map(|(key, value)| {
+            let at = value.at()?;
+            legal::tag_key(key).map_err(|rule| report_illegal(&at.place, key, rule, self.findings)).ok()?;
+            Some((key.clone(), self.versioned(at, "v0", legal::tag_value)?))
+        });
+        // All are looked at before the first that is wrong ends it.
+        let tags: Vec<_> = tags.collect();
+        Some(AmiQuery::Tags { tags: tags.into_iter().collect::<Option<_>>()?, owner })
+    }
+
+    fn fargate(&mut self, fargate: &RawFargate) -> Option<TargetSpec> {
+        let cluster = fargate.cluster.required(self.raw.place, "cluster", self.findings);
+        let cluster = cluster.and_then(|at| fixed(self.view, at, self.findings));
+        let service = self.named(&fargate.service);
+        let image = fargate.image.required(self.raw.place, "image", self.findings);
+        let image =
+            image.and_then(|at| self.versioned(at, "v0", legal::image)).and_then(|text| ImageReference::parse(&text));
+        let container = copied(&fargate.container)?.map(|text| text.0);
+        Some(TargetSpec::Fargate(FargateSpec { cluster: cluster?, service: service?, container, image: image? }))
+    }
+
+    /// Fills in all placeholders. If the outcome isn't legal, it is told apart whose fault that is: the template's, if
+    /// no version would do (`sample` is a version that does), else the pin's.
+    fn versioned(
+        &mut self,
+        template: &At<Versioned>,
+        sample: &str,
+        legal: fn(&str) -> Result<(), Rule>,
+    ) -> Option<String> {
+        let scope = self.view.scope();
+        let sample = template.value.expand(Scope { version: Some(sample), ..scope })?;
+        if let Err(rule) = legal(&sample) {
+            report_illegal(&template.place, &sample, rule, self.findings);
+            return None;
+        }
+        let (pin, version) = self.version?;
+        let text = template.value.expand(Scope { version: Some(version), ..scope })?;
+        if let Err(rule) = legal(&text) {
+            let message = format!("{} makes `{text}` of this, which is not good: {rule}", template.place.key);
+            self.findings.report_with_help(pin, "version-illegal", message, "pin a version that is legal there");
+            return None;
+        }
+        Some(text)
+    }
+
+    fn verify(&mut self, field: &Field<Vec<At<RawProbe>>>) -> Option<Vec<Probe>> {
+        let probes = match field {
+            Field::Absent => return Some(Vec::new()),
+            Field::Bad => return None,
+            Field::Given(at) => &at.value,
+        };
+        let probes: Vec<_> = probes.iter().map(|probe| self.probe(probe)).collect();
+        probes.into_iter().collect()
+    }
+
+    fn probe(&mut self, At { place, value: probe }: &At<RawProbe>) -> Option<Probe> {
+        let http = probe.http.required(place, "http", self.findings);
+        let http = http.and_then(|at| self.versioned(at, "v0", legal::probe));
+        Some(Probe {
+            http: http?,
+            status: copied(&probe.status)?.map_or(200, |status| status.0),
+            timeout: copied(&probe.timeout)?.map_or(PROBE_TIMEOUT, |span| span.0),
+            within: copied(&probe.within)?.map_or(PROBE_WITHIN, |span| span.0),
+        })
+    }
+
+    fn suspend(&mut self, field: &Field<RawSuspend>) -> Option<Option<Suspension>> {
+        optional(field, |At { place, value: suspend }| {
+            let owner = suspend.owner.required(place, "owner", self.findings);
+            let reason = suspend.reason.required(place, "reason", self.findings);
+            let until = suspend.until.required(place, "until", self.findings);
+            let (owner, reason) = (owner?.value.0.clone(), reason?.value.0.clone());
+            Some(Suspension { owner, reason, until: until?.value })
+        })
+    }
+}
+
+fn asg_rollout(view: &View, field: &Field<RawAsgRollout>, findings: &mut Findings) -> Option<RolloutSettings> {
+    let rollout = match field {
+        Field::Absent => return Some(RolloutSettings::default()),
+        Field::Bad => return None,
+        Field::Given(at) => &at.value,
+    };
+    let mut alarms = BTreeSet::new();
+    for at in copied(&rollout.alarms)?.unwrap_or_default() {
+        let name = view.expand(&at)?;
+        if let Err(rule) = legal::alarm(&name) {
+            report_illegal(&at.place, &name, rule, findings);
+            return None;
+        }
+        alarms.insert(name);
+    }
+    Some(RolloutSettings {
+        deadline: copied(&rollout.deadline)?.map_or(RolloutSettings::DEFAULT_DEADLINE, |span| span.0),
+        min_healthy: copied(&rollout.min_healthy)?.map(super::shape::Number::byte),
+        max_healthy: copied(&rollout.max_healthy)?.map(super::shape::Number::byte),
+        warmup: copied(&rollout.warmup)?.map(|span| span.0),
+        checkpoints: copied(&rollout.checkpoints)?.unwrap_or_default().iter().map(|at| at.value.byte()).collect(),
+        checkpoint_delay: copied(&rollout.checkpoint_delay)?.map(|span| span.0),
+        bake: copied(&rollout.bake)?.map(|span| span.0),
+        alarms,
+    })
+}

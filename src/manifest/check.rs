@@ -1,0 +1,337 @@
+//! What has to hold between keys, files and environments: two tables of named checks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::finding::{Findings, Place};
+use super::raw::RawAsgRollout;
+use super::shape::Field;
+use super::view::{RawTarget, Table, View};
+use crate::model::{Component, EnvironmentName, LocalRef, RoleArn};
+use crate::plan::Cycle;
+
+/// A check of one environment.
+type Check = fn(&View, &mut Report<'_>);
+
+/// The checks of one environment, in the order in which they run.
+const CHECKS: [(&str, Check); 11] = [
+    ("no-target", no_target),
+    ("role-account", role_account),
+    ("after-unknown", after_unknown),
+    ("after-cycle", after_cycle),
+    ("pin-unused", pin_unused),
+    ("pin-missing", pin_missing),
+    ("digest-unused", digest_unused),
+    ("version-unused", version_unused),
+    ("health-range", health_range),
+    ("checkpoints", checkpoints),
+    ("alarms", alarms),
+];
+
+/// A check of all environments together.
+type CheckAcross = fn(&BTreeMap<EnvironmentName, View>, &mut dyn FnMut(&EnvironmentName, Complaint));
+
+/// The checks of all environments together. Each finding belongs to one environment.
+const ACROSS: [(&str, CheckAcross); 3] =
+    [("promotion-unknown", promotion_unknown), ("promotion-cycle", promotion_cycle), ("claimed-twice", claimed_twice)];
+
+struct Report<'a> {
+    check: &'static str,
+    findings: &'a mut Findings,
+}
+
+impl Report<'_> {
+    fn at(&mut self, place: &Place, message: impl Into<String>, help: impl Into<String>) {
+        self.findings.report_with_help(place, self.check, message, help);
+    }
+}
+
+/// Where something is wrong, what, and what to do.
+type Complaint = (Place, String, String);
+
+/// Runs the checks of one environment.
+pub(super) fn one(view: &View, findings: &mut Findings) {
+    view.check_names(findings);
+    for (check, run) in CHECKS {
+        run(view, &mut Report { check, findings });
+    }
+}
+
+/// Runs the checks of all environments together.
+pub(super) fn across(views: &BTreeMap<EnvironmentName, View>, findings: &mut BTreeMap<EnvironmentName, Findings>) {
+    for (check, run) in ACROSS {
+        run(views, &mut |environment, (place, message, help)| {
+            let findings = findings.entry(environment.clone()).or_default();
+            findings.report_with_help(&place, check, message, help);
+        });
+    }
+}
+
+fn no_target(view: &View, report: &mut Report<'_>) {
+    let Some(raw) = &view.raw else { return };
+    let none = |absent: bool, empty: Option<bool>| absent || empty == Some(true);
+    let no_asg = none(raw.asg.is_absent(), raw.asg.value().map(BTreeMap::is_empty));
+    let no_fargate = none(raw.fargate.is_absent(), raw.fargate.value().map(BTreeMap::is_empty));
+    if no_asg && no_fargate {
+        report.at(&raw.place, "this environment has no target", "add an [asg.NAME] or a [fargate.NAME]");
+    }
+}
+
+fn role_account(view: &View, report: &mut Report<'_>) {
+    let Some(account) = view.raw.as_ref().and_then(|raw| raw.account.value()) else { return };
+    let (Some(id), Some(role)) = (account.id.value(), account.role.at()) else { return };
+    let Some(arn) = view.expand(role).and_then(|arn| RoleArn::try_from(arn).ok()) else { return };
+    if arn.account() != id.as_str() {
+        let message = format!("this role belongs to account {}, the environment to {id}", arn.account());
+        report.at(&role.place, message, "correct the role, or `account.id`; `{account}` in the role keeps them equal");
+    }
+}
+
+fn after_unknown(view: &View, report: &mut Report<'_>) {
+    for target in view.targets() {
+        for before in target.after().value().into_iter().flatten().filter(|before| !view.mentions(&before.value)) {
+            let targets = view.targets();
+            let known: Vec<_> = targets.iter().filter(|known| known.local != target.local).collect();
+            let known: Vec<_> = known.iter().map(|known| known.local.to_string()).collect();
+            let message = format!("there is no target `{}` in this environment", before.value);
+            report.at(&before.place, message, format!("targets it can wait for: {}", known.join(", ")));
+        }
+    }
+}
+
+fn after_cycle(view: &View, report: &mut Report<'_>) {
+    let targets: BTreeMap<LocalRef, RawTarget<'_>> =
+        view.targets().into_iter().map(|target| (target.local.clone(), target)).collect();
+    let mut graph: BTreeMap<LocalRef, BTreeSet<LocalRef>> = BTreeMap::new();
+    for (local, target) in &targets {
+        let before = target.after().value().into_iter().flatten().map(|at| at.value.clone());
+        graph.insert(local.clone(), before.collect());
+    }
+    // One after the other, so that independent cycles are all found.
+    while let Some(cycle) = Cycle::find(&graph) {
+        let first = cycle.0.first().and_then(|first| targets.get(first));
+        if let Some(after) = first.and_then(|target| target.after().at()) {
+            report.at(&after.place, cycle.to_string(), "take one of them out of an `after`");
+        }
+        for local in &cycle.0 {
+            graph.remove(local);
+        }
+    }
+}
+
+/// The components that targets use, with those that say so; `None` if a target says it badly.
+fn components(view: &View) -> Option<BTreeMap<Component, Vec<RawTarget<'_>>>> {
+    view.raw.as_ref().filter(|raw| !matches!((&raw.asg, &raw.fargate), (Field::Bad, _) | (_, Field::Bad)))?;
+    let mut used: BTreeMap<Component, Vec<RawTarget<'_>>> = BTreeMap::new();
+    for target in view.targets() {
+        let (component, _) = target.component()?;
+        used.entry(component).or_default().push(target);
+    }
+    Some(used)
+}
+
+fn pin_unused(view: &View, report: &mut Report<'_>) {
+    let (Some(used), Some(pins)) = (components(view), &view.pins) else { return };
+    for (name, pin) in pins {
+        let Some(pin) = pin.at() else { continue };
+        if Component::try_from(name.as_str()).is_ok_and(|name| !used.contains_key(&name)) {
+            let known = used.keys().map(Component::as_str).collect::<Vec<_>>();
+            let help = match super::shape::nearest(name, &known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("remove it; components in use: {}", known.join(", ")),
+            };
+            report.at(&pin.place, format!("no target uses the component `{name}`"), help);
+        }
+    }
+}
+
+fn pin_missing(view: &View, report: &mut Report<'_>) {
+    let Some(pins) = &view.pins else { return };
+    for target in view.targets() {
+        let Some((component, place)) = target.component() else { continue };
+        if !pins.contains_key(component.as_str()) {
+            let message = format!("the component `{component}` of {} has no pin", target.local);
+            report.at(place, message, format!("add `{component} = \"VERSION\"` to {}", view.pins_path));
+        }
+    }
+}
+
+fn digest_unused(view: &View, report: &mut Report<'_>) {
+    for (component, targets) in components(view).into_iter().flatten() {
+        let digest = view.pin(&component).and_then(|pin| pin.digest.at());
+        if let Some(digest) = digest.filter(|_| targets.iter().all(|target| matches!(target.table, Table::Asg(_)))) {
+            let message = format!("only container images have digests, and `{component}` runs in none");
+            report.at(&digest.place, message, format!("write `{component} = \"VERSION\"`"));
+        }
+    }
+}
+
+fn version_unused(view: &View, report: &mut Report<'_>) {
+    const MESSAGE: &str = "{version} doesn't occur, so that a pin would change nothing";
+    for target in view.targets() {
+        match target.table {
+            Table::Asg(asg) => {
+                let Some(ami) = asg.ami.at() else { continue };
+                let raw = &ami.value;
+                let single = [&raw.name, &raw.parameter, &raw.id];
+                let tags = raw.tags.value().into_iter().flat_map(BTreeMap::values);
+                let mut fields = single.into_iter().chain(tags).peekable();
+                let all_read = !matches!(raw.tags, Field::Bad | Field::Absent) || single.iter().any(|f| !f.is_absent());
+                if all_read
+                    && fields.all(|field| match field {
+                        Field::Absent => true,
+                        Field::Bad => false,
+                        Field::Given(template) => !template.value.uses_version(),
+                    })
+                {
+                    report.at(&ami.place, MESSAGE, "put {version} where versions differ");
+                }
+            }
+            Table::Fargate(fargate) => {
+                if let Some(image) = fargate.image.at().filter(|image| !image.value.uses_version()) {
+                    report.at(&image.place, MESSAGE, "put {version} into the tag");
+                }
+            }
+        }
+    }
+}
+
+/// The rollout settings of all groups.
+fn asg_rollouts(view: &View) -> Vec<&RawAsgRollout> {
+    let Some(raw) = &view.raw else { return Vec::new() };
+    let groups = raw.asg.value().into_iter().flat_map(BTreeMap::values);
+    groups.filter_map(|group| group.value()?.rollout.value()).collect()
+}
+
+fn health_range(view: &View, report: &mut Report<'_>) {
+    for rollout in asg_rollouts(view) {
+        let Some(max) = rollout.max_healthy.at() else { continue };
+        match &rollout.min_healthy {
+            Field::Absent => report.at(&max.place, "`max_healthy` needs `min_healthy`", "say both, or neither"),
+            Field::Given(min) if max.value.0 > min.value.0 + 100 => {
+                let message = format!("this is more than 100 above `min_healthy`, which is {}", min.value.0);
+                report.at(&max.place, message, format!("at most {} goes with it", min.value.0 + 100));
+            }
+            Field::Given(_) | Field::Bad => {}
+        }
+    }
+}
+
+fn checkpoints(view: &View, report: &mut Report<'_>) {
+    for rollout in asg_rollouts(view) {
+        let Some(checkpoints) = rollout.checkpoints.at() else { continue };
+        if let Some((_, next)) = checkpoints
+            .value
+            .iter()
+            .zip(checkpoints.value.iter().skip(1))
+            .find(|(before, next)| next.value.0 <= before.value.0)
+        {
+            report.at(&next.place, "checkpoints ascend, and none occurs twice", "order them, such as [20, 50, 100]");
+        }
+        if let Some(last) = checkpoints.value.last().filter(|last| last.value.0 != 100) {
+            report.at(
+                &last.place,
+                "the last checkpoint isn't 100: some instances would never be replaced",
+                "end with 100",
+            );
+        }
+    }
+}
+
+fn alarms(view: &View, report: &mut Report<'_>) {
+    for rollout in asg_rollouts(view) {
+        let Some(alarms) = rollout.alarms.at() else { continue };
+        if alarms.value.len() > 10 {
+            let message = format!("these are {} alarms; an instance refresh watches at most 10", alarms.value.len());
+            report.at(&alarms.place, message, "make one composite alarm of several");
+        }
+        let mut seen = BTreeSet::new();
+        for alarm in &alarms.value {
+            if view.expand(alarm).is_some_and(|name| !seen.insert(name)) {
+                report.at(&alarm.place, "this alarm stands here twice", "remove it");
+            }
+        }
+    }
+}
+
+/// Whom each environment is promoted from, and where that is said.
+fn promotions(views: &BTreeMap<EnvironmentName, View>) -> BTreeMap<&EnvironmentName, (&EnvironmentName, &Place)> {
+    let promotions = views.iter().filter_map(|(name, view)| {
+        let from = view.raw.as_ref()?.promotion.value()?.from.at()?;
+        Some((name, (&from.value, &from.place)))
+    });
+    promotions.collect()
+}
+
+fn promotion_unknown(views: &BTreeMap<EnvironmentName, View>, report: &mut dyn FnMut(&EnvironmentName, Complaint)) {
+    for (name, (from, place)) in promotions(views) {
+        if !views.contains_key(from) {
+            let known = views.keys().filter(|known| *known != name).map(EnvironmentName::as_str).collect::<Vec<_>>();
+            let help = match super::shape::nearest(from.as_str(), &known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("environments: {}", known.join(", ")),
+            };
+            report(name, (place.clone(), format!("there is no environment `{from}`"), help));
+        }
+    }
+}
+
+fn promotion_cycle(views: &BTreeMap<EnvironmentName, View>, report: &mut dyn FnMut(&EnvironmentName, Complaint)) {
+    let promotions = promotions(views);
+    for (name, (_, place)) in &promotions {
+        let mut path = vec![*name];
+        let mut at = *name;
+        while let Some((from, _)) = promotions.get(at).filter(|_| path.len() <= promotions.len()) {
+            path.push(from);
+            at = from;
+            if from == name {
+                let path = path.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" → ");
+                let message = format!("these are promoted from each other: {path}");
+                report(name, ((*place).clone(), message, "an environment can't come before itself".to_owned()));
+                break;
+            }
+        }
+    }
+}
+
+/// What a target claims: an AWS resource that only one target may have.
+fn claim(view: &View, target: &RawTarget<'_>) -> Option<String> {
+    let scope = view.scope();
+    let (account, region) = (scope.account?, scope.region?);
+    let named = |field: &Field<_>| match field {
+        Field::Absent => Some(target.local.name.clone()),
+        Field::Bad => None,
+        Field::Given(at) => view.expand(at),
+    };
+    let resource = match target.table {
+        Table::Asg(asg) => format!("Auto Scaling group `{}`", named(&asg.group)?),
+        Table::Fargate(fargate) => {
+            let cluster = view.expand(fargate.cluster.at()?)?;
+            format!("ECS service `{cluster}/{}`", named(&fargate.service)?)
+        }
+    };
+    Some(format!("{resource} in {account}, {region}"))
+}
+
+/// Of two environments that claim one resource both are wrong: which of them has it is not ours to guess. Within one
+/// environment the later target is.
+fn claimed_twice(views: &BTreeMap<EnvironmentName, View>, report: &mut dyn FnMut(&EnvironmentName, Complaint)) {
+    let mut claims: BTreeMap<String, Vec<(&EnvironmentName, RawTarget<'_>)>> = BTreeMap::new();
+    for (name, view) in views {
+        for target in view.targets() {
+            if let Some(claim) = claim(view, &target) {
+                claims.entry(claim).or_default().push((name, target));
+            }
+        }
+    }
+    for (claim, claimants) in &claims {
+        for (index, (name, target)) in claimants.iter().enumerate() {
+            let earlier = claimants.iter().take(index).next();
+            let elsewhere = claimants.iter().find(|(other, _)| other != name);
+            if let Some((other, claimant)) = earlier.or(elsewhere) {
+                let by = format!("{other}/{} ({})", claimant.local, claimant.place.line());
+                let message = format!("{by} claims the {claim}, too");
+                report(name, (target.place.clone(), message, "let one target have it".to_owned()));
+            }
+        }
+    }
+}

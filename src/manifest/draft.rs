@@ -1,0 +1,89 @@
+//! An environment as its files have it: all but where its pins come from, which only Git's history can say.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::finding::Findings;
+use super::raw::RawPins;
+use super::shape::Shape as _;
+use super::tree::Node;
+use crate::model::{
+    Account, Component, Digest, Environment, EnvironmentName, LocalRef, Pin, Promotion, Provenance, Target, Version,
+};
+
+/// The value of a pin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinValue {
+    /// The version.
+    pub version: Version,
+    /// The digest that the version's image must have, where the pin names one.
+    pub digest: Option<Digest>,
+}
+
+/// The canonical text: `version`, or `version@digest`. Equal texts mean the same pin, however the file is written.
+impl fmt::Display for PinValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.digest {
+            Some(digest) => write!(f, "{}@{digest}", self.version),
+            None => f.pad(self.version.as_str()),
+        }
+    }
+}
+
+/// An environment without provenance. All checks have passed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// The folder's name.
+    pub name: EnvironmentName,
+    /// The AWS account.
+    pub account: Account,
+    /// Where pins are promoted from.
+    pub promotion: Option<Promotion>,
+    /// The targets.
+    pub targets: BTreeMap<LocalRef, Target>,
+    pub(super) pins: BTreeMap<Component, PinValue>,
+}
+
+impl Draft {
+    /// The pins, one for each component that a target uses, each in [`PinValue`]'s canonical text.
+    #[must_use]
+    pub fn pins(&self) -> BTreeMap<Component, String> {
+        self.pins.iter().map(|(component, value)| (component.clone(), value.to_string())).collect()
+    }
+
+    /// The path of `pins.toml` in the repository.
+    #[must_use]
+    pub fn pins_path(&self) -> String {
+        format!("environments/{}/pins.toml", self.name)
+    }
+
+    /// The environment, once it is known where each pin comes from. A pin of unknown provenance is left out: a rollout
+    /// that no commit answers for could neither be recognised later nor quarantined.
+    #[must_use]
+    pub fn complete(&self, provenance: &BTreeMap<Component, Provenance>) -> Environment {
+        let pins = self.pins.iter().filter_map(|(component, PinValue { version, digest })| {
+            let provenance = provenance.get(component)?.clone();
+            let (version, digest) = (version.clone(), digest.clone());
+            Some((component.clone(), Pin { component: component.clone(), version, digest, provenance }))
+        });
+        Environment {
+            name: self.name.clone(),
+            account: self.account.clone(),
+            promotion: self.promotion.clone(),
+            targets: self.targets.clone(),
+            pins: pins.collect(),
+        }
+    }
+}
+
+/// The well-formed pins of a `pins.toml` of any age, by component, in [`PinValue`]'s canonical text. Empty for what
+/// isn't TOML.
+#[must_use]
+pub fn pin_values(bytes: &[u8]) -> BTreeMap<String, String> {
+    let mut ignored = Findings::default();
+    let node = Node::parse("pins.toml", bytes, &mut ignored);
+    let pins = node.and_then(|node| RawPins::read(&node, &mut ignored)).unwrap_or_default();
+    let values =
+        pins.into_iter().filter_map(|(component, pin)| Some((component, pin.value()?.canonical()?.to_string())));
+    values.collect()
+}

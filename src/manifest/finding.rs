@@ -1,0 +1,164 @@
+//! What is wrong with a file, and where.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// A file as it was given: its path and its text.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Source {
+    pub(crate) path: String,
+    pub(crate) text: String,
+}
+
+impl Source {
+    /// Line and column of a byte offset, both from 1; the column counts characters.
+    fn position(&self, offset: usize) -> (usize, usize) {
+        let before = self.text.get(..offset).unwrap_or(&self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        (line, column)
+    }
+}
+
+/// A place in a file, and the key that stands there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) source: Arc<Source>,
+    pub(crate) span: Range<usize>,
+    /// The path of the key, such as `asg.web.rollout.min_healthy`; empty for the file as a whole.
+    pub(crate) key: String,
+}
+
+impl Place {
+    /// A file as a whole, also one that isn't there.
+    pub(crate) fn file(path: &str) -> Self {
+        Self::of(Arc::new(Source { path: path.to_owned(), text: String::new() }), 0..0, String::new())
+    }
+
+    pub(crate) fn of(source: Arc<Source>, span: Range<usize>, key: String) -> Self {
+        Self { source, span, key }
+    }
+
+    /// `path:line`, for a finding elsewhere that names this place.
+    pub(crate) fn line(&self) -> String {
+        format!("{}:{}", self.source.path, self.source.position(self.span.start).0)
+    }
+}
+
+/// One thing that is wrong with a file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    /// The file's path within the repository.
+    pub file: String,
+    /// The line, from 1; 1 if it is about the file as a whole.
+    pub line: usize,
+    /// The column, in characters from 1.
+    pub column: usize,
+    /// The path of the key, such as `asg.web.rollout.min_healthy`; empty if it is about the file as a whole.
+    pub key: String,
+    /// The name of the check that found it, such as `unknown-key`. Stable.
+    pub check: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// The bytes that it is about.
+    #[serde(skip)]
+    pub(crate) span: (usize, usize),
+    #[serde(skip)]
+    pub(crate) source: Arc<Source>,
+}
+
+impl Finding {
+    pub(crate) fn new(place: &Place, check: &'static str, message: String, help: Option<String>) -> Self {
+        let (line, column) = place.source.position(place.span.start);
+        Self {
+            file: place.source.path.clone(),
+            line,
+            column,
+            key: place.key.clone(),
+            check,
+            message,
+            help,
+            span: (place.span.start, place.span.end),
+            source: Arc::clone(&place.source),
+        }
+    }
+}
+
+/// One line, as compilers write it: `file:line:column: error: key: message; help`.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: error: ", self.file, self.line, self.column)?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)?;
+        match &self.help {
+            Some(help) => write!(f, "; {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// All that is wrong, ordered by file and line, each finding once.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(transparent)]
+pub struct Findings(BTreeSet<Finding>);
+
+impl Findings {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The findings, by file and line.
+    pub fn iter(&self) -> impl Iterator<Item = &Finding> {
+        self.0.iter()
+    }
+
+    /// Adds those of another check. What is known already isn't added twice.
+    pub fn extend(&mut self, others: &Self) {
+        self.0.extend(others.0.iter().cloned());
+    }
+
+    pub(crate) fn report(&mut self, place: &Place, check: &'static str, message: impl Into<String>) {
+        self.0.insert(Finding::new(place, check, message.into(), None));
+    }
+
+    pub(crate) fn report_with_help(
+        &mut self,
+        place: &Place,
+        check: &'static str,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.0.insert(Finding::new(place, check, message.into(), Some(help.into())));
+    }
+}
+
+/// One line for each.
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, finding) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            finding.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Findings {}

@@ -1,0 +1,233 @@
+//! The TOML files of an environment, key by key.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::{Schema, json_schema};
+
+use super::finding::{Findings, Place};
+use super::shape::{At, Field, Number, Shape, Span, Text, table};
+use super::template::Template;
+use super::tree::{Node, Value};
+use crate::model::{AccountId, Component, Digest, EnvironmentName, LocalRef, Region, Version};
+
+/// Text in which `{version}` may stand.
+pub(crate) type Versioned = Template<true>;
+/// Text that stays the same when a pin changes.
+pub(crate) type Fixed = Template<false>;
+
+/// The longest time that Auto Scaling takes for a checkpoint or a bake: two days.
+const TWO_DAYS: u64 = 172_800;
+const TWO_WEEKS: u64 = 14 * 24 * 3600;
+
+table! {
+    /// Where and how an environment is deployed: its account and its targets. What `environments/defaults.toml` says
+    /// holds for every environment that doesn't say otherwise.
+    RawEnvironment {
+        /// The AWS account, and how to get into it.
+        account: RawAccount,
+        /// Where versions come from before they get here. Guardrails use it.
+        promotion: RawPromotion,
+        /// The Auto Scaling groups, by the target's name: `[asg.web]` is `asg/web`.
+        asg: BTreeMap<String, Field<RawAsg>>,
+        /// The ECS services on Fargate, by the target's name: `[fargate.api]` is `fargate/api`.
+        fargate: BTreeMap<String, Field<RawFargate>>,
+    }
+}
+
+table! {
+    /// The AWS account, and how to get into it.
+    RawAccount {
+        /// The account's id: 12 digits, as a string. The credentials must belong to it before anything is written.
+        id: AccountId,
+        /// The region of all targets.
+        region: Region,
+        /// The ARN of the role to assume; it belongs to this account. May use {environment}, {account} and {region}.
+        role: Fixed,
+        /// The external id that the role's trust policy asks for. May use {environment}, {account} and {region}.
+        external_id: Fixed,
+    }
+}
+
+table! {
+    /// Where versions come from before they get here. Guardrails use it.
+    RawPromotion {
+        /// The environment that runs a version before this one does.
+        from: EnvironmentName,
+    }
+}
+
+table! {
+    /// An Auto Scaling group.
+    RawAsg {
+        /// The group's name. Default: the target's name. May use {environment}, {account} and {region}.
+        group: Fixed,
+        /// The component that it runs, which pins.toml gives the version of. Default: the target's name.
+        component: Component,
+        /// How the AMI of a version is found: one of `name`, `tags`, `parameter` and `id`. In environment.toml it
+        /// replaces the whole `ami` of defaults.toml.
+        ami: RawAmi,
+        /// The targets of this environment that have to be in sync before this one rolls out.
+        after: Vec<At<LocalRef>>,
+        /// How to roll out. What isn't said is left to AWS and the group.
+        rollout: RawAsgRollout,
+        /// What must answer after a rollout, before it counts as converged, in this order.
+        verify: Vec<At<RawProbe>>,
+        /// Switches the target off for a while.
+        suspend: RawSuspend,
+    }
+}
+
+table! {
+    /// How the AMI of a version is found: one of `name`, `tags`, `parameter` and `id`.
+    RawAmi {
+        /// The image's exact name. May use placeholders.
+        name: Versioned,
+        /// Tags, all of which exactly one image must have. Values may use placeholders.
+        tags: BTreeMap<String, Field<Versioned>>,
+        /// The SSM parameter that holds the image's id: `name:version` or `name:label`. May use placeholders.
+        parameter: Versioned,
+        /// The image's id. May use placeholders; `{version}` alone where pins are AMI ids.
+        id: Versioned,
+        /// The id of the account that owns the image, for `name` and `tags`. May use {account}.
+        owner: Fixed,
+    }
+}
+
+table! {
+    /// How to refresh the instances of a group. What isn't said is left to AWS and the group.
+    RawAsgRollout {
+        /// After this long a rollout that still runs is overdue: it is left running, and alerts. Default: "1h".
+        deadline: Span<1, TWO_WEEKS>,
+        /// The percentage of the group's desired capacity that stays healthy during the refresh.
+        min_healthy: Number<0, 100>,
+        /// The percentage of the group's desired capacity that may run during the refresh. Needs `min_healthy`, and is
+        /// at most 100 more.
+        max_healthy: Number<100, 200>,
+        /// How long a new instance is given before it counts as healthy.
+        warmup: Span<0, TWO_DAYS>,
+        /// The percentages at which the refresh pauses: ascending, the last one 100.
+        checkpoints: Vec<At<Number<1, 100>>>,
+        /// How long it pauses at each.
+        checkpoint_delay: Span<0, TWO_DAYS>,
+        /// How long the group is watched after the last instance was replaced.
+        bake: Span<0, TWO_DAYS>,
+        /// CloudWatch alarms that fail the refresh, at most 10. May use {environment}, {account} and {region}.
+        alarms: Vec<At<Fixed>>,
+    }
+}
+
+table! {
+    /// An ECS service on Fargate.
+    RawFargate {
+        /// The cluster's name. May use {environment}, {account} and {region}.
+        cluster: Fixed,
+        /// The service's name. Default: the target's name. May use {environment}, {account} and {region}.
+        service: Fixed,
+        /// The component that it runs, which pins.toml gives the version of. Default: the target's name.
+        component: Component,
+        /// The container whose image follows the pin. Default: the only essential one.
+        container: Text,
+        /// The image: `registry/repository:tag`, with `{version}` in the tag. May use placeholders.
+        image: Versioned,
+        /// The targets of this environment that have to be in sync before this one rolls out.
+        after: Vec<At<LocalRef>>,
+        /// How to roll out.
+        rollout: RawFargateRollout,
+        /// What must answer after a rollout, before it counts as converged, in this order.
+        verify: Vec<At<RawProbe>>,
+        /// Switches the target off for a while.
+        suspend: RawSuspend,
+    }
+}
+
+table! {
+    /// How to roll a service out. How many tasks are replaced at a time is the service's own deployment configuration.
+    RawFargateRollout {
+        /// After this long a rollout that still runs is overdue: it is left running, and alerts. Default: "1h".
+        deadline: Span<1, TWO_WEEKS>,
+    }
+    refused {
+        "min_healthy" => "the service's own deployment configuration (minimumHealthyPercent) decides this",
+        "max_healthy" => "the service's own deployment configuration (maximumPercent) decides this",
+        "warmup" => "the service's own health check grace period decides this",
+        "checkpoints" => "only instance refreshes have checkpoints",
+        "checkpoint_delay" => "only instance refreshes have checkpoints",
+        "bake" => "the service's own deployment configuration (bakeTimeInMinutes) decides this",
+        "alarms" => "the service's own deployment configuration (alarms) decides this",
+    }
+}
+
+table! {
+    /// A request that must be answered as expected after a rollout.
+    RawProbe {
+        /// The URL to GET, http or https. May use placeholders.
+        http: Versioned,
+        /// The status that the answer must have. Default: 200.
+        status: Number<100, 599>,
+        /// How long one try may take. Default: "5s".
+        timeout: Span<1, 60>,
+        /// How long it may keep failing before the pin is quarantined. Default: "5m".
+        within: Span<1, TWO_DAYS>,
+    }
+    required [http]
+}
+
+table! {
+    /// Switches a target off for a while. All three keys have to be there.
+    RawSuspend {
+        /// Who answers for it.
+        owner: Text,
+        /// Why.
+        reason: Text,
+        /// When it ends by itself: an RFC 3339 date and time, such as 2026-12-24T18:00:00Z.
+        until: Timestamp,
+    }
+}
+
+table! {
+    /// A version, and the digest that its image must have.
+    PinTable {
+        /// The version.
+        version: Version,
+        /// The digest that the version's container image must have: `sha256:` and 64 hexadecimal digits.
+        digest: Digest,
+    }
+    required [version]
+}
+
+/// A pin: a version, or a table of a version and a digest.
+#[derive(Debug, Clone)]
+pub(crate) struct RawPin {
+    pub(crate) place: Place,
+    pub(crate) version: Field<Version>,
+    pub(crate) digest: Field<Digest>,
+}
+
+/// All of `pins.toml`: versions by component.
+pub(crate) type RawPins = BTreeMap<String, Field<RawPin>>;
+
+impl Shape for RawPin {
+    fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
+        match &node.value {
+            Value::Table(_) => {
+                let PinTable { place, version, digest } = PinTable::read(node, findings)?;
+                Some(Self { place, version, digest })
+            }
+            Value::String(_) => {
+                let version = Field::read(Some(node), findings);
+                Some(Self { place: node.place.clone(), version, digest: Field::Absent })
+            }
+            other => {
+                let message = format!("expected a version, found {}", other.kind());
+                let help = "write it in quotes: \"1.4.2\", or { version = \"1.4.2\", digest = \"sha256:…\" }";
+                findings.report_with_help(&node.place, "wrong-type", message, help);
+                None
+            }
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "oneOf": [Version::schema(), PinTable::schema()] })
+    }
+}

@@ -1,0 +1,110 @@
+//! Findings for people on a terminal, and for programs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
+use serde::Serialize;
+
+use super::{Finding, Findings, Loaded};
+
+/// Each finding with its lines of the file, for a terminal of this many columns.
+#[must_use]
+pub fn graphical(findings: &Findings, colour: bool, width: usize) -> String {
+    let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(width).with_context_lines(1);
+    let mut text = String::new();
+    for finding in findings.iter() {
+        // Writing into a string can't fail.
+        let _ = handler.render_report(&mut text, &Shown::new(finding));
+        text.push('\n');
+    }
+    text
+}
+
+/// One line for each finding, `file:line:column: error: key: message; help`, each ended.
+#[must_use]
+pub fn plain(findings: &Findings) -> String {
+    findings.iter().map(|finding| format!("{finding}\n")).collect()
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    valid: bool,
+    environments: usize,
+    targets: usize,
+    pins: usize,
+    findings: &'a Findings,
+}
+
+/// A JSON object: `valid`, `environments` (all of them), `targets` and `pins` (of those without findings), and
+/// `findings`, each with `file`, `line`, `column`, `key`, `check`, `message` and `help`. Fields are only ever added.
+///
+/// # Errors
+/// Never, for these types.
+pub fn json(loaded: &Loaded) -> serde_json::Result<String> {
+    let findings = loaded.all_findings();
+    let report = Report {
+        valid: findings.is_empty(),
+        environments: loaded.environments.len(),
+        targets: loaded.targets(),
+        pins: loaded.pins(),
+        findings: &findings,
+    };
+    serde_json::to_string_pretty(&report).map(|text| text + "\n")
+}
+
+/// A finding, as miette wants it.
+struct Shown<'a> {
+    finding: &'a Finding,
+    source: NamedSource<Arc<str>>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(finding: &'a Finding) -> Self {
+        let text = Arc::from(finding.source.text.as_str());
+        Self { finding, source: NamedSource::new(&finding.file, text) }
+    }
+}
+
+impl fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.finding.fmt(f)
+    }
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Finding { file, key, message, source, .. } = self.finding;
+        match (source.text.is_empty(), key.is_empty()) {
+            (true, _) => write!(f, "{file}: {message}"),
+            (false, true) => f.write_str(message),
+            (false, false) => write!(f, "{key}: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for Shown<'_> {}
+
+impl Diagnostic for Shown<'_> {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(self.finding.check))
+    }
+
+    fn severity(&self) -> Option<Severity> {
+        Some(Severity::Error)
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.finding.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        (!self.finding.source.text.is_empty()).then_some(&self.source)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let (start, end) = self.finding.span;
+        Some(Box::new(std::iter::once(LabeledSpan::new(None, start, end.saturating_sub(start)))))
+    }
+}

@@ -1,0 +1,138 @@
+//! What was read of one environment's folder, as checking and building look at it.
+
+use std::collections::BTreeMap;
+
+use super::draft::PinValue;
+use super::finding::{Findings, Place};
+use super::raw::{Fixed, RawAsg, RawEnvironment, RawFargate, RawPin, RawPins};
+use super::shape::{At, Field};
+use super::template::Scope;
+use crate::model::{Component, EnvironmentName, InvalidName, Kind, LocalRef};
+
+/// One environment's files. What couldn't be read is `None`, and has been reported.
+pub(super) struct View {
+    pub(super) name: EnvironmentName,
+    pub(super) raw: Option<RawEnvironment>,
+    pub(super) pins: Option<RawPins>,
+    /// The path of its `pins.toml`.
+    pub(super) pins_path: String,
+}
+
+/// A target's table of either kind.
+#[derive(Clone, Copy)]
+pub(super) enum Table<'a> {
+    Asg(&'a RawAsg),
+    Fargate(&'a RawFargate),
+}
+
+/// A target.
+pub(super) struct RawTarget<'a> {
+    pub(super) local: LocalRef,
+    pub(super) place: &'a Place,
+    pub(super) table: Table<'a>,
+}
+
+impl View {
+    /// The targets whose names are well-formed and whose tables are tables.
+    pub(super) fn targets(&self) -> Vec<RawTarget<'_>> {
+        let Some(raw) = &self.raw else { return Vec::new() };
+        let asg = tables(&raw.asg).map(|(name, at)| (Kind::Asg, name, &at.place, Table::Asg(&at.value)));
+        let fargate =
+            tables(&raw.fargate).map(|(name, at)| (Kind::Fargate, name, &at.place, Table::Fargate(&at.value)));
+        let named = asg.chain(fargate).filter_map(|(kind, name, place, table)| {
+            Some(RawTarget { local: LocalRef::new(kind, name).ok()?, place, table })
+        });
+        named.collect()
+    }
+
+    /// Reports targets and components whose names aren't well-formed.
+    pub(super) fn check_names(&self, findings: &mut Findings) {
+        let mut report = |place: &Place, result: Result<(), InvalidName>| {
+            if let Err(error) = result {
+                findings.report(place, "invalid-value", error.to_string());
+            }
+        };
+        if let Some(raw) = &self.raw {
+            for (name, at) in tables(&raw.asg) {
+                report(&at.place, LocalRef::new(Kind::Asg, name).map(drop));
+            }
+            for (name, at) in tables(&raw.fargate) {
+                report(&at.place, LocalRef::new(Kind::Fargate, name).map(drop));
+            }
+        }
+        for (name, pin) in self.pins.iter().flatten() {
+            if let Some(at) = pin.at() {
+                report(&at.place, Component::try_from(name.as_str()).map(drop));
+            }
+        }
+    }
+
+    /// Whether a target of this name is written down, be it well or badly.
+    pub(super) fn mentions(&self, local: &LocalRef) -> bool {
+        let Some(raw) = &self.raw else { return false };
+        match local.kind {
+            Kind::Asg => raw.asg.value().is_some_and(|tables| tables.contains_key(&local.name)),
+            Kind::Fargate => raw.fargate.value().is_some_and(|tables| tables.contains_key(&local.name)),
+        }
+    }
+
+    /// What placeholders stand for, but for the version.
+    pub(super) fn scope(&self) -> Scope<'_> {
+        let account = self.raw.as_ref().and_then(|raw| raw.account.value());
+        Scope {
+            environment: self.name.as_str(),
+            account: account.and_then(|account| account.id.value()).map(|id| id.as_str()),
+            region: account.and_then(|account| account.region.value()).map(|region| region.as_str()),
+            version: None,
+        }
+    }
+
+    /// The pin of a component, if it is well-formed.
+    pub(super) fn pin(&self, component: &Component) -> Option<&RawPin> {
+        self.pins.as_ref()?.get(component.as_str())?.value()
+    }
+
+    /// Fills in the placeholders of what has none for the version.
+    pub(super) fn expand(&self, template: &At<Fixed>) -> Option<String> {
+        template.value.expand(self.scope())
+    }
+}
+
+fn tables<T>(field: &Field<BTreeMap<String, Field<T>>>) -> impl Iterator<Item = (&String, &At<T>)> {
+    let tables = field.value().into_iter().flatten();
+    tables.filter_map(|(name, table)| Some((name, table.at()?)))
+}
+
+impl RawTarget<'_> {
+    /// Its component, and where that is said. `None` if it is said badly.
+    pub(super) fn component(&self) -> Option<(Component, &Place)> {
+        let field = match self.table {
+            Table::Asg(asg) => &asg.component,
+            Table::Fargate(fargate) => &fargate.component,
+        };
+        match field {
+            Field::Absent => Some((Component::try_from(self.local.name.as_str()).ok()?, self.place)),
+            Field::Bad => None,
+            Field::Given(at) => Some((at.value.clone(), &at.place)),
+        }
+    }
+
+    pub(super) fn after(&self) -> &Field<Vec<At<LocalRef>>> {
+        match self.table {
+            Table::Asg(asg) => &asg.after,
+            Table::Fargate(fargate) => &fargate.after,
+        }
+    }
+}
+
+impl RawPin {
+    /// Its value, if it is well-formed.
+    pub(super) fn canonical(&self) -> Option<PinValue> {
+        let digest = match &self.digest {
+            Field::Absent => None,
+            Field::Bad => return None,
+            Field::Given(at) => Some(at.value.clone()),
+        };
+        Some(PinValue { version: self.version.value()?.clone(), digest })
+    }
+}
