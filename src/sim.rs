@@ -136,7 +136,10 @@ impl Sim {
             ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 tokio::select! {
-                    () = stopped.cancelled() => return Ok(()),
+                    () = stopped.cancelled() => {
+                        ticking.save();
+                        return Ok(());
+                    }
                     _ = ticker.tick() => {
                         drop(ticking.lock());
                         ticking.save();

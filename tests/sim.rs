@@ -1,4 +1,5 @@
 //! The AWS stand-in, driven by the SDK's own clients over a socket.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests; the exemption for them leaves out helpers")]
 
 #[path = "sim/control.rs"]
 mod control;

@@ -72,6 +72,17 @@ impl fmt::Display for Marker {
 #[serde(transparent)]
 pub struct RolloutId(pub String);
 
+impl RolloutId {
+    /// The id for people: of an ARN, the part behind its resource's type.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        match self.0.split_once(":service-deployment/") {
+            Some((_, rest)) => rest,
+            None => &self.0,
+        }
+    }
+}
+
 impl fmt::Display for RolloutId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)

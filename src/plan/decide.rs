@@ -78,7 +78,10 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
             .is_some_and(|((view, pin), artifact)| drifted(input, target, &verdict, attempt(view, pin, artifact), pin)),
         running: view.as_ref().map(|view| describe(&view.current)),
         artifact: artifact_found.cloned(),
-        updated: view.as_ref().zip(artifact_found).map_or(0, |(view, found)| view.count(found.identity())),
+        updated: view
+            .as_ref()
+            .zip(artifact_found)
+            .map_or(0, |(view, found)| view.count(found.identity()).min(view.total)),
         total: view.as_ref().map_or(0, |view| view.total),
         state: verdict.state,
         reason: verdict.reason,

@@ -114,7 +114,7 @@ impl fmt::Display for Reason {
             Self::UnsupportedShape(what) => f.write_str(what),
             Self::After { target, state } => write!(f, "waits for {target}, which is {state}"),
             Self::ForeignRollout { id, status } => {
-                write!(f, "waits for a rollout that Pinion didn't start: {id} ({status})")
+                write!(f, "waits for a rollout that Pinion didn't start: {} ({status})", id.short())
             }
             Self::Guardrail(denials) => {
                 f.write_str("forbidden by ")?;
@@ -129,18 +129,19 @@ impl fmt::Display for Reason {
             Self::Preparing => f.write_str("getting ready"),
             Self::Progress { status, percentage: Some(percentage) } => write!(f, "{status}, {percentage} %"),
             Self::Progress { status, percentage: None } => f.write_str(status),
-            Self::Superseded { id } => write!(f, "the pin has moved on; stopping {id}"),
+            Self::Superseded { id } => write!(f, "the pin has moved on; stopping {}", id.short()),
             Self::RollingBack { reason: Some(reason) } => write!(f, "the rollout failed and is rolled back: {reason}"),
             Self::RollingBack { reason: None } => f.write_str("the rollout failed and is rolled back"),
             Self::Overdue { deadline, status } => {
                 write!(f, "still {status} after the deadline of {deadline} s; it is left running")
             }
             Self::RolloutFailed { id, status, reason } => {
-                write!(f, "{id} ended as {status}")?;
+                write!(f, "the rollout ended as {status}")?;
                 if let Some(reason) = reason {
-                    write!(f, ": {reason}")?;
+                    write!(f, ": {}", reason.trim_end_matches('.'))?;
                 }
-                f.write_str("; pin another version, or retry with `pinion resync --retry-quarantined`")
+                write!(f, " ({}); ", id.short())?;
+                f.write_str("pin another version, or retry with `pinion resync --retry-quarantined`")
             }
             Self::ProbeFailed(failure) => write!(f, "the probe fails: {failure}"),
             Self::Probing => f.write_str("probes are sent"),

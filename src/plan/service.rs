@@ -48,7 +48,7 @@ pub(super) fn view(
         others,
         rollouts: rollouts(service, history),
         running: running.into_iter().collect(),
-        total: service.running.max(service.desired),
+        total: service.desired,
     })
 }
 

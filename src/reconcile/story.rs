@@ -25,10 +25,10 @@ pub(super) struct Telling<'a> {
 impl Telling<'_> {
     /// Logs and counts.
     pub(super) fn tell(&self, metrics: &Metrics) {
-        self.action();
         self.pin(metrics);
-        self.state(metrics);
         self.drift();
+        self.action();
+        self.state(metrics);
     }
 
     fn action(&self) {
@@ -36,7 +36,7 @@ impl Telling<'_> {
         let target = &self.after.target;
         match outcome {
             Outcome::Applied(applied) => {
-                let (id, version) = (applied.id.as_deref().unwrap_or(""), &self.after.desired);
+                let (id, version) = (applied.id.as_deref(), &self.after.desired);
                 if action.starts_rollout() {
                     tracing::info!(
                         target = target,
@@ -87,10 +87,10 @@ impl Telling<'_> {
 
     fn state(&self, metrics: &Metrics) {
         let (before, after) = (self.before, self.after);
-        let reason = after.reason.as_deref().unwrap_or("");
+        let reason = after.reason.as_deref();
         let was = before.map(|before| before.state);
         if was != Some(after.state) {
-            let from = was.map_or("new", State::as_str);
+            let from = was.map(State::as_str);
             let (target, to, version) = (&after.target, after.state.as_str(), &after.desired);
             match after.state {
                 State::Quarantined | State::Overdue | State::Blocked | State::Unknown => {
@@ -150,7 +150,7 @@ impl Telling<'_> {
             tracing::warn!(
                 target = self.after.target,
                 version = self.after.desired,
-                running = self.after.running.as_deref().unwrap_or(""),
+                running = self.after.running.as_deref(),
                 "drifted: healing"
             );
         } else if was && !self.after.drifted && self.after.state == State::InSync {

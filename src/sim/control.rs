@@ -25,6 +25,7 @@ pub(crate) fn router() -> Router<Arc<Stand>> {
         .route("/_sim/journal", get(journal))
         .route("/_sim/log", get(log))
         .route("/_sim/advance", post(advance))
+        .route("/_sim/speed", post(set_speed))
         .route("/_sim/images", post(add_image))
         .route("/_sim/ecr", post(push_image))
         .route("/_sim/parameters", post(put_parameter))
@@ -171,6 +172,27 @@ async fn advance(State(stand): Shared, Json(given): Json<Advance>) -> Response {
     stand.save();
     let seconds = stand.lock().world.now / 1000;
     Json(json!({ "engine_seconds": seconds })).into_response()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Speed {
+    speed: f64,
+}
+
+async fn set_speed(State(stand): Shared, Json(given): Json<Speed>) -> Response {
+    if !(given.speed.is_finite() && given.speed >= 0.0) {
+        let error = json!({ "error": "speed must be 0 or more seconds per second" });
+        return (StatusCode::BAD_REQUEST, Json(error)).into_response();
+    }
+    {
+        let mut inner = stand.lock();
+        let wall = inner.world.wall;
+        inner.world.anchor(wall, given.speed);
+        inner.dirty = true;
+    }
+    stand.save();
+    Json(json!({})).into_response()
 }
 
 #[derive(Debug, Deserialize)]

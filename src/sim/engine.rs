@@ -3,13 +3,16 @@
 pub(crate) mod asg;
 pub(crate) mod ecs;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use super::world::{Cluster, Group, Region, Scene};
 
 /// Whether anything in a region would change by itself with time.
-pub(crate) fn is_busy(region: &Region, now: u64) -> bool {
-    region.groups.values().any(|group| asg::is_busy(group, now))
+pub(crate) fn is_busy(region: &Region) -> bool {
+    region.groups.values().any(asg::is_busy)
         || region.clusters.values().flat_map(|cluster| cluster.services.values()).any(ecs::is_busy)
 }
 
@@ -20,7 +23,7 @@ pub(crate) fn step(
     scene: &mut Scene<'_>,
 ) {
     for group in groups.values_mut() {
-        if asg::is_busy(group, scene.now()) {
+        if asg::is_busy(group) {
             asg::step(group, scene);
         }
     }

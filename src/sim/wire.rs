@@ -121,7 +121,7 @@ pub(crate) fn encode(
     let protocol = service.protocol();
     let status = result.map_or_else(|error| error.status, |_| 200);
     let body = match (protocol, result) {
-        (Protocol::Json, Ok(value)) => Ok(value.to_string()),
+        (Protocol::Json, Ok(value)) => Ok(without_nulls(value).to_string()),
         (Protocol::Json, Err(error)) => {
             Ok(serde_json::json!({ "__type": error.code, "message": error.message }).to_string())
         }
@@ -137,5 +137,17 @@ pub(crate) fn encode(
     match body {
         Ok(body) => Encoded { status, content_type, body },
         Err(error) => Encoded { status: 500, content_type: "text/plain", body: error.to_string() },
+    }
+}
+
+/// The JSON protocols leave out what there isn't.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let present = map.iter().filter(|(_, value)| !value.is_null());
+            Value::Object(present.map(|(name, value)| (name.clone(), without_nulls(value))).collect())
+        }
+        Value::Array(all) => all.iter().map(without_nulls).collect(),
+        other => other.clone(),
     }
 }

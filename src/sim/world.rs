@@ -310,7 +310,7 @@ impl World {
                 .accounts
                 .iter()
                 .flat_map(|(id, account)| account.regions.iter().map(move |(name, region)| (id, name, region)))
-                .filter(|(_, _, region)| engine::is_busy(region, self.now))
+                .filter(|(_, _, region)| engine::is_busy(region))
                 .map(|(id, name, _)| (id.clone(), name.clone()))
                 .collect();
             if busy.is_empty() {

@@ -83,6 +83,19 @@ async fn time_passes_by_itself_as_fast_as_asked() {
 }
 
 #[tokio::test]
+async fn speed_can_be_changed() {
+    let stand = Stand::demo().await;
+    let start = stand.get("fleet").await["engine_seconds"].as_u64().unwrap();
+    stand.post("speed", json!({ "speed": 1000 })).await;
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    stand.post("speed", json!({ "speed": 0 })).await;
+    let stopped = stand.get("fleet").await["engine_seconds"].as_u64().unwrap();
+    assert!(stopped >= start + 45, "{start} {stopped}");
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    assert_eq!(stand.get("fleet").await["engine_seconds"].as_u64().unwrap(), stopped);
+}
+
+#[tokio::test]
 async fn a_fleet_is_a_line() {
     let stand = Stand::start(World::fleet(3, 4, 5).unwrap(), Options::default()).await;
     let one = stand.account("000000000003").await;

@@ -3,7 +3,6 @@
 use aws_sdk_ec2::error::ProvideErrorMetadata as _;
 use aws_sdk_ec2::types::Filter;
 use aws_sdk_ecr::types::ImageIdentifier;
-use aws_sdk_sts::error::ProvideErrorMetadata as _;
 use pinion::sim::{Options, World};
 use serde_json::json;
 

@@ -33,7 +33,7 @@ impl Hands {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for region in regions.into_iter().flat_map(|regions| regions.values()) {
             let owners = region.get(owners).and_then(Value::as_object).into_iter().flat_map(|owners| owners.values());
-            for member in owners.filter_map(|owner| owner.get(members)?.as_array()).flatten() {
+            for member in owners.filter_map(|owner| owner.get(members)?.as_array()).flatten().filter(|one| runs(one)) {
                 let image = member.get(image).and_then(Value::as_str).unwrap_or("?");
                 *counts.entry(image.to_owned()).or_default() += 1;
             }
@@ -59,13 +59,19 @@ impl Hands {
             .header("content-type", "application/x-www-form-urlencoded")
             .body(form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish());
         let answer = request.send().await?.error_for_status()?.text().await?;
-        let key = answer.split_once("<AccessKeyId>").and_then(|(_, rest)| rest.split_once("</AccessKeyId>"));
-        let (key, _) = key.ok_or_else(|| CliError::failed("the stand-in gave no credentials"))?;
+        let member = |name: &str| {
+            let (_, rest) = answer.split_once(&format!("<{name}>"))?;
+            rest.split_once(&format!("</{name}>")).map(|(value, _)| value)
+        };
+        let (Some(key), Some(token)) = (member("AccessKeyId"), member("SessionToken")) else {
+            return Err(CliError::failed("the stand-in gave no credentials"));
+        };
         let body = json!({"cluster": "app", "service": "api", "taskDefinition": "api:1"}).to_string();
         let request = self
             .client
             .post(&self.endpoint)
             .header("authorization", signature(key, "ecs"))
+            .header("x-amz-security-token", token)
             .header("content-type", "application/x-amz-json-1.1")
             .header("x-amz-target", "AmazonEC2ContainerServiceV20141113.UpdateService")
             .body(body);
@@ -77,6 +83,12 @@ impl Hands {
         let answer = self.client.get(format!("{}{path}", self.endpoint)).send().await?;
         Ok(answer.error_for_status()?.json().await?)
     }
+}
+
+/// Whether an instance or task serves: it hasn't stopped, and isn't about to.
+fn runs(member: &Value) -> bool {
+    let word = |key: &str| member.get(key).and_then(Value::as_str);
+    word("lifecycle").or(word("status")).is_some_and(|state| matches!(state, "InService" | "RUNNING"))
 }
 
 /// The part of a signature that says who calls and which service; the stand-in checks no more.

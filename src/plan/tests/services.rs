@@ -126,8 +126,8 @@ fn decisions() {
     our deployment runs, not listed yet: rolling-out (IN_PROGRESS, 50 %)
     old tasks stop: rolling-out (old tasks are stopping)
     our deployment is rolled back: rolling-out (the rollout failed and is rolled back)
-    the breaker has rolled it back: quarantined (d ended as Failed; pin another version, or retry with `pinion resync --retry-quarantined`)
-    failed without rollback: quarantined (ecs-svc/2 ended as FAILED; pin another version, or retry with `pinion resync --retry-quarantined`)
+    the breaker has rolled it back: quarantined (the rollout ended as Failed (d); pin another version, or retry with `pinion resync --retry-quarantined`)
+    failed without rollback: quarantined (the rollout ended as FAILED (ecs-svc/2); pin another version, or retry with `pinion resync --retry-quarantined`)
     an earlier pin's deployment runs: rolling-out (getting ready) => register a revision of api:2 with registry/backend:2.1 in container app
     somebody else's deployment runs: pending (waits for a rollout that Pinion didn't start: d (Running))
     changed by hand: rolling-out (getting ready) => register a revision of api:3 with registry/backend:2.1 in container app [drifted]

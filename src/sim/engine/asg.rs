@@ -8,15 +8,14 @@ use super::super::world::{Group, Instance, Lifecycle, Refresh, RefreshStatus, Ro
 const LAUNCH_RETRY: u64 = 30;
 
 /// Whether a group would change by itself.
-pub(crate) fn is_busy(group: &Group, now: u64) -> bool {
+pub(crate) fn is_busy(group: &Group) -> bool {
     group.active().is_some()
         || group.instances.iter().any(|instance| match instance.lifecycle {
             Lifecycle::InService => !instance.healthy || instance.unhealthy_at.is_some(),
             Lifecycle::Standby => false,
             Lifecycle::Pending | Lifecycle::Terminating => true,
         })
-        || (live(group) != group.desired && now >= group.launch_after)
-        || (live(group) < group.desired)
+        || live(group) != group.desired
 }
 
 /// One tick of a group.

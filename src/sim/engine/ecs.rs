@@ -260,8 +260,9 @@ fn age(service: &mut Service, scene: &mut Scene<'_>) {
             Phase::Running | Phase::Stopped => {}
         }
     }
+    let resets = service.resets_on_healthy_task();
     for deployment in &mut service.deployments {
-        if healthy.contains(&deployment.id) {
+        if resets && healthy.contains(&deployment.id) {
             deployment.failed = 0;
         }
         let failures = count(failed.iter().filter(|id| **id == deployment.id).count());

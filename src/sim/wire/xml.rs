@@ -81,7 +81,9 @@ fn element(sink: &mut Sink, name: &str, value: &Value, item: &str) -> io::Result
         Value::Object(_) => members(sink, value, item)?,
         Value::Array(all) => {
             for one in all {
-                element(sink, item, one, item)?;
+                // EC2 names the plain group ids of a network interface by what they are.
+                let tag = if name == "groupSet" && one.is_string() { "groupId" } else { item };
+                element(sink, tag, one, item)?;
             }
         }
         Value::String(text) => sink.write_event(Event::Text(BytesText::new(text)))?,

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::World;
+
 /// One revision of a task definition.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct TaskDefinition {
@@ -273,9 +275,26 @@ impl Service {
         (flag("enable"), flag("rollback"))
     }
 
+    fn breaker_member(&self, name: &str) -> Option<&Value> {
+        self.configuration.get("deploymentCircuitBreaker")?.get(name)
+    }
+
     /// Failed tasks that trip the circuit breaker.
     pub(crate) fn threshold(&self) -> i64 {
-        ((self.desired + 1).div_euclid(2)).clamp(3, 200)
+        let given = self.breaker_member("thresholdConfiguration");
+        let kind = given.and_then(|it| it.get("type")).and_then(Value::as_str).unwrap_or("BOUNDED_PERCENT");
+        let value = given.and_then(|it| it.get("value")).and_then(Value::as_i64).unwrap_or(50);
+        let percentage = (self.desired * value + 99).div_euclid(100);
+        match kind {
+            "COUNT" => value,
+            "UNBOUNDED_PERCENT" => percentage.max(1),
+            _ => percentage.clamp(3, 200),
+        }
+    }
+
+    /// Whether a healthy task sets the circuit breaker's count back to nothing.
+    pub(crate) fn resets_on_healthy_task(&self) -> bool {
+        self.breaker_member("resetOnHealthyTask").and_then(Value::as_bool).unwrap_or(true)
     }
 
     pub(crate) fn has_load_balancer(&self) -> bool {
@@ -287,5 +306,52 @@ impl Service {
         let message = format!("(service {}) {message}", self.name);
         self.events.insert(0, json!({ "id": id, "createdAt": wall as f64 / 1000.0, "message": message }));
         self.events.truncate(100);
+    }
+}
+
+impl World {
+    /// A task definition by family, `family:revision` or ARN.
+    pub(crate) fn task_definition(&self, account: &str, region: &str, asked: &str) -> Option<&TaskDefinition> {
+        let held = self.region(account, region)?;
+        let short = match asked.strip_prefix("arn:aws:ecs:") {
+            None => asked,
+            Some(arn) => arn.strip_prefix(&format!("{region}:{account}:task-definition/"))?,
+        };
+        match short.split_once(':') {
+            Some((family, revision)) => {
+                let revision: i64 = revision.parse().ok()?;
+                held.task_definitions.get(family)?.iter().find(|one| one.revision == revision)
+            }
+            None => held.task_definitions.get(short)?.iter().rev().find(|one| one.active),
+        }
+    }
+
+    /// Adds a revision to the family that `registered` names. Answers its ARN; `None` without a family.
+    pub(crate) fn register(
+        &mut self,
+        account: &str,
+        region: &str,
+        mut registered: Map<String, Value>,
+        tags: Vec<Value>,
+        by: &str,
+        wall: i64,
+    ) -> Option<String> {
+        let family = registered.get("family").and_then(Value::as_str)?.to_owned();
+        registered.remove("tags");
+        let revisions = self.region_mut(account, region).task_definitions.entry(family.clone()).or_default();
+        let revision = revisions.last().map_or(1, |last| last.revision + 1);
+        let arn = format!("arn:aws:ecs:{region}:{account}:task-definition/{family}:{revision}");
+        revisions.push(TaskDefinition {
+            family,
+            revision,
+            arn: arn.clone(),
+            registered,
+            tags,
+            active: true,
+            registered_at: wall,
+            registered_by: if by.starts_with("arn:") { by.to_owned() } else { format!("arn:aws:iam::{account}:{by}") },
+            deregistered_at: None,
+        });
+        Some(arn)
     }
 }

@@ -1,6 +1,6 @@
 //! Service deployments and service revisions.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::super::wire::{ApiError, Call, as_text, epoch, page};
 use super::super::super::world::{Deployment, Phase, Revision, Service, ServiceDeployment, World};
@@ -8,18 +8,6 @@ use super::{check_batch, cluster, failure, invalid, short};
 
 /// Ninety days, in milliseconds: service deployments before that are forgotten.
 const HISTORY: i64 = 90 * 24 * 3_600_000;
-
-fn without_nulls(value: Value) -> Value {
-    match value {
-        Value::Object(map) => map
-            .into_iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(name, value)| (name, without_nulls(value)))
-            .collect::<Map<_, _>>()
-            .into(),
-        other => other,
-    }
-}
 
 /// A filter's time in milliseconds: seconds since 1970, or text.
 fn time(value: &Value) -> Option<i64> {
@@ -48,7 +36,7 @@ pub(super) fn list(world: &World, call: &Call) -> Result<Value, ApiError> {
         .filter(|record| after.is_none_or(|after| record.created >= after))
         .filter(|record| before.is_none_or(|before| record.created <= before))
         .map(|record| {
-            without_nulls(json!({
+            json!({
                 "serviceDeploymentArn": record.arn,
                 "serviceArn": service.arn,
                 "clusterArn": service.cluster_arn,
@@ -58,11 +46,11 @@ pub(super) fn list(world: &World, call: &Call) -> Result<Value, ApiError> {
                 "targetServiceRevisionArn": record.target,
                 "status": record.status,
                 "statusReason": record.reason,
-            }))
+            })
         })
         .collect();
     let (briefs, next) = page(briefs, args, "maxResults", "nextToken", 20, 100)?;
-    Ok(without_nulls(json!({ "serviceDeployments": briefs, "nextToken": next })))
+    Ok(json!({ "serviceDeployments": briefs, "nextToken": next }))
 }
 
 /// The service in whose ARN stem `arn` (a service deployment's or revision's) is.
@@ -92,7 +80,7 @@ fn summary(service: &Service, revision: &str) -> Value {
 }
 
 fn shown(service: &Service, record: &ServiceDeployment) -> Value {
-    without_nulls(json!({
+    json!({
         "serviceDeploymentArn": record.arn,
         "serviceArn": service.arn,
         "clusterArn": service.cluster_arn,
@@ -116,7 +104,7 @@ fn shown(service: &Service, record: &ServiceDeployment) -> Value {
             "failureCount": record.failures,
             "threshold": record.threshold,
         },
-    }))
+    })
 }
 
 pub(super) fn describe(world: &World, call: &Call) -> Result<Value, ApiError> {
@@ -140,12 +128,10 @@ fn shown_revision(service: &Service, revision: &Revision) -> Value {
     let images: Vec<Value> = revision
         .images
         .iter()
-        .map(|(name, image, digest)| {
-            without_nulls(json!({ "containerName": name, "image": image, "imageDigest": digest }))
-        })
+        .map(|(name, image, digest)| json!({ "containerName": name, "image": image, "imageDigest": digest }))
         .collect();
     let member = |name: &str| revision.shown.get(name).cloned().unwrap_or(Value::Null);
-    without_nulls(json!({
+    json!({
         "serviceRevisionArn": revision.arn,
         "serviceArn": service.arn,
         "clusterArn": service.cluster_arn,
@@ -158,7 +144,7 @@ fn shown_revision(service: &Service, revision: &Revision) -> Value {
         "containerImages": images,
         "guardDutyEnabled": false,
         "createdAt": epoch(revision.created),
-    }))
+    })
 }
 
 pub(super) fn describe_revisions(world: &World, call: &Call) -> Result<Value, ApiError> {

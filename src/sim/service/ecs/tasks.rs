@@ -96,7 +96,7 @@ fn shown(world: &World, call: &Call, service: &Service, task: &Task) -> Value {
             })
         })
         .collect();
-    let shown = json!({
+    json!({
         "taskArn": task.arn,
         "clusterArn": service.cluster_arn,
         "taskDefinitionArn": task.task_definition,
@@ -122,12 +122,7 @@ fn shown(world: &World, call: &Call, service: &Service, task: &Task) -> Value {
         "stoppedReason": task.stop_reason,
         "tags": [],
         "version": 1,
-    });
-    // JSON protocols leave out what there isn't.
-    match shown {
-        Value::Object(map) => Value::Object(map.into_iter().filter(|(_, value)| !value.is_null()).collect()),
-        other => other,
-    }
+    })
 }
 
 pub(super) fn stop(world: &mut World, call: &Call) -> Result<Value, ApiError> {

@@ -1,0 +1,202 @@
+//! Instance refreshes.
+
+use serde_json::json;
+
+use super::super::super::wire::Service;
+use super::super::super::world::{Lifecycle, RefreshStatus};
+use super::{ACCOUNT, GOOD, REGION, call, course, group, pass, refresh, shown, world, world_with};
+
+fn in_service(world: &super::World) -> usize {
+    group(world).instances.iter().filter(|one| one.lifecycle == Lifecycle::InService && one.healthy).count()
+}
+
+#[test]
+fn bounds_hold_all_the_way() {
+    // desired, minimum %, maximum %, least in service, most alive
+    for (desired, least, most, floor, ceiling) in [
+        (4, 90, 100, 3, 4),
+        (4, 50, 100, 2, 4),
+        (4, 100, 100, 4, 5),
+        (4, 100, 150, 4, 6),
+        (10, 90, 120, 9, 12),
+        (1, 90, 100, 0, 1),
+        (2, 0, 100, 0, 2),
+    ] {
+        let mut world = world(desired);
+        let preferences = if most > 100 {
+            json!({ "MinHealthyPercentage": least.to_string(), "MaxHealthyPercentage": most.to_string() })
+        } else {
+            json!({ "MinHealthyPercentage": least.to_string() })
+        };
+        refresh(&mut world, "2", preferences).unwrap();
+        let (mut fewest, mut greatest) = (usize::MAX, 0);
+        for _ in 0..2000 {
+            pass(&mut world, 1);
+            fewest = fewest.min(in_service(&world));
+            greatest = greatest.max(group(&world).instances.iter().filter(|one| one.is_live()).count());
+        }
+        let case = format!("{desired} at {least}-{most} %");
+        assert_eq!(shown(&mut world)["Status"], "Successful", "{case}");
+        assert_eq!((fewest, greatest), (floor, ceiling), "{case}");
+        assert!(group(&world).instances.iter().all(|one| one.image == GOOD), "{case}");
+        assert_eq!(in_service(&world), usize::try_from(desired).unwrap(), "{case}");
+    }
+}
+
+#[test]
+fn statuses_take_their_course() {
+    let rollback = json!({ "AutoRollback": "true" });
+    for (version, preferences, expected, own) in [
+        ("2", json!({}), vec!["Pending", "InProgress", "Successful"], "2"),
+        ("2", json!({ "BakeTime": "60" }), vec!["Pending", "InProgress", "Baking", "Successful"], "2"),
+        ("3", json!({}), vec!["Pending", "InProgress", "Failed"], "1"),
+        ("3", rollback.clone(), vec!["Pending", "InProgress", "RollbackInProgress", "RollbackSuccessful"], "1"),
+        // An image that isn't there can't be launched at all.
+        ("4", rollback, vec!["Pending", "InProgress", "RollbackInProgress", "RollbackSuccessful"], "1"),
+        // Nothing to replace.
+        ("1", json!({ "SkipMatching": "true" }), vec!["Pending", "Successful"], "1"),
+    ] {
+        let mut world = world(3);
+        refresh(&mut world, version, preferences.clone()).unwrap();
+        assert_eq!(course(&mut world, 2500), expected, "{version} {preferences}");
+        assert_eq!(group(&world).source.template().unwrap().version, own, "{version} {preferences}");
+        assert_eq!(in_service(&world), 3, "{version} {preferences}");
+    }
+}
+
+#[test]
+fn a_checkpoint_pauses() {
+    let mut world = world(4);
+    let preferences = json!({ "CheckpointPercentages": ["50", "100"], "CheckpointDelay": "600" });
+    refresh(&mut world, "2", preferences).unwrap();
+    pass(&mut world, 500);
+    let paused = shown(&mut world);
+    assert_eq!((&paused["PercentageComplete"], &paused["Status"]), (&json!(50), &json!("InProgress")));
+    let new = |world: &super::World| group(world).instances.iter().filter(|one| one.image == GOOD).count();
+    assert_eq!(new(&world), 2);
+    pass(&mut world, 900);
+    assert_eq!((shown(&mut world)["Status"].clone(), new(&world)), (json!("Successful"), 4));
+}
+
+#[test]
+fn the_percentage_falls_on_the_way_back() {
+    let mut world = world(4);
+    refresh(&mut world, "2", json!({})).unwrap();
+    while shown(&mut world)["PercentageComplete"].as_i64().unwrap() < 50 {
+        pass(&mut world, 1);
+    }
+    let params = json!({ "AutoScalingGroupName": "web" });
+    call(&mut world, Service::AutoScaling, "RollbackInstanceRefresh", params).unwrap();
+    let mut percentages = vec![50];
+    while shown(&mut world)["Status"] == "RollbackInProgress" {
+        pass(&mut world, 1);
+        percentages.push(shown(&mut world)["PercentageComplete"].as_i64().unwrap());
+    }
+    percentages.reverse();
+    assert!(percentages.is_sorted() && percentages[0] == 0, "{percentages:?}");
+    let read = shown(&mut world);
+    assert_eq!(read["Status"], "RollbackSuccessful");
+    assert_eq!(read["RollbackDetails"]["PercentageCompleteOnRollback"], 50);
+    assert!(group(&world).instances.iter().all(|one| one.image != GOOD));
+}
+
+#[test]
+fn an_alarm_rolls_back_even_while_baking() {
+    let mut world = world(2);
+    let preferences = json!({ "AutoRollback": "true", "BakeTime": "600", "AlarmSpecification": { "Alarms": ["5xx"] } });
+    refresh(&mut world, "2", preferences).unwrap();
+    while shown(&mut world)["Status"] != "Baking" {
+        pass(&mut world, 1);
+    }
+    world.region_mut(ACCOUNT, REGION).alarms.insert("5xx".to_owned());
+    assert_eq!(course(&mut world, 900), ["Baking", "RollbackInProgress", "RollbackSuccessful"]);
+    assert_eq!(group(&world).source.template().unwrap().version, "1");
+}
+
+#[test]
+fn protected_instances_wait_or_are_ignored() {
+    for (choice, expected, new) in [("Wait", "Failed", 2), ("Ignore", "Successful", 2), ("Refresh", "Successful", 3)] {
+        let mut world = world_with(3, "protected = 1", "{}");
+        refresh(&mut world, "2", json!({ "ScaleInProtectedInstances": choice })).unwrap();
+        pass(&mut world, 2000);
+        assert_eq!(shown(&mut world)["Status"], expected, "{choice}");
+        assert_eq!(group(&world).instances.iter().filter(|one| one.image == GOOD).count(), new, "{choice}");
+    }
+}
+
+#[test]
+fn scaling_goes_on_during_a_refresh() {
+    for (desired, alive) in [(5, 5), (2, 2), (0, 0)] {
+        let mut world = world(3);
+        refresh(&mut world, "2", json!({})).unwrap();
+        pass(&mut world, 30);
+        let params = json!({ "AutoScalingGroupName": "web", "DesiredCapacity": desired.to_string() });
+        call(&mut world, Service::AutoScaling, "SetDesiredCapacity", params).unwrap();
+        pass(&mut world, 1500);
+        assert_eq!(shown(&mut world)["Status"], "Successful", "{desired}");
+        assert!(group(&world).instances.iter().all(|one| one.image == GOOD), "{desired}");
+        assert_eq!(group(&world).instances.len(), alive, "{desired}");
+    }
+}
+
+#[test]
+fn a_mixed_policy_keeps_its_other_members() {
+    let mixed =
+        r#"mixed = { overrides = [{ InstanceType = "m7i.large" }], distribution = { OnDemandBaseCapacity = 1 } }"#;
+    let mut world = world_with(2, mixed, "{}");
+    let template = json!({ "LaunchTemplateName": "web", "Version": "2" });
+    let params = json!({
+        "AutoScalingGroupName": "web",
+        "DesiredConfiguration": { "MixedInstancesPolicy": {
+            "LaunchTemplate": { "LaunchTemplateSpecification": template },
+        } },
+    });
+    call(&mut world, Service::AutoScaling, "StartInstanceRefresh", params).unwrap();
+    pass(&mut world, 600);
+    let read = call(&mut world, Service::AutoScaling, "DescribeAutoScalingGroups", json!({})).unwrap();
+    let policy = &read["AutoScalingGroups"][0]["MixedInstancesPolicy"];
+    assert_eq!(policy["LaunchTemplate"]["LaunchTemplateSpecification"]["Version"], "2");
+    assert_eq!(policy["LaunchTemplate"]["Overrides"][0]["InstanceType"], "m7i.large");
+    assert_eq!(policy["InstancesDistribution"]["OnDemandBaseCapacity"], 1);
+    assert_eq!(read["AutoScalingGroups"][0]["Instances"][0]["InstanceType"], "m7i.large");
+}
+
+#[test]
+fn what_aws_refuses_is_refused() {
+    let latest = || world_with(2, "version = \"$Latest\"", "{}");
+    for (case, mut world, preferences, code) in [
+        ("max without min", world(2), json!({ "MaxHealthyPercentage": "110" }), "ValidationError"),
+        (
+            "more than 100 apart",
+            world(2),
+            json!({ "MinHealthyPercentage": "50", "MaxHealthyPercentage": "200" }),
+            "ValidationError",
+        ),
+        ("checkpoints fall", world(2), json!({ "CheckpointPercentages": ["50", "20"] }), "ValidationError"),
+        ("auto-rollback on $Latest", latest(), json!({ "AutoRollback": "true" }), "ValidationError"),
+    ] {
+        let error = refresh(&mut world, "2", preferences).unwrap_err();
+        assert_eq!(error.code, code, "{case}");
+    }
+    let mut world = world(2);
+    assert_eq!(refresh(&mut world, "77", json!({})).unwrap_err().code, "ValidationError");
+
+    // On $Latest a refresh starts without auto-rollback, and then there is no way back.
+    let mut world = latest();
+    refresh(&mut world, "2", json!({})).unwrap();
+    assert_eq!(refresh(&mut world, "2", json!({})).unwrap_err().code, "InstanceRefreshInProgress");
+    let params = json!({ "AutoScalingGroupName": "web" });
+    let error = call(&mut world, Service::AutoScaling, "RollbackInstanceRefresh", params).unwrap_err();
+    assert_eq!(error.code, "IrreversibleInstanceRefresh");
+}
+
+#[test]
+fn an_unhealthy_fleet_is_replaced_without_a_refresh() {
+    let mut world = world(3);
+    let before: Vec<String> = group(&world).instances.iter().map(|one| one.id.clone()).collect();
+    world.region_mut(ACCOUNT, REGION).groups.get_mut("web").unwrap().instances[0].healthy = false;
+    pass(&mut world, 120);
+    assert_eq!(in_service(&world), 3);
+    assert!(!group(&world).instances.iter().any(|one| one.id == before[0]));
+    assert!(group(&world).refreshes.is_empty() && RefreshStatus::Baking.is_active());
+}
