@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::stage::{Git, Stage, amis, set_pin};
+use crate::stage::{Stage, amis, set_pin};
 
 const DEV: &str = "222222222222";
 const FRONTEND: [&str; 2] = ["ami-0f000000000001400", "ami-0f000000000001401"];
@@ -60,7 +60,6 @@ fn stage() -> Stage {
             ("environments/dev/environment.toml", ENVIRONMENT),
             ("environments/dev/pins.toml", "backend = \"2.0.0\"\nfrontend = \"1.4.0\"\n"),
         ])
-        .git(Git::Daemon)
         .start();
     stage.wait_for_sync(&BOTH);
     assert_eq!(stage.written(0), Vec::<String>::new(), "what is right already is left alone");

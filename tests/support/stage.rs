@@ -21,7 +21,7 @@ pub(crate) mod process;
 #[path = "view.rs"]
 pub(crate) mod view;
 
-use git::{GitDaemon, GitServer, Repo};
+use git::{GitServer, Repo};
 use process::{PATIENCE, Process, pinion};
 pub(crate) use view::{Call, Fleet, REGION};
 
@@ -31,7 +31,6 @@ pub(crate) const TOKEN: &str = "resync-token-0123456789";
 /// How environments come to the controller.
 pub(crate) enum Git {
     Http { token: String },
-    Daemon,
     File,
 }
 
@@ -44,7 +43,6 @@ impl Git {
 
 enum GitEnd {
     Http(GitServer),
-    Daemon(GitDaemon),
     File,
 }
 
@@ -90,8 +88,8 @@ impl Stage {
             branches: vec![("main".to_owned(), Vec::new())],
             git: Git::File,
             speed: 60.0,
-            reconcile: "interval = \"1s\"\nin_flight_interval = \"200ms\"\n".to_owned(),
-            interval: "300ms".to_owned(),
+            reconcile: "interval = \"1s\"\nin_flight_interval = \"1s\"\n".to_owned(),
+            interval: "1s".to_owned(),
             keep_state: false,
             controlled: true,
         }
@@ -172,7 +170,6 @@ impl Builder {
         repo.push();
         let (git, token) = match self.git {
             Git::Http { token } => (GitEnd::Http(GitServer::start(&repo).token(&token)), Some(token)),
-            Git::Daemon => (GitEnd::Daemon(GitDaemon::start(&repo)), None),
             Git::File => (GitEnd::File, None),
         };
         let world = match self.world.as_slice() {
@@ -343,7 +340,7 @@ impl Stage {
     pub(crate) fn git_server(&self) -> &GitServer {
         match &self.git {
             GitEnd::Http(server) => server,
-            GitEnd::Daemon(_) | GitEnd::File => panic!("this stage has no HTTP server for Git"),
+            GitEnd::File => panic!("this stage has no HTTP server for Git"),
         }
     }
 
@@ -351,7 +348,6 @@ impl Stage {
     pub(crate) fn git_url(&self) -> String {
         match &self.git {
             GitEnd::Http(server) => server.url(),
-            GitEnd::Daemon(daemon) => daemon.url(),
             GitEnd::File => self.repo.file_url(),
         }
     }
@@ -389,8 +385,9 @@ pub(crate) fn set_pin(repo: &Repo, environment: &str, component: &str, version: 
 impl Stage {
     fn sim(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
         let url = format!("{}{path}", self.endpoint);
-        let (status, text) =
-            http::request(method, &url, None, body).unwrap_or_else(|| panic!("the stand-in doesn't answer {path}"));
+        let body = body.map(ToString::to_string).unwrap_or_default();
+        let (status, text) = http::request(method, &url, &[("Content-Type", "application/json")], &body)
+            .unwrap_or_else(|| panic!("the stand-in doesn't answer {path}"));
         assert_eq!(status, 200, "{method} {path}: {text}");
         serde_json::from_str(&text).unwrap()
     }
@@ -435,9 +432,35 @@ impl Stage {
         self.sim("DELETE", "/_sim/faults", None);
     }
 
-    /// The address of the stand-in.
-    pub(crate) fn endpoint(&self) -> &str {
-        &self.endpoint
+    /// A call to ECS by somebody else with the account's role: Pinion isn't the only one there.
+    pub(crate) fn by_hand(&self, role: &str, operation: &str, parameters: &Value) -> Value {
+        let url = format!("{}/", self.endpoint);
+        let signed = |key: &str, service: &str| {
+            format!("AWS4-HMAC-SHA256 Credential={key}/20261101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0")
+        };
+        let form = format!("Action=AssumeRole&Version=2011-06-15&RoleArn={role}&RoleSessionName=somebody");
+        let headers = [
+            ("Authorization", signed("AKIASOMEBODY", "sts")),
+            ("Content-Type", "application/x-www-form-urlencoded".to_owned()),
+        ];
+        let post = |headers: &[(&str, String)], body: &str| {
+            let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let (status, text) = http::request("POST", &url, &headers, body).unwrap();
+            assert_eq!(status, 200, "{operation} by hand: {text}");
+            text
+        };
+        let session = post(&headers, &form);
+        let member = |name: &str| {
+            let (_, rest) = session.split_once(&format!("<{name}>")).unwrap();
+            rest.split_once('<').unwrap().0.to_owned()
+        };
+        let headers = [
+            ("Authorization", signed(&member("AccessKeyId"), "ecs")),
+            ("X-Amz-Security-Token", member("SessionToken")),
+            ("X-Amz-Target", format!("AmazonEC2ContainerServiceV20141113.{operation}")),
+            ("Content-Type", "application/x-amz-json-1.1".to_owned()),
+        ];
+        serde_json::from_str(&post(&headers, &parameters.to_string())).unwrap()
     }
 }
 
@@ -445,7 +468,12 @@ impl Stage {
 impl Stage {
     /// Gets a page.
     pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
-        http::request("GET", &format!("http://{}{path}", self.address), None, None)
+        http::get(&self.url(path))
+    }
+
+    /// The URL of a page of the controller's.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
     }
 
     /// What the controller says about itself; null if it doesn't answer.
@@ -532,7 +560,7 @@ impl Stage {
             all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
         };
         let ask = |path: &str| {
-            let answer = http::request("GET", &format!("{}{path}", self.endpoint), None, None);
+            let answer = http::get(&format!("{}{path}", self.endpoint));
             answer.and_then(|(_, text)| serde_json::from_str::<Value>(&text).ok()).unwrap_or_default()
         };
         println!("== fleet\n{:#}", ask("/_sim/fleet"));
