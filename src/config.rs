@@ -173,10 +173,10 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let mut findings = Findings::default();
         let node = Node::parse(&path.display().to_string(), bytes, &mut findings);
-        let raw = node.and_then(|node| RawConfig::read(&node, &mut findings));
+        let raw = node.and_then(|node| Some((RawConfig::read(&node, &mut findings)?, node.place)));
         let folder = path.parent().unwrap_or(Path::new(""));
         let resolver = resolve::Resolver { folder, overrides, environment, findings: &mut findings };
-        match raw.and_then(|raw| resolver.config(&raw)) {
+        match raw.and_then(|(raw, place)| resolver.config(&raw, &place)) {
             Some(config) if findings.is_empty() => Ok(config),
             _ => Err(ConfigError::Invalid { path: path.to_owned(), findings }),
         }

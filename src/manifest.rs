@@ -207,7 +207,7 @@ fn report_stray(place: &Place, findings: &mut Findings) {
 /// Reads an environment's files, shape by shape.
 fn open(name: &EnvironmentName, folder: Folder<'_>, defaults: Option<&Node>) -> (View, Findings) {
     let Folder { environment, pins, mut findings } = folder;
-    let pins_path = format!("{ROOT}/{name}/pins.toml");
+    let (path, pins_path) = (format!("{ROOT}/{name}/environment.toml"), format!("{ROOT}/{name}/pins.toml"));
     let parse = |path: &str, bytes: Option<&[u8]>, findings: &mut Findings| match bytes {
         Some(bytes) => Node::parse(path, bytes, findings),
         None => {
@@ -218,15 +218,16 @@ fn open(name: &EnvironmentName, folder: Folder<'_>, defaults: Option<&Node>) -> 
             None
         }
     };
-    let raw = parse(&format!("{ROOT}/{name}/environment.toml"), environment, &mut findings);
+    let raw = parse(&path, environment, &mut findings);
     let pins = parse(&pins_path, pins, &mut findings);
     let raw = raw.map(|node| match defaults {
         Some(defaults) => node.over(defaults, is_one_value),
         None => node,
     });
+    let place = raw.as_ref().map_or_else(|| Place::file(&path), |node| node.place.clone());
     let raw = raw.and_then(|node| RawEnvironment::read(&node, &mut findings));
     let pins = pins.and_then(|node| RawPins::read(&node, &mut findings));
-    (View { name: name.clone(), raw, pins, pins_path }, findings)
+    (View { name: name.clone(), raw, place, pins, pins_path }, findings)
 }
 
 /// Tables that are one value: those of `environment.toml` replace those of `defaults.toml` whole.

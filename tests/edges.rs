@@ -29,7 +29,7 @@ const ROOMS: &[Room] = &[
     Room { name: "plan", rooms: Some(&["model", "guardrail", "ports"]), never: IO, asynchronous: false },
     Room { name: "ports", rooms: Some(&["model", "plan"]), never: &["tokio*", "reqwest"], asynchronous: true },
     Room { name: "manifest", rooms: Some(&["model", "plan", "guardrail"]), never: IO, asynchronous: false },
-    Room { name: "git", rooms: Some(&["model", "clock", "config"]), never: &[], asynchronous: true },
+    Room { name: "git", rooms: Some(&["model", "ports", "clock", "config"]), never: &[], asynchronous: true },
     Room {
         name: "aws",
         rooms: Some(&["model", "plan", "ports", "clock", "config"]),

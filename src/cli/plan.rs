@@ -15,7 +15,7 @@ use crate::git::{Provenances, WorkingCopy};
 use crate::manifest::{self, Draft};
 use crate::metrics::Metrics;
 use crate::model::{Component, Environment, EnvironmentName, Kind, Provenance, State};
-use crate::plan::{Memory, Plan, TargetPlan};
+use crate::plan::{Memory, Plan, Reason, TargetPlan};
 use crate::ports::{Accounts, Observe};
 use crate::reconcile::desired::{Desired, guardrails};
 use crate::reconcile::pass;
@@ -154,6 +154,10 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         Output::Json => output::print(&(serde_json::to_string_pretty(&report)? + "\n"))?,
         Output::Text => output::print(&render(&report, screen))?,
     }
+    if report.blocked > 0 {
+        return Err(CliError::failed(format!("{} target(s) can't be planned", report.blocked))
+            .hint("the lines marked ! say why"));
+    }
     Ok(if args.detailed_exitcode && report.changes > 0 { ExitCode::from(2) } else { ExitCode::SUCCESS })
 }
 
@@ -168,7 +172,7 @@ struct History {
     head: crate::model::CommitId,
     provenance: BTreeMap<(String, String), Provenance>,
     /// The same environments as of `--base`.
-    base: Option<BTreeMap<EnvironmentName, Environment>>,
+    base: Option<BTreeMap<EnvironmentName, Draft>>,
 }
 
 impl History {
@@ -185,8 +189,8 @@ impl History {
             Some(revision) => {
                 let files = objects.files(&copy.resolve(revision)?, &crate::git::FOLDERS)?;
                 let loaded = manifest::load_with_refused(&files.files, &files.refused);
-                let good = loaded.environments.into_iter().filter_map(|(name, result)| Some((name, result.ok()?)));
-                Some(good.map(|(name, draft)| (name, draft.complete(&BTreeMap::new()))).collect())
+                // What was broken before is new now.
+                Some(loaded.environments.into_iter().filter_map(|(name, result)| Some((name, result.ok()?))).collect())
             }
         };
         let Some(head) = copy.head()? else { return Ok(Self { base, ..nothing }) };
@@ -221,10 +225,9 @@ impl History {
         let Some(base) = &self.base else { return true };
         let Some(before) = base.get(&environment.name) else { return true };
         let (Some(now), Some(then)) = (environment.targets.get(local), before.targets.get(local)) else { return true };
-        let pin = |environment: &Environment, target| {
-            environment.pin_of(target).map(|pin| (pin.version.clone(), pin.digest.clone()))
-        };
-        now.spec != then.spec || environment.account != before.account || pin(environment, now) != pin(before, then)
+        let value = environment.pin_of(now).map(|pin| (&pin.version, &pin.digest));
+        let earlier = before.pin_value(&then.component).map(|pin| (&pin.version, &pin.digest));
+        now.spec != then.spec || environment.account != before.account || value != earlier
     }
 
     fn report(&self, plans: &[(Desired, Plan)]) -> Report {
@@ -243,7 +246,11 @@ impl History {
                     kind: local.kind,
                     component: target.component.to_string(),
                     state: plan.state,
-                    reason: plan.reason.as_ref().map(ToString::to_string),
+                    reason: plan
+                        .reason
+                        .as_ref()
+                        .filter(|reason| **reason != Reason::Preparing)
+                        .map(ToString::to_string),
                     change,
                     from: plan.running.clone(),
                     to: pin.version.to_string(),
@@ -302,7 +309,11 @@ fn render(report: &Report, screen: Screen) -> String {
             table.add_row(vec![
                 screen.cell(&format!("  {sign}")),
                 screen.cell(&target.target),
-                screen.state(target.state),
+                if target.next.is_some() {
+                    screen.painted("roll out", comfy_table::Color::Blue)
+                } else {
+                    screen.state(target.state)
+                },
                 screen.cell(&step),
                 screen.cell(&what),
             ]);

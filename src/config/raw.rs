@@ -4,7 +4,7 @@ use schemars::{Schema, json_schema};
 
 use super::LogFormat;
 use crate::manifest::Findings;
-use crate::manifest::shape::{At, Field, Number, Shape, Span, Text, table};
+use crate::manifest::shape::{At, Number, Shape, Span, Text, table};
 use crate::manifest::tree::Node;
 use crate::model::EnvironmentName;
 

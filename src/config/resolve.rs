@@ -32,9 +32,9 @@ fn seconds<const A: u64, const B: u64>(
 
 impl Resolver<'_> {
     /// `None` only where something has been reported. What is reported while something is returned counts, too.
-    pub(super) fn config(mut self, raw: &RawConfig) -> Option<Config> {
-        let repositories = self.repositories(raw);
-        let server = self.server(raw.server.value());
+    pub(super) fn config(mut self, raw: &RawConfig, place: &Place) -> Option<Config> {
+        let repositories = self.repositories(raw, place);
+        let server = self.server(raw.server.at());
         let aws = Aws { endpoint_url: self.endpoint(raw) };
         let (reconcile, log, flags) = (raw.reconcile.value(), raw.log.value(), self.overrides);
         let concurrency = reconcile.and_then(|raw| raw.concurrency.value()).map(|number| number.0);
@@ -84,8 +84,8 @@ impl Resolver<'_> {
         self.overrides.aws_endpoint_url.clone().or(said)
     }
 
-    fn server(&mut self, raw: Option<&RawServer>) -> Option<Server> {
-        let said = raw.and_then(|raw| raw.listen.at());
+    fn server(&mut self, raw: Option<&At<RawServer>>) -> Option<Server> {
+        let said = raw.and_then(|raw| raw.value.listen.at());
         let listen = match said.map(|at| (at, at.value.0.parse())) {
             None => Some(DEFAULT_LISTEN),
             Some((_, Ok(address))) => Some(address),
@@ -96,7 +96,8 @@ impl Resolver<'_> {
                 None
             }
         };
-        let token = raw.map_or(Some(None), |raw| self.secret(&raw.place, &raw.token_file, &raw.token_env))?;
+        let token =
+            raw.map_or(Some(None), |At { place, value }| self.secret(place, &value.token_file, &value.token_env))?;
         let token = self.overrides.token_file.clone().map(Secret::File).or(token);
         Some(Server { listen: self.overrides.listen.or(listen)?, token })
     }
@@ -123,18 +124,18 @@ impl Resolver<'_> {
         }
     }
 
-    fn repositories(&mut self, raw: &RawConfig) -> Option<Vec<Repository>> {
-        let tables = raw.repository.required(&raw.place, "repository", self.findings)?;
+    fn repositories(&mut self, raw: &RawConfig, place: &Place) -> Option<Vec<Repository>> {
+        let tables = raw.repository.required(place, "repository", self.findings)?;
         if tables.value.is_empty() {
             self.findings.report(&tables.place, "missing-key", "there is no repository");
         }
-        let repositories: Vec<_> = tables.value.iter().map(|at| self.repository(&at.value)).collect();
+        let repositories: Vec<_> = tables.value.iter().map(|at| self.repository(at)).collect();
         self.check_overlaps(&tables.value);
         repositories.into_iter().collect()
     }
 
-    fn repository(&mut self, raw: &RawRepository) -> Option<Repository> {
-        let url = raw.url.required(&raw.place, "url", self.findings).and_then(|at| self.url(at));
+    fn repository(&mut self, At { place, value: raw }: &At<RawRepository>) -> Option<Repository> {
+        let url = raw.url.required(place, "url", self.findings).and_then(|at| self.url(at));
         let auth = match raw.auth.at() {
             None => Some(Auth::None),
             Some(auth) => self.auth(auth, url.as_deref()),

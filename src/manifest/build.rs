@@ -52,7 +52,7 @@ pub(super) fn draft(view: &View, findings: &mut Findings) -> Option<Draft> {
 
 fn account(view: &View, findings: &mut Findings) -> Option<Account> {
     let raw = view.raw.as_ref()?;
-    let At { place, value: account } = raw.account.required(&raw.place, "account", findings)?;
+    let At { place, value: account } = raw.account.required(&view.place, "account", findings)?;
     let id = account.id.required(place, "id", findings);
     let region = account.region.required(place, "region", findings);
     let role = account.role.required(place, "role", findings).and_then(|role| fixed(view, role, findings));
@@ -94,7 +94,9 @@ fn fixed<T: TryFrom<String, Error = InvalidName>>(
 }
 
 fn report_illegal(place: &Place, text: &str, rule: Rule, findings: &mut Findings) {
-    findings.report(place, "invalid-value", format!("`{text}` is not good here: {rule}"));
+    // Findings are logged and shown on pages; what may hold a password isn't repeated in them.
+    let text = if text.contains("://") && text.contains('@') { "this".to_owned() } else { format!("`{text}`") };
+    findings.report(place, "invalid-value", format!("{text} is not good here: {rule}"));
 }
 
 struct Builder<'a> {

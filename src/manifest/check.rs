@@ -72,7 +72,7 @@ fn no_target(view: &View, report: &mut Report<'_>) {
     let no_asg = none(raw.asg.is_absent(), raw.asg.value().map(BTreeMap::is_empty));
     let no_fargate = none(raw.fargate.is_absent(), raw.fargate.value().map(BTreeMap::is_empty));
     if no_asg && no_fargate {
-        report.at(&raw.place, "this environment has no target", "add an [asg.NAME] or a [fargate.NAME]");
+        report.at(&view.place, "this environment has no target", "add an [asg.NAME] or a [fargate.NAME]");
     }
 }
 
@@ -133,7 +133,7 @@ fn pin_unused(view: &View, report: &mut Report<'_>) {
     let (Some(used), Some(pins)) = (components(view), &view.pins) else { return };
     for (name, pin) in pins {
         let Some(pin) = pin.at() else { continue };
-        if Component::try_from(name.as_str()).is_ok_and(|name| !used.contains_key(&name)) {
+        if !used.is_empty() && Component::try_from(name.as_str()).is_ok_and(|name| !used.contains_key(&name)) {
             let known = used.keys().map(Component::as_str).collect::<Vec<_>>();
             let help = match super::shape::nearest(name, &known) {
                 Some(near) => format!("did you mean `{near}`?"),

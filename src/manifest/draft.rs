@@ -51,6 +51,12 @@ impl Draft {
         self.pins.iter().map(|(component, value)| (component.clone(), value.to_string())).collect()
     }
 
+    /// The value of a component's pin.
+    #[must_use]
+    pub fn pin_value(&self, component: &Component) -> Option<&PinValue> {
+        self.pins.get(component)
+    }
+
     /// The path of `pins.toml` in the repository.
     #[must_use]
     pub fn pins_path(&self) -> String {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use schemars::{Schema, json_schema};
 
-use super::finding::{Findings, Place};
+use super::finding::Findings;
 use super::shape::{At, Field, Number, Shape, Span, Text, table};
 use super::template::Template;
 use super::tree::{Node, Value};
@@ -199,7 +199,6 @@ table! {
 /// A pin: a version, or a table of a version and a digest.
 #[derive(Debug, Clone)]
 pub(crate) struct RawPin {
-    pub(crate) place: Place,
     pub(crate) version: Field<Version>,
     pub(crate) digest: Field<Digest>,
 }
@@ -211,12 +210,13 @@ impl Shape for RawPin {
     fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
         match &node.value {
             Value::Table(_) => {
-                let PinTable { place, version, digest } = PinTable::read(node, findings)?;
-                Some(Self { place, version, digest })
+                let PinTable { version, digest } = PinTable::read(node, findings)?;
+                version.required(&node.place, "version", findings);
+                Some(Self { version, digest })
             }
             Value::String(_) => {
                 let version = Field::read(Some(node), findings);
-                Some(Self { place: node.place.clone(), version, digest: Field::Absent })
+                Some(Self { version, digest: Field::Absent })
             }
             other => {
                 let message = format!("expected a version, found {}", other.kind());

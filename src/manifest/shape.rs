@@ -88,7 +88,6 @@ macro_rules! table {
         $(#[doc = $about])*
         #[derive(Debug, Clone)]
         pub(crate) struct $name {
-            pub(crate) place: $crate::manifest::Place,
             $( pub(crate) $field: $crate::manifest::shape::Field<$type>, )*
         }
 
@@ -105,7 +104,6 @@ macro_rules! table {
                         entries.get(stringify!($field)).map(|entry| &entry.node),
                         findings,
                     ), )*
-                    place: node.place.clone(),
                 })
             }
 
@@ -299,7 +297,7 @@ pub(crate) struct Span<const LEAST: u64, const GREATEST: u64>(pub(crate) Duratio
 
 impl<const LEAST: u64, const GREATEST: u64> Shape for Span<LEAST, GREATEST> {
     fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
-        const HELP: &str = "write it with units, such as \"90s\", \"45m\" or \"1h 30m\"";
+        const HELP: &str = "write it in hours, minutes and seconds, such as \"90s\", \"45m\" or \"1h 30m\"";
         let Value::String(text) = &node.value else {
             let message = format!("expected a duration, found {}", node.value.kind());
             findings.report_with_help(&node.place, "wrong-type", message, HELP);

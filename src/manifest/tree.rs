@@ -1,6 +1,6 @@
 //! TOML as a tree in which every value knows the file, the place and the key that it comes from, also after merging.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -50,11 +50,7 @@ impl Node {
         };
         let source = Arc::new(Source { path: path.to_owned(), text });
         let (table, errors) = DeTable::parse_recoverable(&source.text);
-        for error in &errors {
-            let span = error.span().unwrap_or(0..0);
-            let place = Place::of(Arc::clone(&source), span, String::new());
-            findings.report(&place, "syntax", error.message());
-        }
+        report_syntax(&source, &errors, findings);
         if !errors.is_empty() {
             return None;
         }
@@ -103,6 +99,31 @@ impl Value {
             Self::Datetime(_) => "a date or time",
             Self::Array(_) => "an array",
             Self::Table(_) => "a table",
+        }
+    }
+}
+
+/// Reports the first error of each line: what follows it there is mostly its echo.
+fn report_syntax(source: &Arc<Source>, errors: &[toml::de::Error], findings: &mut Findings) {
+    let mut lines = BTreeSet::new();
+    for error in errors {
+        let span = error.span().unwrap_or(0..0);
+        let place = Place::of(Arc::clone(source), span.clone(), String::new());
+        if !lines.insert(place.line()) {
+            continue;
+        }
+        let line = source.text.get(..span.start).and_then(|before| before.rsplit('\n').next()).unwrap_or_default();
+        let marks = [line, source.text.get(span.start..).unwrap_or_default()].concat();
+        let message = match source.text.get(span).unwrap_or_default() {
+            key if error.message() == "duplicate key" => format!("duplicate key `{key}`"),
+            _ => error.message().to_owned(),
+        };
+        if ["<<<<<<<", "=======", ">>>>>>>"].iter().any(|mark| marks.starts_with(mark)) {
+            findings.report_with_help(&place, "syntax", message, "this is a merge conflict: resolve it");
+        } else if message.starts_with("invalid boolean") || message.starts_with("string values must be quoted") {
+            findings.report_with_help(&place, "syntax", message, "strings stand in quotes");
+        } else {
+            findings.report(&place, "syntax", message);
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::model::{Component, EnvironmentName, InvalidName, Kind, LocalRef};
 pub(super) struct View {
     pub(super) name: EnvironmentName,
     pub(super) raw: Option<RawEnvironment>,
+    /// Its `environment.toml` as a whole.
+    pub(super) place: Place,
     pub(super) pins: Option<RawPins>,
     /// The path of its `pins.toml`.
     pub(super) pins_path: String,

@@ -76,7 +76,10 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
             .zip(pin)
             .zip(artifact_found)
             .is_some_and(|((view, pin), artifact)| drifted(input, target, &verdict, attempt(view, pin, artifact), pin)),
-        running: view.as_ref().map(|view| describe(&view.current)),
+        running: view.as_ref().map(|view| match (artifact_found, pin) {
+            (Some(artifact), Some(pin)) if runs(&view.current, artifact) => pin.version.to_string(),
+            _ => describe(&view.current),
+        }),
         artifact: artifact_found.cloned(),
         updated: view
             .as_ref()

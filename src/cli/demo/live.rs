@@ -51,13 +51,14 @@ pub(super) async fn show(scene: &Scene) -> Result<(), CliError> {
 fn guide(scene: &Scene) -> String {
     let clone = scene.workshop.clone_dir();
     let pid = std::process::id();
+    let program = std::env::current_exe().map_or_else(|_| "pinion".to_owned(), |path| path.display().to_string());
     format!(
         "Try it, in a second terminal:\n\n  \
          cd {clone}\n  \
          sed -i 's/^frontend = .*/frontend = \"1.4.2\"/' environments/dev/pins.toml    # 1.5.1 never gets healthy\n  \
          git commit -am 'dev: frontend 1.4.2' && git push origin main                  # the merge is the deployment\n\n  \
          kill -USR1 {pid}                          # resync now;  -USR2 also retries quarantined pins\n  \
-         pinion status --watch --address http://{address}\n  \
+         {program} status --watch --address http://{address}\n  \
          curl http://{address}/metrics               # or open http://{address}/ in a browser\n  \
          curl {endpoint}/_sim/fleet            # what really runs, by the stand-in's own account\n  \
          tail -f {log}\n\n\

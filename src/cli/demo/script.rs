@@ -241,5 +241,6 @@ fn summary(target: &TargetStatus) -> String {
         (_, Some(reason)) => reason.clone(),
         (_, None) => String::new(),
     };
-    one_line(&format!("{} {} {way}: {progress}", target.target, target.state)).to_string()
+    let drifted = if target.drifted { " (drifted)" } else { "" };
+    one_line(&format!("{} {}{drifted} {way}: {progress}", target.target, target.state)).to_string()
 }

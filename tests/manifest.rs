@@ -1,0 +1,9 @@
+//! Manifests: bytes of `environments/` in, drafts or located findings out.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "manifest/broken.rs"]
+mod broken;
+#[path = "manifest/good.rs"]
+mod good;
+#[path = "manifest/sample.rs"]
+mod sample;

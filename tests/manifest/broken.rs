@@ -1,0 +1,243 @@
+//! What broken files are told.
+
+use pinion::manifest::{load_with_refused, render};
+
+use crate::sample::{ENVIRONMENT, PINS, Repository};
+
+/// A table of small changes to a good repository and the findings that each makes.
+macro_rules! findings {
+    ($($name:ident: $repository:expr => @$expected:literal;)*) => {$(
+        #[test]
+        fn $name() {
+            insta::assert_snapshot!($repository.findings(), @$expected);
+        }
+    )*};
+}
+
+findings! {
+    unknown_keys: Repository::prod().edit("group", "grup").append("[asg.web.rollout]\nnonsense = 1") => @r#"
+    environments/prod/environment.toml:8:1: error: asg.web.grup: unknown key `grup`; did you mean `group`?
+    environments/prod/environment.toml:18:1: error: asg.web.rollout.nonsense: unknown key `nonsense`; known here: deadline, min_healthy, max_healthy, warmup, checkpoints, checkpoint_delay, bake, alarms
+    "#;
+    unknown_table: Repository::prod().append("[lambda.x]") => @"environments/prod/environment.toml:17:2: error: lambda: unknown key `lambda`; known here: account, promotion, asg, fargate";
+    wrong_types: Repository::prod().edit("\"222222222222\"", "222222222222").edit("[\"fargate/api\"]", "\"fargate/api\"") => @r#"
+    environments/prod/environment.toml:3:6: error: account.id: expected a string, found an integer
+    environments/prod/environment.toml:11:9: error: asg.web.after: expected an array, found a string
+    "#;
+    account_id: Repository::prod().edit("\"222222222222\"", "\"2222\"") => @"environments/prod/environment.toml:3:6: error: account.id: `2222` is not an account id: it has exactly 12 digits";
+    foreign_role: Repository::prod().edit("iam::222222222222", "iam::999999999999") => @"environments/prod/environment.toml:5:8: error: account.role: this role belongs to account 999999999999, the environment to 222222222222; correct the role, or `account.id`; `{account}` in the role keeps them equal";
+    missing_keys: Repository::prod().edit("region = \"us-west-1\"\n", "").edit("cluster = \"app\"\n", "") => @r#"
+    environments/prod/environment.toml:2:2: error: account.region: the key `region` is missing
+    environments/prod/environment.toml:12:10: error: fargate.api.cluster: the key `cluster` is missing
+    "#;
+    placeholders: Repository::prod().edit("frontend-{version}", "frontend-{verison}").edit("backend:{version}", "backend:{version") => @r#"
+    environments/prod/environment.toml:10:16: error: asg.web.ami.name: unknown placeholder {verison}; known here: {version}, {environment}, {account}, {region}
+    environments/prod/environment.toml:16:9: error: fargate.api.image: a brace without its other one in `333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:{version`; known here: {version}, {environment}, {account}, {region}
+    "#;
+    version_in_a_group: Repository::prod().edit("group = \"frontend\"", "group = \"frontend-{version}\"") => @"environments/prod/environment.toml:8:9: error: asg.web.group: {version} can't be used here: this stays the same when a pin changes; known here: {environment}, {account}, {region}";
+    version_unused: Repository::prod().edit("frontend-{version}", "frontend").edit("backend:{version}", "backend:latest") => @r#"
+    environments/prod/environment.toml:10:1: error: asg.web.ami: {version} doesn't occur, so that a pin would change nothing; put {version} where versions differ
+    environments/prod/environment.toml:16:9: error: fargate.api.image: {version} doesn't occur, so that a pin would change nothing; put {version} into the tag
+    "#;
+    after_unknown: Repository::prod().edit("[\"fargate/api\"]", "[\"fargate/ap\", \"web\"]") => @"environments/prod/environment.toml:11:24: error: asg.web.after[1]: `web` is not a target: it looks like `asg/web` or `fargate/api`";
+    after_cycle: Repository::prod().append("after = [\"asg/web\"]") => @"environments/prod/environment.toml:11:9: error: asg.web.after: these wait for each other: asg/web → fargate/api → asg/web; take one of them out of an `after`";
+    after_itself: Repository::prod().edit("fargate/api", "asg/web") => @"environments/prod/environment.toml:11:9: error: asg.web.after: these wait for each other: asg/web → asg/web; take one of them out of an `after`";
+    pins_and_components: Repository::prod().pins("frontent = \"1.4.2\"\nbackend = \"2.0.1\"") => @r#"
+    environments/prod/environment.toml:9:13: error: asg.web.component: the component `frontend` of asg/web has no pin; add `frontend = "VERSION"` to environments/prod/pins.toml
+    environments/prod/pins.toml:1:12: error: frontent: no target uses the component `frontent`; did you mean `frontend`?
+    "#;
+    pin_types: Repository::prod().pins("frontend = 1.4\nbackend = { digest = \"sha256:12\" }") => @r#"
+    environments/prod/pins.toml:1:12: error: frontend: expected a version, found a float; write it in quotes: "1.4.2", or { version = "1.4.2", digest = "sha256:…" }
+    environments/prod/pins.toml:2:1: error: backend.version: the key `version` is missing
+    environments/prod/pins.toml:2:22: error: backend.digest: `sha256:12` is not a digest: it is `sha256:` and 64 lower-case hexadecimal digits
+    "#;
+    bad_names: Repository::prod().pins(&format!("{PINS}Front = \"1\"")).append("\n[asg.\"a b\"]") => @r#"
+    environments/prod/environment.toml:18:6: error: asg."a b": `a b` is not a target's name: it has 1 to 63 of a-z, 0-9, - and _, and starts with a letter or digit
+    environments/prod/pins.toml:3:9: error: Front: `Front` is not a component's name: it has 1 to 63 of a-z, 0-9, - and _, and starts with a letter or digit
+    "#;
+    digest_of_an_ami: Repository::prod().pins(
+        "frontend = { version = \"1\", digest = \"sha256:9b2c5d0e1f7a48c3b6d90e2f4a7185c3d6e9f0b1a2c4d5e6f708192a3b4c5d6e\" }\nbackend = \"1\""
+    ) => @r#"environments/prod/pins.toml:1:38: error: frontend.digest: only container images have digests, and `frontend` runs in none; write `frontend = "VERSION"`"#;
+    illegal_versions: Repository::prod().pins("frontend = \"1.4.*\"\nbackend = \"2.0.1+build\"") => @r#"
+    environments/prod/pins.toml:1:12: error: frontend: asg.web.ami.name makes `frontend-1.4.*` of this, which is not good: an AMI's name has 3 to 128 of letters, digits, spaces and ( ) [ ] . / - ' @ _; pin a version that is legal there
+    environments/prod/pins.toml:2:11: error: backend: fargate.api.image makes `333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1+build` of this, which is not good: an image's tag has at most 128 of letters, digits and _ . -, and starts with a letter, a digit or _; pin a version that is legal there
+    "#;
+    illegal_templates: Repository::prod().edit("frontend-{version}", "front*-{version}").edit("333333333333.dkr.ecr.us-west-1.amazonaws.com/", "") => @r#"
+    environments/prod/environment.toml:10:16: error: asg.web.ami.name: `front*-v0.0` is not good here: an AMI's name has 3 to 128 of letters, digits, spaces and ( ) [ ] . / - ' @ _
+    environments/prod/environment.toml:16:9: error: fargate.api.image: `backend:v0` is not good here: it looks like `registry.example.com/repository:tag`
+    "#;
+    ways_to_an_ami: Repository::prod().edit("{ name = \"frontend-{version}\", owner", "{ name = \"{version}\", id = \"{version}\", owner") => @"environments/prod/environment.toml:10:1: error: asg.web.ami: this says several ways to find the AMI: name, id; say one of name, tags, parameter, id";
+    no_way_to_an_ami: Repository::prod().edit("name = \"frontend-{version}\", ", "") => @"environments/prod/environment.toml:10:1: error: asg.web.ami: this doesn't say how the AMI is found; say one of name, tags, parameter, id";
+    ranges: Repository::prod().append(
+        "[asg.web.rollout]\nmin_healthy = 10\nmax_healthy = 120\ncheckpoints = [50, 20, 90]\nbake = \"3d\"\ndeadline = \"45\"\nwarmup = \"49h\""
+    ) => @r#"
+    environments/prod/environment.toml:19:15: error: asg.web.rollout.max_healthy: this is more than 100 above `min_healthy`, which is 10; at most 110 goes with it
+    environments/prod/environment.toml:20:20: error: asg.web.rollout.checkpoints[1]: checkpoints ascend, and none occurs twice; order them, such as [20, 50, 100]
+    environments/prod/environment.toml:20:24: error: asg.web.rollout.checkpoints[2]: the last checkpoint isn't 100: some instances would never be replaced; end with 100
+    environments/prod/environment.toml:21:8: error: asg.web.rollout.bake: `3d` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    environments/prod/environment.toml:22:12: error: asg.web.rollout.deadline: `45` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    environments/prod/environment.toml:23:10: error: asg.web.rollout.warmup: this is to be from 0s to 48h
+    "#;
+    more_ranges: Repository::prod().append(
+        "[asg.web.rollout]\nmax_healthy = 120\ncheckpoints = [0, 101]\ncheckpoint_delay = 300\nwarmup = \"1.5s\"\ndeadline = \"01:30:00\"\nmin_healthy = 99999999999999999999"
+    ) => @r#"
+    environments/prod/environment.toml:19:16: error: asg.web.rollout.checkpoints[0]: this is to be from 1 to 100
+    environments/prod/environment.toml:19:19: error: asg.web.rollout.checkpoints[1]: this is to be from 1 to 100
+    environments/prod/environment.toml:20:20: error: asg.web.rollout.checkpoint_delay: expected a duration, found an integer; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    environments/prod/environment.toml:21:10: error: asg.web.rollout.warmup: `1.5s` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    environments/prod/environment.toml:22:12: error: asg.web.rollout.deadline: `01:30:00` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    environments/prod/environment.toml:23:15: error: asg.web.rollout.min_healthy: this is to be from 0 to 100
+    "#;
+    alarms: Repository::prod().append(
+        "[asg.web.rollout]\nalarms = [\"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\", \"h\", \"i\", \"j\", \"a\"]"
+    ) => @"environments/prod/pins.toml:1:1: error: symbolic links are not followed";
+    a_service_has_no_checkpoints: Repository::prod().append("rollout = { checkpoints = [100] }") => @"environments/prod/environment.toml:17:13: error: fargate.api.rollout.checkpoints: unknown key `checkpoints`; only instance refreshes have checkpoints";
+    probes: Repository::prod().append(
+        "verify = [{ http = \"ftp://a/\", status = 99 }, { status = 600, timeout = \"2m\" }, { http = \"https://user:word@a/\" }]"
+    ) => @r#"
+        bad-placeholder
+
+          × asg.web.ami.name: unknown placeholder {verison}
+            ╭─[environments/prod/environment.toml:10:16]
+          9 │ component = "frontend"
+         10 │ ami = { name = "frontend-{verison}", owner = "333333333333" }
+            ·                ────────────────────
+         11 │ after = ["fargate/api"]
+            ╰────
+          help: known here: {version}, {environment}, {account}, {region}
+
+        missing-file
+
+          × environments/prod/pins.toml: this file is missing
+        "#;
+    suspensions: Repository::prod().append("suspend = { owner = \"\", until = \"tomorrow\" }\n[asg.web.suspend]\nowner = \"a\"\nreason = \"b\"\nuntil = 2026-12-24T18:00:00") => @r#"
+    {
+      "valid": false,
+      "environments": 1,
+      "targets": 0,
+      "pins": 0,
+      "findings": [
+        {
+          "file": "environments/prod/environment.toml",
+          "line": 8,
+          "column": 1,
+          "key": "asg.web.grup",
+          "check": "unknown-key",
+          "message": "unknown key `grup`",
+          "help": "did you mean `group`?"
+        }
+      ]
+    }
+    "#;
+    syntax: Repository::prod().edit("group = \"frontend\"", "group = frontend").pins("a = \"1\"\na = \"2\"") => @r#"
+    environments/prod/environment.toml:8:9: error: invalid boolean, expected `false`; strings stand in quotes
+    environments/prod/pins.toml:2:1: error: duplicate key `a`
+    "#;
+    conflict_markers: Repository::prod().pins("<<<<<<< HEAD\nfrontend = \"1\"\n=======\nfrontend = \"2\"\n>>>>>>> x\n") => @r#"
+    environments/prod/pins.toml:1:9: error: key with no value, expected `=`; this is a merge conflict: resolve it
+    environments/prod/pins.toml:3:2: error: extra `=`, expected nothing; this is a merge conflict: resolve it
+    environments/prod/pins.toml:5:9: error: key with no value, expected `=`; this is a merge conflict: resolve it
+    "#;
+    not_utf8: Repository::prod().with("prod/pins.toml", b"a = '1'\nb = '\xff'") => @r#"
+    environments/prod/environment.toml:3:6: error: account.id: `22222222222` is not an account id: it has exactly 12 digits
+    environments/prod/environment.toml:8:1: error: asg.web.grup: unknown key `grup`; did you mean `group`?
+    environments/prod/environment.toml:10:16: error: asg.web.ami.name: unknown placeholder {tag}; known here: {version}, {environment}, {account}, {region}
+    environments/prod/environment.toml:11:10: error: asg.web.after[0]: there is no target `fargate/backend` in this environment; targets it can wait for: fargate/api
+    environments/prod/environment.toml:18:15: error: asg.web.rollout.min_healthy: expected an integer, found a string
+    environments/prod/environment.toml:19:16: error: asg.web.rollout.checkpoints[0]: the last checkpoint isn't 100: some instances would never be replaced; end with 100
+    environments/prod/environment.toml:20:12: error: asg.web.rollout.deadline: `45` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    environments/prod/extra.toml:1:1: error: no file of this name is read; the files are environments/defaults.toml, environments/NAME/environment.toml and environments/NAME/pins.toml
+    environments/prod/pins.toml:2:11: error: backend: fargate.api.image makes `333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1+1` of this, which is not good: an image's tag has at most 128 of letters, digits and _ . -, and starts with a letter, a digit or _; pin a version that is legal there
+    environments/prod/pins.toml:3:10: error: worker: no target uses the component `worker`; remove it; components in use: backend, frontend
+    "#;
+    empty_files: Repository::prod().pins("# nothing\n").with("prod/environment.toml", "").with("defaults.toml", "") => @r#"
+    environments/defaults.toml:1:1: error: the file is empty; restore its content; to remove it on purpose, delete the file
+    environments/prod/environment.toml:1:1: error: the file is empty; restore its content; to remove it on purpose, delete the file
+    environments/prod/pins.toml:1:1: error: the file is empty; restore its content; to remove it on purpose, delete the file
+    "#;
+    missing_files: Repository::prod().without("prod/pins.toml").with("dev/pins.toml", PINS) => @r#"
+    environments/dev/environment.toml:1:1: error: this file is missing
+    environments/prod/pins.toml:1:1: error: this file is missing
+    "#;
+    nothing_at_all: Repository::default() => @"environments:1:1: error: there is no environment; add a folder environments/NAME/ with environment.toml and pins.toml";
+    no_environment: Repository::default().with("defaults.toml", "[account]\nregion = \"us-west-1\"") => @"environments:1:1: error: there is no environment; add a folder environments/NAME/ with environment.toml and pins.toml";
+    no_target: Repository::prod().with("prod/environment.toml", ENVIRONMENT.split("[asg").next().unwrap()).pins("a = '1'") => @"environments/prod/environment.toml:1:1: error: this environment has no target; add an [asg.NAME] or a [fargate.NAME]";
+    stray_files: Repository::prod().with("pins.toml", "").with("prod/old/Pins.TOML", "").with("Prod/pins.toml", "") => @r#"
+    environments/Prod:1:1: error: `Prod` is not an environment's name: it has 1 to 63 of a-z, 0-9, - and _, and starts with a letter or digit; rename the folder
+    environments/pins.toml:1:1: error: no file of this name is read; the files are environments/defaults.toml, environments/NAME/environment.toml and environments/NAME/pins.toml
+    environments/prod/old/Pins.TOML:1:1: error: no file of this name is read; the files are environments/defaults.toml, environments/NAME/environment.toml and environments/NAME/pins.toml
+    "#;
+    promotion: Repository::prod().append("[promotion]\nfrom = \"dve\"")
+        .with("dev/environment.toml", ENVIRONMENT.replace("us-west-1\"\nrole", "us-west-2\"\nrole") + "[promotion]\nfrom = \"dev\"")
+        .with("dev/pins.toml", PINS) => @r#"
+    environments/dev/environment.toml:18:8: error: promotion.from: these are promoted from each other: dev → dev; an environment can't come before itself
+    environments/prod/environment.toml:18:8: error: promotion.from: there is no environment `dve`; did you mean `dev`?
+    "#;
+    promotion_cycle: Repository::prod().append("[promotion]\nfrom = \"dev\"")
+        .with("dev/environment.toml", ENVIRONMENT.replace("us-west-1\"\nrole", "us-west-2\"\nrole") + "[promotion]\nfrom = \"prod\"")
+        .with("dev/pins.toml", PINS) => @r#"
+    environments/dev/environment.toml:18:8: error: promotion.from: these are promoted from each other: dev → prod → dev; an environment can't come before itself
+    environments/prod/environment.toml:18:8: error: promotion.from: these are promoted from each other: prod → dev → prod; an environment can't come before itself
+    "#;
+    claimed_in_one_environment: Repository::prod().append("[asg.frontend]\nami = { name = \"b-{version}\" }") => @"environments/prod/environment.toml:7:6: error: asg.web: prod/asg/frontend (environments/prod/environment.toml:17) claims the Auto Scaling group `frontend` in 222222222222, us-west-1, too; let one target have it";
+    claimed_by_two_environments: Repository::prod().with("copy/environment.toml", ENVIRONMENT).with("copy/pins.toml", PINS) => @r#"
+    environments/copy/environment.toml:7:6: error: asg.web: prod/asg/web (environments/prod/environment.toml:7) claims the Auto Scaling group `frontend` in 222222222222, us-west-1, too; let one target have it
+    environments/copy/environment.toml:13:10: error: fargate.api: prod/fargate/api (environments/prod/environment.toml:13) claims the ECS service `app/api` in 222222222222, us-west-1, too; let one target have it
+    environments/prod/environment.toml:7:6: error: asg.web: copy/asg/web (environments/copy/environment.toml:7) claims the Auto Scaling group `frontend` in 222222222222, us-west-1, too; let one target have it
+    environments/prod/environment.toml:13:10: error: fargate.api: copy/fargate/api (environments/copy/environment.toml:13) claims the ECS service `app/api` in 222222222222, us-west-1, too; let one target have it
+    "#;
+    defaults_are_blamed_where_they_stand: Repository::prod()
+        .with("defaults.toml", "[account]\nexternal = \"x\"\n[asg.web.rollout]\nmin_healthy = 101\n[fargate.api]\ncluster = 7") => @r#"
+    environments/defaults.toml:2:1: error: account.external: unknown key `external`; did you mean `external_id`?
+    environments/defaults.toml:4:15: error: asg.web.rollout.min_healthy: this is to be from 0 to 100
+    environments/defaults.toml:6:11: error: fargate.api.cluster: expected a string, found an integer
+    "#;
+    broken_defaults: Repository::prod().with("defaults.toml", "[account") => @"environments/defaults.toml:1:9: error: unclosed table, expected `]`";
+}
+
+#[test]
+fn a_broken_environment_leaves_the_others_alone() {
+    let other = ENVIRONMENT.replace("us-west-1\"\nrole", "us-west-2\"\nrole");
+    let repository = Repository::prod().with("dev/environment.toml", other).with("dev/pins.toml", "frontend = 1");
+    let loaded = repository.load();
+    let good: Vec<_> = loaded.environments.iter().map(|(name, result)| (name.as_str(), result.is_ok())).collect();
+    assert_eq!(good, [("dev", false), ("prod", true)]);
+    assert!(loaded.findings.is_empty());
+}
+
+#[test]
+fn what_git_refused_is_a_finding() {
+    let mut repository = Repository::prod();
+    let pins = "environments/prod/pins.toml";
+    repository.0.remove(pins).unwrap();
+    let refused = [(pins.to_owned(), "symbolic links are not followed".to_owned())].into();
+    let loaded = load_with_refused(&repository.0, &refused);
+    insta::assert_snapshot!(loaded.all_findings(), @"");
+}
+
+#[test]
+fn a_person_sees_the_line() {
+    let repository = Repository::prod().edit("frontend-{version}", "frontend-{verison}").without("prod/pins.toml");
+    insta::assert_snapshot!(render::graphical(&repository.load().all_findings(), false, 100), @"");
+}
+
+#[test]
+fn a_program_gets_json() {
+    let repository = Repository::prod().edit("group", "grup");
+    insta::assert_snapshot!(render::json(&repository.load()).unwrap(), @"");
+}
+
+/// The ten mistakes of one bad day, in five files.
+#[test]
+fn ten_mistakes_are_ten_findings() {
+    let repository = Repository::prod()
+        .edit("\"222222222222\"\nregion", "\"22222222222\"\nregion")
+        .edit("group", "grup")
+        .edit("frontend-{version}", "frontend-{tag}")
+        .edit("[\"fargate/api\"]", "[\"fargate/backend\"]")
+        .append("[asg.web.rollout]\nmin_healthy = \"90\"\ncheckpoints = [50]\ndeadline = \"45\"")
+        .pins("frontend = \"1.4.2\"\nbackend = \"2.0.1+1\"\nworker = \"1\"")
+        .with("prod/extra.toml", "");
+    insta::assert_snapshot!(repository.findings(), @"");
+    assert_eq!(repository.load().all_findings().len(), 10);
+}

@@ -1,0 +1,310 @@
+//! Configuration, schemas, and the files that the repository ships.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use pinion::cli::schema::Name;
+use pinion::config::{Auth, Config, ConfigError, LogFormat, Overrides, Secret};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn environment(variable: &str) -> Option<String> {
+    match variable {
+        "GIT_TOKEN" => Some("hunter2".to_owned()),
+        "HOME" => Some("/home/ada".to_owned()),
+        _ => None,
+    }
+}
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("/etc/pinion/pinion.toml"), text.as_bytes(), &Overrides::default(), &environment)
+}
+
+fn findings(text: &str) -> String {
+    match parse(text) {
+        Err(ConfigError::Invalid { findings, .. }) => findings.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_shortest_configuration() {
+    let config = parse("[[repository]]\nurl = 'https://example.com/a.git'").unwrap();
+    insta::assert_debug_snapshot!(config, @r#"
+    Config {
+        repositories: [
+            Repository {
+                url: "https://example.com/a.git",
+                branch: "main",
+                interval: 30s,
+                environments: None,
+                auth: None,
+                connect_timeout: 10s,
+                stall_timeout: 30s,
+            },
+        ],
+        reconcile: Reconcile {
+            interval: 60s,
+            in_flight_interval: 5s,
+            concurrency: 16,
+        },
+        server: Server {
+            listen: 127.0.0.1:9780,
+            token: None,
+        },
+        aws: Aws {
+            endpoint_url: None,
+        },
+        log: Log {
+            format: None,
+            filter: None,
+        },
+        cache_dir: "/home/ada/.cache/pinion",
+        grace_period: 30s,
+    }
+    "#);
+}
+
+#[test]
+fn all_that_can_be_said() {
+    let config = parse(
+        r#"
+cache_dir = "cache"
+grace_period = "5s"
+[[repository]]
+url = "https://example.com/a.git"
+branch = "dev"
+environments = ["dev"]
+interval = "1m 30s"
+auth = { token_env = "GIT_TOKEN" }
+[[repository]]
+url = "git@example.com:a.git"
+branch = "prod"
+environments = ["prod"]
+auth = { ssh_key_file = "key" }
+[[repository]]
+url = "../environments"
+[reconcile]
+interval = "2m"
+in_flight_interval = "1s"
+concurrency = 2
+[server]
+listen = "[::1]:80"
+token_file = "/run/secrets/token"
+[aws]
+endpoint_url = "http://127.0.0.1:4566"
+[log]
+format = "json"
+filter = "debug"
+"#,
+    )
+    .unwrap();
+    insta::assert_debug_snapshot!(config, @r#"
+    Config {
+        repositories: [
+            Repository {
+                url: "https://example.com/a.git",
+                branch: "dev",
+                interval: 90s,
+                environments: Some(
+                    {
+                        "dev",
+                    },
+                ),
+                auth: Token(
+                    Environment {
+                        variable: "GIT_TOKEN",
+                        value: SecretBox<str>([REDACTED]),
+                    },
+                ),
+                connect_timeout: 10s,
+                stall_timeout: 30s,
+            },
+            Repository {
+                url: "git@example.com:a.git",
+                branch: "prod",
+                interval: 30s,
+                environments: Some(
+                    {
+                        "prod",
+                    },
+                ),
+                auth: SshKeyFile(
+                    "/etc/pinion/key",
+                ),
+                connect_timeout: 10s,
+                stall_timeout: 30s,
+            },
+            Repository {
+                url: "/etc/pinion/../environments",
+                branch: "main",
+                interval: 30s,
+                environments: None,
+                auth: None,
+                connect_timeout: 10s,
+                stall_timeout: 30s,
+            },
+        ],
+        reconcile: Reconcile {
+            interval: 120s,
+            in_flight_interval: 1s,
+            concurrency: 2,
+        },
+        server: Server {
+            listen: [::1]:80,
+            token: Some(
+                File(
+                    "/run/secrets/token",
+                ),
+            ),
+        },
+        aws: Aws {
+            endpoint_url: Some(
+                "http://127.0.0.1:4566",
+            ),
+        },
+        log: Log {
+            format: Some(
+                Json,
+            ),
+            filter: Some(
+                "debug",
+            ),
+        },
+        cache_dir: "/etc/pinion/cache",
+        grace_period: 5s,
+    }
+    "#);
+    let Auth::Token(Secret::Environment { value, .. }) = &config.repositories[0].auth else { panic!("no token") };
+    assert_eq!(secrecy::ExposeSecret::expose_secret(value), "hunter2");
+}
+
+#[test]
+fn flags_beat_the_file() {
+    let overrides = Overrides {
+        listen: Some("0.0.0.0:1".parse().unwrap()),
+        interval: Some(Duration::from_secs(1)),
+        log_format: Some(LogFormat::Human),
+        ..Overrides::default()
+    };
+    let text = "[[repository]]\nurl = '/srv/a.git'\n[server]\nlisten = '127.0.0.1:2'\n[log]\nformat = 'json'";
+    let config = Config::parse(Path::new("pinion.toml"), text.as_bytes(), &overrides, &environment).unwrap();
+    assert_eq!(config.server.listen.to_string(), "0.0.0.0:1");
+    assert_eq!(config.reconcile.interval, Duration::from_secs(1));
+    assert_eq!(config.log.format, Some(LogFormat::Human));
+    assert_eq!(config.repositories[0].url, "/srv/a.git");
+}
+
+#[test]
+fn everything_wrong_is_said_at_once() {
+    insta::assert_snapshot!(findings(
+        r#"
+grace_period = 30
+[[repository]]
+url = "https://ada:hunter2@example.com/a.git"
+branch = "refs/heads/main"
+environments = ["dev", "prod"]
+verify = { allowed_signers = "x" }
+auth = { token = "hunter2" }
+[[repository]]
+environments = ["prod"]
+auth = { github_app = 1, token_env = "NOT_SET" }
+[[repository]]
+url = "ssh://git@example.com/a.git"
+environments = []
+auth = { token_file = "x", ssh_key_file = "y" }
+[[repository]]
+url = "ftp://example.com/a.git"
+interval = "0s"
+[reconcile]
+concurency = 4
+[server]
+listen = "localhost"
+[aws]
+endpoint_url = "aws"
+[log]
+format = "xml"
+"#
+    ), @r#"
+    /etc/pinion/pinion.toml:2:16: error: grace_period: expected a duration, found an integer; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    /etc/pinion/pinion.toml:4:7: error: repository[0].url: this URL holds a password; name it in [repository.auth], by file or variable
+    /etc/pinion/pinion.toml:5:10: error: repository[0].branch: `refs/heads/main` is not a branch's name; write it without refs/heads/
+    /etc/pinion/pinion.toml:7:1: error: repository[0].verify: unknown key `verify`; this version of Pinion can't check signatures yet; without this table it takes commits unchecked
+    /etc/pinion/pinion.toml:8:1: error: repository[0].auth: this says no way to get in; say exactly one of token_file, token_env, ssh_key_file
+    /etc/pinion/pinion.toml:8:10: error: repository[0].auth.token: unknown key `token`; a token doesn't belong into this file; name a file (`token_file`) or a variable (`token_env`)
+    /etc/pinion/pinion.toml:9:1: error: repository[1].url: the key `url` is missing
+    /etc/pinion/pinion.toml:10:17: error: repository[1].environments[0]: the environment `prod` is named at /etc/pinion/pinion.toml:6, too; one branch feeds an environment
+    /etc/pinion/pinion.toml:11:10: error: repository[1].auth.github_app: unknown key `github_app`; this version of Pinion doesn't know GitHub App credentials yet; use a token
+    /etc/pinion/pinion.toml:11:38: error: repository[1].auth.token_env: the environment variable `NOT_SET` isn't set, or is empty; set it before Pinion starts
+    /etc/pinion/pinion.toml:14:16: error: repository[2].environments: this names no environment; name one, or leave the key out to take all that the branch has
+    /etc/pinion/pinion.toml:15:1: error: repository[2].auth: this says several ways to get in; say exactly one of token_file, token_env, ssh_key_file
+    /etc/pinion/pinion.toml:17:7: error: repository[3].url: `ftp` is not a way to a repository; use https, ssh or file
+    /etc/pinion/pinion.toml:18:12: error: repository[3].interval: this is to be from 1s to 24h
+    /etc/pinion/pinion.toml:20:1: error: reconcile.concurency: unknown key `concurency`; did you mean `concurrency`?
+    /etc/pinion/pinion.toml:22:10: error: server.listen: `localhost` is not an address and port; write it such as "127.0.0.1:9780" or "[::1]:9780"
+    /etc/pinion/pinion.toml:24:16: error: aws.endpoint_url: `aws` is not an http or https URL
+    /etc/pinion/pinion.toml:26:10: error: log.format: `xml` is not a log format; say "human" or "json"
+    "#);
+}
+
+#[test]
+fn a_configuration_has_a_repository() {
+    insta::assert_snapshot!(findings("[server]"), @"/etc/pinion/pinion.toml:1:1: error: repository: the key `repository` is missing");
+    insta::assert_snapshot!(findings(""), @"/etc/pinion/pinion.toml:1:1: error: the file is empty; restore its content; to remove it on purpose, delete the file");
+    insta::assert_snapshot!(findings("repository = []"), @"/etc/pinion/pinion.toml:1:14: error: repository: there is no repository");
+    let twice = "[[repository]]\nurl = 'https://example.com/a.git'\n";
+    insta::assert_snapshot!(findings(&twice.repeat(2)), @"/etc/pinion/pinion.toml:3:1: error: repository[1]: this branch of this repository stands at /etc/pinion/pinion.toml:1, too; remove one of them");
+}
+
+#[test]
+fn a_token_needs_http_and_a_key_needs_ssh() {
+    insta::assert_snapshot!(findings("[[repository]]\nurl = 'https://a.b/c'\nauth = { ssh_key_file = 'x' }"), @"/etc/pinion/pinion.toml:3:25: error: repository[0].auth.ssh_key_file: an SSH key doesn't open an http or https URL; use a token, or an ssh URL");
+    insta::assert_snapshot!(findings("[[repository]]\nurl = 'git@a.b:c'\nauth = { token_file = 'x' }"), @"/etc/pinion/pinion.toml:3:1: error: repository[0].auth: a token opens only http and https URLs; use ssh_key_file, or an https URL");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = Config::load(Path::new("/nowhere/pinion.toml"), &Overrides::default()).unwrap_err();
+    insta::assert_snapshot!(error, @"can't read the configuration /nowhere/pinion.toml; name another file with --config");
+}
+
+#[test]
+fn the_example_is_good() {
+    let path = root().join("docs/examples/pinion.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let config = Config::parse(&path, text.as_bytes(), &Overrides::default(), &environment).unwrap();
+    assert_eq!(config.repositories.len(), 1);
+    // What is commented out is as good.
+    let all = text.replace("# cache_dir", "cache_dir").replace("# [", "[").replace("# endpoint", "endpoint");
+    let all =
+        all.replace("# format", "format").replace("# filter", "filter").replace("# environments =", "environments =");
+    Config::parse(&path, all.as_bytes(), &Overrides::default(), &environment).unwrap();
+}
+
+#[test]
+fn the_schemas_are_current() {
+    for name in Name::ALL {
+        let path = root().join("schemas").join(name.file());
+        let file = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(file == name.text().unwrap(), "{}: run `pinion schema --write schemas`", path.display());
+    }
+}
+
+#[test]
+fn every_key_is_described() {
+    fn visit(path: &str, schema: &serde_json::Value) {
+        for (key, property) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{key}");
+            assert!(property["description"].as_str().is_some_and(|text| text.ends_with('.')), "{path}");
+            visit(&path, property);
+            visit(&path, &property["items"]);
+            visit(&path, &property["additionalProperties"]);
+        }
+    }
+    for name in Name::ALL {
+        visit(name.file(), &name.schema());
+    }
+}
