@@ -103,7 +103,8 @@ fn a_pass_over_a_fleet_at_rest_costs_four_calls_an_account() {
     assert_eq!(made, allowed.collect::<BTreeMap<_, _>>());
 
     // Meanwhile the repository is polled every second: each time one listing of refs, and nothing is fetched.
-    let polls = |stage: &Stage| stage.metric("pinion_git_polls_total{result=\"unchanged\"}").unwrap();
+    let series = format!("pinion_git_polls_total{{repository=\"{}\",result=\"unchanged\"}}", stage.git_url());
+    let polls = |stage: &Stage| stage.metric(&series).unwrap();
     let (counted, _) = (polls(&stage), stage.git_server().requests());
     stage.wait_until("five polls", |stage| polls(stage) >= counted + 5.0);
     let requests = stage.git_server().requests();
