@@ -12,8 +12,9 @@
 mod stage;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use stage::process::now;
 use stage::{Git, Stage};
 
 const ACCOUNTS: usize = 10;
@@ -48,14 +49,14 @@ fn at_rest(stage: &Stage) -> (u64, BTreeMap<String, u64>) {
         let environments = status["environments"].as_object().unwrap();
         environments.iter().map(|(name, held)| (name.clone(), held["passes"].as_u64().unwrap())).collect()
     };
-    let limit = Instant::now() + Duration::from_secs(60);
+    let limit = now() + Duration::from_secs(60);
     loop {
         let (last, before) = (stage.last(), passes(stage));
         std::thread::sleep(Duration::from_millis(1500));
         if stage.last() == last && passes(stage) == before {
             return (last, before);
         }
-        assert!(Instant::now() < limit, "there is always a pass on its way");
+        assert!(now() < limit, "there is always a pass on its way");
     }
 }
 
@@ -83,9 +84,8 @@ fn a_pass_over_a_fleet_at_rest_costs_four_calls_an_account() {
     assert_eq!(stage.written(0), Vec::<String>::new(), "everything is right already");
 
     let (from, before) = at_rest(&stage);
-    let more = |stage: &Stage, name: &str| {
-        stage.status()["environments"][name]["passes"].as_u64().unwrap() - before[name]
-    };
+    let more =
+        |stage: &Stage, name: &str| stage.status()["environments"][name]["passes"].as_u64().unwrap() - before[name];
     stage.wait_until("another pass of every environment", |stage| names.iter().all(|(_, name)| more(stage, name) > 0));
     let (to, after) = at_rest(&stage);
 

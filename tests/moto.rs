@@ -1,14 +1,10 @@
 //! A second opinion on AWS's wire formats: Pinion against moto, which others wrote.
 //!
 //! moto knows no instance refreshes and no service deployments. `UpdateService` changes what the service names and makes
-//! no deployment, so that this rollout never comes to an end there: what is looked at is what was written.
+//! no deployment, so that this rollout never comes to an end there: what is looked at is what was written. Registries of
+//! other accounts can't be read there; `scenarios.rs` does that.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 #[path = "support/git.rs"]
 mod git;
@@ -20,14 +16,14 @@ mod process;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use git::Repo;
-use process::{PATIENCE, Process, clean, pinion};
+use process::{PATIENCE, Process, clean, now, pinion};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const IMAGE: &str = "333333333333.dkr.ecr.us-west-1.amazonaws.com/backend";
+const IMAGE: &str = "222222222222.dkr.ecr.us-west-1.amazonaws.com/backend";
 
 const ENVIRONMENT: &str = r#"
 [account]
@@ -46,7 +42,7 @@ ami = { parameter = "/DeploymentConfig/{environment}/Worker/AmiId:{version}" }
 component = "backend"
 cluster = "app"
 container = "app"
-image = "333333333333.dkr.ecr.{region}.amazonaws.com/backend:{version}"
+image = "{account}.dkr.ecr.{region}.amazonaws.com/backend:{version}"
 "#;
 
 fn pins(backend: &str) -> String {
@@ -123,13 +119,13 @@ impl Stage {
     }
 
     fn wait_until(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
-        let limit = Instant::now() + PATIENCE;
+        let limit = now() + PATIENCE;
         loop {
             let environment = self.environment();
             if is(&environment) {
                 return environment;
             }
-            assert!(Instant::now() < limit, "not so: {what}\n{environment:#}\n{}", self.controller.output());
+            assert!(now() < limit, "not so: {what}\n{environment:#}\n{}", self.controller.output());
             std::thread::sleep(Duration::from_millis(50));
         }
     }

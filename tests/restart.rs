@@ -198,7 +198,11 @@ fn the_stand_in_is_killed() {
     let mut stage = stage(60.0);
     release(&stage);
     stage.wait_until("both rollouts run", |stage| {
-        stage.written(0).iter().filter(|name| ["StartInstanceRefresh", "UpdateService"].contains(&name.as_str())).count()
+        stage
+            .written(0)
+            .iter()
+            .filter(|name| ["StartInstanceRefresh", "UpdateService"].contains(&name.as_str()))
+            .count()
             == 2
     });
     stage.kill_sim();

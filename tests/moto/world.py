@@ -1,6 +1,6 @@
 """What moto holds at the start, and a look at it that doesn't go through Pinion. Prints JSON.
 
-    world.py URL setup     makes one account with two groups and a service, and another one with the registry
+    world.py URL setup     makes an account with two groups, a service and its registry
     world.py URL look      the service, and its task definitions
 """
 
@@ -11,8 +11,7 @@ import botocore.session
 
 REGION = "us-west-1"
 DEV = "222222222222"
-COMMON = "333333333333"
-REPOSITORY = f"{COMMON}.dkr.ecr.{REGION}.amazonaws.com/backend"
+REPOSITORY = f"{DEV}.dkr.ecr.{REGION}.amazonaws.com/backend"
 
 
 def clients(url, account):
@@ -47,8 +46,9 @@ def push(ecr, tag):
 
 
 def setup(url):
-    dev, common = clients(url, DEV), clients(url, COMMON)
-    ecr = common("ecr")
+    dev = clients(url, DEV)
+    # In the same account: moto looks for a repository in the caller's account, whatever registryId says.
+    ecr = dev("ecr")
     ecr.create_repository(repositoryName="backend")
     for tag in ["2.0.0", "2.0.1"]:
         push(ecr, tag)

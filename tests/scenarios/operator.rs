@@ -120,7 +120,12 @@ fn a_quarantined_pin_is_retried_by_signal() {
     stage.pin("dev", "frontend", "1.5.1");
     stage.wait_for("dev/asg/frontend", "quarantined");
     assert!(stage.fleet().group_runs(DEV, "frontend", GOOD), "rolled back");
-    assert_eq!(stage.metric("pinion_quarantined{environment=\"dev\",target=\"dev/asg/frontend\",kind=\"asg\",component=\"frontend\"}"), Some(1.0));
+    assert_eq!(
+        stage.metric(
+            "pinion_quarantined{environment=\"dev\",target=\"dev/asg/frontend\",kind=\"asg\",component=\"frontend\"}"
+        ),
+        Some(1.0)
+    );
     stage.settles();
     let attempts = |stage: &Stage| {
         let starts = |operation: &String| operation == "StartInstanceRefresh";

@@ -10,6 +10,12 @@ use std::time::{Duration, Instant};
 /// How long a process may take for what takes a moment, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The time that limits are measured by.
+pub(crate) fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "a test waits in real time")]
+    Instant::now()
+}
+
 /// A running program. It is killed when it is dropped.
 pub(crate) struct Process {
     name: String,
@@ -37,7 +43,7 @@ impl Process {
 
     /// Waits until `find` finds something in what the program has printed from byte `from` on.
     pub(crate) fn wait_for<T>(&mut self, what: &str, from: usize, find: impl Fn(&str) -> Option<T>) -> T {
-        let limit = Instant::now() + PATIENCE;
+        let limit = now() + PATIENCE;
         loop {
             let output = self.output();
             if let Some(found) = find(output.get(from..).unwrap_or_default()) {
@@ -45,7 +51,7 @@ impl Process {
             }
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "{} ended ({ended:?}) before it said {what}:\n{}", self.name, self.output());
-            assert!(Instant::now() < limit, "{} doesn't say {what}:\n{output}", self.name);
+            assert!(now() < limit, "{} doesn't say {what}:\n{output}", self.name);
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -69,12 +75,12 @@ impl Process {
 
     /// Waits for its end.
     pub(crate) fn end(&mut self, within: Duration) -> ExitStatus {
-        let limit = Instant::now() + within;
+        let limit = now() + within;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(Instant::now() < limit, "{} still runs after {within:?}:\n{}", self.name, self.output());
+            assert!(now() < limit, "{} still runs after {within:?}:\n{}", self.name, self.output());
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Output;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -22,7 +22,7 @@ pub(crate) mod process;
 pub(crate) mod view;
 
 use git::{GitServer, Repo};
-use process::{PATIENCE, Process, pinion};
+use process::{PATIENCE, Process, now, pinion};
 pub(crate) use view::{Call, Fleet, REGION};
 
 /// The token that asks for resyncs.
@@ -404,7 +404,8 @@ impl Stage {
 
     /// The AWS calls after a number.
     pub(crate) fn calls(&self, since: u64) -> Vec<Call> {
-        serde_json::from_value(self.sim("GET", &format!("/_sim/journal?since={since}"), None)["entries"].take()).unwrap()
+        serde_json::from_value(self.sim("GET", &format!("/_sim/journal?since={since}"), None)["entries"].take())
+            .unwrap()
     }
 
     /// The calls after a number that change something.
@@ -436,7 +437,9 @@ impl Stage {
     pub(crate) fn by_hand(&self, role: &str, operation: &str, parameters: &Value) -> Value {
         let url = format!("{}/", self.endpoint);
         let signed = |key: &str, service: &str| {
-            format!("AWS4-HMAC-SHA256 Credential={key}/20261101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0")
+            format!(
+                "AWS4-HMAC-SHA256 Credential={key}/20261101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
+            )
         };
         let form = format!("Action=AssumeRole&Version=2011-06-15&RoleArn={role}&RoleSessionName=somebody");
         let headers = [
@@ -510,9 +513,9 @@ impl Stage {
 impl Stage {
     /// Waits until something is so. A minute is enough for everything on this stage; a failure shows all that is known.
     pub(crate) fn wait_until(&self, what: &str, is: impl Fn(&Self) -> bool) {
-        let limit = Instant::now() + PATIENCE;
+        let limit = now() + PATIENCE;
         while !is(self) {
-            assert!(Instant::now() < limit, "not within {PATIENCE:?}: {what}");
+            assert!(now() < limit, "not within {PATIENCE:?}: {what}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -535,8 +538,8 @@ impl Stage {
 
     /// Makes sure that something stays so for a while.
     pub(crate) fn stays(&self, what: &str, long: Duration, is: impl Fn(&Self) -> bool) {
-        let end = Instant::now() + long;
-        while Instant::now() < end {
+        let end = now() + long;
+        while now() < end {
             assert!(is(self), "no longer so: {what}");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -568,7 +571,8 @@ impl Stage {
         let calls: Vec<Call> = serde_json::from_value(journal["entries"].take()).unwrap_or_default();
         let recent = calls.len().saturating_sub(40);
         println!("== journal: writes, refusals and the last calls");
-        for (_, call) in calls.iter().enumerate().filter(|(at, call)| call.write || call.status != 200 || *at >= recent) {
+        for (_, call) in calls.iter().enumerate().filter(|(at, call)| call.write || call.status != 200 || *at >= recent)
+        {
             println!("{call}");
         }
         let (_, status) = self.get("/api/v1/status").unwrap_or_default();
