@@ -113,8 +113,10 @@ pub fn load_with_refused(files: &BTreeMap<String, Vec<u8>>, refused: &BTreeMap<S
     // What is wrong with the defaults is wrong with each environment that they hold for. What no environment lets stand
     // is still reported, but harms none.
     let mut broken = Findings::default();
-    if let Some(reason) = refused.get(DEFAULTS).or_else(|| refused.get(ROOT)) {
-        broken.report(&Place::file(DEFAULTS), "refused", reason.clone());
+    for path in [ROOT, DEFAULTS] {
+        if let Some(reason) = refused.get(path) {
+            broken.report(&Place::file(path), "refused", reason.clone());
+        }
     }
     let defaults = files.get(DEFAULTS).and_then(|bytes| Node::parse(DEFAULTS, bytes, &mut broken));
     for folder in folders.values_mut() {

@@ -5,6 +5,8 @@
 mod http;
 #[path = "server/metrics.rs"]
 mod metrics;
+#[path = "support/promtool.rs"]
+mod promtool;
 #[path = "server/sample.rs"]
 mod sample;
 #[path = "server/signals.rs"]

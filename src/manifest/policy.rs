@@ -1,4 +1,4 @@
-//! The files of `policies/guardrails/`: which of them count, and where in them something is wrong.
+//! The guardrails among the files of `policies/`, and where in them something is wrong.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use super::finding::{Findings, Place, Source};
 use crate::guardrail::{Known, Policies};
 use crate::model::EnvironmentName;
 
-/// All files below that end in `.cedar` are policies.
-const FOLDER: &str = "policies/guardrails/";
+/// All files below that end in `.cedar` are policies; `guardrails/` is where they are looked for by people.
+const FOLDER: &str = "policies";
 
 /// Reads the policies. They may name the environments that there are, good or broken, and the targets of the good ones.
 pub(super) fn read(
@@ -20,9 +20,8 @@ pub(super) fn read(
 ) -> Policies {
     let mut texts = BTreeMap::new();
     let mut unread = None;
-    // A folder that isn't one, or a file in it that isn't read, may have held a policy.
-    let covers = |path: &str| is_policy(path) || FOLDER.starts_with(&format!("{path}/"));
-    for (path, reason) in refused.iter().filter(|(path, _)| covers(path)) {
+    // What couldn't be taken may be a policy, or a folder of them: a guardrail must not vanish by being unreadable.
+    for (path, reason) in refused.iter().filter(|(path, _)| is_below(path)) {
         findings.report(&Place::file(path), "refused", reason.clone());
         unread = Some(path);
     }
@@ -63,5 +62,9 @@ pub(super) fn read(
 }
 
 fn is_policy(path: &str) -> bool {
-    path.starts_with(FOLDER) && super::extension(path).as_deref() == Some("cedar")
+    is_below(path) && super::extension(path).as_deref() == Some("cedar")
+}
+
+fn is_below(path: &str) -> bool {
+    path.split('/').next() == Some(FOLDER)
 }
