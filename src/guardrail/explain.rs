@@ -66,7 +66,7 @@ impl Explanation {
 /// missed.
 const STEPS: [(SignedDuration, SignedDuration); 2] = [
     (SignedDuration::from_mins(15), SignedDuration::from_hours(24 * 14)),
-    (SignedDuration::from_hours(3), Explanation::HORIZON),
+    (SignedDuration::from_hours(6), Explanation::HORIZON),
 ];
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 

@@ -1,0 +1,12 @@
+//! Guardrails: the shipped ones allow, deny and expire; what is wrong with a policy is found, with its line; and what can't
+//! be evaluated forbids.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+#[path = "guardrails/case.rs"]
+mod case;
+#[path = "guardrails/mistakes.rs"]
+mod mistakes;
+#[path = "guardrails/semantics.rs"]
+mod semantics;
+#[path = "guardrails/shipped.rs"]
+mod shipped;
