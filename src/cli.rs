@@ -8,6 +8,7 @@ pub mod demo;
 pub mod error;
 pub mod output;
 pub mod plan;
+pub mod policy;
 pub mod resync;
 pub mod run;
 pub mod schema;
@@ -41,6 +42,8 @@ enum Command {
     Plan(plan::Args),
     /// Check files and policies offline
     Validate(validate::Args),
+    /// Ask the guardrails
+    Policy(policy::Args),
     /// Show the targets of a running controller
     Status(status::Args),
     /// Ask a running controller for a resync, and wait for the acknowledgement
@@ -95,6 +98,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CliError> {
     match command {
         Command::Run(args) => run::run(args).await.map(done),
         Command::Plan(args) => plan::run(args).await,
+        Command::Policy(args) => policy::run(args).await.map(done),
         Command::Validate(args) => validate::run(args).await.map(done),
         Command::Status(args) => status::run(args).await.map(done),
         Command::Resync(args) => resync::run(args).await.map(done),

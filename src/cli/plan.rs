@@ -1,7 +1,7 @@
 //! `pinion plan`: what a merge of the files in a folder would do. Looks everything up live, writes nothing.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -126,7 +126,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
             .hint("`pinion validate` shows the same, offline"));
     }
 
-    let git = History::of(&args, &drafts)?;
+    let git = History::of(&args.dir, args.base.as_deref(), drafts.values().copied())?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let recorder = Arc::new(Metrics::new()?);
     let aws = Aws::new(Options {
@@ -190,7 +190,7 @@ fn decide(seen: Vec<(Desired, Observed)>, now: Timestamp) -> Vec<(Desired, Plan)
 }
 
 /// What the working copy's history says about the files, where there is one.
-struct History {
+pub(super) struct History {
     head: crate::model::CommitId,
     provenance: BTreeMap<(String, String), Provenance>,
     /// The same environments as of `--base`.
@@ -198,15 +198,19 @@ struct History {
 }
 
 impl History {
-    fn of(args: &Args, drafts: &BTreeMap<EnvironmentName, &Draft>) -> Result<Self, CliError> {
+    pub(super) fn of<'a>(
+        dir: &Path,
+        base: Option<&str>,
+        drafts: impl IntoIterator<Item = &'a Draft>,
+    ) -> Result<Self, CliError> {
         let nothing = Self { head: crate::model::CommitId::uncommitted(), provenance: BTreeMap::new(), base: None };
-        let copy = match WorkingCopy::discover(&args.dir) {
+        let copy = match WorkingCopy::discover(dir) {
             Ok(copy) => copy,
-            Err(error) if args.base.is_some() => return Err(error.into()),
+            Err(error) if base.is_some() => return Err(error.into()),
             Err(_) => return Ok(nothing),
         };
         let objects = copy.objects();
-        let base = match &args.base {
+        let base = match base {
             None => None,
             Some(revision) => {
                 let files = objects.files(&copy.resolve(revision)?, &crate::git::FOLDERS)?;
@@ -217,7 +221,7 @@ impl History {
         };
         let Some(head) = copy.head()? else { return Ok(Self { base, ..nothing }) };
         let wanted = drafts
-            .values()
+            .into_iter()
             .flat_map(|draft| {
                 let path = draft.pins_path();
                 draft.pins().into_iter().map(move |(component, value)| ((path.clone(), component.to_string()), value))
@@ -228,7 +232,7 @@ impl History {
         Ok(Self { head, provenance, base })
     }
 
-    fn complete(&self, draft: &Draft, clock: &dyn Clock) -> Environment {
+    pub(super) fn complete(&self, draft: &Draft, clock: &dyn Clock) -> Environment {
         let path = draft.pins_path();
         let of_this: BTreeMap<Component, Provenance> = draft
             .pins()

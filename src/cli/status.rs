@@ -130,6 +130,12 @@ fn problems(status: &Status) -> Vec<String> {
         }
     }
     for repository in &status.repositories {
+        if !repository.guardrail_errors.is_empty() {
+            let lines = repository.guardrail_errors.iter().flat_map(|error| error.lines());
+            let errors: String = lines.map(|line| format!("  {}\n", one_line(line))).collect();
+            let (url, branch) = (one_line(&repository.url), one_line(&repository.branch));
+            problems.push(format!("the guardrails of {url} {branch} are invalid, so nothing is rolled out:\n{errors}"));
+        }
         if let Some(error) = &repository.error {
             let (url, branch) = (one_line(&repository.url), one_line(&repository.branch));
             problems.push(format!("repository {url} {branch}: {}\n", one_line(error)));

@@ -1,0 +1,247 @@
+//! `pinion policy explain ENV/TARGET`: what the guardrails say to a rollout, and when it may pass.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::client::{Address, Controller};
+use super::error::CliError;
+use super::output::{self, Output, Screen};
+use super::plan::History;
+use crate::clock::{Clock, SystemClock};
+use crate::guardrail::{Explanation, Fleet, Proposal, Verdict};
+use crate::manifest;
+use crate::model::status::Status;
+use crate::model::{Environment, Pin, TargetRef};
+use crate::telemetry::one_line;
+
+/// Asks the guardrails
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show what each policy says to a rollout of a target, and when it may pass
+    Explain(Explain),
+}
+
+/// Shows what each policy says to a rollout of a target to the version pinned in a folder, and when it may pass.
+#[derive(Debug, clap::Args)]
+struct Explain {
+    /// The target, such as prod/asg/web
+    #[arg(value_name = "ENV/TARGET", value_parser = target)]
+    target: TargetRef,
+    /// The time of the rollout, such as 2026-12-24T18:00:00Z; now, unless given
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+    /// The folder that has environments/ and policies/
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// Don't ask the running controller: as if nothing were known of what runs anywhere
+    #[arg(long)]
+    offline: bool,
+    /// What the output is for
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+    #[command(flatten)]
+    address: Address,
+}
+
+fn target(text: &str) -> Result<TargetRef, String> {
+    TargetRef::try_from(text.to_owned()).map_err(|error| error.to_string())
+}
+
+/// What `--output json` prints. Stable: fields are added, never renamed or removed.
+#[derive(Debug, Serialize)]
+struct Report {
+    target: String,
+    at: Timestamp,
+    /// What runs, where it is known.
+    from: Option<String>,
+    to: String,
+    commit: Option<String>,
+    author: String,
+    subject: String,
+    allowed: bool,
+    /// The first full minute at which nothing forbids it, if nothing but the time changes.
+    passes: Option<Timestamp>,
+    policies: Vec<PolicyReport>,
+    facts: Facts,
+}
+
+#[derive(Debug, Serialize)]
+struct PolicyReport {
+    id: String,
+    /// `allows`, `forbids`, or `fails`: it can't be evaluated, and so forbids.
+    verdict: &'static str,
+    reason: String,
+    error: Option<String>,
+}
+
+/// What the policies were told of other targets.
+#[derive(Debug, Serialize)]
+struct Facts {
+    promoted_from: Option<String>,
+    /// Since when this version is in sync there, if it is.
+    in_sync_since: Option<Timestamp>,
+    rolling_in_environment: u32,
+    rolling_in_all: u32,
+    quarantined_in_environment: u32,
+    quarantined_in_all: u32,
+    quarantined_with_this_version: u32,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the files have findings, there is no such target, or the controller can't be asked.
+pub async fn run(args: Args) -> Result<(), CliError> {
+    let Command::Explain(args) = args.command;
+    let folder = manifest::read::folder(&args.dir)?;
+    let loaded = manifest::load_with_refused(&folder.files, &folder.refused);
+    let mut broken = loaded.findings.clone();
+    broken.extend(&loaded.policy_findings);
+    let name = &args.target.environment;
+    let draft = match loaded.environments.get(name) {
+        Some(Ok(draft)) => Some(draft),
+        Some(Err(findings)) => {
+            broken.extend(findings);
+            None
+        }
+        None => return Err(CliError::usage(format!("there is no environment `{name}`"))),
+    };
+    let Some(draft) = draft.filter(|_| broken.is_empty()) else {
+        output::note(&super::validate::text(&broken, Screen::stderr()));
+        return Err(CliError::failed(format!("{} finding(s)", broken.len())).hint("`pinion validate` shows the same"));
+    };
+    let history = History::of(&args.dir, None, [draft])?;
+    let environment = history.complete(draft, &SystemClock);
+    let found = environment.targets.get(&args.target.local);
+    let Some((target, pin)) = found.and_then(|target| Some((target, environment.pin_of(target)?))) else {
+        let known: Vec<String> = environment.targets.keys().map(ToString::to_string).collect();
+        return Err(CliError::usage(format!("there is no target `{}`", args.target))
+            .hint(format!("targets of {name}: {}", known.join(", "))));
+    };
+    let status = if args.offline { Status::default() } else { known(args.address).await? };
+    let running = running(&status, &args.target);
+    let fleet = Fleet::of(&status);
+    let now = args.at.unwrap_or_else(|| SystemClock.now());
+    let proposal = Proposal { environment: &environment, target, pin, running: running.as_deref(), fleet: &fleet, now };
+    let explanation = loaded.policies.explain(proposal);
+    let report = report(&args.target, &environment, pin, proposal, explanation);
+    match args.output {
+        Output::Json => output::print(&(serde_json::to_string_pretty(&report)? + "\n"))?,
+        Output::Text => output::print(&text(&report, Screen::stdout()))?,
+    }
+    Ok(())
+}
+
+async fn known(address: Address) -> Result<Status, CliError> {
+    let controller = Controller::new(address)?;
+    controller
+        .status()
+        .await
+        .map_err(|error| error.hint("`--offline` asks nobody, and explains as if nothing were known of what runs"))
+}
+
+fn running(status: &Status, target: &TargetRef) -> Option<String> {
+    let environment = status.environments.get(target.environment.as_str())?;
+    environment.targets.get(&target.local.to_string())?.running.clone()
+}
+
+fn report(
+    target: &TargetRef,
+    environment: &Environment,
+    pin: &Pin,
+    proposal: Proposal<'_>,
+    explanation: Explanation,
+) -> Report {
+    let (rolling, quarantined) = (proposal.fleet.rolling(target, pin), proposal.fleet.quarantined(target, pin));
+    let promoted_from = environment.promotion.as_ref().map(|promotion| &promotion.from);
+    let allowed = explanation.allows();
+    let policies = explanation.opinions.into_iter().map(|opinion| {
+        let (verdict, error) = match opinion.verdict {
+            Verdict::Allows => ("allows", None),
+            Verdict::Forbids => ("forbids", None),
+            Verdict::Fails(error) => ("fails", Some(error)),
+        };
+        PolicyReport { id: opinion.policy, verdict, reason: opinion.reason, error }
+    });
+    let commit = &pin.provenance.commit;
+    Report {
+        target: target.to_string(),
+        at: proposal.now,
+        from: proposal.running.map(str::to_owned),
+        to: pin.version.to_string(),
+        commit: (!commit.is_uncommitted()).then(|| commit.to_string()),
+        author: pin.provenance.author.clone(),
+        subject: pin.provenance.subject.clone(),
+        allowed,
+        passes: explanation.passes,
+        policies: policies.collect(),
+        facts: Facts {
+            promoted_from: promoted_from.map(ToString::to_string),
+            in_sync_since: promoted_from.and_then(|from| proposal.fleet.in_sync_since(from, pin)),
+            rolling_in_environment: rolling.environment,
+            rolling_in_all: rolling.all,
+            quarantined_in_environment: quarantined.environment,
+            quarantined_in_all: quarantined.all,
+            quarantined_with_this_version: quarantined.this_version,
+        },
+    }
+}
+
+fn text(report: &Report, screen: Screen) -> String {
+    let from = report.from.as_deref().unwrap_or("?");
+    let mut text = format!("{}  {} → {}  at {}\n", report.target, one_line(from), one_line(&report.to), report.at);
+    let (author, subject) = (one_line(&report.author), one_line(&report.subject));
+    text += &match &report.commit {
+        Some(commit) => {
+            format!("pinned by {author} in {}: {subject}\n", commit.get(..8).unwrap_or(commit))
+        }
+        None => "not committed yet\n".to_owned(),
+    };
+    let facts = &report.facts;
+    if let Some(from) = &facts.promoted_from {
+        text += &match facts.in_sync_since {
+            Some(since) => format!("in sync in {from} since {since}\n"),
+            None => format!("not in sync in {from}, as far as is known\n"),
+        };
+    }
+    text += &format!(
+        "other targets: {} rolling out here, {} in all; {} quarantined here, {} in all, {} of them with this version\n\n",
+        facts.rolling_in_environment,
+        facts.rolling_in_all,
+        facts.quarantined_in_environment,
+        facts.quarantined_in_all,
+        facts.quarantined_with_this_version,
+    );
+    if report.policies.is_empty() {
+        return text + "There are no policies: nothing is forbidden.\n";
+    }
+    let mut table = screen.table(&["  ", "POLICY", "VERDICT", "REASON"]);
+    for policy in &report.policies {
+        let (sign, colour, reason) = match (policy.verdict, &policy.error) {
+            ("allows", _) => (" ", comfy_table::Color::Green, String::new()),
+            (_, Some(error)) => ("!", comfy_table::Color::Red, error.clone()),
+            _ => ("!", comfy_table::Color::Red, policy.reason.clone()),
+        };
+        table.add_row(vec![
+            screen.cell(&format!("  {sign}")),
+            screen.cell(&policy.id),
+            screen.painted(policy.verdict, colour),
+            screen.cell(&reason),
+        ]);
+    }
+    text += &output::table_text(&table);
+    text += "\n\n";
+    text + &match (report.allowed, report.passes) {
+        (true, _) => "Allowed.\n".to_owned(),
+        (false, Some(passes)) => format!("Forbidden. If nothing but the time changes, it is allowed from {passes}.\n"),
+        (false, None) => "Forbidden, and time alone won't change that.\n".to_owned(),
+    }
+}
