@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. The only place that puts parts together.
 
+pub mod bump;
 pub mod client;
 pub mod completions;
 pub mod controller;
@@ -46,6 +47,8 @@ enum Command {
     Policy(policy::Args),
     /// Show the targets of a running controller
     Status(status::Args),
+    /// Pin a version, keeping comments and layout, and commit
+    Bump(bump::Args),
     /// Ask a running controller for a resync, and wait for the acknowledgement
     Resync(resync::Args),
     /// Run an AWS stand-in, an environments repository and the controller, all on this machine
@@ -98,6 +101,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CliError> {
     match command {
         Command::Run(args) => run::run(args).await.map(done),
         Command::Plan(args) => plan::run(args).await,
+        Command::Bump(args) => bump::run(args).await.map(done),
         Command::Policy(args) => policy::run(args).await.map(done),
         Command::Validate(args) => validate::run(args).await.map(done),
         Command::Status(args) => status::run(args).await.map(done),

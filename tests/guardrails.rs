@@ -1,6 +1,12 @@
 //! Guardrails: the shipped ones allow, deny and expire; what is wrong with a policy is found, with its line; and what can't
 //! be evaluated forbids.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "guardrails/case.rs"]
 mod case;
@@ -10,3 +16,7 @@ mod mistakes;
 mod semantics;
 #[path = "guardrails/shipped.rs"]
 mod shipped;
+#[path = "support/stage.rs"]
+mod stage;
+#[path = "guardrails/whole.rs"]
+mod whole;

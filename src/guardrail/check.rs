@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::str::FromStr as _;
 
-use cedar_policy::{Effect, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use cedar_policy::{Effect, Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, Validator};
 use jiff::tz::TimeZone;
 use miette::Diagnostic;
 
@@ -145,7 +145,10 @@ impl Checked {
         let validator = Validator::new(schema.clone());
         let result = validator.validate(&set, ValidationMode::Strict);
         let errors = result.validation_errors().map(|error| (error.policy_id(), error as &dyn Diagnostic));
-        let warnings = result.validation_warnings().map(|warning| (warning.policy_id(), warning as &dyn Diagnostic));
+        let wrong: BTreeSet<&PolicyId> = result.validation_errors().map(ValidationError::policy_id).collect();
+        // A policy that has errors is mostly also called impossible: that is only their echo.
+        let warnings = result.validation_warnings().filter(|warning| !wrong.contains(warning.policy_id()));
+        let warnings = warnings.map(|warning| (warning.policy_id(), warning as &dyn Diagnostic));
         for (id, diagnostic) in errors.chain(warnings) {
             let Some(rule) = self.rules.iter().find(|rule| rule.policy.id() == id) else { continue };
             let (path, span) = (&rule.path, rule.span.clone());

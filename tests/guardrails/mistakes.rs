@@ -35,7 +35,7 @@ fn what_would_never_be_met_is_found() {
     insta::assert_snapshot!(when("context.rolling.all > 3 && false"), @"test.cedar:1:1: error: x: policy is impossible: the policy expression evaluates to false for all valid requests");
     insta::assert_snapshot!(findings(
         "@id(\"a\") @reason(\"b\") forbid (principal, action == Action::\"deploy\", resource);"
-    ), @"");
+    ), @r#"test.cedar:1:52: error: a: unrecognized action `Action::"deploy"`; did you mean `Action::"rollout"`?"#);
 }
 
 #[test]

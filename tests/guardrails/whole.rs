@@ -1,0 +1,218 @@
+//! Guardrails in the running controller: the built program, a Git server and the AWS stand-in.
+
+use std::time::Duration;
+
+use crate::stage::{Git, Stage};
+
+const DEV: &str = "222222222222";
+const PROD: &str = "333333333333";
+const TARGETS: [&str; 3] = ["dev/asg/frontend", "dev/fargate/api", "prod/asg/frontend"];
+
+const WORLD: &str = r#"
+controller = "111111111111"
+region = "us-west-1"
+
+[[account]]
+id = "222222222222"
+name = "dev"
+role = [{ name = "pinion" }]
+image = [
+    { id = "ami-0f000000000001400", name = "frontend-1.4.0" },
+    { id = "ami-0f000000000001401", name = "frontend-1.4.1" },
+]
+launch_template = [{ name = "frontend", version = [{ data = { ImageId = "ami-0f000000000001400" } }] }]
+group = [{ name = "frontend", launch_template = "frontend", desired = 2, warmup = 15 }]
+repository = [{ name = "api", image = [{ tags = ["1.0.0"] }, { tags = ["1.1.0"] }] }]
+
+[[account.task_definition]]
+[account.task_definition.definition]
+family = "api"
+networkMode = "awsvpc"
+requiresCompatibilities = ["FARGATE"]
+cpu = "256"
+memory = "512"
+containerDefinitions = [
+    { name = "app", image = "222222222222.dkr.ecr.us-west-1.amazonaws.com/api:1.0.0", essential = true },
+]
+
+[[account.cluster]]
+name = "app"
+service = [{ name = "api", task_definition = "api", desired = 2 }]
+
+[[account]]
+id = "333333333333"
+name = "prod"
+role = [{ name = "pinion" }]
+image = [
+    { id = "ami-0f000000000001400", name = "frontend-1.4.0" },
+    { id = "ami-0f000000000001401", name = "frontend-1.4.1" },
+]
+launch_template = [{ name = "frontend", version = [{ data = { ImageId = "ami-0f000000000001400" } }] }]
+group = [{ name = "frontend", launch_template = "frontend", desired = 2, warmup = 15 }]
+"#;
+
+const DEFAULTS: &str = r#"
+[account]
+region = "us-west-1"
+role = "arn:aws:iam::{account}:role/pinion"
+[asg.frontend]
+ami = { name = "frontend-{version}" }
+"#;
+const DEV_TOML: &str = r#"
+[account]
+id = "222222222222"
+[fargate.api]
+cluster = "app"
+image = "{account}.dkr.ecr.{region}.amazonaws.com/api:{version}"
+"#;
+const PROD_TOML: &str = "[account]\nid = \"333333333333\"\n[promotion]\nfrom = \"dev\"\n";
+
+const SOAK: &str = r#"
+@id("soak")
+@reason("not in sync in dev yet")
+forbid (principal, action, resource)
+when { context has promotion && !context.promotion.in_sync };
+"#;
+const ONE_AT_A_TIME: &str = r#"
+@id("one-at-a-time")
+@reason("another one rolls out")
+forbid (principal, action, resource)
+when { context.rolling.all >= 1 };
+"#;
+const NO_DOWNGRADE: &str = include_str!("../../docs/guardrails/no-downgrade.cedar");
+
+fn stage() -> Stage {
+    let stage = Stage::of(WORLD)
+        .environments([
+            ("environments/defaults.toml", DEFAULTS),
+            ("environments/dev/environment.toml", DEV_TOML),
+            ("environments/dev/pins.toml", "api = \"1.0.0\"\nfrontend = \"1.4.0\"\n"),
+            ("environments/prod/environment.toml", PROD_TOML),
+            ("environments/prod/pins.toml", "frontend = \"1.4.0\"\n"),
+            ("policies/guardrails/soak.cedar", SOAK),
+            ("policies/guardrails/one-at-a-time.cedar", ONE_AT_A_TIME),
+            ("policies/guardrails/no-downgrade.cedar", NO_DOWNGRADE),
+        ])
+        .git(Git::http_with_token("t0ken"))
+        .looking_every("1s", "1s")
+        .start();
+    stage.wait_for_sync(&TARGETS);
+    stage
+}
+
+/// What a command printed.
+fn printed(stage: &Stage, arguments: &[&str]) -> String {
+    let output = stage.run(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_version_soaks_and_one_target_rolls_out_at_a_time() {
+    let stage = stage();
+    let work = stage.repo().work().display().to_string();
+    let explain = ["policy", "explain", "prod/asg/frontend", "--dir", &work];
+    let start = stage.last();
+    stage.commit("release", |repo| {
+        crate::stage::set_pin(repo, "dev", "frontend", "1.4.1");
+        crate::stage::set_pin(repo, "dev", "api", "1.1.0");
+        crate::stage::set_pin(repo, "prod", "frontend", "1.4.1");
+    });
+    stage.wait_until("prod waits for dev", |stage| {
+        stage.reason("prod/asg/frontend").contains("soak: not in sync in dev")
+    });
+    let text = printed(&stage, &explain);
+    assert!(text.starts_with("prod/asg/frontend  ami-0f000000000001400 → 1.4.1  at "), "{text}");
+    assert!(text.contains("  !  soak           forbids  not in sync in dev yet\n"), "{text}");
+    assert!(text.contains("     no-downgrade   allows\n"), "{text}");
+    assert!(text.ends_with("Forbidden, and time alone won't change that.\n"), "{text}");
+    let denials = "pinion_guardrail_denials_total{component=\"frontend\",environment=\"prod\",kind=\"asg\",\
+                   policy=\"soak\",target=\"prod/asg/frontend\"}";
+    assert_eq!(stage.metric(denials), Some(1.0));
+
+    stage.wait_until("all are in sync", |stage| {
+        let rolling = TARGETS.iter().filter(|target| stage.state(target) == "rolling-out").count();
+        // Three looks, one after the other: between the first and the last one may have ended and the next begun.
+        let again = TARGETS.iter().filter(|target| stage.state(target) == "rolling-out").count();
+        assert!(rolling.min(again) <= 1, "{rolling} at once");
+        TARGETS.iter().all(|target| stage.state(target) == "in-sync" && stage.target(target)["desired"] != "1.4.0")
+    });
+    assert!(stage.fleet().group_runs(DEV, "frontend", "ami-0f000000000001401"));
+    assert!(stage.fleet().group_runs(PROD, "frontend", "ami-0f000000000001401"));
+    let started = stage.written(start);
+    let starts: Vec<&String> =
+        started.iter().filter(|call| call.contains("StartInstanceRefresh") || call.contains("UpdateService")).collect();
+    assert_eq!(starts.len(), 3, "{started:?}");
+    let text = printed(&stage, &explain);
+    assert!(text.contains("in sync in dev since ") && text.ends_with("Allowed.\n"), "{text}");
+}
+
+#[test]
+fn a_downgrade_waits_for_a_commit_that_says_so() {
+    let stage = stage();
+    stage.pin("dev", "frontend", "1.4.1");
+    stage.wait_until("it runs", |stage| stage.target("dev/asg/frontend")["running"] == "1.4.1");
+    stage.wait_for_sync(&["dev/asg/frontend"]);
+    let start = stage.last();
+    stage.pin("dev", "frontend", "1.4.0");
+    stage.wait_until("it is forbidden", |stage| stage.reason("dev/asg/frontend").contains("no-downgrade"));
+    stage.stays("nothing is written", Duration::from_secs(3), |stage| stage.writes(start).is_empty());
+    stage.pin("dev", "frontend", "1.4.1");
+    stage.commit("frontend back to 1.4.0\n\nIt is slow.\n\nRollback: 1.4.1 is slow\n", |repo| {
+        crate::stage::set_pin(repo, "dev", "frontend", "1.4.0");
+    });
+    stage.wait_until("it went back", |stage| stage.fleet().group_runs(DEV, "frontend", "ami-0f000000000001400"));
+    stage.wait_for_sync(&["dev/asg/frontend"]);
+}
+
+#[test]
+fn an_invalid_policy_denies_all_but_what_runs_already() {
+    let stage = stage();
+    let valid = format!("pinion_guardrails_valid{{repository=\"{}\",branch=\"main\"}}", stage.git_url());
+    assert_eq!(stage.metric(&valid), Some(1.0));
+    assert_eq!(stage.status()["repositories"][0]["guardrails"], 3);
+
+    stage.pin("dev", "frontend", "1.4.1");
+    stage.wait_until("a refresh runs", |stage| !stage.fleet().refreshes(DEV, "frontend").is_empty());
+    let bad = "policies/guardrails/soak.cedar";
+    stage.commit("a mistake", |repo| {
+        repo.write(bad, SOAK.replace("in_sync", "insync"));
+        crate::stage::set_pin(repo, "dev", "api", "1.1.0");
+    });
+    stage.wait_until("it is said", |stage| stage.metric(&valid) == Some(0.0));
+    stage.wait_until("nothing new is started", |stage| {
+        stage.reason("dev/fargate/api").contains("pinion:invalid-policies: the policies are invalid")
+    });
+    let errors = stage.status()["repositories"][0]["guardrail_errors"].to_string();
+    assert!(errors.contains("policies/guardrails/soak.cedar:5:"), "{errors}");
+    let status = printed(&stage, &["status"]);
+    assert!(status.contains("are invalid, so nothing is rolled out:\n  policies/guardrails/soak.cedar:5:"), "{status}");
+    // What runs is never abandoned.
+    stage.wait_until("the refresh ends well", |stage| {
+        stage.fleet().group_runs(DEV, "frontend", "ami-0f000000000001401")
+            && stage.state("dev/asg/frontend") == "in-sync"
+    });
+    assert!(stage.reason("dev/fargate/api").contains("pinion:invalid-policies"));
+    stage.commit("mended", |repo| {
+        repo.write(bad, SOAK);
+    });
+    stage.wait_for_sync(&["dev/fargate/api"]);
+    assert_eq!(stage.metric(&valid), Some(1.0));
+}
+
+#[test]
+fn a_controller_that_starts_anew_knows_how_long_a_version_has_soaked() {
+    let mut stage = stage();
+    stage.pin("dev", "frontend", "1.4.1");
+    stage.wait_until("it runs", |stage| stage.target("dev/asg/frontend")["running"] == "1.4.1");
+    stage.wait_for_sync(&["dev/asg/frontend"]);
+    let since = |stage: &Stage| stage.target("dev/asg/frontend")["in_sync_since"].as_str().unwrap().to_owned();
+    let before: jiff::Timestamp = since(&stage).parse().unwrap();
+    stage.kill_controller();
+    std::thread::sleep(Duration::from_secs(5));
+    stage.start_controller();
+    stage.wait_until_ready();
+    let after: jiff::Timestamp = since(&stage).parse().unwrap();
+    let moved = after.duration_since(before).abs();
+    assert!(moved < jiff::SignedDuration::from_secs(4), "{before} was it before, {after} now");
+}
