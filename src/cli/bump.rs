@@ -21,8 +21,8 @@ pub struct Args {
     /// The component, such as frontend
     #[arg(value_parser = name::<Component>)]
     component: Component,
-    /// The version
-    #[arg(value_parser = name::<Version>)]
+    /// The version to pin
+    #[arg(id = "to", value_name = "VERSION", value_parser = name::<Version>)]
     version: Version,
     /// An environment whose pin is set; several may be named
     #[arg(long, short, value_name = "ENV", required = true, num_args = 1.., value_parser = name::<EnvironmentName>)]

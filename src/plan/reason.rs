@@ -122,7 +122,7 @@ impl fmt::Display for Reason {
                     if index > 0 {
                         f.write_str("; ")?;
                     }
-                    write!(f, "{}: {}", denial.policy, denial.reason)?;
+                    write!(f, "{denial}")?;
                 }
                 Ok(())
             }

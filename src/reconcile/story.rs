@@ -79,7 +79,9 @@ impl Telling<'_> {
         if let Some(Reason::Guardrail(denials)) = &self.plan.reason
             && before.reason != self.after.reason
         {
-            for denial in denials {
+            // Those that were said before go on; only what joined them begins.
+            let said = before.reason.as_deref().unwrap_or_default();
+            for denial in denials.iter().filter(|denial| !said.contains(&denial.to_string())) {
                 metrics.guardrail_denied(&self.target.reference, &self.target.component, &denial.policy);
             }
         }
