@@ -162,8 +162,9 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
 }
 
 async fn look(desired: Desired, reader: Arc<dyn Observe>, clock: &dyn Clock) -> (Desired, Plan) {
-    let observed = pass::observe(&desired.environment, reader.as_ref(), clock.now()).await;
-    let plan = pass::decide(&desired, &observed, &Memory::default(), clock.now());
+    let memory = Memory::default();
+    let observed = pass::observe(&desired.environment, reader.as_ref(), &memory, clock.now()).await;
+    let plan = pass::decide(&desired, &observed, &memory, clock.now());
     (desired, plan)
 }
 

@@ -27,7 +27,7 @@ pub enum Outcome {
 }
 
 /// Reads what one pass has to know. Writes nothing.
-pub async fn observe(environment: &Environment, reader: &dyn Observe, now: Timestamp) -> Observed {
+pub async fn observe(environment: &Environment, reader: &dyn Observe, memory: &Memory, now: Timestamp) -> Observed {
     let mut observed = Observed::default();
     let identity = reader.identity().await;
     let known = identity.as_ref().is_ok_and(|caller| *caller == environment.account.id);
@@ -50,7 +50,7 @@ pub async fn observe(environment: &Environment, reader: &dyn Observe, now: Times
             observed.artifacts.insert(local.clone(), artifact.clone());
         }
     }
-    let unsettled = plan::needs_history(environment, &observed, now);
+    let unsettled = plan::needs_history(environment, &observed, memory, now);
     let mut wanted = Vec::new();
     for local in unsettled {
         if let Some(Ok(target)) = observed.targets.get(&local) {
