@@ -219,11 +219,11 @@ impl Rig {
         self.web(name).state
     }
 
-    /// Lets time pass until the status is as wanted; within a day.
+    /// Lets time pass until the status is as wanted; within two hours.
     async fn until(&self, wanted: impl Fn(&Status) -> bool) {
         let waited = Instant::now();
         while !wanted(&self.status()) {
-            assert!(waited.elapsed() < secs(86_400), "never: {:#?}\n{}", self.status(), self.logged());
+            assert!(waited.elapsed() < secs(7200), "never: {:#?}\n{}", self.status(), self.logged());
             sleep(Duration::from_millis(50)).await;
         }
     }

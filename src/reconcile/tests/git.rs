@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::PausedClock;
 use crate::clock::Clock as _;
 use crate::manifest::pin_values;
-use crate::model::{CommitId, Provenance};
+use crate::model::{AccountId, CommitId, Provenance};
 use crate::ports::{Files, PinKey, Repository, RepositoryError, Tip};
 
 type Tree = BTreeMap<String, Vec<u8>>;
@@ -86,7 +86,7 @@ impl Git {
 
     pub(super) fn add_on(&self, branch: &str, name: &str) {
         self.commit_on(branch, |tree| {
-            tree.insert(file(name, "environment.toml"), environment("").into_bytes());
+            tree.insert(file(name, "environment.toml"), environment(name, "").into_bytes());
             tree.insert(file(name, "pins.toml"), b"web = \"1.0\"\n".to_vec());
         });
     }
@@ -154,11 +154,18 @@ impl Git {
 }
 
 /// An `environment.toml` with the group `web` at its end, and this below it.
-pub(super) fn environment(more: &str) -> String {
+pub(super) fn environment(name: &str, more: &str) -> String {
+    let account = account(name);
     format!(
-        "[account]\nid = \"222222222222\"\nregion = \"us-west-1\"\nrole = \"arn:aws:iam::222222222222:role/pinion\"\n\
+        "[account]\nid = \"{account}\"\nregion = \"us-west-1\"\nrole = \"arn:aws:iam::{account}:role/pinion\"\n\
          [asg.web]\nami = {{ name = \"web-{{version}}\" }}\n{more}"
     )
+}
+
+/// The account of an environment: each has one of its own.
+pub(super) fn account(environment: &str) -> AccountId {
+    let number = environment.bytes().fold(0_u64, |number, byte| number * 31 + u64::from(byte));
+    AccountId::try_from(format!("{:012}", number % 1_000_000_000_000)).unwrap()
 }
 
 fn file(name: &str, file: &str) -> String {

@@ -58,7 +58,7 @@ async fn a_hanging_environment_holds_its_resync_back_and_no_passes() {
     let rig = Rig::converged(&["dev", "hung"]).await;
     rig.world.mood("hung", |mood| mood.hangs = true);
     rig.resync(false);
-    sleep(secs(600)).await;
+    sleep(secs(605)).await;
     assert_eq!(rig.status().resync, done(1, 0));
     assert_eq!(rig.world.forgot("dev"), 1);
     let reads = rig.world.reads("dev").len();

@@ -27,7 +27,7 @@ async fn a_new_commit_is_acted_on_at_once_and_read_once() {
 #[tokio::test(start_paused = true)]
 async fn a_broken_environment_keeps_its_last_good_state_while_others_go_on() {
     let rig = Rig::converged(&["dev", "prod"]).await;
-    rig.git.write("dev", &environment("surprise = 1\n"));
+    rig.git.write("dev", &environment("dev", "surprise = 1\n"));
     rig.git.pin("dev", "1.1");
     rig.git.pin("prod", "1.1");
     rig.until_state("prod", State::RollingOut).await;
@@ -44,7 +44,7 @@ async fn a_broken_environment_keeps_its_last_good_state_while_others_go_on() {
     assert!(rig.environment("dev").passes > passes);
     assert_eq!((rig.state("dev"), rig.world.refreshes("dev")), (State::InSync, 1));
 
-    rig.git.write("dev", &environment(""));
+    rig.git.write("dev", &environment("dev", ""));
     rig.until_state("dev", State::RollingOut).await;
     let dev = rig.environment("dev");
     assert!(dev.valid && dev.errors.is_empty());
@@ -182,7 +182,7 @@ async fn a_force_push_is_followed_and_logged() {
     rig.git.force_to(&old);
     rig.until(|status| status.environments["dev"].revision == old.to_string()).await;
     rig.until_state("dev", State::InSync).await;
-    assert_eq!((rig.web("dev").desired.as_str(), rig.web("dev").running.as_deref()), ("1.0", Some("web-1.0")));
+    assert_eq!((rig.web("dev").desired.as_str(), rig.web("dev").running.as_deref()), ("1.0", Some("1.0")));
     assert_eq!(rig.lines(&["force-pushed"]), 1);
 }
 

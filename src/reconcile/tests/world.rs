@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::sleep;
 
+use super::git::account;
 use super::{PausedClock, secs};
 use crate::clock::Clock as _;
 use crate::model::*;
@@ -322,7 +323,7 @@ impl Observe for Door {
         });
         match self.mood().identity_fails {
             Some(class) => Err(error(class, "AssumeRole", number)),
-            None => Ok(AccountId::try_from("222222222222").unwrap()),
+            None => Ok(account(&self.environment)),
         }
     }
 
