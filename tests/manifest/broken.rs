@@ -187,6 +187,16 @@ fn what_git_refused_is_a_finding() {
 }
 
 #[test]
+fn a_guardrail_does_not_vanish_by_being_unreadable() {
+    for path in ["policies", "policies/guardrails", "policies/guardrails/freeze.cedar"] {
+        let refused = [(path.to_owned(), "symbolic links are not followed".to_owned())].into();
+        let loaded = load_with_refused(&Repository::prod().0, &refused);
+        assert_eq!(loaded.policies, [path]);
+        assert_eq!(loaded.findings.len(), 1);
+    }
+}
+
+#[test]
 fn a_person_sees_the_line() {
     let repository = Repository::prod().edit("frontend-{version}", "frontend-{verison}").without("prod/pins.toml");
     insta::assert_snapshot!(render::graphical(&repository.load().all_findings(), false, 100), @r#"
@@ -246,7 +256,7 @@ fn ten_mistakes_are_ten_findings() {
     environments/prod/environment.toml:3:6: error: account.id: `22222222222` is not an account id: it has exactly 12 digits
     environments/prod/environment.toml:8:1: error: asg.web.grup: unknown key `grup`; did you mean `group`?
     environments/prod/environment.toml:10:16: error: asg.web.ami.name: unknown placeholder {tag}; known here: {version}, {environment}, {account}, {region}
-    environments/prod/environment.toml:11:10: error: asg.web.after[0]: there is no target `fargate/backend` in this environment; targets it can wait for: fargate/api
+    environments/prod/environment.toml:11:10: error: asg.web.after[0]: there is no target `fargate/backend` in this environment; it can wait for: fargate/api
     environments/prod/environment.toml:18:15: error: asg.web.rollout.min_healthy: expected an integer, found a string
     environments/prod/environment.toml:19:16: error: asg.web.rollout.checkpoints[0]: the last checkpoint isn't 100: some instances would never be replaced; end with 100
     environments/prod/environment.toml:20:12: error: asg.web.rollout.deadline: `45` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
