@@ -106,7 +106,7 @@ async fn whoever_waits_for_a_turn_stops_at_once_and_works_with_what_is_newest() 
     rig.git.pin("prod", "1.1");
     rig.git.pin("dev", "1.0");
     rig.until_state("prod", State::RollingOut).await;
-    assert_eq!(rig.web("prod").desired, "1.1");
+    assert_eq!((rig.web("prod").desired.as_str(), rig.world.reads("prod").len()), ("1.1", 1));
     rig.world.mood("dev", |mood| mood.hangs = true);
     sleep(secs(300)).await;
     assert!(rig.stop().await < secs(1));

@@ -142,10 +142,10 @@ async fn a_retry_is_heeded_though_the_clock_was_set_back() {
     for _ in 0..2 {
         let sent = rig.world.probes();
         rig.resync(true);
+        rig.clock.set_back(secs(3600));
         sleep(secs(1)).await;
         assert_eq!(rig.world.probes(), sent + 1);
         rig.until_state("dev", State::Quarantined).await;
-        rig.clock.set_back(secs(3600));
     }
 }
 
