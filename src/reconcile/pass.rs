@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::desired::Desired;
-use crate::model::{ArtifactQuery, Environment, LocalRef, TargetSpec};
+use crate::model::{ArtifactQuery, Environment, LocalRef, Probe, TargetSpec};
 use crate::plan::{self, Action, Input, Memory, Observed, Plan};
 use crate::ports::{Applied, Apply, Observe, PortError, Prober};
 
@@ -68,7 +68,7 @@ pub fn decide(desired: &Desired, observed: &Observed, memory: &Memory, now: Time
     plan::plan(Input { desired: &desired.environment, observed, memory, guardrails: desired.guardrails.as_ref(), now })
 }
 
-/// Carries out a plan, in the order of `after`. Starts nothing more once `cancel` is set.
+/// Carries out a plan. Once `cancel` is set, finishes the write in flight and starts nothing more; probes are broken off.
 pub async fn execute(
     plan: &Plan,
     writer: &dyn Apply,
@@ -81,16 +81,11 @@ pub async fn execute(
             break;
         }
         let outcome = match action {
-            Action::Verify { probes } => {
-                let mut verdict = Ok(());
-                for probe in probes {
-                    verdict = prober.probe(probe).await;
-                    if verdict.is_err() {
-                        break;
-                    }
-                }
-                Outcome::Probed(verdict)
-            }
+            Action::Verify { probes } => tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                verdict = send(probes, prober) => Outcome::Probed(verdict),
+            },
             write => match writer.apply(write).await {
                 Ok(applied) => Outcome::Applied(applied),
                 Err(error) => Outcome::Failed(error),
@@ -99,4 +94,12 @@ pub async fn execute(
         outcomes.insert(local.clone(), outcome);
     }
     outcomes
+}
+
+/// Sends probes until one fails.
+async fn send(probes: &[Probe], prober: &dyn Prober) -> Result<(), String> {
+    for probe in probes {
+        prober.probe(probe).await?;
+    }
+    Ok(())
 }
