@@ -25,6 +25,7 @@ pub use self::reason::Reason;
 use crate::guardrail::{Fleet, Guardrails, Member};
 use crate::model::{
     AccountId, Artifact, CommitId, Environment, LocalRef, ObservedTarget, Rollout, RolloutHistory, State, Target,
+    Version,
 };
 use crate::ports::{PortError, ResolveError};
 
@@ -45,12 +46,25 @@ pub struct Observed {
 /// may be called a rollout.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// The pinning commit with which each target was last in sync.
-    pub converged: BTreeMap<LocalRef, CommitId>,
+    /// With what each target was last in sync.
+    pub converged: BTreeMap<LocalRef, Converged>,
+    /// The targets that have drifted since, and aren't back yet.
+    pub drifted: BTreeSet<LocalRef>,
     /// How the probes of each target stand.
     pub probes: BTreeMap<LocalRef, ProbeRecord>,
     /// Attempts started before this time don't count against a pin: an operator asked to retry.
     pub retry_since: Option<Timestamp>,
+}
+
+/// With what a target was in sync.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Converged {
+    /// The pinning commit.
+    pub commit: CommitId,
+    /// The pinned version.
+    pub version: Version,
+    /// The artifact's identity.
+    pub artifact: String,
 }
 
 /// How the probes of a target stand.
@@ -128,10 +142,17 @@ pub struct TargetPlan {
     pub ours: bool,
 }
 
-/// The targets whose rollouts have to be read before planning: those that aren't settled on their artifact.
+/// The targets whose rollouts have to be read before planning: those that aren't settled on their artifact, and those
+/// of which it isn't known yet that they are in sync with this very pin.
 #[must_use]
-pub fn needs_history(desired: &Environment, observed: &Observed, now: Timestamp) -> BTreeSet<LocalRef> {
-    desired.targets.keys().filter(|local| decide::needs_history(desired, observed, local, now)).cloned().collect()
+pub fn needs_history(
+    desired: &Environment,
+    observed: &Observed,
+    memory: &Memory,
+    now: Timestamp,
+) -> BTreeSet<LocalRef> {
+    let needs = |local: &&LocalRef| decide::needs_history(desired, observed, memory, local, now);
+    desired.targets.keys().filter(needs).cloned().collect()
 }
 
 /// Decides what to do.

@@ -10,21 +10,25 @@
 
 pub mod backoff;
 pub mod board;
+mod crew;
 pub mod desired;
 mod environment;
+mod fleet;
 pub mod pass;
 mod probe;
 pub mod resync;
 mod source;
 mod story;
 mod target;
+#[cfg(test)]
+mod tests;
+mod underway;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 pub use self::board::Board;
@@ -33,9 +37,10 @@ pub use self::resync::Resyncs;
 use crate::clock::Clock;
 use crate::guardrail;
 use crate::metrics::Metrics;
-use crate::model::EnvironmentName;
 use crate::ports::{Accounts, Prober, Repository};
-use desired::{Claim, Desired, News, SourceNews};
+use crew::Crew;
+use desired::{Claim, News};
+use fleet::Fleet;
 
 /// How often to do what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,137 +123,41 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
         fleet: Mutex::default(),
         shutdown: shutdown.clone(),
     });
+    // One sender stays here: a poller that ends is heard of by its end, never by a silent channel.
     let (news, mut inbox) = mpsc::channel(16);
-    let mut tasks = JoinSet::new();
+    let mut pollers = Crew::default();
     shared.resyncs.expect_sources(parts.sources.len());
+    let mut unread: BTreeSet<usize> = (0..parts.sources.len()).collect();
     for (index, source) in parts.sources.into_iter().enumerate() {
-        tasks.spawn(source::run(index, source, Arc::clone(&shared), news.clone()));
+        pollers.spawn(source.url.clone(), source::run(index, source, Arc::clone(&shared), news.clone()));
     }
-    drop(news);
 
-    let mut fleet = Fleet { shared: Arc::clone(&shared), members: BTreeMap::new(), tasks: JoinSet::new() };
+    let mut fleet = Fleet::new(Arc::clone(&shared));
     let verdict = loop {
         tokio::select! {
             () = shutdown.cancelled() => break Ok(()),
-            received = inbox.recv() => match received {
-                Some(News::Read(news)) => fleet.take(news),
-                Some(News::Polled { source, number }) => {
+            Some(news) = inbox.recv() => match news {
+                News::Read(news) => fleet.take(news),
+                News::Polled { source, number } => {
                     shared.resyncs.source_done(source, number);
                     shared.board.resync(&shared.resyncs);
+                    if unread.remove(&source) && unread.is_empty() {
+                        shared.board.complete();
+                    }
                 }
-                None if shutdown.is_cancelled() => break Ok(()),
-                None => break Err("all pollers have ended".to_owned()),
             },
-            Some(ended) = tasks.join_next() => {
+            Some((url, ended)) = pollers.ended() => {
                 if !shutdown.is_cancelled() {
-                    break Err(format!("a poller has ended: {}", describe(ended)));
+                    let how = ended.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string());
+                    break Err(format!("the poller of {url} has ended: {how}"));
                 }
             }
-            Some(ended) = fleet.tasks.join_next() => match ended {
-                Ok(name) => { fleet.members.remove(&name); }
-                Err(error) if !shutdown.is_cancelled() => break Err(format!("an environment's task has ended: {error}")),
-                Err(_) => {}
-            },
+            Some(failure) = fleet.failed() => break Err(failure),
         }
     };
     shutdown.cancel();
     drop(inbox);
-    while tasks.join_next().await.is_some() {}
-    while fleet.tasks.join_next().await.is_some() {}
+    while pollers.ended().await.is_some() {}
+    while fleet.failed().await.is_some() {}
     verdict
-}
-
-fn describe(ended: Result<(), tokio::task::JoinError>) -> String {
-    match ended {
-        Ok(()) => "it returned".to_owned(),
-        Err(error) => error.to_string(),
-    }
-}
-
-/// The environments' tasks.
-struct Fleet {
-    shared: Arc<Shared>,
-    members: BTreeMap<EnvironmentName, Member>,
-    tasks: JoinSet<EnvironmentName>,
-}
-
-struct Member {
-    source: usize,
-    branch: String,
-    desired: watch::Sender<Arc<Desired>>,
-    stop: CancellationToken,
-}
-
-impl Fleet {
-    /// Takes what a poller read: gives each environment its desired state, starts what is new, stops what is gone.
-    fn take(&mut self, news: SourceNews) {
-        let SourceNews { source, branch, environments, broken, whole } = news;
-        let from_here = |member: &Member| member.source == source && member.branch == branch;
-        if let Some(errors) = whole {
-            // Nothing could be read at all. What runs keeps its last good desired state.
-            for (name, _) in self.members.iter().filter(|(_, member)| from_here(member)) {
-                self.shared.board.invalid(name, &errors);
-            }
-            return;
-        }
-        for (name, errors) in &broken {
-            tracing::warn!(environment = %name, errors = errors.len(), first = errors.first().map(String::as_str),
-                "environment is broken; its last good desired state stays");
-            self.shared.board.invalid(name, errors);
-        }
-        let gone: Vec<EnvironmentName> = self
-            .members
-            .iter()
-            .filter(|(name, member)| {
-                from_here(member) && !environments.contains_key(*name) && !broken.contains_key(*name)
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in gone {
-            tracing::warn!(environment = %name, "environment is gone from the repository; it is left as it is");
-            if let Some(member) = self.members.remove(&name) {
-                member.stop.cancel();
-            }
-            self.shared.resyncs.forget_environment(&name);
-            self.shared.board.remove(&name);
-            self.known().forget(&name);
-        }
-        // All of them before the first may plan: none of the others may be overlooked.
-        for name in environments.keys() {
-            self.known().expect(name);
-        }
-        for (name, desired) in environments {
-            self.give(name, source, &branch, desired);
-        }
-        self.shared.resyncs.settle();
-    }
-
-    fn known(&self) -> MutexGuard<'_, guardrail::Fleet> {
-        self.shared.fleet.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn give(&mut self, name: EnvironmentName, source: usize, branch: &str, desired: Arc<Desired>) {
-        match self.members.get(&name) {
-            Some(member) if member.source == source && member.branch == branch => {
-                self.shared.board.valid(&name, &desired);
-                member.desired.send_replace(desired);
-            }
-            Some(_) => {
-                tracing::error!(environment = %name, branch,
-                    "two repositories or branches feed this environment; the first one counts. \
-                     Say with `environments` in pinion.toml which one it is");
-            }
-            None => {
-                self.shared.board.valid(&name, &desired);
-                self.shared.resyncs.expect_environment(&name);
-                let (sender, receiver) = watch::channel(desired);
-                let stop = self.shared.shutdown.child_token();
-                self.members.insert(
-                    name.clone(),
-                    Member { source, branch: branch.to_owned(), desired: sender, stop: stop.clone() },
-                );
-                self.tasks.spawn(environment::run(name, receiver, Arc::clone(&self.shared), stop));
-            }
-        }
-    }
 }

@@ -4,7 +4,13 @@
 //! no deployment, so that this rollout never comes to an end there: what is looked at is what was written. Registries of
 //! other accounts can't be read there; `scenarios.rs` does that.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "support/git.rs"]
 mod git;

@@ -1,5 +1,5 @@
 //! The server, the metrics and the commands that talk to a running controller, over real sockets.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "server/http.rs"]
 mod http;

@@ -88,6 +88,8 @@ pub(super) struct Connection {
     identity: tokio::sync::Mutex<Option<(String, AccountId)>>,
     /// Whether ECS has answered about service deployments. If it has, it isn't a stand-in that lacks them.
     pub(super) keeps_deployments: AtomicBool,
+    /// Whether this isn't AWS itself: an endpoint was given.
+    pub(super) stand_in: bool,
     /// Whether the account has so many other groups that pages of all of them aren't worth it.
     pub(super) crowded: AtomicBool,
     pub(super) cache: Cache,
@@ -104,7 +106,7 @@ pub(super) struct Cache {
     pub(super) deployments: Kept<String, Rollout>,
     /// The task definition of each service revision, by the revision's ARN.
     pub(super) revisions: Kept<String, String>,
-    /// Kept until a resync.
+    /// Kept until a resync; only what [`super::resolve`] lets in.
     pub(super) artifacts: Kept<ArtifactQuery, Artifact>,
 }
 
@@ -146,6 +148,7 @@ impl Connection {
             limits: Limits::new(),
             identity: tokio::sync::Mutex::new(None),
             keeps_deployments: AtomicBool::new(false),
+            stand_in: shared.sdk.endpoint_url().is_some(),
             crowded: AtomicBool::new(false),
             cache: Cache {
                 template_versions: Kept::new(10_000),

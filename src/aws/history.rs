@@ -20,8 +20,8 @@ use crate::ports::PortError;
 
 /// How many refreshes are read: AWS's largest page.
 const REFRESHES: i32 = 100;
-/// How far back deployments are looked at. Older ones no longer decide anything.
-const DEPLOYMENTS: usize = 20;
+/// How many deployments are looked at: AWS's largest page. Those that have ended are read once.
+const DEPLOYMENTS: usize = 100;
 /// AWS's limit for the deployments or revisions named in one call.
 const BATCH: usize = 20;
 /// How many revisions newer than the service's are looked at.
@@ -76,8 +76,10 @@ impl Connection {
         let mut refreshes = answer.instance_refreshes.unwrap_or_default();
         // Stable: AWS's own order, newest first, decides between two of the same second.
         refreshes.sort_by_key(|refresh| Reverse(refresh.start_time.as_ref().and_then(timestamp)));
-        // One that hasn't started yet has no time; there can be no newer one.
-        refreshes.sort_by_key(|refresh| refresh.start_time.is_some());
+        // One that is about to start has no time yet; there can be no newer one.
+        refreshes.sort_by_key(|refresh| {
+            refresh.start_time.is_some() || refresh.status != Some(InstanceRefreshStatus::Pending)
+        });
         Ok(refreshes)
     }
 
@@ -87,7 +89,9 @@ impl Connection {
                 self.keeps_deployments.store(true, Ordering::Relaxed);
                 deployments
             }
-            Err(error) if is_unknown_operation(&error) && !self.keeps_deployments.load(Ordering::Relaxed) => {
+            Err(error)
+                if is_unknown_operation(&error, self.stand_in) && !self.keeps_deployments.load(Ordering::Relaxed) =>
+            {
                 shown_deployments(service)
             }
             Err(error) => return Err(error),
@@ -152,7 +156,7 @@ impl Connection {
             let Some(arn) = deployment.service_deployment_arn.clone() else { continue };
             let definition = revision_of(deployment).and_then(|revision| targets.get(revision)).cloned();
             let rollout = deployment_rollout(deployment, definition);
-            if !rollout.outcome.is_active() {
+            if !rollout.outcome.is_active() && rollout.target != RolloutTarget::Unknown {
                 self.cache.deployments.put(arn.clone(), rollout.clone());
             }
             rollouts.insert(arn, rollout);
@@ -203,13 +207,18 @@ impl Connection {
                         .send()
                 })
                 .await?;
+            // A page is read to its end: moto ignores the order, and a revision that isn't found is registered again.
+            let mut reached = false;
             for arn in page.task_definition_arns.unwrap_or_default() {
                 match family_and_revision(&arn) {
                     // Prefixes match other families too where the stand-in is loose about it.
                     Some((other, _)) if other != family => {}
                     Some((_, number)) if number > revision && newer.len() < REVISIONS => drop(newer.insert(arn)),
-                    _ => return Ok(newer),
+                    _ => reached = true,
                 }
+            }
+            if reached {
+                return Ok(newer);
             }
             token = page.next_token.filter(|token| !token.is_empty());
             if token.is_none() {
@@ -219,12 +228,11 @@ impl Connection {
     }
 }
 
-/// Whether an endpoint doesn't know an operation: stand-ins have no service deployments. AWS has an error of its own for
-/// that; moto falls over.
-fn is_unknown_operation(error: &PortError) -> bool {
-    const CODES: [&str; 8] = [
-        "HTTP500",
-        "HTTP501",
+/// Whether an endpoint doesn't know an operation: stand-ins have no service deployments. AWS has errors of its own for
+/// that. moto falls over instead; from AWS itself such an answer is a fault that passes, and forgetting the deployments
+/// over it would forget quarantines.
+fn is_unknown_operation(error: &PortError, stand_in: bool) -> bool {
+    const CODES: [&str; 6] = [
         "UnknownOperationException",
         "UnknownOperation",
         "InvalidAction",
@@ -232,7 +240,7 @@ fn is_unknown_operation(error: &PortError) -> bool {
         "UnsupportedFeatureException",
         "UnsupportedOperationException",
     ];
-    CODES.contains(&error.code.as_str())
+    CODES.contains(&error.code.as_str()) || (stand_in && matches!(error.code.as_str(), "HTTP500" | "HTTP501"))
 }
 
 /// The deployments that `DescribeServices` shows, as rollouts.

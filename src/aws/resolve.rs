@@ -1,4 +1,5 @@
-//! Resolves pins to artifacts. An artifact that was found is kept until a resync; what wasn't is looked for again.
+//! Resolves pins to artifacts. What was found by a name that stays with it is kept until a resync; what wasn't found, and
+//! what a tag or a parameter may point away from, is looked for again each time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,11 +32,25 @@ impl Connection {
                 .map(|((reference, digest), result)| (ArtifactQuery::Image { reference, digest }, result)),
         );
         for (query, result) in found {
-            if let Ok(artifact) = &result {
+            if let Ok(artifact) = &result
+                && stays(&query)
+            {
                 self.cache.artifacts.put(query.clone(), artifact.clone());
             }
             resolved.insert(query, result);
         }
         resolved
+    }
+}
+
+/// Whether a query's answer stays what it is: an image has one name and id for life, and a parameter's version one value.
+/// A container image is deployed by the very text of the query. Tags and labels may be given to another image.
+fn stays(query: &ArtifactQuery) -> bool {
+    match query {
+        ArtifactQuery::Image { .. } | ArtifactQuery::Ami(AmiQuery::Name { .. } | AmiQuery::Id { .. }) => true,
+        ArtifactQuery::Ami(AmiQuery::Tags { .. }) => false,
+        ArtifactQuery::Ami(AmiQuery::Parameter { parameter }) => parameter
+            .rsplit_once(':')
+            .is_some_and(|(_, version)| !version.is_empty() && version.bytes().all(|digit| digit.is_ascii_digit())),
     }
 }

@@ -87,7 +87,8 @@ impl Controller {
     pub async fn run(&self, wiring: Wiring, stop: CancellationToken) -> Result<(), CliError> {
         let interrupt = Arc::new(AtomicBool::new(false));
         let sources = sources(&wiring, &interrupt)?;
-        let shown = wiring.branches.iter().map(|branch| (branch.url.clone(), branch.branch.clone()));
+        let shown: BTreeSet<(String, String)> =
+            wiring.branches.iter().map(|branch| (branch.url.clone(), branch.branch.clone())).collect();
         self.board.start(shown);
         let accounts = Aws::new(Options {
             endpoint_url: wiring.endpoint_url,
@@ -144,10 +145,24 @@ fn sources(wiring: &Wiring, interrupt: &Arc<AtomicBool>) -> Result<Vec<Source>, 
             repository: Arc::new(repository),
             url,
             interval: branches.iter().map(|branch| branch.interval).min().unwrap_or(first.interval),
-            branches: branches.iter().map(|branch| (branch.branch.clone(), branch.claim.clone())).collect(),
+            branches: claims(&branches),
         });
     }
     Ok(sources)
+}
+
+/// What each branch may feed. Blocks that name the same branch add up.
+fn claims(branches: &[&Branch]) -> BTreeMap<String, Claim> {
+    let mut claims: BTreeMap<String, Claim> = BTreeMap::new();
+    for branch in branches {
+        let claim = match (claims.remove(&branch.branch), &branch.claim) {
+            (Some(Claim::All), _) | (_, Claim::All) => Claim::All,
+            (Some(Claim::Only(before)), Claim::Only(more)) => Claim::Only(before.union(more).cloned().collect()),
+            (None, Claim::Only(names)) => Claim::Only(names.clone()),
+        };
+        claims.insert(branch.branch.clone(), claim);
+    }
+    claims
 }
 
 /// Takes requests for resyncs from the server and from signals.

@@ -169,7 +169,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
 
 async fn look(desired: Desired, reader: Arc<dyn Observe>, clock: &dyn Clock) -> (Desired, Observed) {
     let all = desired.environment.targets.keys().filter(|_| desired.soaks).cloned().collect();
-    let observed = pass::observe(&desired.environment, reader.as_ref(), &all, clock.now()).await;
+    let observed = pass::observe(&desired.environment, reader.as_ref(), &Memory::default(), &all, clock.now()).await;
     (desired, observed)
 }
 

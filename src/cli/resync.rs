@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::client::{Address, Controller};
 use super::error::{CliError, ResultExt};
 use super::output;
+use crate::telemetry::one_line;
 
 /// How often to look whether it is done.
 const EVERY: Duration = Duration::from_millis(100);
@@ -38,7 +39,7 @@ pub struct Args {
 /// Asks, waits, and prints what it came to.
 ///
 /// # Errors
-/// If the controller can't be reached, refuses, or isn't done in time.
+/// If the controller can't be reached, refuses, or isn't done in time, or couldn't read a repository.
 pub async fn run(args: Args) -> Result<(), CliError> {
     let token = token(args.token_file)?;
     let controller = Controller::new(args.address)?;
@@ -57,7 +58,15 @@ pub async fn run(args: Args) -> Result<(), CliError> {
                 ));
             }
             output::print(&text)?;
-            return Ok(());
+            return match status.repositories.iter().find_map(|it| Some((it, it.error.as_ref()?))) {
+                None => Ok(()),
+                Some((repository, error)) => Err(CliError::failed(format!(
+                    "{} {} couldn't be read, so nothing new from there was looked at: {}",
+                    one_line(&repository.url),
+                    one_line(&repository.branch),
+                    one_line(error)
+                ))),
+            };
         }
         // What the controller says may lag a little behind its answer to us.
         if status.resync.requested < number && started.elapsed() > LAG {

@@ -13,6 +13,8 @@ use crate::manifest::shape::{At, Field, Text};
 use crate::manifest::{Findings, Place};
 use crate::model::EnvironmentName;
 
+/// The environment variable that the bearer token may stand in.
+const TOKEN: &str = "PINION_TOKEN";
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9780);
 
 pub(super) struct Resolver<'a> {
@@ -98,7 +100,10 @@ impl Resolver<'_> {
         };
         let token =
             raw.map_or(Some(None), |At { place, value }| self.secret(place, &value.token_file, &value.token_env))?;
-        let token = self.overrides.token_file.clone().map(Secret::File).or(token);
+        let spoken = (self.environment)(TOKEN).filter(|value| !value.trim().is_empty()).map(|value| {
+            Secret::Environment { variable: TOKEN.to_owned(), value: SecretString::from(value.trim().to_owned()) }
+        });
+        let token = self.overrides.token_file.clone().map(Secret::File).or(spoken).or(token);
         Some(Server { listen: self.overrides.listen.or(listen)?, token })
     }
 

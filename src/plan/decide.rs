@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::revision::{Revision, View};
-use super::{Action, Input, Observed, Plan, ProbeRecord, Reason, TargetPlan, group, service};
+use super::{Action, Input, Memory, Observed, Plan, ProbeRecord, Reason, TargetPlan, group, service};
 use crate::guardrail::Proposal;
 use crate::model::{
     Artifact, Environment, LocalRef, ObservedTarget, Pin, Rollout, RolloutHistory, RolloutOutcome, State, Suspension,
@@ -36,8 +36,14 @@ impl Verdict {
     }
 }
 
-/// Whether the target isn't settled on its artifact, so that its rollouts must be known.
-pub(super) fn needs_history(desired: &Environment, observed: &Observed, local: &LocalRef, now: Timestamp) -> bool {
+/// Whether the target's rollouts must be known.
+pub(super) fn needs_history(
+    desired: &Environment,
+    observed: &Observed,
+    memory: &Memory,
+    local: &LocalRef,
+    now: Timestamp,
+) -> bool {
     let Some(target) = desired.targets.get(local) else { return false };
     if suspended(target, now).is_some() {
         return false;
@@ -45,10 +51,13 @@ pub(super) fn needs_history(desired: &Environment, observed: &Observed, local: &
     let (Some(Ok(seen)), Some(Ok(artifact))) = (observed.targets.get(local), observed.artifacts.get(local)) else {
         return false;
     };
-    match view(target, seen, None) {
-        Ok(view) => !(view.settled && runs(&view.current, artifact)),
-        Err(_) => false,
-    }
+    let (Ok(view), Some(pin)) = (view(target, seen, None), desired.pin_of(target)) else { return false };
+    let commit = &pin.provenance.commit;
+    let at_rest = view.settled && view.quiet && runs(&view.current, artifact);
+    // A rollout for the pin before this one may be about to begin: nothing shows it but the rollouts themselves.
+    let moved_on = memory.converged.get(local).is_some_and(|converged| converged.commit != *commit);
+    let probed = memory.probes.get(local).is_some_and(|record| record.commit == *commit && record.failure.is_none());
+    !at_rest || moved_on || !(target.verify.is_empty() || probed)
 }
 
 /// Whether a rollout of ours runs.
@@ -58,7 +67,7 @@ pub(super) fn is_in_flight(input: Input<'_>, target: &Target) -> bool {
     let history = input.observed.histories.get(local).and_then(|history| history.as_ref().ok());
     view(target, seen, history).is_ok_and(|view| {
         view.rollouts.iter().any(|rollout| {
-            let ours = view.revision(&rollout.target).is_some_and(|revision| revision.marker.is_some());
+            let ours = view.revision(&rollout.target).is_some_and(|revision| view.is_ours(revision));
             ours && rollout.outcome.is_active()
         })
     })
@@ -89,9 +98,9 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
             .zip(pin)
             .zip(artifact_found)
             .is_some_and(|((view, pin), artifact)| drifted(input, target, &verdict, attempt(view, pin, artifact), pin)),
-        running: view.as_ref().map(|view| match (artifact_found, pin) {
-            (Some(artifact), Some(pin)) if runs(&view.current, artifact) => pin.version.to_string(),
-            _ => describe(&view.current),
+        running: view.as_ref().map(|view| {
+            let pinned = pin.zip(artifact_found).filter(|(_, artifact)| runs(&view.current, artifact));
+            pinned.map_or_else(|| running(input, local, view), |(pin, _)| pin.version.to_string())
         }),
         artifact: artifact_found.cloned(),
         updated: view
@@ -188,6 +197,13 @@ fn runs(revision: &Revision, artifact: &Artifact) -> bool {
     revision.image.as_deref() == Some(artifact.identity())
 }
 
+/// What runs where that isn't the pin: the version that this process knows it by, else what the revision tells.
+fn running(input: Input<'_>, local: &LocalRef, view: &View) -> String {
+    let earlier = input.memory.converged.get(local);
+    let earlier = earlier.filter(|earlier| view.current.image.as_deref() == Some(earlier.artifact.as_str()));
+    earlier.map_or_else(|| describe(&view.current), |earlier| earlier.version.to_string())
+}
+
 /// What runs, for people: the version where Pinion made the revision, else the image's tag, digest or id.
 fn describe(revision: &Revision) -> String {
     let image = || {
@@ -202,22 +218,23 @@ fn describe(revision: &Revision) -> String {
 /// by being newer than the pin.
 fn attempt<'a>(view: &'a View, pin: &Pin, artifact: &Artifact) -> Option<&'a Rollout> {
     view.rollouts.iter().find(|rollout| {
-        let Some(revision) = view.revision(&rollout.target) else { return false };
-        let commit = &pin.provenance.commit;
-        if revision.marker.as_ref().is_some_and(|marker| marker.commit == *commit) {
-            return true;
-        }
-        let is_current = revision.target == view.current.target;
-        is_current && runs(revision, artifact) && rollout.started.is_some_and(|started| started >= pin.provenance.time)
+        let Some(revision) = view.revision(&rollout.target).filter(|revision| runs(revision, artifact)) else {
+            return false;
+        };
+        let made_for_it = revision.marker.as_ref().is_some_and(|marker| marker.commit == pin.provenance.commit);
+        let since = rollout.started.is_some_and(|started| started >= pin.provenance.time);
+        made_for_it || (revision.target == view.current.target && since)
     })
 }
 
 /// Whether a target that was in sync with this very pin isn't any more. That it was is known from this process's own
 /// passes or, where something has to be done about it, from AWS's memory of the rollout that ended well.
 fn drifted(input: Input<'_>, target: &Target, verdict: &Verdict, attempt: Option<&Rollout>, pin: &Pin) -> bool {
+    let local = &target.reference.local;
     let due = verdict.state == State::Pending || verdict.action.as_ref().is_some_and(Action::is_write);
-    let moving = matches!(verdict.state, State::RollingOut | State::Overdue);
-    let remembered = input.memory.converged.get(&target.reference.local) == Some(&pin.provenance.commit);
+    let moving = matches!(verdict.state, State::RollingOut | State::Overdue) && input.memory.drifted.contains(local);
+    let remembered =
+        input.memory.converged.get(local).is_some_and(|converged| converged.commit == pin.provenance.commit);
     let succeeded = attempt.is_some_and(|rollout| rollout.outcome == RolloutOutcome::Succeeded);
     (remembered && (due || moving)) || (succeeded && due)
 }
@@ -236,14 +253,15 @@ struct Decision<'a> {
 impl Decision<'_> {
     fn verdict(&self) -> Verdict {
         let view = self.view;
-        if view.settled && runs(&view.current, self.artifact) {
+        let active = view.rollouts.iter().find(|rollout| rollout.outcome.is_active());
+        if view.settled && runs(&view.current, self.artifact) && !self.is_at_work(active) {
             let verdict = self.converged();
             return match attempt(view, self.pin, self.artifact) {
                 Some(rollout) => verdict.about(rollout, true),
                 None => verdict,
             };
         }
-        if let Some(active) = view.rollouts.iter().find(|rollout| rollout.outcome.is_active())
+        if let Some(active) = active
             && let Some(verdict) = self.in_flight(active)
         {
             return verdict;
@@ -257,10 +275,16 @@ impl Decision<'_> {
         self.start()
     }
 
+    /// Whether a rollout is at work though everything that runs is right already: the last instances of a refresh
+    /// aren't warm yet, or a refresh to another version hasn't launched its first one. A service tells by itself.
+    fn is_at_work(&self, active: Option<&Rollout>) -> bool {
+        matches!(self.seen, ObservedTarget::Group(_)) && active.is_some()
+    }
+
     /// Whether a rollout of this pin speaks against trying again.
     fn counts(&self, rollout: &Rollout) -> bool {
         let ended_badly = matches!(rollout.outcome, RolloutOutcome::Failed | RolloutOutcome::Cancelled);
-        let forgiven = self.input.memory.retry_since.zip(rollout.started).is_some_and(|(since, at)| at < since);
+        let forgiven = self.input.memory.retry_since.is_some_and(|since| rollout.started.is_none_or(|at| at < since));
         ended_badly && !forgiven
     }
 
@@ -282,7 +306,7 @@ impl Decision<'_> {
     /// A rollout runs. `None` means that the next one supersedes it by merely being started.
     fn in_flight(&self, active: &Rollout) -> Option<Verdict> {
         let revision = self.view.revision(&active.target);
-        let ours = revision.is_some_and(|revision| revision.marker.is_some());
+        let ours = revision.is_some_and(|revision| self.view.is_ours(revision));
         let right = revision.is_some_and(|revision| runs(revision, self.artifact));
         let undoing = active.outcome == RolloutOutcome::Undoing;
         let verdict = match (right, ours) {
@@ -314,7 +338,7 @@ impl Decision<'_> {
         // While it bakes everything is replaced already, and AWS can still take it back.
         match (self.probes(), self.seen) {
             (Probes::Passed, _) => verdict,
-            (Probes::Failed(why), ObservedTarget::Group(group)) => {
+            (Probes::Failed(why), ObservedTarget::Group(group)) if active.target != self.view.current.target => {
                 let (group, refresh) = (group.name.clone(), active.id.clone());
                 Verdict::of(State::RollingOut, Reason::ProbeFailed(why))
                     .doing(Action::RollbackRefresh { group, refresh })
@@ -385,7 +409,7 @@ impl Decision<'_> {
                 return Some(Verdict::of(State::Pending, Reason::After { target: before.clone(), state }));
             }
         }
-        let running = describe(&self.view.current);
+        let running = running(self.input, &self.target.reference.local, self.view);
         let denials = self.input.guardrails.check(Proposal {
             environment: self.input.desired,
             target: self.target,
@@ -395,6 +419,15 @@ impl Decision<'_> {
             now: self.input.now,
         });
         (!denials.is_empty()).then(|| Verdict::of(State::Pending, Reason::Guardrail(denials)))
+    }
+
+    /// Whether this pin's rollout was under way or just over when it was first probed. One that ended long before has
+    /// been probed by an earlier process; that it fails now isn't the rollout's doing.
+    fn is_new_at(&self, first: Timestamp, patience: Duration) -> bool {
+        attempt(self.view, self.pin, self.artifact).is_some_and(|rollout| {
+            let over = rollout.ended.or(rollout.started).unwrap_or(first);
+            rollout.outcome.is_active() || age(over, first) <= patience
+        })
     }
 
     fn verify(&self) -> Action {
@@ -409,7 +442,9 @@ impl Decision<'_> {
         match record {
             None => Probes::Due,
             Some(ProbeRecord { failure: None, .. }) => Probes::Passed,
-            Some(ProbeRecord { failure: Some(why), first, .. }) if age(*first, self.input.now) > patience => {
+            Some(ProbeRecord { failure: Some(why), first, .. })
+                if age(*first, self.input.now) > patience && self.is_new_at(*first, patience) =>
+            {
                 Probes::Failed(why.clone())
             }
             Some(ProbeRecord { failure: Some(why), .. }) => Probes::Failing(why.clone()),

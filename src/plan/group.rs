@@ -29,6 +29,10 @@ pub(super) fn view(group: &ObservedGroup, history: Option<&RolloutHistory>) -> R
     Ok(View {
         current: revision(current),
         settled: running.keys().all(|target| *target == on_current),
+        quiet: staying().all(|instance| instance.lifecycle == "InService" && instance.healthy)
+            && staying().count() >= usize::try_from(group.desired_capacity).unwrap_or(usize::MAX),
+        // The group takes another version only when a refresh has ended well.
+        bases: Some(vec![current.number.to_string()]),
         others: versions.iter().filter(|version| version.number != current.number).map(revision).collect(),
         rollouts,
         running: running.into_iter().collect(),

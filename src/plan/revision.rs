@@ -23,6 +23,10 @@ pub(super) struct View {
     pub(super) current: Revision,
     /// Whether everything that runs, runs the current revision, and nothing is on its way.
     pub(super) settled: bool,
+    /// Whether, besides, nothing is coming, going or unwell, so that no rollout can be at work.
+    pub(super) quiet: bool,
+    /// The names of the revisions that a rollout under way may have started from; `None` if that can't be told.
+    pub(super) bases: Option<Vec<String>>,
     /// Other revisions that matter, newest first; empty while the history isn't read.
     pub(super) others: Vec<Revision>,
     /// Rollouts, newest first; empty while the history isn't read.
@@ -37,6 +41,13 @@ impl View {
     /// The revision that a rollout moves to, if it is known.
     pub(super) fn revision(&self, target: &RolloutTarget) -> Option<&Revision> {
         std::iter::once(&self.current).chain(&self.others).find(|revision| revision.target == *target)
+    }
+
+    /// Whether a rollout to this revision is one that Pinion started: Pinion made the revision, and from what ran before.
+    /// Somebody who goes back to an older revision of Pinion's making starts a rollout of their own.
+    pub(super) fn is_ours(&self, revision: &Revision) -> bool {
+        let base = revision.marker.as_ref().map(|marker| &marker.base);
+        base.is_some_and(|base| self.bases.as_ref().is_none_or(|bases| bases.contains(base)))
     }
 
     /// How many instances or tasks run an image.

@@ -40,11 +40,19 @@ pub(super) fn view(
         *running.entry(RolloutTarget::TaskDefinition(deployment.task_definition.clone())).or_default() +=
             deployment.running;
     }
+    let before: Vec<String> = service
+        .deployments
+        .iter()
+        .filter(|deployment| !deployment.primary)
+        .map(|deployment| short_arn(&deployment.task_definition).to_owned())
+        .collect();
     let settled = matches!(service.deployments.as_slice(), [only]
         if only.primary && only.rollout_state == "COMPLETED" && only.task_definition == service.task_definition.arn);
     Ok(View {
         current,
         settled,
+        quiet: settled,
+        bases: (!before.is_empty()).then_some(before),
         others,
         rollouts: rollouts(service, history),
         running: running.into_iter().collect(),

@@ -1,6 +1,7 @@
 //! What the controller says about itself. Written here, read by the server and the metrics through a watch.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -14,12 +15,17 @@ use crate::model::{CommitId, EnvironmentName};
 #[derive(Debug)]
 pub struct Board {
     status: watch::Sender<Arc<Status>>,
+    /// Whether every repository has been polled once, so that all environments are known that can be.
+    complete: AtomicBool,
 }
 
 impl Default for Board {
     fn default() -> Self {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { status: watch::Sender::new(Arc::new(Status { version, ..Status::default() })) }
+        Self {
+            status: watch::Sender::new(Arc::new(Status { version, ..Status::default() })),
+            complete: AtomicBool::new(false),
+        }
     }
 }
 
@@ -30,6 +36,7 @@ impl Board {
             .into_iter()
             .map(|(url, branch)| RepositoryStatus { url, branch, ..RepositoryStatus::default() })
             .collect();
+        self.complete.store(false, Ordering::Relaxed);
         self.change(|status| {
             status.repositories = repositories;
             status.environments.clear();
@@ -48,23 +55,23 @@ impl Board {
         self.change(|status| status.resync = resyncs.status());
     }
 
-    pub(crate) fn git_polled(&self, url: &str, branch: &str, commit: &CommitId, now: Timestamp) {
+    /// A poll succeeded. `wrong` is what is wrong with the files of that commit as a whole.
+    pub(crate) fn git_polled(&self, url: &str, branch: &str, commit: &CommitId, now: Timestamp, wrong: Option<&str>) {
         self.repository(url, branch, |repository| {
             repository.revision = Some(commit.to_string());
             repository.last_success = Some(now);
-            if repository.error.take().is_some() {
-                tracing::info!(repository = url, branch, "repository can be read again");
+            match wrong {
+                Some(wrong) => fail(repository, wrong),
+                None if repository.error.take().is_some() => {
+                    tracing::info!(repository = url, branch, "repository can be read again");
+                }
+                None => {}
             }
         });
     }
 
     pub(crate) fn git_failed(&self, url: &str, branch: &str, error: &str) {
-        self.repository(url, branch, |repository| {
-            if repository.error.as_deref() != Some(error) {
-                tracing::error!(repository = url, branch, "{error}");
-            }
-            repository.error = Some(error.to_owned());
-        });
+        self.repository(url, branch, |repository| fail(repository, error));
     }
 
     /// What a branch's guardrails are like.
@@ -107,18 +114,32 @@ impl Board {
         targets: impl IntoIterator<Item = (String, TargetStatus)>,
     ) {
         let targets = targets.into_iter().collect();
-        self.environment(name, |environment| {
+        self.change(|status| {
+            // A pass that ended after its environment was removed must not bring it back.
+            let Some(environment) = status.environments.get_mut(name.as_str()) else { return };
             environment.passes += 1;
             environment.targets = targets;
             if error.is_none() {
                 environment.last_success = Some(now);
             }
             environment.error = error;
+            self.settle(status);
         });
-        // Ready once every environment that can have a first pass has had one.
-        self.change(|status| {
-            status.ready |= status.environments.values().all(|other| other.passes > 0 || other.account.is_empty());
-        });
+    }
+
+    /// Every repository has been polled, and what it has is shown.
+    pub(crate) fn complete(&self) {
+        self.complete.store(true, Ordering::Relaxed);
+        self.change(|status| self.settle(status));
+    }
+
+    /// Ready once every environment that can have a first pass has had one.
+    fn settle(&self, status: &mut Status) {
+        let passed = |environment: &EnvironmentStatus| environment.passes > 0;
+        let mut environments = status.environments.values();
+        status.ready |= self.complete.load(Ordering::Relaxed)
+            && environments.clone().any(passed)
+            && environments.all(|environment| passed(environment) || environment.account.is_empty());
     }
 
     fn repository(&self, url: &str, branch: &str, change: impl FnOnce(&mut RepositoryStatus)) {
@@ -137,4 +158,11 @@ impl Board {
     fn change(&self, change: impl FnOnce(&mut Status)) {
         self.status.send_modify(|status| change(Arc::make_mut(status)));
     }
+}
+
+fn fail(repository: &mut RepositoryStatus, error: &str) {
+    if repository.error.as_deref() != Some(error) {
+        tracing::error!(repository = repository.url, branch = repository.branch, "{error}");
+    }
+    repository.error = Some(error.to_owned());
 }

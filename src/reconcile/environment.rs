@@ -13,52 +13,56 @@ use super::Shared;
 use super::backoff::Backoff;
 use super::desired::Desired;
 use super::pass::{self, Outcome};
-use super::story::Telling;
+use super::story::{Past, Telling};
 use super::target;
 use crate::clock::entropy;
 use crate::guardrail::{Denial, Member};
 use crate::model::status::TargetStatus;
-use crate::model::{CommitId, EnvironmentName, LocalRef, State};
-use crate::plan::{Memory, Observed, Plan, ProbeRecord, Reason};
+use crate::model::{Environment, EnvironmentName, LocalRef, State, Target};
+use crate::plan::{Converged, Memory, Observed, Plan, ProbeRecord, Reason, TargetPlan};
 use crate::ports::{ErrorClass, PortError, ResolveError};
 
-/// Runs passes until stopped. Gives back its name.
+/// Runs passes until stopped.
 pub(super) async fn run(
     name: EnvironmentName,
     mut desired: watch::Receiver<Arc<Desired>>,
     shared: Arc<Shared>,
     stop: CancellationToken,
-) -> EnvironmentName {
+) {
     let backoff = Backoff::new(shared.pace.backoff_first, shared.pace.backoff_longest, entropy());
     let mut polled = shared.resyncs.polled();
     let mut resynced = 0;
     let mut keeper = Keeper {
         name: name.clone(),
-        shared,
+        shared: Arc::clone(&shared),
         stop: stop.clone(),
         backoff,
+        retried: 0,
         memory: Memory::default(),
         statuses: BTreeMap::new(),
-        seen: BTreeMap::new(),
+        past: BTreeMap::new(),
     };
     let mut next = Instant::now();
     loop {
         tokio::select! {
-            () = stop.cancelled() => return name,
+            () = stop.cancelled() => return,
             () = tokio::time::sleep_until(next) => {}
-            changed = desired.changed() => if changed.is_err() { return name },
-            changed = polled.changed() => if changed.is_err() { return name },
+            changed = desired.changed() => if changed.is_err() { return },
+            changed = polled.changed() => if changed.is_err() { return },
         }
+        let permit = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            permit = shared.passes.acquire() => permit,
+        };
+        let Ok(_permit) = permit else { return };
+        // Only now, as the turn may have been long in coming. The number first: what was polled for it has been handed on.
         let number = *polled.borrow_and_update();
         let wanted = Arc::clone(&desired.borrow_and_update());
-        let fresh = number > resynced;
-        let wait = keeper.turn(&wanted, fresh).await;
-        if stop.is_cancelled() {
-            return name;
-        }
+        let Some(wait) = keeper.turn(&wanted, number > resynced).await else { return };
         resynced = number;
-        keeper.shared.resyncs.environment_done(&name, number);
-        keeper.shared.board.resync(&keeper.shared.resyncs);
+        shared.resyncs.environment_done(&name, number);
+        shared.board.resync(&shared.resyncs);
         next = Instant::now() + wait;
     }
 }
@@ -68,17 +72,16 @@ struct Keeper {
     shared: Arc<Shared>,
     stop: CancellationToken,
     backoff: Backoff,
+    /// The number of the last request to retry quarantined pins that was heeded.
+    retried: u64,
     memory: Memory,
     statuses: BTreeMap<LocalRef, TargetStatus>,
-    /// When each target's pin was seen to arrive, while it isn't in sync yet.
-    seen: BTreeMap<LocalRef, (CommitId, Timestamp)>,
+    past: BTreeMap<LocalRef, Past>,
 }
 
 impl Keeper {
-    /// One pass. Says how long to wait until the next.
-    async fn turn(&mut self, desired: &Desired, fresh: bool) -> Duration {
-        let shared = Arc::clone(&self.shared);
-        let Ok(_permit) = shared.passes.acquire().await else { return self.shared.pace.steady };
+    /// One pass. Says how long to wait until the next; `None` if it was stopped.
+    async fn turn(&mut self, desired: &Desired, fresh: bool) -> Option<Duration> {
         let environment = &desired.environment;
         let started = Instant::now();
         let reader = self.shared.accounts.reader(&self.name, &environment.account);
@@ -86,12 +89,14 @@ impl Keeper {
             reader.forget();
             self.heed_retry();
         }
+        let asked = self.shared.clock.now();
         let remember = self.forgotten(desired);
         let observed = tokio::select! {
-            () = self.stop.cancelled() => return Duration::ZERO,
-            observed = pass::observe(environment, reader.as_ref(), &remember, self.shared.clock.now()) => observed,
+            biased;
+            () = self.stop.cancelled() => return None,
+            observed = pass::observe(environment, reader.as_ref(), &self.memory, &remember, asked) => observed,
         };
-        let now = self.shared.clock.now();
+        let now = planning_time(environment, asked, self.shared.clock.now());
         let plan = self.decide(desired, &observed, now);
         let writer = self.shared.accounts.writer(&self.name, &environment.account);
         let outcomes = pass::execute(&plan, writer.as_ref(), self.shared.prober.as_ref(), &self.stop).await;
@@ -102,7 +107,7 @@ impl Keeper {
         self.shared.metrics.pass_ended(&self.name, failure.is_none(), started.elapsed());
         let targets = self.statuses.iter().map(|(local, status)| (local.to_string(), status.clone()));
         self.shared.board.passed(&self.name, failure.as_ref().map(ToString::to_string), now, targets);
-        self.wait(&plan, &outcomes, failure.as_ref())
+        (!self.stop.is_cancelled()).then(|| self.wait(&plan, &outcomes, failure.as_ref()))
     }
 
     /// Plans, and lets all other environments know what is about to start before any of them plans: a limit on rollouts
@@ -128,11 +133,12 @@ impl Keeper {
         targets.cloned().collect()
     }
 
-    /// An operator has asked to retry what is quarantined.
+    /// An operator has asked to retry what is quarantined. Requests are told apart by number: a clock may be set back.
     fn heed_retry(&mut self) {
-        let asked = self.shared.resyncs.current().retry.map(|(_, at)| at);
-        if asked > self.memory.retry_since {
-            self.memory.retry_since = asked;
+        let retry = self.shared.resyncs.current().retry;
+        if let Some((number, at)) = retry.filter(|(number, _)| *number > self.retried) {
+            self.retried = number;
+            self.memory.retry_since = self.memory.retry_since.max(Some(at));
             self.memory.probes.retain(|_, record| record.failure.is_none());
         }
     }
@@ -141,11 +147,18 @@ impl Keeper {
         let environment = &desired.environment;
         self.memory.converged.retain(|local, _| environment.targets.contains_key(local));
         self.memory.probes.retain(|local, _| environment.targets.contains_key(local));
+        self.memory.drifted.retain(|local| environment.targets.contains_key(local));
         for (local, target) in &environment.targets {
             let (Some(plan), Some(pin)) = (plan.targets.get(local), environment.pin_of(target)) else { continue };
             let commit = &pin.provenance.commit;
             if plan.state == State::InSync {
-                self.memory.converged.insert(local.clone(), commit.clone());
+                let artifact = plan.artifact.as_ref().map(|artifact| artifact.identity().to_owned());
+                let (commit, version) = (commit.clone(), pin.version.clone());
+                let converged = Converged { commit, version, artifact: artifact.unwrap_or_default() };
+                self.memory.converged.insert(local.clone(), converged);
+                self.memory.drifted.remove(local);
+            } else if plan.drifted {
+                self.memory.drifted.insert(local.clone());
             }
             if let (Some(Outcome::Probed(verdict)), Some(artifact)) = (outcomes.get(local), &plan.artifact) {
                 let artifact = artifact.identity().to_owned();
@@ -171,27 +184,15 @@ impl Keeper {
             let (outcome, before) = (outcomes.get(local), self.statuses.get(local).cloned());
             let before = before.as_ref();
             let after = target::status(target, pin, plan, outcome, before, now);
-            let seen = self.arrival(local, desired, &after);
-            Telling { target, seen, plan, outcome, before, after: &after, now }.tell(&self.shared.metrics);
+            let past = self.past.entry(local.clone()).or_default();
+            Telling { target, seen: desired.seen, plan, outcome, before, after: &after, now }
+                .tell(past, &self.shared.metrics);
             statuses.insert(local.clone(), after);
         }
+        self.past.retain(|local, _| statuses.contains_key(local));
         self.statuses = statuses;
         let mut fleet = self.shared.fleet.lock().unwrap_or_else(PoisonError::into_inner);
         fleet.set(&self.name, self.statuses.values().filter_map(Member::of));
-    }
-
-    /// When this target's pin arrived, if this process saw it and the target hasn't been in sync with it before.
-    fn arrival(&mut self, local: &LocalRef, desired: &Desired, after: &TargetStatus) -> Option<Timestamp> {
-        let commit = CommitId::try_from(after.pin.commit.as_str()).ok()?;
-        let changed = self.statuses.get(local).is_some_and(|before| before.pin.commit != after.pin.commit);
-        if let Some(at) = desired.seen.filter(|_| changed) {
-            self.seen.insert(local.clone(), (commit.clone(), at));
-        }
-        let (of, at) = self.seen.get(local)?.clone();
-        if of != commit || after.state == State::InSync {
-            self.seen.remove(local);
-        }
-        (of == commit).then_some(at)
     }
 
     fn wait(&mut self, plan: &Plan, outcomes: &BTreeMap<LocalRef, Outcome>, failure: Option<&PortError>) -> Duration {
@@ -201,20 +202,30 @@ impl Keeper {
         }
         self.backoff.reset();
         let wrote = outcomes.values().any(|outcome| matches!(outcome, Outcome::Applied(_)));
-        let moving = |state: State| matches!(state, State::RollingOut | State::Verifying | State::Overdue);
-        let foreign = |reason: Option<&Reason>| match reason {
-            Some(Reason::ForeignRollout { .. } | Reason::After { .. }) => true,
+        // By the states that came out of it: a write that was refused moves nothing. A target that waits for another
+        // one has nothing to hurry for by itself.
+        let moving =
+            |status: &TargetStatus| matches!(status.state, State::RollingOut | State::Verifying | State::Overdue);
+        let foreign = |plan: &TargetPlan| match &plan.reason {
+            Some(Reason::ForeignRollout { .. }) => true,
             Some(Reason::Guardrail(denials)) => denials.iter().all(Denial::is_brief),
             _ => false,
         };
         if wrote {
             pace.after_write
-        } else if plan.targets.values().any(|plan| moving(plan.state) || foreign(plan.reason.as_ref())) {
+        } else if self.statuses.values().any(moving) || plan.targets.values().any(foreign) {
             pace.in_flight
         } else {
             pace.steady
         }
     }
+}
+
+/// The time to plan with: after reading, as reading takes its time. But what was left unread because it was suspended
+/// stays so for this pass, though the suspension may have ended meanwhile: without its history nothing can be decided.
+fn planning_time(environment: &Environment, asked: Timestamp, now: Timestamp) -> Timestamp {
+    let ended = |target: &Target| target.suspend.as_ref().is_some_and(|it| asked < it.until && it.until <= now);
+    if environment.targets.values().any(ended) { asked } else { now }
 }
 
 /// The failure that the pass as a whole reports: the worst for the account, not for one target's own doing.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::desired::Desired;
 use crate::guardrail::{Fleet, Member};
-use crate::model::{ArtifactQuery, Environment, LocalRef, State, TargetRef, TargetSpec};
+use crate::model::{ArtifactQuery, Environment, LocalRef, Probe, State, TargetRef, TargetSpec};
 use crate::plan::{self, Action, Input, Memory, Observed, Plan};
 use crate::ports::{Applied, Apply, Observe, PortError, Prober};
 
@@ -32,6 +32,7 @@ pub enum Outcome {
 pub async fn observe(
     environment: &Environment,
     reader: &dyn Observe,
+    memory: &Memory,
     remember: &BTreeSet<LocalRef>,
     now: Timestamp,
 ) -> Observed {
@@ -57,7 +58,7 @@ pub async fn observe(
             observed.artifacts.insert(local.clone(), artifact.clone());
         }
     }
-    let mut unsettled = plan::needs_history(environment, &observed, now);
+    let mut unsettled = plan::needs_history(environment, &observed, memory, now);
     unsettled.extend(remember.iter().cloned());
     let mut wanted = Vec::new();
     for local in unsettled {
@@ -95,7 +96,7 @@ pub fn members<'a>(
     })
 }
 
-/// Carries out a plan, in the order of `after`. Starts nothing more once `cancel` is set.
+/// Carries out a plan. Once `cancel` is set, finishes the write in flight and starts nothing more; probes are broken off.
 pub async fn execute(
     plan: &Plan,
     writer: &dyn Apply,
@@ -108,16 +109,11 @@ pub async fn execute(
             break;
         }
         let outcome = match action {
-            Action::Verify { probes } => {
-                let mut verdict = Ok(());
-                for probe in probes {
-                    verdict = prober.probe(probe).await;
-                    if verdict.is_err() {
-                        break;
-                    }
-                }
-                Outcome::Probed(verdict)
-            }
+            Action::Verify { probes } => tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                verdict = send(probes, prober) => Outcome::Probed(verdict),
+            },
             write => match writer.apply(write).await {
                 Ok(applied) => Outcome::Applied(applied),
                 Err(error) => Outcome::Failed(error),
@@ -126,4 +122,12 @@ pub async fn execute(
         outcomes.insert(local.clone(), outcome);
     }
     outcomes
+}
+
+/// Sends probes until one fails.
+async fn send(probes: &[Probe], prober: &dyn Prober) -> Result<(), String> {
+    for probe in probes {
+        prober.probe(probe).await?;
+    }
+    Ok(())
 }

@@ -48,9 +48,15 @@ struct Poller {
     source: Source,
     shared: Arc<Shared>,
     news: mpsc::Sender<News>,
-    /// The commit of each branch that was last read to its end.
-    read: BTreeMap<String, CommitId>,
+    /// What of each branch was last read to its end.
+    read: BTreeMap<String, LastRead>,
     first: bool,
+}
+
+struct LastRead {
+    commit: CommitId,
+    /// What is wrong with it as a whole, so that nothing in it counts.
+    wrong: Option<String>,
 }
 
 impl Poller {
@@ -72,7 +78,7 @@ impl Poller {
             }
         };
         let moved = |(branch, tip): (&String, &Result<Tip, _>)| {
-            tip.as_ref().is_ok_and(|tip| self.read.get(branch) != Some(&tip.commit))
+            tip.as_ref().is_ok_and(|tip| self.read.get(branch).map(|last| &last.commit) != Some(&tip.commit))
         };
         let result = if tips.iter().any(moved) { PollResult::Changed } else { PollResult::Unchanged };
         self.shared.metrics.git_polled(&self.source.url, result, took);
@@ -96,8 +102,9 @@ impl Poller {
                     continue;
                 }
             };
-            if self.read.get(&branch) == Some(&commit) {
-                self.shared.board.git_polled(&self.source.url, &branch, &commit, self.shared.clock.now());
+            if let Some(last) = self.read.get(&branch).filter(|last| last.commit == commit) {
+                let now = self.shared.clock.now();
+                self.shared.board.git_polled(&self.source.url, &branch, &commit, now, last.wrong.as_deref());
                 continue;
             }
             went_well &= self.read(&branch, commit).await;
@@ -126,7 +133,8 @@ impl Poller {
             broken = reading.broken.len(),
             "new revision"
         );
-        for finding in &reading.whole {
+        let nothing = reading.environments.is_empty() && reading.broken.is_empty();
+        for finding in reading.whole.iter().filter(|_| !nothing) {
             tracing::error!(repository = self.source.url, branch, "{finding}");
         }
         for error in &reading.policy_errors {
@@ -137,7 +145,6 @@ impl Poller {
             );
         }
         self.shared.board.guardrails(&self.source.url, branch, reading.policies.len(), &reading.policy_errors);
-        let nothing = reading.environments.is_empty() && reading.broken.is_empty();
         let message = SourceNews {
             source: self.index,
             branch: branch.to_owned(),
@@ -147,12 +154,9 @@ impl Poller {
                 if reading.whole.is_empty() { vec!["no environment was found".to_owned()] } else { reading.whole }
             }),
         };
-        if let Some(errors) = &message.whole {
-            self.shared.board.git_failed(&self.source.url, branch, &errors.join("; "));
-        } else {
-            self.shared.board.git_polled(&self.source.url, branch, &commit, now);
-        }
-        self.read.insert(branch.to_owned(), commit);
+        let wrong = message.whole.as_ref().map(|errors| errors.join("; "));
+        self.shared.board.git_polled(&self.source.url, branch, &commit, now, wrong.as_deref());
+        self.read.insert(branch.to_owned(), LastRead { commit, wrong });
         self.news.send(News::Read(message)).await.is_ok()
     }
 }

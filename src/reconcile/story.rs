@@ -1,19 +1,34 @@
 //! The story of each rollout, told once: log lines and counts for what changed between two passes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::pass::Outcome;
+use super::underway::Underway;
 use crate::metrics::{Metrics, RolloutResult};
 use crate::model::status::TargetStatus;
 use crate::model::{RolloutOutcome, State, Target};
 use crate::plan::{Reason, TargetPlan};
 
+/// What was told of a target before, so that nothing is told twice.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    /// The rollout that runs, or whose end hasn't been seen.
+    underway: Option<Underway>,
+    /// When the present pin arrived, while the target hasn't been in sync with it.
+    arrived: Option<Timestamp>,
+    /// The pinning commit whose rollout is forbidden, and by which policies.
+    denied: Option<(String, BTreeSet<String>)>,
+    /// The write that fails, and AWS's code for it.
+    failing: Option<(&'static str, String)>,
+}
+
 /// What there is to tell about one target.
 pub(super) struct Telling<'a> {
     pub(super) target: &'a Target,
-    /// When the pin's commit was seen on the branch, if this process saw it arrive and the target wasn't in sync since.
+    /// When the newest revision was seen on the branch, if this process saw it arrive.
     pub(super) seen: Option<Timestamp>,
     pub(super) plan: &'a TargetPlan,
     pub(super) outcome: Option<&'a Outcome>,
@@ -24,18 +39,22 @@ pub(super) struct Telling<'a> {
 
 impl Telling<'_> {
     /// Logs and counts.
-    pub(super) fn tell(&self, metrics: &Metrics) {
-        self.pin(metrics);
+    pub(super) fn tell(&self, past: &mut Past, metrics: &Metrics) {
+        self.pin(past);
+        self.denials(past, metrics);
         self.drift();
-        self.action();
-        self.state(metrics);
+        self.action(past);
+        self.state();
+        self.rollout(past, metrics);
+        self.convergence(past, metrics);
     }
 
-    fn action(&self) {
+    fn action(&self, past: &mut Past) {
         let (Some(action), Some(outcome)) = (&self.plan.action, self.outcome) else { return };
         let target = &self.after.target;
         match outcome {
             Outcome::Applied(applied) => {
+                past.failing = None;
                 let (id, version) = (applied.id.as_deref(), &self.after.desired);
                 if action.starts_rollout() {
                     tracing::info!(
@@ -55,17 +74,21 @@ impl Telling<'_> {
                 }
             }
             Outcome::Failed(error) => {
-                if self.before.and_then(|before| before.reason.as_ref()) != self.after.reason.as_ref() {
+                // Not by the text: it has the request's id, which is another one at every try.
+                let failing = Some((action.operation(), error.code.clone()));
+                if past.failing != failing {
                     tracing::error!(target = target, class = error.class.as_str(), "could not {action}: {error}");
                 }
+                past.failing = failing;
             }
             Outcome::Probed(_) => {}
         }
     }
 
-    fn pin(&self, metrics: &Metrics) {
+    fn pin(&self, past: &mut Past) {
         let Some(before) = self.before else { return };
         if before.pin.commit != self.after.pin.commit {
+            past.arrived = self.seen;
             tracing::info!(
                 target = self.after.target,
                 from = before.desired,
@@ -76,18 +99,29 @@ impl Telling<'_> {
                 "pin changed"
             );
         }
-        if let Some(Reason::Guardrail(denials)) = &self.plan.reason
-            && before.reason != self.after.reason
-        {
-            // Those that were said before go on; only what joined them begins.
-            let said = before.reason.as_deref().unwrap_or_default();
-            for denial in denials.iter().filter(|denial| !said.contains(&denial.to_string())) {
-                metrics.guardrail_denied(&self.target.reference, &self.target.component, &denial.policy);
+    }
+
+    /// Counts each policy once that has begun to forbid this pin's rollout.
+    fn denials(&self, past: &mut Past, metrics: &Metrics) {
+        match &self.plan.reason {
+            Some(Reason::Guardrail(denials)) => {
+                let commit = &self.after.pin.commit;
+                let known = past.denied.take().filter(|(of, _)| of == commit).map(|(_, known)| known);
+                let policies: BTreeSet<String> = denials.iter().map(|denial| denial.policy.clone()).collect();
+                for policy in
+                    policies.iter().filter(|policy| known.as_ref().is_none_or(|known| !known.contains(*policy)))
+                {
+                    metrics.guardrail_denied(&self.target.reference, &self.target.component, policy);
+                }
+                past.denied = Some((commit.clone(), policies));
             }
+            // Nobody knows now whether it would still be forbidden.
+            _ if self.after.state == State::Unknown => {}
+            _ => past.denied = None,
         }
     }
 
-    fn state(&self, metrics: &Metrics) {
+    fn state(&self) {
         let (before, after) = (self.before, self.after);
         let reason = after.reason.as_deref();
         let was = before.map(|before| before.state);
@@ -100,7 +134,6 @@ impl Telling<'_> {
                 }
                 _ => tracing::info!(target = target, from, version, reason, "{to}"),
             }
-            self.count(metrics);
         } else if before.and_then(|before| before.rollout.as_ref()).map(|rollout| &rollout.status)
             != after.rollout.as_ref().map(|rollout| &rollout.status)
             && after.state == State::RollingOut
@@ -109,40 +142,56 @@ impl Telling<'_> {
         }
     }
 
-    /// Counts a rollout that has ended since the last pass, and how long the pin took.
-    fn count(&self, metrics: &Metrics) {
-        let Some(before) = self.before else { return };
-        let ran = matches!(before.state, State::RollingOut | State::Overdue | State::Unknown | State::Verifying);
+    /// Follows rollouts from their start to their end, and counts each once.
+    fn rollout(&self, past: &mut Past, metrics: &Metrics) {
+        if let Some(now) = Underway::of(self) {
+            match &mut past.underway {
+                Some(before) if before.target == now.target => before.started = now.started.min(before.started),
+                // The pin has moved on, and the next rollout takes the place of the one before.
+                before => {
+                    if let Some(before) = before.replace(now) {
+                        self.ended(&before, RolloutResult::Cancelled, metrics);
+                    }
+                }
+            }
+            return;
+        }
+        let Some(underway) = &past.underway else { return };
+        let cancelled = self.plan.rollout.as_ref().is_some_and(|it| it.outcome == RolloutOutcome::Cancelled);
         let result = match self.after.state {
-            State::InSync => RolloutResult::Succeeded,
-            State::Quarantined
-                if self.plan.rollout.as_ref().is_some_and(|rollout| rollout.outcome == RolloutOutcome::Cancelled) =>
-            {
+            // It led elsewhere than where the pin wants to be by now.
+            State::InSync | State::Quarantined if !underway.leads_to(self.plan.artifact.as_ref()) => {
                 RolloutResult::Cancelled
             }
+            State::InSync => RolloutResult::Succeeded,
+            State::Quarantined if cancelled => RolloutResult::Cancelled,
             State::Quarantined => RolloutResult::Failed,
             _ => return,
         };
-        if ran && before.state != State::Unknown {
-            let ended = self.plan.rollout.as_ref().and_then(|rollout| rollout.ended).unwrap_or(self.now);
-            let started = self
-                .plan
-                .rollout
-                .as_ref()
-                .and_then(|rollout| rollout.started)
-                .or_else(|| before.rollout.as_ref().and_then(|rollout| rollout.started))
-                .unwrap_or(before.since);
-            metrics.rollout_ended(&self.target.reference, &self.target.component, result, between(started, ended));
-            tracing::info!(
-                target = self.after.target,
-                version = self.after.desired,
-                result = result.as_str(),
-                seconds = between(started, ended).as_secs(),
-                "rollout ended"
-            );
-        }
-        if let Some(seen) = self.seen.filter(|_| self.after.state == State::InSync) {
-            metrics.converged(&self.target.reference.environment, &self.target.component, between(seen, self.now));
+        self.ended(underway, result, metrics);
+        past.underway = None;
+    }
+
+    fn ended(&self, underway: &Underway, result: RolloutResult, metrics: &Metrics) {
+        let rollout = self.plan.rollout.as_ref().filter(|rollout| rollout.target == underway.target);
+        let ended = rollout.and_then(|rollout| rollout.ended).unwrap_or(self.now);
+        let took = between(underway.started, ended);
+        metrics.rollout_ended(&self.target.reference, &self.target.component, result, took);
+        tracing::info!(
+            target = self.after.target,
+            version = underway.version,
+            result = result.as_str(),
+            seconds = took.as_secs(),
+            "rollout ended"
+        );
+    }
+
+    /// Counts how long the pin took, once.
+    fn convergence(&self, past: &mut Past, metrics: &Metrics) {
+        if self.after.state == State::InSync
+            && let Some(arrived) = past.arrived.take()
+        {
+            metrics.converged(&self.target.reference.environment, &self.target.component, between(arrived, self.now));
         }
     }
 

@@ -3,6 +3,8 @@
 //! Each chapter can be begun again from wherever an earlier run was killed: it looks at the files before it changes
 //! them, and a chapter that was finished is noted in the demo's folder.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -58,7 +60,7 @@ const STORY: [Chapter; 6] = [
 /// Plays the story from where an earlier run was.
 pub(super) async fn play(scene: &Scene) -> Result<(), CliError> {
     let done = std::fs::read_to_string(scene.workshop.progress()).unwrap_or_default().trim().parse().unwrap_or(0);
-    let player = Player { scene, started: Instant::now() };
+    let player = Player { scene, started: Instant::now(), told: Mutex::default() };
     for (number, chapter) in STORY.iter().enumerate() {
         if number < done {
             player.say(&format!("{}. {}: done before", number + 1, chapter.title))?;
@@ -77,6 +79,8 @@ pub(super) async fn play(scene: &Scene) -> Result<(), CliError> {
 struct Player<'a> {
     scene: &'a Scene,
     started: Instant,
+    /// What was told last of each target, so that nothing is told twice.
+    told: Mutex<BTreeMap<String, String>>,
 }
 
 impl Player<'_> {
@@ -190,13 +194,13 @@ impl Player<'_> {
     /// Waits for something, telling each change of a target's state meanwhile.
     async fn until(&self, what: &str, reached: impl Fn(&Status) -> bool) -> Result<(), CliError> {
         let mut receiver = self.scene.status.clone();
-        let mut told = std::collections::BTreeMap::new();
         let limit = tokio::time::sleep(PATIENCE);
         tokio::pin!(limit);
         loop {
             let status = receiver.borrow_and_update().clone();
             for target in targets(&status).filter(|target| !in_sync(target)) {
                 let now = summary(target);
+                let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
                 if told.get(&target.target) != Some(&now) {
                     self.tell(&now)?;
                     told.insert(target.target.clone(), now);

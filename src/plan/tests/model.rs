@@ -104,7 +104,7 @@ impl World {
             histories: BTreeMap::new(),
         };
         let numbers = |list: &[(String, Option<Marker>)]| (1..=u64::try_from(list.len()).unwrap()).rev();
-        for local in needs_history(environment, &observed, at(10)) {
+        for local in needs_history(environment, &observed, &Memory::default(), at(10)) {
             let history = if local == web() {
                 RolloutHistory::Group {
                     refreshes: self.refreshes.clone(),

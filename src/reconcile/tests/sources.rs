@@ -1,0 +1,203 @@
+//! What comes from Git, good and bad.
+
+use std::collections::BTreeSet;
+
+use super::git::environment;
+use super::*;
+use crate::model::EnvironmentName;
+
+#[tokio::test(start_paused = true)]
+async fn a_new_commit_is_acted_on_at_once_and_read_once() {
+    let rig = Rig::converged(&["dev", "prod"]).await;
+    sleep(secs(70)).await;
+    let (reads, files) = (rig.world.reads("dev").len(), rig.git.files_read());
+    let (polls, commit) = (rig.git.polls(), rig.git.pin("dev", "1.1"));
+    while rig.git.polls() == polls {
+        sleep(Duration::from_millis(10)).await;
+    }
+    sleep(Duration::from_millis(20)).await;
+    assert_eq!(rig.world.reads("dev").len(), reads + 1);
+    assert_eq!(rig.state("dev"), State::RollingOut);
+    assert_eq!(rig.environment("dev").revision, commit.to_string());
+    sleep(secs(300)).await;
+    assert_eq!(rig.git.files_read(), files + 1, "polls without news read nothing");
+    assert_eq!(rig.world.writes("prod").len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_environment_keeps_its_last_good_state_while_others_go_on() {
+    let rig = Rig::converged(&["dev", "prod"]).await;
+    rig.git.write("dev", &environment("dev", "surprise = 1\n"));
+    rig.git.pin("dev", "1.1");
+    rig.git.pin("prod", "1.1");
+    rig.until_state("prod", State::RollingOut).await;
+    let dev = rig.environment("dev");
+    assert!(!dev.valid && dev.errors.iter().any(|error| error.contains("surprise")), "{dev:?}");
+    rig.until_state("prod", State::InSync).await;
+    assert_eq!(rig.world.writes("dev").len(), 0);
+    assert_eq!(rig.web("dev").desired, "1.0");
+    assert_eq!(rig.metric("pinion_environment_valid", &["dev"]), 0.0);
+    let passes = rig.environment("dev").passes;
+    // Its last good state is kept up, too.
+    rig.world.meddle("dev");
+    sleep(secs(400)).await;
+    assert!(rig.environment("dev").passes > passes);
+    assert_eq!((rig.state("dev"), rig.world.refreshes("dev")), (State::InSync, 1));
+
+    rig.git.write("dev", &environment("dev", ""));
+    rig.until_state("dev", State::RollingOut).await;
+    let dev = rig.environment("dev");
+    assert!(dev.valid && dev.errors.is_empty());
+    assert_eq!(rig.web("dev").desired, "1.1");
+    assert_eq!(rig.lines(&["environment is broken"]), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_environment_that_was_never_good_is_shown_and_goes_when_it_is_removed() {
+    let setup = Setup::new(&["dev"]);
+    setup.sources[0].0.write("new", "nonsense");
+    let rig = setup.start();
+    rig.until(|status| status.ready).await;
+    assert!(!rig.environment("new").valid);
+    rig.git.remove("new");
+    sleep(secs(40)).await;
+    assert_eq!(rig.status().environments.keys().collect::<Vec<_>>(), ["dev"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn emptied_environments_change_nothing_and_are_reported_until_they_are_back() {
+    let rig = Rig::converged(&["dev"]).await;
+    let good = rig.git.commit(|_| {});
+    sleep(secs(31)).await;
+    rig.git.commit(BTreeMap::clear);
+    sleep(secs(31)).await;
+    rig.world.meddle("dev");
+    for _ in 0..5 {
+        sleep(secs(100)).await;
+        let error = rig.status().repositories[0].error.clone();
+        assert!(error.is_some_and(|error| error.contains("no environment")), "it stays reported");
+        assert!(!rig.environment("dev").valid);
+    }
+    assert_eq!((rig.state("dev"), rig.world.refreshes("dev")), (State::InSync, 1), "what was good is kept up");
+    assert_eq!(rig.lines(&["ERROR"]), 1, "{}", rig.logged());
+    rig.git.force_to(&good);
+    sleep(secs(31)).await;
+    assert!(rig.environment("dev").valid);
+    assert_eq!(rig.status().repositories[0].error, None);
+
+    let rig = Setup::new(&[]).start();
+    rig.git.commit(|tree| {
+        tree.insert("README.md".to_owned(), b"nothing".to_vec());
+    });
+    sleep(secs(200)).await;
+    let error = rig.status().repositories[0].error.clone().unwrap();
+    assert!(error.contains("no environment"), "{error}");
+    assert!(!rig.status().ready);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_environment_is_dropped_and_nothing_is_written() {
+    let rig = Rig::converged(&["dev", "prod"]).await;
+    rig.git.remove("dev");
+    sleep(secs(31)).await;
+    assert_eq!(rig.lines(&["environment is gone from the repository"]), 1);
+    let reads = rig.world.reads("dev").len();
+    sleep(secs(600)).await;
+    assert_eq!((rig.world.reads("dev").len(), rig.world.writes("dev").len()), (reads, 0));
+    assert_eq!(rig.status().environments.keys().collect::<Vec<_>>(), ["prod"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_environment_that_pinion_toml_names_and_nobody_has_is_broken_not_gone() {
+    let mut setup = Setup::new(&["dev", "prod"]);
+    let only = |name: &str| Claim::Only(BTreeSet::from([EnvironmentName::try_from(name).unwrap()]));
+    setup.sources[0].1.insert("main".to_owned(), only("dev"));
+    let rig = setup.start();
+    rig.until_state("dev", State::InSync).await;
+    rig.git.remove("dev");
+    sleep(secs(100)).await;
+    let dev = rig.environment("dev");
+    assert!(!dev.valid && dev.errors[0].contains("doesn't exist on branch main"), "{dev:?}");
+    assert_eq!(dev.targets.len(), 1);
+    assert_eq!(rig.status().environments.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_sources_with_one_environment_the_first_counts_and_the_other_takes_over_when_it_is_gone() {
+    let mut setup = Setup::new(&["dev"]);
+    let other = setup.source("live");
+    other.slow(secs(5));
+    other.add_on("live", "dev");
+    other.add_on("live", "prod");
+    let rig = setup.start();
+    rig.until(|status| status.ready).await;
+    assert_eq!(rig.lines(&["two repositories or branches feed this environment"]), 1);
+    let repin = |version: &str| {
+        other.commit_on("live", |tree| {
+            tree.insert("environments/dev/pins.toml".to_owned(), format!("web = \"{version}\"\n").into_bytes());
+        });
+    };
+    repin("2.0");
+    sleep(secs(100)).await;
+    assert_eq!(rig.web("dev").desired, "1.0");
+    // What is wrong over there is no fault of the one that counts.
+    other.commit_on("live", |tree| {
+        tree.insert("environments/dev/environment.toml".to_owned(), b"nonsense".to_vec());
+    });
+    sleep(secs(100)).await;
+    assert!(rig.environment("dev").valid);
+    assert_eq!(rig.lines(&["two repositories or branches feed this environment"]), 1, "said once");
+
+    rig.git.remove("dev");
+    rig.git.add("else");
+    rig.until_state("dev", State::RollingOut).await;
+    assert_eq!(rig.web("dev").desired, "2.0", "the last good state of the other branch");
+    rig.until_state("dev", State::InSync).await;
+    assert_eq!(rig.status().environments.keys().collect::<Vec<_>>(), ["dev", "else", "prod"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_branch_that_vanishes_stops_nothing() {
+    let rig = Rig::converged(&["dev"]).await;
+    let was = rig.git.delete("main");
+    sleep(secs(300)).await;
+    let repository = rig.status().repositories[0].clone();
+    assert!(repository.error.unwrap().contains("main doesn't exist"));
+    assert_eq!(rig.lines(&["ERROR", "main doesn't exist"]), 1);
+    rig.world.meddle("dev");
+    sleep(secs(300)).await;
+    assert_eq!((rig.state("dev"), rig.world.refreshes("dev")), (State::InSync, 1));
+    rig.git.restore("main", was);
+    sleep(secs(31)).await;
+    assert_eq!(rig.status().repositories[0].error, None);
+    assert_eq!(rig.lines(&["can be read again"]), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_force_push_is_followed_and_logged() {
+    let rig = Rig::converged(&["dev"]).await;
+    let old = rig.git.commit(|_| {});
+    rig.git.pin("dev", "1.1");
+    rig.until_state("dev", State::RollingOut).await;
+    rig.git.force_to(&old);
+    rig.until(|status| status.environments["dev"].revision == old.to_string()).await;
+    rig.until_state("dev", State::InSync).await;
+    assert_eq!((rig.web("dev").desired.as_str(), rig.web("dev").running.as_deref()), ("1.0", Some("1.0")));
+    assert_eq!(rig.lines(&["force-pushed"]), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repository_that_is_down_backs_off_no_further_than_its_interval() {
+    let rig = Rig::converged(&["dev"]).await;
+    rig.git.set_down(Some("connection refused"));
+    sleep(secs(31)).await;
+    let polls = rig.git.polls();
+    sleep(secs(3000)).await;
+    let tries = rig.git.polls() - polls;
+    assert!((100..=215).contains(&tries), "{tries}");
+    assert_eq!(rig.lines(&["connection refused"]), 1);
+    rig.git.pin("dev", "1.1");
+    rig.git.set_down(None);
+    sleep(secs(31)).await;
+    assert_eq!(rig.state("dev"), State::RollingOut);
+}

@@ -1,0 +1,59 @@
+//! The rollout of a target that this process has seen start or run, until it sees it end.
+
+use jiff::Timestamp;
+
+use super::pass::Outcome;
+use super::story::Telling;
+use crate::model::{Artifact, RolloutTarget, State};
+use crate::plan::{Action, Reason};
+
+/// A rollout on its way. Told from others by where it leads: ECS knows the same one by two ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Underway {
+    /// Where it moves the target.
+    pub(super) target: RolloutTarget,
+    /// The version it brings; `None` if the pin had moved on before this process saw it.
+    pub(super) version: Option<String>,
+    /// When it started.
+    pub(super) started: Timestamp,
+    artifact: Option<String>,
+}
+
+impl Underway {
+    /// The rollout that this pass started or saw running.
+    pub(super) fn of(telling: &Telling<'_>) -> Option<Self> {
+        let plan = telling.plan;
+        let aim =
+            (plan.artifact.as_ref().map(|artifact| artifact.identity().to_owned()), telling.after.desired.clone());
+        let started =
+            plan.action.as_ref().and_then(destination).filter(|_| matches!(telling.outcome, Some(Outcome::Applied(_))));
+        if let Some(target) = started {
+            return Some(Self { target, version: Some(aim.1), started: telling.now, artifact: aim.0 });
+        }
+        let rollout = plan.rollout.as_ref().filter(|rollout| rollout.outcome.is_active())?;
+        if !matches!(plan.state, State::RollingOut | State::Overdue) {
+            return None;
+        }
+        let moved_on = matches!(plan.reason, Some(Reason::Superseded { .. }));
+        Some(Self {
+            target: rollout.target.clone(),
+            version: (!moved_on).then_some(aim.1),
+            started: rollout.started.unwrap_or(telling.now),
+            artifact: aim.0.filter(|_| !moved_on),
+        })
+    }
+
+    /// Whether it brings this artifact.
+    pub(super) fn leads_to(&self, artifact: Option<&Artifact>) -> bool {
+        self.artifact.is_some() && self.artifact.as_deref() == artifact.map(Artifact::identity)
+    }
+}
+
+/// Where a rollout that this action starts leads.
+fn destination(action: &Action) -> Option<RolloutTarget> {
+    match action {
+        Action::StartRefresh { version, .. } => Some(RolloutTarget::TemplateVersion(*version)),
+        Action::UpdateService { task_definition, .. } => Some(RolloutTarget::TaskDefinition(task_definition.clone())),
+        _ => None,
+    }
+}
