@@ -122,7 +122,7 @@ fn a_version_soaks_and_one_target_rolls_out_at_a_time() {
         stage.reason("prod/asg/frontend").contains("soak: not in sync in dev")
     });
     let text = printed(&stage, &explain);
-    assert!(text.starts_with("prod/asg/frontend  ami-0e000000000001400 → 1.4.1  at "), "{text}");
+    assert!(text.starts_with("prod/asg/frontend  1.4.0 → 1.4.1  at "), "{text}");
     assert!(text.contains("  !  soak           forbids  not in sync in dev yet\n"), "{text}");
     assert!(text.contains("     no-downgrade   allows\n"), "{text}");
     assert!(text.ends_with("Forbidden, and time alone won't change that.\n"), "{text}");
