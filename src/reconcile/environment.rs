@@ -18,8 +18,12 @@ use super::target;
 use crate::clock::entropy;
 use crate::model::status::TargetStatus;
 use crate::model::{Environment, EnvironmentName, LocalRef, State, Target};
-use crate::plan::{Memory, Observed, Plan, ProbeRecord, Reason, TargetPlan};
+use crate::plan::{Converged, Memory, Observed, Plan, ProbeRecord, Reason, TargetPlan};
 use crate::ports::{ErrorClass, PortError, ResolveError};
+
+/// After this long a pass no longer counts against how many may be under way: accounts that hang or are throttled must
+/// not hold up the others, however many they are.
+const HOGGING: Duration = Duration::from_secs(10);
 
 /// Runs passes until stopped.
 pub(super) async fn run(
@@ -54,11 +58,24 @@ pub(super) async fn run(
             () = stop.cancelled() => return,
             permit = shared.passes.acquire() => permit,
         };
-        let Ok(_permit) = permit else { return };
+        let Ok(permit) = permit else { return };
         // Only now, as the turn may have been long in coming. The number first: what was polled for it has been handed on.
         let number = *polled.borrow_and_update();
         let wanted = Arc::clone(&desired.borrow_and_update());
-        let Some(wait) = keeper.turn(&wanted, number > resynced).await else { return };
+        let wait = {
+            let turn = keeper.turn(&wanted, number > resynced);
+            tokio::pin!(turn);
+            tokio::select! {
+                biased;
+                wait = &mut turn => wait,
+                () = tokio::time::sleep(HOGGING) => {
+                    // It waits for somebody, and needs nothing of this machine that others could go short of.
+                    drop(permit);
+                    turn.await
+                }
+            }
+        };
+        let Some(wait) = wait else { return };
         resynced = number;
         shared.resyncs.environment_done(&name, number);
         shared.board.resync(&shared.resyncs);
@@ -92,7 +109,7 @@ impl Keeper {
         let observed = tokio::select! {
             biased;
             () = self.stop.cancelled() => return None,
-            observed = pass::observe(environment, reader.as_ref(), asked) => observed,
+            observed = pass::observe(environment, reader.as_ref(), &self.memory, asked) => observed,
         };
         let now = planning_time(environment, asked, self.shared.clock.now());
         let plan = pass::decide(desired, &observed, &self.memory, now);
@@ -105,7 +122,8 @@ impl Keeper {
         self.shared.metrics.pass_ended(&self.name, failure.is_none(), started.elapsed());
         let targets = self.statuses.iter().map(|(local, status)| (local.to_string(), status.clone()));
         self.shared.board.passed(&self.name, failure.as_ref().map(ToString::to_string), now, targets);
-        (!self.stop.is_cancelled()).then(|| self.wait(&plan, &outcomes, failure.as_ref()))
+        let shut = matches!(observed.identity, Some(Err(_))) || failure.as_ref().is_some_and(|error| error.throttled);
+        (!self.stop.is_cancelled()).then(|| self.wait(&plan, &outcomes, failure.as_ref(), shut))
     }
 
     /// An operator has asked to retry what is quarantined. Requests are told apart by number: a clock may be set back.
@@ -114,7 +132,8 @@ impl Keeper {
         if let Some((number, at)) = retry.filter(|(number, _)| *number > self.retried) {
             self.retried = number;
             self.memory.retry_since = self.memory.retry_since.max(Some(at));
-            self.memory.probes.retain(|_, record| record.failure.is_none());
+            let now = self.shared.clock.now();
+            self.memory.probes.values_mut().for_each(|record| record.first = now);
         }
     }
 
@@ -122,11 +141,18 @@ impl Keeper {
         let environment = &desired.environment;
         self.memory.converged.retain(|local, _| environment.targets.contains_key(local));
         self.memory.probes.retain(|local, _| environment.targets.contains_key(local));
+        self.memory.drifted.retain(|local| environment.targets.contains_key(local));
         for (local, target) in &environment.targets {
             let (Some(plan), Some(pin)) = (plan.targets.get(local), environment.pin_of(target)) else { continue };
             let commit = &pin.provenance.commit;
             if plan.state == State::InSync {
-                self.memory.converged.insert(local.clone(), commit.clone());
+                let artifact = plan.artifact.as_ref().map(|artifact| artifact.identity().to_owned());
+                let (commit, version) = (commit.clone(), pin.version.clone());
+                let converged = Converged { commit, version, artifact: artifact.unwrap_or_default() };
+                self.memory.converged.insert(local.clone(), converged);
+                self.memory.drifted.remove(local);
+            } else if plan.drifted {
+                self.memory.drifted.insert(local.clone());
             }
             if let (Some(Outcome::Probed(verdict)), Some(artifact)) = (outcomes.get(local), &plan.artifact) {
                 let artifact = artifact.identity().to_owned();
@@ -137,6 +163,7 @@ impl Keeper {
                     artifact,
                     first: same.map_or(now, |record| record.first),
                     failure: verdict.clone().err(),
+                    after_rollout: same.map_or(plan.just_rolled, |record| record.after_rollout),
                 };
                 self.memory.probes.insert(local.clone(), record);
             }
@@ -161,10 +188,19 @@ impl Keeper {
         self.statuses = statuses;
     }
 
-    fn wait(&mut self, plan: &Plan, outcomes: &BTreeMap<LocalRef, Outcome>, failure: Option<&PortError>) -> Duration {
+    /// How long until the next pass. `shut` if the account as a whole wants to be left in peace.
+    fn wait(
+        &mut self,
+        plan: &Plan,
+        outcomes: &BTreeMap<LocalRef, Outcome>,
+        failure: Option<&PortError>,
+        shut: bool,
+    ) -> Duration {
         let pace = self.shared.pace;
         if failure.is_some_and(|error| matches!(error.class, ErrorClass::Retry)) {
-            return self.backoff.wait();
+            // One thing that can't be read, such as a registry, doesn't keep the rest waiting for longer than usual.
+            let wait = self.backoff.wait();
+            return if shut { wait } else { wait.min(pace.steady) };
         }
         self.backoff.reset();
         let wrote = outcomes.values().any(|outcome| matches!(outcome, Outcome::Applied(_)));
