@@ -70,7 +70,18 @@ pub fn main() -> ExitCode {
             return if wrong { ExitCode::from(64) } else { ExitCode::SUCCESS };
         }
     };
-    match dispatch(cli.command) {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let error = CliError::from_error(&error).context("can't start the runtime");
+            output::complain(&error);
+            return error.exit_code();
+        }
+    };
+    let ended = runtime.block_on(dispatch(cli.command));
+    // Whatever still blocks a thread, such as a fetch from a server that hangs, was given its grace period already.
+    runtime.shutdown_background();
+    match ended {
         Ok(code) => code,
         Err(error) => {
             output::complain(&error);
@@ -79,7 +90,6 @@ pub fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
 async fn dispatch(command: Command) -> Result<ExitCode, CliError> {
     let done = |()| ExitCode::SUCCESS;
     match command {

@@ -185,5 +185,5 @@ impl Config {
 
 /// The JSON Schema of `pinion.toml`.
 pub(crate) fn schema() -> serde_json::Value {
-    manifest::schema::of::<RawConfig>("pinion", "pinion.toml")
+    manifest::schema::of::<RawConfig>("pinion.toml")
 }

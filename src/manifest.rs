@@ -36,7 +36,7 @@ pub const FOLDERS: [&str; 2] = ["environments", "policies"];
 
 const ROOT: &str = "environments";
 const DEFAULTS: &str = "environments/defaults.toml";
-const GUARDRAILS: &str = "policies/guardrails/";
+const POLICIES: &str = "policies";
 
 /// What a repository says.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +45,7 @@ pub struct Loaded {
     pub environments: BTreeMap<EnvironmentName, Result<Draft, Findings>>,
     /// What is wrong and belongs to no environment.
     pub findings: Findings,
-    /// The paths of the Cedar policies, whether or not they can be evaluated.
+    /// The paths of the Cedar policies, whether or not they can be evaluated, and of what may hide some.
     pub policies: Vec<String>,
 }
 
@@ -96,8 +96,14 @@ pub fn load(files: &BTreeMap<String, Vec<u8>>) -> Loaded {
 #[must_use]
 pub fn load_with_refused(files: &BTreeMap<String, Vec<u8>>, refused: &BTreeMap<String, String>) -> Loaded {
     let mut loaded = Loaded::default();
-    let is_policy = |path: &&String| path.starts_with(GUARDRAILS) && extension(path) == Some("cedar".to_owned());
-    loaded.policies = files.keys().chain(refused.keys()).filter(is_policy).cloned().collect();
+    let below_policies = |path: &&String| path.split('/').next() == Some(POLICIES);
+    let is_policy = |path: &&String| below_policies(path) && extension(path) == Some("cedar".to_owned());
+    loaded.policies = files.keys().filter(is_policy).cloned().collect();
+    // What couldn't be taken may be a policy, or a folder of them: a guardrail must not vanish by being unreadable.
+    for (path, reason) in refused.iter().filter(|(path, _)| below_policies(path)) {
+        loaded.policies.push(path.clone());
+        loaded.findings.report(&Place::file(path), "refused", reason.clone());
+    }
 
     let mut folders = sort(files, refused, &mut loaded.findings);
     if folders.is_empty() {
@@ -112,8 +118,10 @@ pub fn load_with_refused(files: &BTreeMap<String, Vec<u8>>, refused: &BTreeMap<S
     // What is wrong with the defaults is wrong with each environment that they hold for. What no environment lets stand
     // is still reported, but harms none.
     let mut broken = Findings::default();
-    if let Some(reason) = refused.get(DEFAULTS).or_else(|| refused.get(ROOT)) {
-        broken.report(&Place::file(DEFAULTS), "refused", reason.clone());
+    for path in [ROOT, DEFAULTS] {
+        if let Some(reason) = refused.get(path) {
+            broken.report(&Place::file(path), "refused", reason.clone());
+        }
     }
     let defaults = files.get(DEFAULTS).and_then(|bytes| Node::parse(DEFAULTS, bytes, &mut broken));
     for folder in folders.values_mut() {

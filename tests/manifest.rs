@@ -1,5 +1,5 @@
 //! Manifests: bytes of `environments/` in, drafts or located findings out.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 #[path = "manifest/broken.rs"]
 mod broken;

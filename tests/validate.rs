@@ -1,7 +1,8 @@
 //! Configuration, schemas, and the files that the repository ships.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use pinion::cli::schema::Name;
@@ -28,6 +29,80 @@ fn findings(text: &str) -> String {
         Err(ConfigError::Invalid { findings, .. }) => findings.to_string(),
         other => panic!("{other:?}"),
     }
+}
+
+fn pinion(arguments: &[&str], folder: &Path) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_pinion")).args(arguments).current_dir(folder).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn validate_passes_what_is_good() {
+    let (code, stdout, stderr) = pinion(&["validate"], root());
+    assert_eq!((code, stdout.as_str(), &*stderr), (Some(0), "2 environments, 4 targets, 4 pins: no findings\n", ""));
+}
+
+/// Ten mistakes in five files, and each is located.
+#[test]
+fn validate_finds_ten_mistakes_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in [
+        ("defaults.toml", "[account]\nregion = \"uswest\"\n[asg.web.rollout]\nmin_helthy = 90\nbake = \"10\"\n"),
+        (
+            "dev/environment.toml",
+            "[account]\nid = \"1111\"\nrole = \"arn:aws:iam::{acount}:role/pinion\"\n\
+             [asg.web]\nami = { name = \"web-{version}\" }\nafter = [\"asg/wep\"]\n",
+        ),
+        ("dev/pins.toml", "web = \"1\"\nworker = \"1\"\n"),
+        (
+            "prod/environment.toml",
+            "[account]\nid = \"222222222222\"\nrole = \"arn:aws:iam::333333333333:role/pinion\"\n\
+             [asg.web]\nami = { id = \"{version}\" }\ncomponent = 7\n",
+        ),
+        ("prod/pins.toml", "web = \"1\"\nweb = \"2\"\n"),
+    ] {
+        let path = folder.path().join("environments").join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let (code, stdout, stderr) = pinion(&["validate"], folder.path());
+    insta::assert_snapshot!(stdout, @r#"
+    environments/defaults.toml:2:10: error: account.region: `uswest` is not a region: it looks like `us-west-1`: lower-case words and a number, joined by -
+    environments/defaults.toml:4:1: error: asg.web.rollout.min_helthy: unknown key `min_helthy`; did you mean `min_healthy`?
+    environments/defaults.toml:5:8: error: asg.web.rollout.bake: `10` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    environments/dev/environment.toml:2:6: error: account.id: `1111` is not an account id: it has exactly 12 digits
+    environments/dev/environment.toml:3:8: error: account.role: unknown placeholder {acount}; known here: {environment}, {account}, {region}
+    environments/dev/environment.toml:6:10: error: asg.web.after[0]: there is no target `asg/wep` in this environment; there is none that it could wait for: remove it
+    environments/dev/pins.toml:2:10: error: worker: no target uses the component `worker`; remove it; components in use: web
+    environments/prod/environment.toml:3:8: error: account.role: this role belongs to account 333333333333, the environment to 222222222222; correct the role, or `account.id`; `{account}` in the role keeps them equal
+    environments/prod/environment.toml:6:13: error: asg.web.component: expected a string, found an integer
+    environments/prod/pins.toml:2:1: error: duplicate key `web`
+    "#);
+    assert_eq!((code, stdout.lines().count(), &*stderr), (Some(1), 10, "error: 10 findings\n"));
+
+    let (code, stdout, _) = pinion(&["validate", "--output", "json", "."], folder.path());
+    let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(
+        (code, &report["valid"], report["findings"].as_array().map(Vec::len)),
+        (Some(1), &false.into(), Some(10))
+    );
+}
+
+#[test]
+fn validate_needs_a_folder() {
+    let (code, stdout, stderr) = pinion(&["validate", "nowhere"], root());
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert!(stderr.contains("can't read nowhere") && stderr.contains("hint:"), "{stderr}");
+}
+
+#[test]
+fn schema_prints_and_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(pinion(&["schema", "--write", "made"], folder.path()), (Some(0), String::new(), String::new()));
+    let (code, stdout, _) = pinion(&["schema", "pins"], folder.path());
+    let written = std::fs::read_to_string(folder.path().join("made/pins.schema.json")).unwrap();
+    assert_eq!((code, stdout), (Some(0), written));
 }
 
 #[test]

@@ -203,13 +203,18 @@ impl Connection {
                         .send()
                 })
                 .await?;
+            // A page is read to its end: moto ignores the order, and a revision that isn't found is registered again.
+            let mut reached = false;
             for arn in page.task_definition_arns.unwrap_or_default() {
                 match family_and_revision(&arn) {
                     // Prefixes match other families too where the stand-in is loose about it.
                     Some((other, _)) if other != family => {}
                     Some((_, number)) if number > revision && newer.len() < REVISIONS => drop(newer.insert(arn)),
-                    _ => return Ok(newer),
+                    _ => reached = true,
                 }
+            }
+            if reached {
+                return Ok(newer);
             }
             token = page.next_token.filter(|token| !token.is_empty());
             if token.is_none() {

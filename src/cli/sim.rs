@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use crate::sim::{Options, Sim, SimError, World, WorldError};
 
@@ -13,8 +14,8 @@ pub struct SimArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "fleet")]
     pub world: Option<PathBuf>,
     /// A world of ACCOUNTS accounts with as many Auto Scaling groups and ECS services each, for trying sizes
-    #[arg(long, value_name = "ACCOUNTS,GROUPS,SERVICES", value_delimiter = ',', num_args = 3)]
-    pub fleet: Option<Vec<usize>>,
+    #[arg(long, value_name = "ACCOUNTS,GROUPS,SERVICES")]
+    pub fleet: Option<FleetSize>,
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4599", env = "PINION_SIM_LISTEN")]
     pub listen: SocketAddr,
@@ -27,6 +28,26 @@ pub struct SimArgs {
     /// Keep the world in this file, and go on from it
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
+}
+
+/// The size of a fleet: `10,25,25`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FleetSize {
+    accounts: usize,
+    groups: usize,
+    services: usize,
+}
+
+impl FromStr for FleetSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers: Result<Vec<usize>, _> = text.split(',').map(|part| part.trim().parse()).collect();
+        match numbers.as_deref() {
+            Ok([accounts, groups, services]) => Ok(Self { accounts: *accounts, groups: *groups, services: *services }),
+            _ => Err("expected three numbers, such as 10,25,25".to_owned()),
+        }
+    }
 }
 
 /// Why the stand-in can't run.
@@ -49,10 +70,10 @@ pub enum SimCommandError {
 ///
 /// If the world can't be read, or the stand-in can't run.
 pub async fn run(args: SimArgs) -> Result<(), SimCommandError> {
-    let world = match (&args.world, args.fleet.as_deref()) {
+    let world = match (&args.world, args.fleet) {
         (Some(path), _) => World::load(path)?,
-        (None, Some([accounts, groups, services])) => World::fleet(*accounts, *groups, *services)?,
-        (None, _) => World::demo()?,
+        (None, Some(fleet)) => World::fleet(fleet.accounts, fleet.groups, fleet.services)?,
+        (None, None) => World::demo()?,
     };
     let options =
         Options { listen: args.listen, speed: args.speed, seed: args.seed, state: args.state, ..Options::default() };
@@ -75,4 +96,17 @@ pub async fn run(args: SimArgs) -> Result<(), SimCommandError> {
     });
     sim.wait().await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FleetSize;
+
+    #[test]
+    fn a_fleet_has_three_numbers() {
+        assert_eq!("10,25, 3".parse(), Ok(FleetSize { accounts: 10, groups: 25, services: 3 }));
+        for wrong in ["", "10", "10,25", "1,2,3,4", "a,b,c"] {
+            assert!(wrong.parse::<FleetSize>().is_err(), "{wrong}");
+        }
+    }
 }

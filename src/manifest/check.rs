@@ -89,11 +89,14 @@ fn role_account(view: &View, report: &mut Report<'_>) {
 fn after_unknown(view: &View, report: &mut Report<'_>) {
     for target in view.targets() {
         for before in target.after().value().into_iter().flatten().filter(|before| !view.mentions(&before.value)) {
-            let targets = view.targets();
-            let known: Vec<_> = targets.iter().filter(|known| known.local != target.local).collect();
-            let known: Vec<_> = known.iter().map(|known| known.local.to_string()).collect();
-            let message = format!("there is no target `{}` in this environment", before.value);
-            report.at(&before.place, message, format!("targets it can wait for: {}", known.join(", ")));
+            let others = view.targets().into_iter().map(|other| other.local).filter(|other| *other != target.local);
+            let known: Vec<_> = others.map(String::from).collect();
+            let help = if known.is_empty() {
+                "there is none that it could wait for: remove it".to_owned()
+            } else {
+                format!("it can wait for: {}", known.join(", "))
+            };
+            report.at(&before.place, format!("there is no target `{}` in this environment", before.value), help);
         }
     }
 }

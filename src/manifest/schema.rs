@@ -6,33 +6,28 @@ use serde_json::Value;
 use super::raw::{RawEnvironment, RawPins};
 use super::shape::{Shape, described};
 
-/// Where the schemas are published.
-const BASE: &str = "https://pinion.dev/schemas";
-
 /// The schema of a file. Draft 7, which the TOML plug-ins of editors know.
-pub(crate) fn of<T: Shape>(name: &str, title: &str) -> Value {
+pub(crate) fn of<T: Shape>(title: &str) -> Value {
     let mut schema = T::schema();
     schema.insert("$schema".to_owned(), "http://json-schema.org/draft-07/schema#".into());
-    schema.insert("$id".to_owned(), format!("{BASE}/{name}.schema.json").into());
     schema.insert("title".to_owned(), title.into());
     schema.to_value()
 }
 
 /// The schema of `environment.toml`. No key is required: any may come from `defaults.toml`.
 pub(crate) fn environment() -> Value {
-    of::<RawEnvironment>("environment", "environments/NAME/environment.toml")
+    of::<RawEnvironment>("environments/NAME/environment.toml")
 }
 
 /// The schema of `defaults.toml`: the same keys.
 pub(crate) fn defaults() -> Value {
-    of::<RawEnvironment>("defaults", "environments/defaults.toml")
+    of::<RawEnvironment>("environments/defaults.toml")
 }
 
 /// The schema of `pins.toml`.
 pub(crate) fn pins() -> Value {
     let mut schema: Schema = described(RawPins::schema(), &["The version of each component in this environment."]);
     schema.insert("$schema".to_owned(), "http://json-schema.org/draft-07/schema#".into());
-    schema.insert("$id".to_owned(), format!("{BASE}/pins.schema.json").into());
     schema.insert("title".to_owned(), "environments/NAME/pins.toml".into());
     schema.to_value()
 }

@@ -27,8 +27,8 @@ pub(crate) struct Entry {
 pub(crate) enum Value {
     String(String),
     Integer(i64),
-    Float(String),
-    Boolean(bool),
+    Float,
+    Boolean,
     Datetime(String),
     Array(Vec<Node>),
     Table(BTreeMap<String, Entry>),
@@ -94,8 +94,8 @@ impl Value {
         match self {
             Self::String(_) => "a string",
             Self::Integer(_) => "an integer",
-            Self::Float(_) => "a float",
-            Self::Boolean(_) => "a boolean",
+            Self::Float => "a float",
+            Self::Boolean => "a boolean",
             Self::Datetime(_) => "a date or time",
             Self::Array(_) => "an array",
             Self::Table(_) => "a table",
@@ -152,8 +152,8 @@ fn node_of(value: &Spanned<DeValue<'_>>, key: Range<usize>, source: &Arc<Source>
         DeValue::Integer(integer) => {
             Value::Integer(i64::from_str_radix(integer.as_str(), integer.radix()).unwrap_or(i64::MAX))
         }
-        DeValue::Float(float) => Value::Float(float.as_str().to_owned()),
-        DeValue::Boolean(boolean) => Value::Boolean(*boolean),
+        DeValue::Float(_) => Value::Float,
+        DeValue::Boolean(_) => Value::Boolean,
         DeValue::Datetime(datetime) => Value::Datetime(datetime.to_string()),
         DeValue::Array(array) => {
             let items = array.iter().enumerate();

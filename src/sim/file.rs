@@ -26,6 +26,15 @@ pub enum WorldError {
         #[source]
         source: std::io::Error,
     },
+    /// What is wrong is in this file.
+    #[error("{path} can't be used")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Box<WorldError>,
+    },
     /// The file isn't TOML, or has a key that a world file has not, or lacks one.
     #[error("the world file is not valid")]
     Parse(#[source] Box<toml::de::Error>),
@@ -324,7 +333,7 @@ impl World {
     pub fn load(path: &Path) -> Result<Self, WorldError> {
         let text =
             std::fs::read_to_string(path).map_err(|source| WorldError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text)
+        Self::parse(&text).map_err(|error| WorldError::File { path: path.to_owned(), source: Box::new(error) })
     }
 
     /// Reads a world from TOML text.

@@ -258,11 +258,15 @@ impl World {
         self.accounts.get(account)?.regions.get(region)
     }
 
-    /// Gives every region a random sequence that depends on `seed` alone.
+    /// Gives every region a random sequence that depends on `seed` alone, and isn't the one that named what the world
+    /// began with: no id may come twice.
     pub(crate) fn reseed(&mut self, seed: u64) {
         self.seed = seed;
-        for region in self.accounts.values_mut().flat_map(|account| account.regions.values_mut()) {
-            region.seed = 0;
+        for (account, held) in &mut self.accounts {
+            for (name, region) in &mut held.regions {
+                let hex = stable_hex(&["story", &seed.to_string(), account, name], 16);
+                region.seed = u64::from_str_radix(&hex, 16).unwrap_or(1);
+            }
         }
     }
 

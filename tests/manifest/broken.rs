@@ -90,44 +90,26 @@ findings! {
     "#;
     alarms: Repository::prod().append(
         "[asg.web.rollout]\nalarms = [\"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\", \"h\", \"i\", \"j\", \"a\"]"
-    ) => @"environments/prod/pins.toml:1:1: error: symbolic links are not followed";
+    ) => @r#"
+    environments/prod/environment.toml:18:10: error: asg.web.rollout.alarms: these are 11 alarms; an instance refresh watches at most 10; make one composite alarm of several
+    environments/prod/environment.toml:18:61: error: asg.web.rollout.alarms[10]: this alarm stands here twice; remove it
+    "#;
     a_service_has_no_checkpoints: Repository::prod().append("rollout = { checkpoints = [100] }") => @"environments/prod/environment.toml:17:13: error: fargate.api.rollout.checkpoints: unknown key `checkpoints`; only instance refreshes have checkpoints";
     probes: Repository::prod().append(
         "verify = [{ http = \"ftp://a/\", status = 99 }, { status = 600, timeout = \"2m\" }, { http = \"https://user:word@a/\" }]"
     ) => @r#"
-        bad-placeholder
-
-          × asg.web.ami.name: unknown placeholder {verison}
-            ╭─[environments/prod/environment.toml:10:16]
-          9 │ component = "frontend"
-         10 │ ami = { name = "frontend-{verison}", owner = "333333333333" }
-            ·                ────────────────────
-         11 │ after = ["fargate/api"]
-            ╰────
-          help: known here: {version}, {environment}, {account}, {region}
-
-        missing-file
-
-          × environments/prod/pins.toml: this file is missing
-        "#;
+    environments/prod/environment.toml:17:20: error: fargate.api.verify[0].http: `ftp://a/` is not good here: a probe asks over http or https
+    environments/prod/environment.toml:17:41: error: fargate.api.verify[0].status: this is to be from 100 to 599
+    environments/prod/environment.toml:17:47: error: fargate.api.verify[1].http: the key `http` is missing
+    environments/prod/environment.toml:17:58: error: fargate.api.verify[1].status: this is to be from 100 to 599
+    environments/prod/environment.toml:17:73: error: fargate.api.verify[1].timeout: this is to be from 1s to 1m
+    environments/prod/environment.toml:17:90: error: fargate.api.verify[2].http: this is not good here: it must not hold credentials: this repository is no place for secrets
+    "#;
     suspensions: Repository::prod().append("suspend = { owner = \"\", until = \"tomorrow\" }\n[asg.web.suspend]\nowner = \"a\"\nreason = \"b\"\nuntil = 2026-12-24T18:00:00") => @r#"
-    {
-      "valid": false,
-      "environments": 1,
-      "targets": 0,
-      "pins": 0,
-      "findings": [
-        {
-          "file": "environments/prod/environment.toml",
-          "line": 8,
-          "column": 1,
-          "key": "asg.web.grup",
-          "check": "unknown-key",
-          "message": "unknown key `grup`",
-          "help": "did you mean `group`?"
-        }
-      ]
-    }
+    environments/prod/environment.toml:17:1: error: fargate.api.suspend.reason: the key `reason` is missing
+    environments/prod/environment.toml:17:21: error: fargate.api.suspend.owner: this is to be one line of text, and not empty
+    environments/prod/environment.toml:17:33: error: fargate.api.suspend.until: `tomorrow` is not a date and time with its offset; write it as RFC 3339 has it, such as 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00
+    environments/prod/environment.toml:21:9: error: asg.web.suspend.until: `2026-12-24T18:00:00` is not a date and time with its offset; write it as RFC 3339 has it, such as 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00
     "#;
     syntax: Repository::prod().edit("group = \"frontend\"", "group = frontend").pins("a = \"1\"\na = \"2\"") => @r#"
     environments/prod/environment.toml:8:9: error: invalid boolean, expected `false`; strings stand in quotes
@@ -138,18 +120,7 @@ findings! {
     environments/prod/pins.toml:3:2: error: extra `=`, expected nothing; this is a merge conflict: resolve it
     environments/prod/pins.toml:5:9: error: key with no value, expected `=`; this is a merge conflict: resolve it
     "#;
-    not_utf8: Repository::prod().with("prod/pins.toml", b"a = '1'\nb = '\xff'") => @r#"
-    environments/prod/environment.toml:3:6: error: account.id: `22222222222` is not an account id: it has exactly 12 digits
-    environments/prod/environment.toml:8:1: error: asg.web.grup: unknown key `grup`; did you mean `group`?
-    environments/prod/environment.toml:10:16: error: asg.web.ami.name: unknown placeholder {tag}; known here: {version}, {environment}, {account}, {region}
-    environments/prod/environment.toml:11:10: error: asg.web.after[0]: there is no target `fargate/backend` in this environment; targets it can wait for: fargate/api
-    environments/prod/environment.toml:18:15: error: asg.web.rollout.min_healthy: expected an integer, found a string
-    environments/prod/environment.toml:19:16: error: asg.web.rollout.checkpoints[0]: the last checkpoint isn't 100: some instances would never be replaced; end with 100
-    environments/prod/environment.toml:20:12: error: asg.web.rollout.deadline: `45` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
-    environments/prod/extra.toml:1:1: error: no file of this name is read; the files are environments/defaults.toml, environments/NAME/environment.toml and environments/NAME/pins.toml
-    environments/prod/pins.toml:2:11: error: backend: fargate.api.image makes `333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1+1` of this, which is not good: an image's tag has at most 128 of letters, digits and _ . -, and starts with a letter, a digit or _; pin a version that is legal there
-    environments/prod/pins.toml:3:10: error: worker: no target uses the component `worker`; remove it; components in use: backend, frontend
-    "#;
+    not_utf8: Repository::prod().with("prod/pins.toml", b"a = '1'\nb = '\xff'") => @"environments/prod/pins.toml:2:6: error: this is not UTF-8; save the file as UTF-8";
     empty_files: Repository::prod().pins("# nothing\n").with("prod/environment.toml", "").with("defaults.toml", "") => @r#"
     environments/defaults.toml:1:1: error: the file is empty; restore its content; to remove it on purpose, delete the file
     environments/prod/environment.toml:1:1: error: the file is empty; restore its content; to remove it on purpose, delete the file
@@ -212,22 +183,65 @@ fn what_git_refused_is_a_finding() {
     repository.0.remove(pins).unwrap();
     let refused = [(pins.to_owned(), "symbolic links are not followed".to_owned())].into();
     let loaded = load_with_refused(&repository.0, &refused);
-    insta::assert_snapshot!(loaded.all_findings(), @"");
+    insta::assert_snapshot!(loaded.all_findings(), @"environments/prod/pins.toml:1:1: error: symbolic links are not followed");
+}
+
+#[test]
+fn a_guardrail_does_not_vanish_by_being_unreadable() {
+    for path in ["policies", "policies/guardrails", "policies/guardrails/freeze.cedar"] {
+        let refused = [(path.to_owned(), "symbolic links are not followed".to_owned())].into();
+        let loaded = load_with_refused(&Repository::prod().0, &refused);
+        assert_eq!(loaded.policies, [path]);
+        assert_eq!(loaded.findings.len(), 1);
+    }
 }
 
 #[test]
 fn a_person_sees_the_line() {
     let repository = Repository::prod().edit("frontend-{version}", "frontend-{verison}").without("prod/pins.toml");
-    insta::assert_snapshot!(render::graphical(&repository.load().all_findings(), false, 100), @"");
+    insta::assert_snapshot!(render::graphical(&repository.load().all_findings(), false, 100), @r#"
+    bad-placeholder
+
+      × asg.web.ami.name: unknown placeholder {verison}
+        ╭─[environments/prod/environment.toml:10:16]
+      9 │ component = "frontend"
+     10 │ ami = { name = "frontend-{verison}", owner = "333333333333" }
+        ·                ────────────────────
+     11 │ after = ["fargate/api"]
+        ╰────
+      help: known here: {version}, {environment}, {account}, {region}
+
+    missing-file
+
+      × environments/prod/pins.toml: this file is missing
+    "#);
 }
 
 #[test]
 fn a_program_gets_json() {
     let repository = Repository::prod().edit("group", "grup");
-    insta::assert_snapshot!(render::json(&repository.load()).unwrap(), @"");
+    insta::assert_snapshot!(render::json(&repository.load()).unwrap(), @r#"
+    {
+      "valid": false,
+      "environments": 1,
+      "targets": 0,
+      "pins": 0,
+      "findings": [
+        {
+          "file": "environments/prod/environment.toml",
+          "line": 8,
+          "column": 1,
+          "key": "asg.web.grup",
+          "check": "unknown-key",
+          "message": "unknown key `grup`",
+          "help": "did you mean `group`?"
+        }
+      ]
+    }
+    "#);
 }
 
-/// The ten mistakes of one bad day, in five files.
+/// The ten mistakes of one bad day, in three files.
 #[test]
 fn ten_mistakes_are_ten_findings() {
     let repository = Repository::prod()
@@ -238,6 +252,17 @@ fn ten_mistakes_are_ten_findings() {
         .append("[asg.web.rollout]\nmin_healthy = \"90\"\ncheckpoints = [50]\ndeadline = \"45\"")
         .pins("frontend = \"1.4.2\"\nbackend = \"2.0.1+1\"\nworker = \"1\"")
         .with("prod/extra.toml", "");
-    insta::assert_snapshot!(repository.findings(), @"");
+    insta::assert_snapshot!(repository.findings(), @r#"
+    environments/prod/environment.toml:3:6: error: account.id: `22222222222` is not an account id: it has exactly 12 digits
+    environments/prod/environment.toml:8:1: error: asg.web.grup: unknown key `grup`; did you mean `group`?
+    environments/prod/environment.toml:10:16: error: asg.web.ami.name: unknown placeholder {tag}; known here: {version}, {environment}, {account}, {region}
+    environments/prod/environment.toml:11:10: error: asg.web.after[0]: there is no target `fargate/backend` in this environment; it can wait for: fargate/api
+    environments/prod/environment.toml:18:15: error: asg.web.rollout.min_healthy: expected an integer, found a string
+    environments/prod/environment.toml:19:16: error: asg.web.rollout.checkpoints[0]: the last checkpoint isn't 100: some instances would never be replaced; end with 100
+    environments/prod/environment.toml:20:12: error: asg.web.rollout.deadline: `45` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    environments/prod/extra.toml:1:1: error: no file of this name is read; the files are environments/defaults.toml, environments/NAME/environment.toml and environments/NAME/pins.toml
+    environments/prod/pins.toml:2:11: error: backend: fargate.api.image makes `333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1+1` of this, which is not good: an image's tag has at most 128 of letters, digits and _ . -, and starts with a letter, a digit or _; pin a version that is legal there
+    environments/prod/pins.toml:3:10: error: worker: no target uses the component `worker`; remove it; components in use: backend, frontend
+    "#);
     assert_eq!(repository.load().all_findings().len(), 10);
 }

@@ -1,7 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use pinion::metrics::{CATALOGUE, Metrics, PollResult, RolloutResult};
@@ -124,25 +122,7 @@ fn what_was_counted_before_the_first_status_stays() {
     assert!(text.contains(r#"pinion_reconcile_total{environment="prod",result="ok"} 1"#), "{text}");
 }
 
-/// `promtool`, from where `make setup` puts it or from the machine's packages.
-fn promtool() -> PathBuf {
-    let tools = std::env::var_os("PINION_TOOLS").map_or_else(|| PathBuf::from(ROOT).join(".tools"), PathBuf::from);
-    let ours = tools.join("prometheus/usr/bin/promtool");
-    if ours.exists() { ours } else { PathBuf::from("promtool") }
-}
-
 #[test]
 fn promtool_has_nothing_to_say() {
-    let mut child = Command::new(promtool())
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("can't start promtool: {error}; `make setup` installs it"));
-    let text = full().render(&status(), now());
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.trim().is_empty(), "promtool says:\n{said}\nof:\n{text}");
+    crate::promtool::check(&full().render(&status(), now()));
 }

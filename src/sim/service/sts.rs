@@ -66,8 +66,9 @@ fn assume_role(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     }
 
     world.issued += 1;
-    let (seed, number) = (world.seed.to_string(), world.issued.to_string());
-    let draw = |what: &str, length| stable_hex(&[what, &seed, &number], length);
+    // The time is in it so that a stand-in started afresh never takes an earlier one's key for another account's.
+    let (wall, number) = (world.wall.to_string(), world.issued.to_string());
+    let draw = |what: &str, length| stable_hex(&[what, &wall, &number, role_arn, name], length);
     let key = format!("ASIA{}", draw("key", 16).to_ascii_uppercase());
     let (secret, token) = (draw("secret", 40), draw("token", 160));
     let expires = world.wall + duration * 1000;

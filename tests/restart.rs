@@ -1,0 +1,213 @@
+//! `kill -9` at any moment of a rollout, and a new start: the same end, and nothing done twice.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and then shows what it saw"
+)]
+
+#[path = "support/stage.rs"]
+mod stage;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+use stage::{Stage, set_pin};
+
+const DEV: &str = "222222222222";
+const AMI: &str = "ami-0f000000000001401";
+const IMAGE: &str = "222222222222.dkr.ecr.us-west-1.amazonaws.com/api:2";
+const TARGETS: [&str; 2] = ["dev/asg/frontend", "dev/fargate/api"];
+
+const WORLD: &str = r#"
+controller = "111111111111"
+region = "us-west-1"
+
+[[account]]
+id = "222222222222"
+name = "dev"
+role = [{ name = "pinion" }]
+image = [
+    { id = "ami-0f000000000001400", name = "frontend-1.4.0" },
+    { id = "ami-0f000000000001401", name = "frontend-1.4.1" },
+]
+launch_template = [{ name = "frontend", version = [{ data = { ImageId = "ami-0f000000000001400" } }] }]
+group = [{ name = "frontend", launch_template = "frontend", version = "$Default", desired = 2, warmup = 15 }]
+repository = [{ name = "api", image = [{ tags = ["1"] }, { tags = ["2"] }] }]
+
+[[account.task_definition]]
+[account.task_definition.definition]
+family = "api"
+networkMode = "awsvpc"
+requiresCompatibilities = ["FARGATE"]
+cpu = "256"
+memory = "512"
+containerDefinitions = [
+    { name = "app", image = "222222222222.dkr.ecr.us-west-1.amazonaws.com/api:1", essential = true },
+]
+
+[[account.cluster]]
+name = "app"
+service = [{ name = "api", task_definition = "api", desired = 2 }]
+"#;
+
+const ENVIRONMENT: &str = r#"
+[account]
+id = "222222222222"
+region = "us-west-1"
+role = "arn:aws:iam::222222222222:role/pinion"
+
+[asg.frontend]
+ami = { name = "frontend-{version}" }
+
+[fargate.api]
+cluster = "app"
+image = "{account}.dkr.ecr.{region}.amazonaws.com/api:{version}"
+"#;
+
+fn stage(speed: f64) -> Stage {
+    let stage = Stage::of(WORLD)
+        .environments([
+            ("environments/dev/environment.toml", ENVIRONMENT),
+            ("environments/dev/pins.toml", "api = \"1\"\nfrontend = \"1.4.0\"\n"),
+        ])
+        .speed(speed)
+        .keeping_its_state()
+        .start();
+    stage.wait_for_sync(&TARGETS);
+    assert_eq!(stage.written(0), Vec::<String>::new());
+    stage
+}
+
+fn release(stage: &Stage) {
+    stage.commit("release: 1.4.1 and 2", |repo| {
+        set_pin(repo, "dev", "frontend", "1.4.1");
+        set_pin(repo, "dev", "api", "2");
+    });
+}
+
+/// Waits for the end that was wanted, and makes sure that each step to it was made once.
+fn came_to_its_end(stage: &Stage) {
+    stage.wait_until("everything runs the new versions", |stage| {
+        let fleet = stage.fleet();
+        fleet.group_runs(DEV, "frontend", AMI) && fleet.service_runs(DEV, "app/api", IMAGE)
+    });
+    stage.wait_for_sync(&TARGETS);
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for operation in stage.written(0) {
+        *counts.entry(operation).or_default() += 1;
+    }
+    let once = [
+        "CreateLaunchTemplateVersion",
+        "RegisterTaskDefinition",
+        "StartInstanceRefresh",
+        "UpdateAutoScalingGroup",
+        "UpdateService",
+    ];
+    assert_eq!(counts, once.map(|operation| (operation.to_owned(), 1)).into_iter().collect());
+    assert_eq!(stage.fleet().refreshes(DEV, "frontend"), ["Successful"]);
+    let records = stage.fleet().service(DEV, "app/api")["service_deployments"].clone();
+    assert_eq!(records.as_array().unwrap().iter().map(|one| &one["status"]).collect::<Vec<_>>(), ["SUCCESSFUL"]);
+    stage.settles();
+}
+
+/// Kills the controller as soon as so many writes were made, and starts another one.
+fn killed_after(writes: usize) {
+    let mut stage = stage(60.0);
+    release(&stage);
+    stage.wait_until("the writes were made", |stage| stage.written(0).len() >= writes);
+    stage.kill_controller();
+    stage.start_controller();
+    came_to_its_end(&stage);
+}
+
+#[test]
+fn killed_before_the_first_write() {
+    killed_after(0);
+}
+
+#[test]
+fn killed_after_the_first_write() {
+    killed_after(1);
+}
+
+#[test]
+fn killed_after_the_second_write() {
+    killed_after(2);
+}
+
+#[test]
+fn killed_after_the_third_write() {
+    killed_after(3);
+}
+
+#[test]
+fn killed_after_the_fourth_write() {
+    killed_after(4);
+}
+
+#[test]
+fn killed_after_the_last_write() {
+    killed_after(5);
+}
+
+#[test]
+fn killed_again_and_again() {
+    let mut stage = stage(15.0);
+    release(&stage);
+    // Long enough for a pass at times, too short for one at others.
+    for milliseconds in [400, 900, 150, 1300, 700, 300, 1800, 500, 1100, 250, 1500, 600] {
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        stage.kill_controller();
+        stage.start_controller();
+    }
+    came_to_its_end(&stage);
+}
+
+#[test]
+fn killed_with_a_write_under_way() {
+    let mut stage = stage(60.0);
+    // The call is accepted long before its answer would come.
+    for operation in ["StartInstanceRefresh", "UpdateService"] {
+        let fault = json!({ "operation": operation, "kind": "error", "when": "after", "times": 1, "millis": 0 });
+        stage.meddle("/_sim/faults", &fault);
+    }
+    release(&stage);
+    stage.wait_until("a rollout was begun", |stage| {
+        let begun = |operation: &str| stage.writes(0).iter().any(|call| call.operation == operation);
+        begun("StartInstanceRefresh") && begun("UpdateService")
+    });
+    stage.kill_controller();
+    stage.start_controller();
+    stage.wait_until("everything runs the new versions", |stage| {
+        let fleet = stage.fleet();
+        fleet.group_runs(DEV, "frontend", AMI) && fleet.service_runs(DEV, "app/api", IMAGE)
+    });
+    stage.wait_for_sync(&TARGETS);
+    assert_eq!(stage.fleet().refreshes(DEV, "frontend"), ["Successful"], "one refresh, though its answer was lost");
+    let records = stage.fleet().service(DEV, "app/api")["service_deployments"].clone();
+    assert_eq!(records.as_array().unwrap().len(), 1, "one deployment, though its answer was lost");
+    stage.settles();
+}
+
+#[test]
+fn the_stand_in_is_killed() {
+    let mut stage = stage(60.0);
+    release(&stage);
+    stage.wait_until("both rollouts run", |stage| {
+        stage
+            .written(0)
+            .iter()
+            .filter(|name| ["StartInstanceRefresh", "UpdateService"].contains(&name.as_str()))
+            .count()
+            == 2
+    });
+    stage.kill_sim();
+    std::thread::sleep(Duration::from_millis(500));
+    stage.restart_sim();
+    came_to_its_end(&stage);
+}

@@ -1,0 +1,111 @@
+//! Child processes that end with the test, and whose output can be read while they run.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a process may take for what takes a moment, on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The time that limits are measured by.
+pub(crate) fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "a test waits in real time")]
+    Instant::now()
+}
+
+/// A running program. It is killed when it is dropped.
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a program; what it prints on either stream goes into `log`, after what stands there.
+    pub(crate) fn start(name: &str, command: &mut Command, log: PathBuf) -> Self {
+        let file = File::options().create(true).append(true).open(&log).unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} can't be started: {error}"));
+        Self { name: name.to_owned(), child, log }
+    }
+
+    /// All that it has printed.
+    pub(crate) fn output(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits until `find` finds something in what the program has printed from byte `from` on.
+    pub(crate) fn wait_for<T>(&mut self, what: &str, from: usize, find: impl Fn(&str) -> Option<T>) -> T {
+        let limit = now() + PATIENCE;
+        loop {
+            let output = self.output();
+            if let Some(found) = find(output.get(from..).unwrap_or_default()) {
+                return found;
+            }
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{} ended ({ended:?}) before it said {what}:\n{}", self.name, self.output());
+            assert!(now() < limit, "{} doesn't say {what}:\n{output}", self.name);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// How much it has printed, in bytes.
+    pub(crate) fn printed(&self) -> usize {
+        self.output().len()
+    }
+
+    /// Sends a signal: `TERM`, `HUP`, `USR1`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success(), "{} can't be sent SIG{signal}", self.name);
+    }
+
+    /// Ends it as `kill -9` does.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(&mut self, within: Duration) -> ExitStatus {
+        let limit = now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(now() < limit, "{} still runs after {within:?}:\n{}", self.name, self.output());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// The program under test, with nothing of this machine's environment but the path.
+pub(crate) fn pinion(home: &Path) -> Command {
+    clean(Command::new(env!("CARGO_BIN_EXE_pinion")), home)
+}
+
+/// A command with nothing of this machine's environment but the path.
+pub(crate) fn clean(mut command: Command, home: &Path) -> Command {
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("HOME", home)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .current_dir(home);
+    command
+}
