@@ -17,6 +17,7 @@ fn script(name: &str, argument: Option<&str>) -> String {
     let output = Command::new(&python)
         .arg(Path::new(ROOT).join("tests/ops").join(name))
         .args(argument)
+        .env("PINION_BIN", env!("CARGO_BIN_EXE_pinion"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .output()
         .unwrap_or_else(|error| panic!("can't start {}: {error}; `make setup` installs it", python.display()));
