@@ -1,6 +1,18 @@
 //! What operators get: the alerts with their runbook, the Helm chart, and the ways to install. The tools that will use
-//! them judge them; Python, from `make setup`, drives those.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+//! them judge them; Python, from `make setup`, drives most of those.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and then shows what it saw"
+)]
+
+#[path = "ops/arrival.rs"]
+mod arrival;
+#[path = "support/stage.rs"]
+mod stage;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
