@@ -18,6 +18,8 @@ mod frontend_and_backend;
 mod mistakes;
 #[path = "scenarios/operator.rs"]
 mod operator;
+#[path = "scenarios/pages.rs"]
+mod pages;
 #[path = "scenarios/parameter_store.rs"]
 mod parameter_store;
 #[path = "scenarios/probed_url.rs"]

@@ -11,6 +11,7 @@ use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::retry::RetryConfig;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
@@ -170,12 +171,15 @@ impl Connection {
         let answer = self
             .call(Operation::RegisterTaskDefinition, || {
                 let body = body.clone();
+                // This call has no client token: where the answer is lost, the next pass looks for the revision instead of
+                // the SDK registering another one.
+                let once = aws_sdk_ecs::config::Builder::new().retry_config(RetryConfig::disabled());
                 // The SDK makes the request and signs it; only what it says is replaced, before it is signed.
-                let request =
-                    self.ecs.register_task_definition().family(family).customize().mutate_request(move |http| {
-                        http.headers_mut().insert("content-length", body.len().to_string());
-                        *http.body_mut() = SdkBody::from(body.clone());
-                    });
+                let request = self.ecs.register_task_definition().family(family).customize();
+                let request = request.config_override(once).mutate_request(move |http| {
+                    http.headers_mut().insert("content-length", body.len().to_string());
+                    *http.body_mut() = SdkBody::from(body.clone());
+                });
                 request.send()
             })
             .await?;

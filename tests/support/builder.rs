@@ -1,0 +1,149 @@
+//! Sets a stage up.
+
+use std::cell::Cell;
+
+use tempfile::TempDir;
+
+use super::git::{GitServer, Repo};
+use super::{Git, GitEnd, Stage};
+
+/// What a stage is made of.
+pub(crate) struct Builder {
+    world: Vec<String>,
+    files: Vec<(String, String)>,
+    branches: Vec<(String, Vec<String>)>,
+    git: Git,
+    speed: f64,
+    reconcile: String,
+    interval: String,
+    keep_state: bool,
+    controlled: bool,
+}
+
+impl Stage {
+    /// A stage with the accounts of a world file.
+    pub(crate) fn of(world: &str) -> Builder {
+        Builder {
+            world: vec![world.to_owned()],
+            files: Vec::new(),
+            branches: vec![("main".to_owned(), Vec::new())],
+            git: Git::File,
+            speed: 60.0,
+            reconcile: "interval = \"1s\"\nin_flight_interval = \"1s\"\n".to_owned(),
+            interval: "1s".to_owned(),
+            keep_state: false,
+            controlled: true,
+        }
+    }
+
+    /// A stage with many accounts alike, each with so many groups and services.
+    pub(crate) fn of_fleet(accounts: usize, groups: usize, services: usize) -> Builder {
+        let mut builder = Self::of("");
+        builder.world = vec!["--fleet".to_owned(), format!("{accounts},{groups},{services}")];
+        builder
+    }
+}
+
+impl Builder {
+    /// What the environments repository holds at first, by path.
+    pub(crate) fn environments<P: Into<String>, T: Into<String>>(
+        mut self,
+        files: impl IntoIterator<Item = (P, T)>,
+    ) -> Self {
+        self.files.extend(files.into_iter().map(|(path, text)| (path.into(), text.into())));
+        self
+    }
+
+    /// Which branches are followed, each for which environments.
+    pub(crate) fn branches(mut self, branches: &[(&str, &[&str])]) -> Self {
+        let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        self.branches = branches.iter().map(|(branch, names)| ((*branch).to_owned(), owned(names))).collect();
+        self
+    }
+
+    /// How environments come to the controller.
+    pub(crate) fn git(mut self, git: Git) -> Self {
+        self.git = git;
+        self
+    }
+
+    /// Seconds of the stand-in's time per second.
+    pub(crate) fn speed(mut self, speed: f64) -> Self {
+        self.speed = speed;
+        self
+    }
+
+    /// How often the controller looks when nothing is on its way, and while something is.
+    pub(crate) fn looking_every(mut self, steady: &str, in_flight: &str) -> Self {
+        self.reconcile = format!("interval = \"{steady}\"\nin_flight_interval = \"{in_flight}\"\n");
+        self
+    }
+
+    /// How often the repository is polled.
+    pub(crate) fn polling_every(mut self, interval: &str) -> Self {
+        interval.clone_into(&mut self.interval);
+        self
+    }
+
+    /// Keeps the stand-in's world in a file, so that it can be killed.
+    pub(crate) fn keeping_its_state(mut self) -> Self {
+        self.keep_state = true;
+        self
+    }
+
+    /// Everything but the controller.
+    pub(crate) fn without_controller(mut self) -> Self {
+        self.controlled = false;
+        self
+    }
+
+    /// Starts everything, and waits until the controller has looked at everything once.
+    pub(crate) fn start(self) -> Stage {
+        let folder = TempDir::new().unwrap();
+        let repo = Repo::new();
+        for (path, text) in &self.files {
+            repo.write(path, text);
+        }
+        repo.commit("environments: as they are");
+        for (branch, _) in self.branches.iter().filter(|(branch, _)| branch != "main") {
+            repo.git(&["branch", branch]);
+        }
+        repo.push();
+        let (git, token) = match self.git {
+            Git::Http { token } => (GitEnd::Http(GitServer::start(&repo).token(&token)), Some(token)),
+            Git::File => (GitEnd::File, None),
+        };
+        let world = match self.world.as_slice() {
+            [text] => {
+                let path = folder.path().join("world.toml");
+                std::fs::write(&path, text).unwrap();
+                vec!["--world".to_owned(), path.display().to_string()]
+            }
+            _ => self.world,
+        };
+        let mut stage = Stage {
+            folder,
+            repo,
+            git,
+            token,
+            world,
+            speed: self.speed,
+            keep_state: self.keep_state,
+            reconcile: self.reconcile,
+            interval: self.interval,
+            branches: self.branches,
+            sim: None,
+            endpoint: String::new(),
+            controller: None,
+            address: String::new(),
+            opened: Cell::new(0),
+        };
+        stage.start_sim("127.0.0.1:0");
+        if self.controlled {
+            stage.start_controller();
+            stage.wait_until_ready();
+            stage.opened.set(stage.last());
+        }
+        stage
+    }
+}
