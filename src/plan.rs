@@ -78,6 +78,8 @@ pub struct ProbeRecord {
     pub first: Timestamp,
     /// What the first failing one said; `None` when all were answered as expected.
     pub failure: Option<String>,
+    /// Whether the pin's rollout was under way or just over when they were first sent.
+    pub after_rollout: bool,
 }
 
 /// All that planning needs.
@@ -140,6 +142,8 @@ pub struct TargetPlan {
     pub rollout: Option<Rollout>,
     /// Whether the rollout in flight is one that this pin started.
     pub ours: bool,
+    /// Whether this pin's rollout is under way or just over: if probes fail now, they fail because of it.
+    pub just_rolled: bool,
 }
 
 /// The targets whose rollouts have to be read before planning: those that aren't settled on their artifact, and those

@@ -6,7 +6,6 @@
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
-#![allow(clippy::print_stdout, reason = "shared test code")]
 
 use std::path::Path;
 use std::process::Output;

@@ -1,8 +1,8 @@
 //! What guardrails may ask about other targets: a small extract of the status of everything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::model::status::{Status, TargetStatus};
 use crate::model::{Component, Digest, EnvironmentName, Pin, State, TargetRef, Version};
@@ -11,7 +11,8 @@ use crate::model::{Component, Digest, EnvironmentName, Pin, State, TargetRef, Ve
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Fleet {
     targets: BTreeMap<TargetRef, Member>,
-    unseen: BTreeSet<EnvironmentName>,
+    /// And since when that is so.
+    unseen: BTreeMap<EnvironmentName, Timestamp>,
 }
 
 /// What is known of one target.
@@ -79,17 +80,20 @@ pub struct Counts {
 }
 
 impl Fleet {
+    /// How long others are held up by an environment of which nothing is known yet.
+    pub const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
+
     /// All that a running controller says of targets.
     #[must_use]
     pub fn of(status: &Status) -> Self {
         let targets = status.environments.values().flat_map(|environment| environment.targets.values());
-        Self { targets: targets.filter_map(Member::of).collect(), unseen: BTreeSet::new() }
+        Self { targets: targets.filter_map(Member::of).collect(), unseen: BTreeMap::new() }
     }
 
-    /// An environment that exists, but about whose targets nothing is known yet.
-    pub fn expect(&mut self, environment: &EnvironmentName) {
+    /// An environment that exists, but about whose targets nothing may be known yet.
+    pub fn expect(&mut self, environment: &EnvironmentName, now: Timestamp) {
         if !self.targets.keys().any(|target| target.environment == *environment) {
-            self.unseen.insert(environment.clone());
+            self.unseen.entry(environment.clone()).or_insert(now);
         }
     }
 
@@ -120,10 +124,12 @@ impl Fleet {
         self.targets.get(target)
     }
 
-    /// The environments that exist, but about whose targets nothing is known yet.
+    /// An environment that exists, but about whose targets nothing is known yet, if there is one. One that takes longer
+    /// than [`Fleet::PATIENCE`] holds up nobody any more.
     #[must_use]
-    pub fn unseen(&self) -> &BTreeSet<EnvironmentName> {
-        &self.unseen
+    pub fn unseen(&self, now: Timestamp) -> Option<&EnvironmentName> {
+        let waited = |since: Timestamp| now.duration_since(since) < Self::PATIENCE;
+        self.unseen.iter().find(|(_, since)| waited(**since)).map(|(environment, _)| environment)
     }
 
     /// The targets other than this one whose rollouts are on their way.

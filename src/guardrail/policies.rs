@@ -140,7 +140,7 @@ const PERMIT: &str = "pinion:permit";
 
 impl Guardrails for Policies {
     fn check(&self, proposal: Proposal<'_>) -> Vec<Denial> {
-        if let (Kind::Valid(_), Some(first)) = (&self.0, proposal.fleet.unseen().first()) {
+        if let (Kind::Valid(_), Some(first)) = (&self.0, proposal.fleet.unseen(proposal.now)) {
             let reason = format!("environment {first} hasn't been looked at since the start");
             return vec![Denial { policy: Denial::STARTING.to_owned(), reason }];
         }

@@ -92,12 +92,11 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     };
     let view = view.and_then(Result::ok);
     let pin = input.desired.pin_of(target);
+    let attempt =
+        view.as_ref().zip(pin).zip(artifact_found).and_then(|((view, pin), artifact)| attempt(view, pin, artifact));
+    let just_rolled = just_rolled(target, attempt, input.now);
     TargetPlan {
-        drifted: view
-            .as_ref()
-            .zip(pin)
-            .zip(artifact_found)
-            .is_some_and(|((view, pin), artifact)| drifted(input, target, &verdict, attempt(view, pin, artifact), pin)),
+        drifted: pin.is_some_and(|pin| drifted(input, target, &verdict, attempt, pin)),
         running: view.as_ref().map(|view| {
             let pinned = pin.zip(artifact_found).filter(|(_, artifact)| runs(&view.current, artifact));
             pinned.map_or_else(|| running(input, local, view), |(pin, _)| pin.version.to_string())
@@ -113,6 +112,7 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
         action: verdict.action,
         rollout: verdict.rollout,
         ours: verdict.ours,
+        just_rolled,
     }
 }
 
@@ -421,29 +421,20 @@ impl Decision<'_> {
         (!denials.is_empty()).then(|| Verdict::of(State::Pending, Reason::Guardrail(denials)))
     }
 
-    /// Whether this pin's rollout was under way or just over when it was first probed. One that ended long before has
-    /// been probed by an earlier process; that it fails now isn't the rollout's doing.
-    fn is_new_at(&self, first: Timestamp, patience: Duration) -> bool {
-        attempt(self.view, self.pin, self.artifact).is_some_and(|rollout| {
-            let over = rollout.ended.or(rollout.started).unwrap_or(first);
-            rollout.outcome.is_active() || age(over, first) <= patience
-        })
-    }
-
     fn verify(&self) -> Action {
         Action::Verify { probes: self.target.verify.clone() }
     }
 
     fn probes(&self) -> Probes {
-        let Some(patience) = self.target.verify.iter().map(|probe| probe.within).max() else { return Probes::Passed };
+        let Some(patience) = patience(self.target) else { return Probes::Passed };
         let record = self.input.memory.probes.get(&self.target.reference.local).filter(|record| {
             record.commit == self.pin.provenance.commit && record.artifact == self.artifact.identity()
         });
         match record {
             None => Probes::Due,
             Some(ProbeRecord { failure: None, .. }) => Probes::Passed,
-            Some(ProbeRecord { failure: Some(why), first, .. })
-                if age(*first, self.input.now) > patience && self.is_new_at(*first, patience) =>
+            Some(ProbeRecord { failure: Some(why), first, after_rollout, .. })
+                if *after_rollout && age(*first, self.input.now) > patience =>
             {
                 Probes::Failed(why.clone())
             }
@@ -458,6 +449,20 @@ enum Probes {
     Due,
     Failing(String),
     Failed(String),
+}
+
+/// How long the probes of a target may fail; `None` if it has none.
+fn patience(target: &Target) -> Option<Duration> {
+    target.verify.iter().map(|probe| probe.within).max()
+}
+
+/// Whether this pin's rollout is under way, or over for no longer than its probes may fail. One that ended long before
+/// has been probed by an earlier process: what fails now isn't its doing.
+fn just_rolled(target: &Target, attempt: Option<&Rollout>, now: Timestamp) -> bool {
+    attempt.zip(patience(target)).is_some_and(|(rollout, patience)| {
+        let over = rollout.ended.or(rollout.started);
+        rollout.outcome.is_active() || over.is_none_or(|over| age(over, now) <= patience)
+    })
 }
 
 /// How long ago something was; zero if it lies ahead.

@@ -22,6 +22,10 @@ use crate::model::{Environment, EnvironmentName, LocalRef, State, Target};
 use crate::plan::{Converged, Memory, Observed, Plan, ProbeRecord, Reason, TargetPlan};
 use crate::ports::{ErrorClass, PortError, ResolveError};
 
+/// After this long a pass no longer counts against how many may be under way: accounts that hang or are throttled must
+/// not hold up the others, however many they are.
+const HOGGING: Duration = Duration::from_secs(10);
+
 /// Runs passes until stopped.
 pub(super) async fn run(
     name: EnvironmentName,
@@ -55,11 +59,24 @@ pub(super) async fn run(
             () = stop.cancelled() => return,
             permit = shared.passes.acquire() => permit,
         };
-        let Ok(_permit) = permit else { return };
+        let Ok(permit) = permit else { return };
         // Only now, as the turn may have been long in coming. The number first: what was polled for it has been handed on.
         let number = *polled.borrow_and_update();
         let wanted = Arc::clone(&desired.borrow_and_update());
-        let Some(wait) = keeper.turn(&wanted, number > resynced).await else { return };
+        let wait = {
+            let turn = keeper.turn(&wanted, number > resynced);
+            tokio::pin!(turn);
+            tokio::select! {
+                biased;
+                wait = &mut turn => wait,
+                () = tokio::time::sleep(HOGGING) => {
+                    // It waits for somebody, and needs nothing of this machine that others could go short of.
+                    drop(permit);
+                    turn.await
+                }
+            }
+        };
+        let Some(wait) = wait else { return };
         resynced = number;
         shared.resyncs.environment_done(&name, number);
         shared.board.resync(&shared.resyncs);
@@ -107,7 +124,8 @@ impl Keeper {
         self.shared.metrics.pass_ended(&self.name, failure.is_none(), started.elapsed());
         let targets = self.statuses.iter().map(|(local, status)| (local.to_string(), status.clone()));
         self.shared.board.passed(&self.name, failure.as_ref().map(ToString::to_string), now, targets);
-        (!self.stop.is_cancelled()).then(|| self.wait(&plan, &outcomes, failure.as_ref()))
+        let shut = matches!(observed.identity, Some(Err(_))) || failure.as_ref().is_some_and(|error| error.throttled);
+        (!self.stop.is_cancelled()).then(|| self.wait(&plan, &outcomes, failure.as_ref(), shut))
     }
 
     /// Plans, and lets all other environments know what is about to start before any of them plans: a limit on rollouts
@@ -119,6 +137,7 @@ impl Keeper {
             let target = desired.environment.targets.get(local);
             if let Some((target, pin)) = target.and_then(|target| Some((target, desired.environment.pin_of(target)?)))
                 && planned.state != State::Unknown
+                && !self.stop.is_cancelled()
             {
                 fleet.note(&target.reference, Member::pinned(pin, planned.state));
             }
@@ -139,7 +158,8 @@ impl Keeper {
         if let Some((number, at)) = retry.filter(|(number, _)| *number > self.retried) {
             self.retried = number;
             self.memory.retry_since = self.memory.retry_since.max(Some(at));
-            self.memory.probes.retain(|_, record| record.failure.is_none());
+            let now = self.shared.clock.now();
+            self.memory.probes.values_mut().for_each(|record| record.first = now);
         }
     }
 
@@ -169,6 +189,7 @@ impl Keeper {
                     artifact,
                     first: same.map_or(now, |record| record.first),
                     failure: verdict.clone().err(),
+                    after_rollout: same.map_or(plan.just_rolled, |record| record.after_rollout),
                 };
                 self.memory.probes.insert(local.clone(), record);
             }
@@ -192,13 +213,25 @@ impl Keeper {
         self.past.retain(|local, _| statuses.contains_key(local));
         self.statuses = statuses;
         let mut fleet = self.shared.fleet.lock().unwrap_or_else(PoisonError::into_inner);
-        fleet.set(&self.name, self.statuses.values().filter_map(Member::of));
+        // One that was stopped has been taken out, and isn't to come back.
+        if !self.stop.is_cancelled() {
+            fleet.set(&self.name, self.statuses.values().filter_map(Member::of));
+        }
     }
 
-    fn wait(&mut self, plan: &Plan, outcomes: &BTreeMap<LocalRef, Outcome>, failure: Option<&PortError>) -> Duration {
+    /// How long until the next pass. `shut` if the account as a whole wants to be left in peace.
+    fn wait(
+        &mut self,
+        plan: &Plan,
+        outcomes: &BTreeMap<LocalRef, Outcome>,
+        failure: Option<&PortError>,
+        shut: bool,
+    ) -> Duration {
         let pace = self.shared.pace;
         if failure.is_some_and(|error| matches!(error.class, ErrorClass::Retry)) {
-            return self.backoff.wait();
+            // One thing that can't be read, such as a registry, doesn't keep the rest waiting for longer than usual.
+            let wait = self.backoff.wait();
+            return if shut { wait } else { wait.min(pace.steady) };
         }
         self.backoff.reset();
         let wrote = outcomes.values().any(|outcome| matches!(outcome, Outcome::Applied(_)));

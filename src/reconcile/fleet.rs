@@ -105,8 +105,9 @@ impl Fleet {
             self.leave(&name);
         }
         // All of them before the first may plan: guardrails that count mustn't overlook the others.
+        let now = self.shared.clock.now();
         for name in environments.keys() {
-            self.known().expect(name);
+            self.known().expect(name, now);
         }
         for (name, desired) in environments {
             self.give(name, &origin, desired);

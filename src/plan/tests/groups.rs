@@ -191,6 +191,7 @@ fn probes_have_the_last_word() {
         artifact: ami("1.1"),
         first: at(minute),
         failure: failure.map(str::to_owned),
+        after_rollout: true,
     };
     let with = |seen: ObservedTarget, history, record: Option<ProbeRecord>| {
         decide_one(&environment, &web(), seen, history, |_, memory| {
@@ -206,6 +207,12 @@ fn probes_have_the_last_word() {
     assert!(failing.action.is_some());
     let failed = with(converged(), None, Some(record(1, Some("answered 500"))));
     assert_eq!((failed.state, failed.action), (State::Quarantined, None));
+    let old = ProbeRecord { after_rollout: false, ..record(1, Some("answered 500")) };
+    let failing = with(converged(), None, Some(old));
+    assert_eq!(failing.state, State::Verifying, "a rollout of long ago isn't to blame");
+    let just =
+        |minute| with(converged(), Some(history(&[], &[refresh("r", 2, RolloutOutcome::Succeeded, minute)])), None);
+    assert!(just(6).just_rolled && !just(4).just_rolled);
     let stale = ProbeRecord { commit: commit('a'), ..record(1, None) };
     assert_eq!(with(converged(), None, Some(stale)).state, State::Verifying);
 

@@ -98,17 +98,34 @@ async fn whoever_waits_for_a_turn_stops_at_once_and_works_with_what_is_newest() 
     let mut setup = Setup::new(&["dev", "prod"]);
     setup.concurrency = 1;
     let mut rig = {
-        setup.world.mood("dev", |mood| mood.read_takes = secs(100));
+        setup.world.mood("dev", |mood| mood.read_takes = secs(9));
         setup.start()
     };
-    sleep(secs(10)).await;
+    sleep(secs(5)).await;
     // Whoever has its turn second must not begin with what was wanted when it began to wait.
     rig.git.pin("prod", "1.1");
     rig.git.pin("dev", "1.0");
+    rig.resync(false);
     rig.until_state("prod", State::RollingOut).await;
     assert_eq!((rig.web("prod").desired.as_str(), rig.world.reads("prod").len()), ("1.1", 1));
     rig.world.mood("dev", |mood| mood.hangs = true);
     sleep(secs(300)).await;
+    assert!(rig.stop().await < secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn accounts_that_hang_take_nobody_elses_turn_for_long() {
+    let mut setup = Setup::new(&["a", "b", "c", "good"]);
+    setup.concurrency = 1;
+    for name in ["a", "b", "c"] {
+        setup.world.mood(name, |mood| mood.hangs = true);
+    }
+    let mut rig = setup.start();
+    rig.until_state("good", State::InSync).await;
+    assert!(rig.clock.elapsed() < secs(40), "three that hang, ten seconds each, but it took {:?}", rig.clock.elapsed());
+    rig.git.pin("good", "1.1");
+    rig.until(|status| status.environments["good"].targets["asg/web"].desired == "1.1").await;
+    rig.until_state("good", State::InSync).await;
     assert!(rig.stop().await < secs(1));
 }
 

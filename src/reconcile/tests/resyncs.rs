@@ -138,6 +138,8 @@ async fn a_retry_is_heeded_though_the_clock_was_set_back() {
     setup.sources[0].0.append("dev", "[[asg.web.verify]]\nhttp = \"https://app.example\"\nwithin = \"1m\"\n");
     setup.world.probe.lock().unwrap().0 = Err("answered 500".to_owned());
     let rig = setup.start();
+    rig.until_state("dev", State::Verifying).await;
+    rig.git.pin("dev", "1.1");
     rig.until_state("dev", State::Quarantined).await;
     for back in [secs(3600), secs(0)] {
         let sent = rig.world.probes();

@@ -1,0 +1,69 @@
+//! What operators get: the alerts with their runbook, the Helm chart, and the ways to install. The tools that will use
+//! them judge them; Python, from `make setup`, drives most of those.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and then shows what it saw"
+)]
+
+#[path = "ops/arrival.rs"]
+mod arrival;
+#[path = "support/stage.rs"]
+mod stage;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pinion::config::{Config, Overrides};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Runs a script of tests/ops and gives back what it prints.
+fn script(name: &str, argument: Option<&str>) -> String {
+    let tools = std::env::var_os("PINION_TOOLS").map_or_else(|| Path::new(ROOT).join(".tools"), PathBuf::from);
+    let python = tools.join("python/bin/python");
+    let output = Command::new(&python)
+        .arg(Path::new(ROOT).join("tests/ops").join(name))
+        .args(argument)
+        .env("PINION_BIN", env!("CARGO_BIN_EXE_pinion"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .unwrap_or_else(|error| panic!("can't start {}: {error}; `make setup` installs it", python.display()));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name} fails:\n{said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn alerts() {
+    script("alerts.py", None);
+}
+
+#[test]
+fn chart() {
+    script("chart.py", None);
+}
+
+#[test]
+fn install() {
+    script("install.py", None);
+}
+
+#[test]
+fn pinion_takes_the_configurations_of_the_chart_and_the_documentation() {
+    let mut read = 0;
+    for name in ["chart.py", "install.py"] {
+        let texts: BTreeMap<String, String> = serde_json::from_str(&script(name, Some("render"))).unwrap();
+        for (from, text) in texts {
+            let path = Path::new("/etc/pinion/pinion.toml");
+            let config = Config::parse(path, text.as_bytes(), &Overrides::default(), &|_| Some("token".to_owned()));
+            assert!(config.is_ok(), "{from}: {config:?}\n{text}");
+            read += 1;
+        }
+    }
+    assert!(read >= 4, "only {read} were read");
+}
