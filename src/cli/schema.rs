@@ -1,5 +1,6 @@
 //! `pinion schema [NAME]`: the JSON Schemas of the files that people write.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -50,12 +51,12 @@ impl Name {
     /// The schema.
     #[must_use]
     pub fn schema(self) -> Value {
-        match self {
+        sorted(match self {
             Self::Environment => manifest::schema::environment(),
             Self::Defaults => manifest::schema::defaults(),
             Self::Pins => manifest::schema::pins(),
             Self::Pinion => config::schema(),
-        }
+        })
     }
 
     /// The schema as its file has it.
@@ -64,6 +65,19 @@ impl Name {
     /// Never, for these schemas.
     pub fn text(self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(&self.schema()).map(|text| text + "\n")
+    }
+}
+
+/// Its keys by name, at all depths: whether a JSON object keeps another order depends on what else is in the build.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(object) => {
+            let entries: BTreeMap<String, Value> =
+                object.into_iter().map(|(key, value)| (key, sorted(value))).collect();
+            Value::Object(entries.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        other => other,
     }
 }
 
@@ -84,9 +98,8 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     if let Some(name) = args.name {
         print(&name.text()?)?;
     } else {
-        let all: serde_json::Map<String, Value> =
-            names.iter().map(|name| (name.file().to_owned(), name.schema())).collect();
-        print(&(serde_json::to_string_pretty(&all)? + "\n"))?;
+        let all = Value::Object(names.iter().map(|name| (name.file().to_owned(), name.schema())).collect());
+        print(&(serde_json::to_string_pretty(&sorted(all))? + "\n"))?;
     }
     Ok(())
 }
