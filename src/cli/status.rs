@@ -124,7 +124,7 @@ fn problems(status: &Status) -> Vec<String> {
             let lines = environment.errors.iter().flat_map(|error| error.lines());
             let errors: String = lines.map(|line| format!("  {}\n", one_line(line))).collect();
             let kept = match environment.revision.get(..8) {
-                Some(revision) => format!("keeps its last good desired state, of {revision}"),
+                Some(revision) => format!("it keeps its last good desired state, of {revision}"),
                 None => "no good desired state of it is known".to_owned(),
             };
             problems.push(format!("environment {name} is broken; {kept}:\n{errors}"));
