@@ -149,6 +149,9 @@ pub trait Repository: Send + Sync {
     /// The files under `environments/` and `policies/` at a commit.
     async fn files(&self, commit: &CommitId) -> Result<Files, RepositoryError>;
 
+    /// What the branch had before a commit: its first parent. `None` for the first commit.
+    async fn before(&self, commit: &CommitId) -> Result<Option<CommitId>, RepositoryError>;
+
     /// The commit that set each pin to its present value, given as the canonical text of the pin's value.
     async fn provenance(
         &self,

@@ -289,7 +289,15 @@ async fn artifacts_resolve_once_until_a_resync() {
             ("ecr:BatchGetImage".to_owned(), 1),
         ])
     );
+    // Tags, parameters and labels may point elsewhere by now; the rest stays what it is.
     assert_eq!(reader.resolve(&queries).await, resolved);
+    let again = BTreeMap::from([("ec2:DescribeImages".to_owned(), 2), ("ssm:GetParameters".to_owned(), 1)]);
+    assert_eq!(stand.calls().await, again);
+    let movable = |query: &&ArtifactQuery| {
+        matches!(query, ArtifactQuery::Ami(AmiQuery::Tags { .. } | AmiQuery::Parameter { .. }))
+    };
+    let lasting: BTreeSet<ArtifactQuery> = queries.iter().filter(|query| !movable(query)).cloned().collect();
+    assert_eq!(reader.resolve(&lasting).await.len(), lasting.len());
     assert_eq!(stand.calls().await, BTreeMap::new());
     reader.forget();
     assert_eq!(reader.resolve(&queries).await, resolved);

@@ -123,7 +123,11 @@ fn problems(status: &Status) -> Vec<String> {
             // Several lines each, as `pinion validate` shows them; every line is made harmless by itself.
             let lines = environment.errors.iter().flat_map(|error| error.lines());
             let errors: String = lines.map(|line| format!("  {}\n", one_line(line))).collect();
-            problems.push(format!("environment {name} is broken and keeps its last good desired state:\n{errors}"));
+            let kept = match environment.revision.get(..8) {
+                Some(revision) => format!("it keeps its last good desired state, of {revision}"),
+                None => "no good desired state of it is known".to_owned(),
+            };
+            problems.push(format!("environment {name} is broken; {kept}:\n{errors}"));
         }
         if let Some(error) = &environment.error {
             problems.push(format!("environment {name}: {}\n", one_line(error)));

@@ -97,6 +97,11 @@ impl Repository for MirroredRepository {
         Ok(Files { files: read.files, refused: read.refused })
     }
 
+    async fn before(&self, commit: &CommitId) -> Result<Option<CommitId>, RepositoryError> {
+        let commit = commit.clone();
+        self.blocking(move |inner| inner.mirrors.open(&inner.source)?.objects()?.first_parent(&commit)).await
+    }
+
     async fn provenance(
         &self,
         branch: &str,

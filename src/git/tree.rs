@@ -130,6 +130,19 @@ impl Objects {
         base.ok().flatten().is_some_and(|base| base.detach() == ancestor)
     }
 
+    /// The first parent of a commit: what the branch had before. `None` for the first one.
+    ///
+    /// # Errors
+    /// [`GitError::Object`] if the commit can't be read.
+    pub fn first_parent(&self, commit: &CommitId) -> Result<Option<CommitId>, GitError> {
+        let id = self.find(commit)?;
+        let read = self.repository.find_commit(id);
+        let parent = read.map(|commit| commit.parent_ids().next().map(gix::Id::detach));
+        let parent = parent.map_err(|error| self.unreadable(format!("commit {commit}"), &error))?;
+        // The last commit of a shallow clone names a parent that isn't there.
+        parent.filter(|parent| self.repository.has_object(*parent)).map(commit_id).transpose()
+    }
+
     /// Where a mirror has a branch.
     pub(super) fn mirrored(&self, branch: &str) -> Option<ObjectId> {
         let reference = self.repository.try_find_reference(local_name(branch).as_str()).ok().flatten()?;

@@ -94,7 +94,6 @@ pub async fn read(
         policies: loaded.policies,
         policy_errors: loaded.policy_findings.iter().map(ToString::to_string).collect(),
     };
-    let guardrails: Arc<dyn Guardrails> = Arc::new(reading.policies.clone());
 
     let mut drafts = BTreeMap::new();
     for (name, result) in loaded.environments {
@@ -117,19 +116,72 @@ pub async fn read(
         }
     }
 
-    let pins: BTreeMap<PinKey, String> = drafts
-        .values()
-        .flat_map(|draft| {
-            let path = draft.pins_path();
-            draft
-                .pins()
-                .into_iter()
-                .map(move |(component, value)| (PinKey { path: path.clone(), component: component.to_string() }, value))
-        })
-        .collect();
+    reading.environments = complete(repository, branch, commit, drafts, &reading.policies, seen).await?;
+    Ok(reading)
+}
+
+/// How many commits are looked at for the last good desired state.
+const LOOK_BACK: usize = 200;
+
+/// The last good desired state of environments that are broken at a commit: what a process that has run all the while
+/// would still have. For a process that has just started, history is all there is to know it by. Only those of `wanted`
+/// are looked for, or all that the nearest commit with any has; what isn't found within 200 commits has none.
+///
+/// # Errors
+/// [`RepositoryError`] if the repository can't be read.
+pub(crate) async fn last_good(
+    repository: &dyn Repository,
+    branch: &str,
+    tip: &CommitId,
+    claim: &Claim,
+    mut wanted: Option<BTreeSet<EnvironmentName>>,
+    policies: &Policies,
+) -> Result<BTreeMap<EnvironmentName, Arc<Desired>>, RepositoryError> {
+    let mut found = BTreeMap::new();
+    let mut at = tip.clone();
+    for _ in 0..LOOK_BACK {
+        if wanted.as_ref().is_some_and(BTreeSet::is_empty) {
+            break;
+        }
+        let Some(before) = repository.before(&at).await? else { break };
+        at = before;
+        let files = repository.files(&at).await?;
+        let loaded = manifest::load_with_refused(&files.files, &files.refused);
+        let is_wanted =
+            |name: &EnvironmentName| claim.covers(name) && wanted.as_ref().is_none_or(|wanted| wanted.contains(name));
+        let good = loaded.environments.into_iter().filter_map(|(name, draft)| Some((name, draft.ok()?)));
+        let drafts: BTreeMap<EnvironmentName, Draft> = good.filter(|(name, _)| is_wanted(name)).collect();
+        if drafts.is_empty() {
+            continue;
+        }
+        let remaining = wanted.unwrap_or_default();
+        wanted = Some(remaining.into_iter().filter(|name| !drafts.contains_key(name)).collect());
+        found.extend(complete(repository, branch, &at, drafts, policies, None).await?);
+    }
+    Ok(found)
+}
+
+/// Adds to drafts where their pins come from.
+async fn complete(
+    repository: &dyn Repository,
+    branch: &str,
+    commit: &CommitId,
+    drafts: BTreeMap<EnvironmentName, Draft>,
+    policies: &Policies,
+    seen: Option<Timestamp>,
+) -> Result<BTreeMap<EnvironmentName, Arc<Desired>>, RepositoryError> {
+    let keys = |draft: &Draft| {
+        let path = draft.pins_path();
+        let key = move |(component, value): (Component, String)| {
+            (PinKey { path: path.clone(), component: component.to_string() }, value)
+        };
+        draft.pins().into_iter().map(key)
+    };
+    let pins: BTreeMap<PinKey, String> = drafts.values().flat_map(keys).collect();
     let provenance = repository.provenance(branch, commit, &pins).await?;
-    let sources = sources(drafts.values(), &reading.policies);
-    for (name, draft) in drafts {
+    let sources = sources(drafts.values(), policies);
+    let guardrails: Arc<dyn Guardrails> = Arc::new(policies.clone());
+    let with_provenance = |(name, draft): (EnvironmentName, Draft)| {
         let path = draft.pins_path();
         let of_this: BTreeMap<Component, Provenance> = provenance
             .iter()
@@ -143,9 +195,9 @@ pub async fn read(
             soaks: sources.contains(&name),
             seen,
         };
-        reading.environments.insert(name, Arc::new(desired));
-    }
-    Ok(reading)
+        (name, Arc::new(desired))
+    };
+    Ok(drafts.into_iter().map(with_provenance).collect())
 }
 
 /// The environments that others are promoted from, if there are guardrails that may ask about them.

@@ -74,17 +74,6 @@ impl Fleet {
             }
             return;
         }
-        for (name, errors) in &broken {
-            if self.members.get(name).is_some_and(|member| member.origin != origin) {
-                continue;
-            }
-            tracing::warn!(environment = %name, errors = errors.len(), first = errors.first().map(String::as_str),
-                "environment is broken; its last good desired state stays");
-            self.shared.board.invalid(name, errors);
-            if !self.members.contains_key(name) {
-                self.stillborn.insert(name.clone(), origin.clone());
-            }
-        }
         self.stillborn.retain(|name, from| {
             let stays = *from != origin || broken.contains_key(name);
             if !stays && !self.members.contains_key(name) && !environments.contains_key(name) {
@@ -111,6 +100,20 @@ impl Fleet {
         }
         for (name, desired) in environments {
             self.give(name, &origin, desired);
+        }
+        for (name, errors) in &broken {
+            if self.members.get(name).is_some_and(|member| member.origin != origin) {
+                continue;
+            }
+            let known = self.members.contains_key(name);
+            let consequence =
+                if known { "its last good desired state stays" } else { "no good desired state of it is known" };
+            tracing::warn!(environment = %name, errors = errors.len(), first = errors.first().map(String::as_str),
+                "environment is broken; {consequence}");
+            self.shared.board.invalid(name, errors);
+            if !self.members.contains_key(name) {
+                self.stillborn.insert(name.clone(), origin.clone());
+            }
         }
         self.offers.retain(|_, offers| !offers.is_empty());
         self.shared.resyncs.settle();

@@ -1,6 +1,6 @@
 //! One repository: polls it, and hands on what its branches want.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -11,12 +11,12 @@ use super::desired::{self, News, SourceNews};
 use super::{Shared, Source};
 use crate::clock::entropy;
 use crate::metrics::PollResult;
-use crate::model::CommitId;
+use crate::model::{CommitId, EnvironmentName};
 use crate::ports::Tip;
 
 /// Polls until shutdown.
 pub(super) async fn run(index: usize, source: Source, shared: Arc<Shared>, news: mpsc::Sender<News>) {
-    let mut poller = Poller { index, source, shared, news, read: BTreeMap::new(), first: true };
+    let mut poller = Poller { index, source, shared, news, read: BTreeMap::new(), good: BTreeMap::new(), first: true };
     let pace = poller.shared.pace;
     let mut backoff = Backoff::new(pace.backoff_first, pace.backoff_longest, entropy());
     let mut requests = poller.shared.resyncs.requests();
@@ -50,6 +50,8 @@ struct Poller {
     news: mpsc::Sender<News>,
     /// What of each branch was last read to its end.
     read: BTreeMap<String, LastRead>,
+    /// The environments of each branch that were good at some time, so that their last good desired state is known.
+    good: BTreeMap<String, BTreeSet<EnvironmentName>>,
     first: bool,
 }
 
@@ -118,7 +120,7 @@ impl Poller {
         let now = self.shared.clock.now();
         let seen = (!self.first).then_some(now);
         let read = desired::read(self.source.repository.as_ref(), branch, &commit, claim, seen).await;
-        let reading = match read {
+        let mut reading = match read {
             Ok(reading) => reading,
             Err(error) => {
                 self.shared.board.git_failed(&self.source.url, branch, &error.to_string());
@@ -134,6 +136,31 @@ impl Poller {
             "new revision"
         );
         let nothing = reading.environments.is_empty() && reading.broken.is_empty();
+        let good = self.good.entry(branch.to_owned()).or_default();
+        let lost = match (nothing, good.is_empty()) {
+            (true, true) => Some(None),
+            (true, false) => None,
+            (false, _) => Some(Some(reading.broken.keys().filter(|name| !good.contains(*name)).cloned().collect())),
+        };
+        if let Some(lost) = lost {
+            let repository = self.source.repository.as_ref();
+            let found = desired::last_good(repository, branch, &commit, claim, lost, &reading.policies).await;
+            let found = match found {
+                Ok(found) => found,
+                Err(error) => {
+                    self.shared.board.git_failed(&self.source.url, branch, &error.to_string());
+                    return false;
+                }
+            };
+            for (name, desired) in found {
+                tracing::warn!(environment = %name, revision = desired.revision.short(),
+                    "environment is broken; its last good desired state is of an earlier commit");
+                let whole = || reading.whole.clone();
+                reading.broken.entry(name.clone()).or_insert_with(whole);
+                reading.environments.insert(name, desired);
+            }
+        }
+        good.extend(reading.environments.keys().cloned());
         for finding in reading.whole.iter().filter(|_| !nothing) {
             tracing::error!(repository = self.source.url, branch, "{finding}");
         }
@@ -145,16 +172,17 @@ impl Poller {
             );
         }
         self.shared.board.guardrails(&self.source.url, branch, reading.policies.len(), &reading.policy_errors);
+        if nothing && reading.whole.is_empty() {
+            reading.whole.push("no environment was found".to_owned());
+        }
+        let wrong = nothing.then(|| reading.whole.join("; "));
         let message = SourceNews {
             source: self.index,
             branch: branch.to_owned(),
+            whole: (nothing && reading.environments.is_empty()).then_some(reading.whole),
             environments: reading.environments,
             broken: reading.broken,
-            whole: nothing.then(|| {
-                if reading.whole.is_empty() { vec!["no environment was found".to_owned()] } else { reading.whole }
-            }),
         };
-        let wrong = message.whole.as_ref().map(|errors| errors.join("; "));
         self.shared.board.git_polled(&self.source.url, branch, &commit, now, wrong.as_deref());
         self.read.insert(branch.to_owned(), LastRead { commit, wrong });
         self.news.send(News::Read(message)).await.is_ok()

@@ -24,7 +24,7 @@ dev/asg/web       unknown      1.4.2    -        4/4      5m     drifted; was in
 prod/asg/web      rolling-out  1.4.2    1.4.1    3/4      5m     InProgress, 75 %
 prod/fargate/api  in-sync      1.4.2    1.4.2    4/4      5m
 
-environment dev is broken and keeps its last good desired state:
+environment dev is broken; it keeps its last good desired state, of 01234567:
   environments/dev/pins.toml:3
     unknown key `fronted`
 

@@ -37,6 +37,7 @@ struct State {
 #[derive(Clone, Default)]
 struct Commit {
     tree: Tree,
+    parent: Option<CommitId>,
     pins: BTreeMap<PinKey, (String, Provenance)>,
 }
 
@@ -52,7 +53,8 @@ impl Git {
 
     pub(super) fn commit_on(&self, branch: &str, change: impl FnOnce(&mut Tree)) -> CommitId {
         let mut state = self.state.lock().unwrap();
-        let Commit { mut tree, pins } =
+        let parent = state.tips.get(branch).cloned();
+        let Commit { mut tree, pins, .. } =
             state.tips.get(branch).map(|tip| state.commits[tip].clone()).unwrap_or_default();
         change(&mut tree);
         let id = CommitId::try_from(format!("{:040x}", state.commits.len() + 1)).unwrap();
@@ -75,7 +77,7 @@ impl Git {
                 (key, (value, provenance))
             })
             .collect();
-        state.commits.insert(id.clone(), Commit { tree, pins });
+        state.commits.insert(id.clone(), Commit { tree, parent, pins });
         state.tips.insert(branch.to_owned(), id.clone());
         id
     }
@@ -201,6 +203,10 @@ impl Repository for Git {
         let mut state = self.state.lock().unwrap();
         state.files += 1;
         Ok(Files { files: state.commits[commit].tree.clone(), refused: BTreeMap::new() })
+    }
+
+    async fn before(&self, commit: &CommitId) -> Result<Option<CommitId>, RepositoryError> {
+        Ok(self.state.lock().unwrap().commits[commit].parent.clone())
     }
 
     async fn provenance(

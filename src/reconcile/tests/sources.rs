@@ -201,3 +201,29 @@ async fn a_repository_that_is_down_backs_off_no_further_than_its_interval() {
     sleep(secs(31)).await;
     assert_eq!(rig.state("dev"), State::RollingOut);
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_starts_while_an_environment_is_broken_takes_its_last_good_state_from_history() {
+    let setup = Setup::new(&["dev", "prod"]);
+    let git = &setup.sources[0].0;
+    git.pin("prod", "1.1");
+    git.append("prod", "nonsense = 1\n");
+    git.pin("dev", "1.1");
+    let rig = setup.start();
+    rig.until_state("prod", State::InSync).await;
+    let prod = rig.environment("prod");
+    assert!(!prod.valid && !prod.errors.is_empty(), "{prod:?}");
+    assert_eq!(rig.web("prod").desired, "1.1");
+    assert_ne!(prod.revision, rig.environment("dev").revision, "it is of an earlier commit");
+    rig.until_state("dev", State::InSync).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_starts_with_an_emptied_repository_takes_what_was_there_before() {
+    let setup = Setup::new(&["dev", "prod"]);
+    setup.sources[0].0.commit(|tree| tree.clear());
+    let rig = setup.start();
+    rig.until_state("dev", State::InSync).await;
+    rig.until_state("prod", State::InSync).await;
+    assert!(["dev", "prod"].iter().all(|name| !rig.environment(name).valid));
+}
