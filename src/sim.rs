@@ -110,7 +110,7 @@ impl Sim {
                 journal.push(".journal");
                 let journal = PathBuf::from(journal);
                 let world = state::load(path)?.unwrap_or_else(|| fresh(world, seed));
-                let opened = Journal::open(&journal);
+                let opened = Journal::open(&journal, world.calls);
                 (world, opened.map_err(|source| StateError::Io { path: journal, source })?)
             }
         };

@@ -177,6 +177,7 @@ async fn answer(stand: &Stand, headers: &HeaderMap, request: Request, request_id
             "call"
         );
         inner.journal.add(entry);
+        inner.world.calls = inner.journal.last();
         let changes = write || service == Service::Sts;
         inner.dirty |= changes;
         (encoded, changes)

@@ -36,8 +36,9 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Goes on with the journal in a file.
-    pub(crate) fn open(path: &Path) -> std::io::Result<Self> {
+    /// Goes on with the journal in a file, as far as the world in the state file knows of it. What was noted after that
+    /// world was saved never took effect: a crash came between, and nobody was answered.
+    pub(crate) fn open(path: &Path, known: u64) -> std::io::Result<Self> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -45,10 +46,17 @@ impl Journal {
         };
         // A line that was cut off by a crash is no entry.
         let entries: Vec<Entry> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-        if !text.is_empty() && !text.ends_with('\n') {
-            file.write_all(b"\n")?;
+        let all = entries.len();
+        let entries: Vec<Entry> = entries.into_iter().filter(|entry| entry.sequence <= known).collect();
+        if entries.len() < all || text.lines().count() > all {
+            let mut kept = Vec::new();
+            for entry in &entries {
+                serde_json::to_writer(&mut kept, entry)?;
+                kept.push(b'\n');
+            }
+            super::state::replace(path, &kept)?;
         }
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
         Ok(Self { entries, file: Some(file) })
     }
 
@@ -74,5 +82,42 @@ impl Journal {
     /// Entries after a number.
     pub(crate) fn since(&self, sequence: u64) -> impl Iterator<Item = &Entry> {
         self.entries.iter().skip_while(move |entry| entry.sequence <= sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(operation: &str) -> Entry {
+        Entry {
+            sequence: 0,
+            at: "2026-01-01T00:00:00Z".to_owned(),
+            engine: 0,
+            account: None,
+            service: "autoscaling".to_owned(),
+            region: "us-west-1".to_owned(),
+            operation: operation.to_owned(),
+            write: true,
+            params: Value::Null,
+            status: 200,
+            code: None,
+            request_id: String::new(),
+        }
+    }
+
+    #[test]
+    fn what_the_saved_world_does_not_know_of_never_happened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut journal = Journal::open(&path, 0).unwrap();
+        ["first", "second", "third"].iter().for_each(|operation| journal.add(entry(operation)));
+        // Killed while the fourth line was being written, and before the world with the third call was saved.
+        std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + "{\"sequence\":4,").unwrap();
+        let mut journal = Journal::open(&path, 2).unwrap();
+        journal.add(entry("again"));
+        let journal = Journal::open(&path, 3).unwrap();
+        let told: Vec<_> = journal.since(0).map(|entry| (entry.sequence, entry.operation.as_str())).collect();
+        assert_eq!(told, [(1, "first"), (2, "second"), (3, "again")]);
     }
 }

@@ -38,12 +38,16 @@ pub(crate) fn load(path: &Path) -> Result<Option<World>, StateError> {
     serde_json::from_slice(&text).map(Some).map_err(|source| StateError::Format { path: path.to_owned(), source })
 }
 
-/// Replaces the file in one step: a reader sees the old world or the new one.
+/// Saves the world.
 pub(crate) fn save(path: &Path, world: &[u8]) -> Result<(), StateError> {
-    let wrap = |source| StateError::Io { path: path.to_owned(), source };
+    replace(path, world).map_err(|source| StateError::Io { path: path.to_owned(), source })
+}
+
+/// Replaces a file in one step: a reader sees what was in it or what is to be.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(wrap)?;
-    file.write_all(world).map_err(wrap)?;
-    file.persist(path).map_err(|error| wrap(error.error))?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }

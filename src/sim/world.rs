@@ -36,6 +36,9 @@ pub struct World {
     pub(crate) seed: u64,
     /// How many sessions were ever issued.
     pub(crate) issued: u64,
+    /// How many calls were ever made: as far as this goes, the journal tells of what happened to this world.
+    #[serde(default)]
+    pub(crate) calls: u64,
     pub(crate) timing: Timing,
     /// The region that is meant where none is named.
     pub(crate) default_region: String,
@@ -238,6 +241,7 @@ impl World {
             segment: Segment { engine: START, wall: 0, speed: 1.0 },
             seed: 1,
             issued: 0,
+            calls: 0,
             timing,
             default_region: default_region.to_owned(),
             controller: controller.to_owned(),
