@@ -70,6 +70,9 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         // Until a reload that changes something, the end, or a failure.
         let reloaded = loop {
             tokio::select! {
+                // First, as the controller ends because of it, and must not be taken to have ended by itself.
+                biased;
+                () = stop.cancelled() => break None,
                 Some(signal) = requests.recv() => match signal {
                     Signal::Resync => { desk.request(false); }
                     Signal::ResyncRetrying => { desk.request(true); }
@@ -78,7 +81,6 @@ pub async fn run(args: Args) -> Result<(), CliError> {
                         None => { desk.request(false); }
                     },
                 },
-                () = stop.cancelled() => break None,
                 ended = &mut work => return broke_off(ended),
             }
         };
