@@ -54,6 +54,8 @@ struct Report {
     changes: usize,
     /// Targets that can't be planned.
     blocked: usize,
+    /// Targets whose pin is quarantined.
+    quarantined: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -257,7 +259,7 @@ impl History {
     }
 
     fn report(&self, plans: &[(Desired, Plan)]) -> Report {
-        let mut report = Report { environments: BTreeMap::new(), changes: 0, blocked: 0 };
+        let mut report = Report { environments: BTreeMap::new(), changes: 0, blocked: 0, quarantined: 0 };
         for (desired, plan) in plans {
             let environment = &desired.environment;
             let mut targets = Vec::new();
@@ -267,6 +269,7 @@ impl History {
                 let change = changes(plan);
                 report.changes += usize::from(change);
                 report.blocked += usize::from(matches!(plan.state, State::Blocked | State::Unknown));
+                report.quarantined += usize::from(plan.state == State::Quarantined);
                 targets.push(TargetReport {
                     target: target.reference.to_string(),
                     kind: local.kind,
@@ -353,5 +356,8 @@ fn render(report: &Report, screen: Screen) -> String {
         .flat_map(|environment| &environment.targets)
         .filter(|target| target.state == State::InSync)
         .count();
-    text + &format!("Plan: {} to roll out, {in_sync} in sync, {} blocked.\n", report.changes, report.blocked)
+    text + &format!(
+        "Plan: {} to roll out, {in_sync} in sync, {} quarantined, {} can't be planned.\n",
+        report.changes, report.quarantined, report.blocked
+    )
 }
