@@ -45,4 +45,12 @@ stages:
 	@$(STAGE) production $(CARGO) clippy --locked --no-default-features --lib --bins --test edges -- -D warnings
 	@$(STAGE) build $(CARGO) test --locked --no-run
 	@$(STAGE) tests $(CARGO) test --locked --quiet
+	@$(STAGE) fuzz tests/tools/fuzz $(FUZZ_SECONDS) $(FUZZ)
 	@$(STAGE) docs env RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --quiet
+
+# The fuzzers, each for so many seconds, where a nightly toolchain is; `make fuzz FUZZ=signature FUZZ_SECONDS=600` for one.
+FUZZ ?= manifest pins config policy commit signature keys names status
+FUZZ_SECONDS ?= 10
+.PHONY: fuzz
+fuzz:
+	@tests/tools/fuzz $(FUZZ_SECONDS) $(FUZZ)
