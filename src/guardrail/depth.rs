@@ -84,7 +84,7 @@ mod tests {
     fn only_what_nobody_writes_is_too_deep() {
         let nested = |open: &str, close: &str, times: usize| format!("{}1{}", open.repeat(times), close.repeat(times));
         assert_eq!(too_deep(&nested("(", ")", BRACKETS)), None);
-        assert_eq!(too_deep(&nested("[{a:(", ")}]", 9)).unwrap().0, 32..33);
+        assert_eq!(too_deep(&nested("[{a:(", ")}]", 9)).unwrap().0, 40..41);
         assert!(too_deep(&nested("!", "", 401)).is_some());
         assert!(too_deep(&nested("if a then b else ", "", 200)).is_some());
         assert_eq!(too_deep(&format!("{};", nested("a.b && ", "", 100)).repeat(50)), None, "each policy by itself");
