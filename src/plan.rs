@@ -7,6 +7,7 @@
 
 mod action;
 mod decide;
+pub mod forecast;
 mod group;
 mod order;
 mod reason;

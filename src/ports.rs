@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use thiserror::Error;
 
+use crate::model::survey::Survey;
 use crate::model::{
     Account, AccountId, Artifact, ArtifactQuery, CommitId, EnvironmentName, LocalRef, ObservedTarget, Probe,
     Provenance, RolloutHistory, TargetSpec,
@@ -106,6 +107,13 @@ pub trait Observe: Send + Sync {
 
     /// Forgets what was read and may have changed since (resolved artifacts). What can't change is kept.
     fn forget(&self);
+}
+
+/// Reads what only a forecast wants to know. Fails softly: what can't be read is named in the answer.
+#[async_trait]
+pub trait Surveyor: Send + Sync {
+    /// Surveys a target that was observed, and the artifact that it is to get, if there is one.
+    async fn survey(&self, target: &TargetSpec, observed: &ObservedTarget, next: Option<&Artifact>) -> Survey;
 }
 
 /// Where a branch points.
