@@ -20,6 +20,7 @@ mod services;
 mod survey;
 mod task_definition;
 mod templates;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};

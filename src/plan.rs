@@ -6,6 +6,7 @@
 //! instance refresh and a service deployment both a *rollout*.
 
 mod action;
+pub mod brake;
 mod decide;
 pub mod forecast;
 mod group;

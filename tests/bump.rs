@@ -172,6 +172,7 @@ fn bump(repo: &Repo, arguments: &[&str]) -> Output {
         .current_dir(repo.work())
         .env("GIT_AUTHOR_NAME", "Grace Hopper")
         .env("GIT_AUTHOR_EMAIL", "grace@example.com")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
         .env("GIT_COMMITTER_NAME", "Grace Hopper")
         .env("GIT_COMMITTER_EMAIL", "grace@example.com")
         .output()

@@ -16,9 +16,10 @@ use super::operation::Operation;
 use super::services::timestamp;
 use crate::model::survey::{GroupSettings, Host, ImageFacts, ServiceSettings, Survey, platform};
 use crate::model::{
-    Artifact, Container, FargateSpec, ImageReference, ObservedGroup, ObservedService, ObservedTarget, TargetSpec,
+    Artifact, Container, Digest, FargateSpec, ImageReference, ObservedGroup, ObservedService, ObservedTarget,
+    TargetSpec,
 };
-use crate::ports::{PortError, Surveyor};
+use crate::ports::{Pattern, PortError, Surveyor};
 
 /// The annotation that says which commit an image was built from.
 const REVISION: &str = "org.opencontainers.image.revision";
@@ -35,6 +36,10 @@ impl Surveyor for Connection {
             }
             _ => Survey::default(),
         }
+    }
+
+    async fn versions(&self, pattern: &Pattern) -> Result<BTreeMap<String, Option<Digest>>, PortError> {
+        self.versions_of_pattern(pattern).await
     }
 }
 
