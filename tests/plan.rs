@@ -101,6 +101,8 @@ fn stage() -> Stage {
             ("policies/guardrails/soak.cedar", SOAK),
         ])
         .without_controller()
+        // What somebody else rolls out is to be under way still when it is looked at.
+        .speed(1.0)
         .start();
     stage.repo().branch("change");
     stage
@@ -143,8 +145,13 @@ fn target<'a>(report: &'a Value, reference: &str) -> &'a Value {
 fn masked(text: &str) -> String {
     let mut masked = String::new();
     for line in text.lines() {
-        let words: Vec<String> = line.split(' ').map(mask).collect();
-        masked += &words.join(" ");
+        let words: Vec<&str> = line.split(' ').collect();
+        let mut shown = Vec::new();
+        for (index, word) in words.iter().enumerate() {
+            let is_age = words.get(index + 1).is_some_and(|next| next.trim_end_matches(',') == "old");
+            shown.push(if is_age { "AGE".to_owned() } else { mask(word) });
+        }
+        masked += &shown.join(" ");
         masked.push('\n');
     }
     masked.replace("DATE CLOCK UTC", "TIME")
@@ -153,7 +160,6 @@ fn masked(text: &str) -> String {
 fn mask(word: &str) -> String {
     let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let is_age = bare.len() <= 4 && bare.ends_with(['s', 'm']) && digits(&bare[..bare.len() - 1]);
     let is_commit = matches!(bare.len(), 12 | 40)
         && bare.bytes().all(|byte| byte.is_ascii_hexdigit())
         && bare.bytes().any(|byte| byte.is_ascii_alphabetic());
@@ -161,7 +167,6 @@ fn mask(word: &str) -> String {
     let is_date = bare.len() == 10 && bare.matches('-').count() == 2 && digits(&bare.replace('-', ""));
     let is_clock = bare.len() == 5 && digits(&bare.replace(':', "")) && bare.contains(':');
     let stands_for = match () {
-        () if is_age && word.ends_with(bare) => "AGE",
         () if is_commit => "COMMIT",
         () if is_time => "TIME",
         () if is_date => "DATE",

@@ -137,9 +137,6 @@ fn rows(text: &mut String, report: &Report) {
     if left_out > 0 {
         *text += &format!("\n{left_out} more targets are left out; `pinion plan` shows them.\n");
     }
-    if rows > 0 {
-        text.push('\n');
-    }
 }
 
 fn happens(target: &TargetReport) -> String {
