@@ -319,3 +319,42 @@ fn jiff_now() -> jiff::Timestamp {
     #[expect(clippy::disallowed_methods, reason = "the binary under test looks at the real clock")]
     jiff::Timestamp::now()
 }
+
+#[test]
+fn the_workflow_has_the_least_rights_and_finds_its_comment() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/.github/workflows/pinion-plan.yml.example");
+    let text = std::fs::read_to_string(path).unwrap();
+    let loaded =
+        python::run(&["-c", "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)"], &text);
+    let workflow: Value = serde_json::from_str(&loaded).unwrap();
+    // YAML 1.1 reads the key `on` as true.
+    let on = workflow.get("on").or_else(|| workflow.get("true")).unwrap();
+    assert_eq!(on.as_object().unwrap().keys().collect::<Vec<_>>(), ["pull_request"]);
+    assert_eq!(workflow["permissions"], json!({}));
+    let jobs = &workflow["jobs"];
+    assert_eq!(jobs["plan"]["permissions"], json!({ "contents": "read", "id-token": "write" }));
+    assert_eq!(jobs["comment"]["permissions"], json!({ "pull-requests": "write" }));
+    let same_repository = "github.event.pull_request.head.repo.full_name == github.repository";
+    assert!(jobs["comment"]["if"].as_str().unwrap().contains(same_repository));
+    for (name, job) in jobs.as_object().unwrap() {
+        for step in job["steps"].as_array().unwrap() {
+            if let Some(uses) = step["uses"].as_str() {
+                let (_, commit) = uses.split_once('@').unwrap();
+                assert!(commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()), "{uses}");
+                // The job that may write runs nothing of the pull request.
+                assert!(name != "comment" || !uses.starts_with("actions/checkout@"), "{uses}");
+                if uses.starts_with("actions/checkout@") {
+                    assert_eq!(step["with"]["persist-credentials"], false);
+                } else if name == "plan" {
+                    assert_eq!(step["if"], same_repository, "{uses}");
+                }
+            }
+            // What a pull request says of itself never becomes part of a script.
+            let script = step["run"].as_str().unwrap_or_default();
+            assert!(!script.contains("${{"), "{script}");
+        }
+    }
+    assert!(text.contains(&format!("startswith(\"{}\")", pinion::cli::plan::MARKER)));
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/plan.md")).unwrap();
+    assert!(page.contains(&format!("startswith(\"{}\")", pinion::cli::plan::MARKER)));
+}

@@ -166,7 +166,9 @@ impl Bump<'_> {
             (pins, mine)
         };
         let ((before, _), (after, mine)) = (others(&old), others(&edit.text));
-        let pinned = mine.is_some_and(|pin| pin.split('@').next() == Some(self.version.as_str()));
+        // A version may hold an `@` itself.
+        let rest = mine.as_ref().and_then(|pin| pin.strip_prefix(self.version.as_str()));
+        let pinned = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("@sha256:"));
         if before != after || !pinned {
             return Err(CliError::failed(format!("{path} has a form in which this pin can't be changed safely"))
                 .hint("write `component = \"version\"`, one line for each"));

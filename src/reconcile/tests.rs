@@ -1,5 +1,6 @@
 //! The loop with in-memory ports and paused time: hours of it pass in milliseconds, and nothing opens a socket.
 
+mod brakes;
 mod git;
 mod islands;
 mod resyncs;

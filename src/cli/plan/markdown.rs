@@ -233,3 +233,71 @@ fn append(text: &mut String, longest: usize, more: &str) -> bool {
     }
     fits
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::{CheckReport, DenialReport, EnvironmentReport, Range, RolloutReport};
+    use super::*;
+    use crate::model::Kind;
+
+    fn target(number: usize, long: &str) -> TargetReport {
+        TargetReport {
+            target: format!("prod/asg/web-{number}"),
+            kind: Kind::Asg,
+            component: "web".to_owned(),
+            state: State::Pending,
+            reason: Some(long.to_owned()),
+            change: true,
+            from: Some(long.to_owned()),
+            to: "1.5.0".to_owned(),
+            from_artifact: None,
+            artifact: Some("ami-1".to_owned()),
+            from_created: None,
+            created: None,
+            commits: Range::default(),
+            source: Range::default(),
+            checks: vec![CheckReport { check: "fits".to_owned(), ok: None, detail: long.to_owned() }],
+            rollout: Some(RolloutReport {
+                method: "instance refresh".to_owned(),
+                replaces: 3,
+                at_a_time: 1,
+                batches: 3,
+                seconds: 480,
+                because: long.to_owned(),
+                stuck: None,
+            }),
+            rollback: None,
+            forbidden_by: vec![DenialReport { policy: "soak".to_owned(), reason: long.to_owned() }],
+            passes: None,
+            underway: None,
+            next: None,
+            updated: 0,
+            total: 3,
+            drifted: false,
+            commit: None,
+            author: long.to_owned(),
+            subject: long.to_owned(),
+            unread: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_comment_is_never_longer_than_a_forge_takes() {
+        for (count, long) in [(1, 0), (400, 40), (3000, 10), (60, 5000), (5, 60_000)] {
+            let mut report = Report::broken("2026-01-02T12:00:00Z".parse().unwrap(), Vec::new());
+            let long = "ü|`".repeat(long);
+            let targets = (0..count).map(|number| target(number, &long)).collect();
+            let (account, region) = ("222222222222".to_owned(), "us-west-1".to_owned());
+            let environment = EnvironmentReport { account, region, targets, removed: Vec::new() };
+            report.environments.insert("prod".to_owned(), environment);
+            let text = render(&report);
+            assert!(text.len() <= 65_536, "{count}: {}", text.len());
+            assert!(text.starts_with(MARKER) && text.ends_with("</sub>\n"), "{count}");
+            assert_eq!(text.matches("<details>").count(), text.matches("</details>").count());
+            let left_out = text.contains("left out");
+            assert_eq!(left_out, count > 5, "{count}");
+            report.findings = vec![long; count];
+            assert!(render(&report).len() <= 65_536);
+        }
+    }
+}
