@@ -7,6 +7,7 @@ pub mod controller;
 #[cfg(feature = "sim")]
 pub mod demo;
 pub mod error;
+pub mod markdown;
 pub mod output;
 pub mod plan;
 pub mod policy;

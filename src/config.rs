@@ -21,6 +21,7 @@ use crate::manifest::shape::Shape as _;
 use crate::manifest::tree::Node;
 use crate::manifest::{self, Findings};
 use crate::model::{CommitId, EnvironmentName};
+use crate::plan::brake::Limits;
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "pinion.toml";
@@ -33,6 +34,8 @@ pub struct Config {
     pub repositories: Vec<Repository>,
     /// How often to reconcile, and how much at a time.
     pub reconcile: Reconcile,
+    /// What one commit may not do unnoticed.
+    pub brakes: Limits,
     /// Where to listen.
     pub server: Server,
     /// How to reach AWS.

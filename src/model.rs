@@ -9,6 +9,7 @@ mod precedence;
 pub mod rollout;
 pub mod state;
 pub mod status;
+pub mod survey;
 
 pub use artifact::{Artifact, ArtifactQuery, ImageReference};
 pub use desired::{

@@ -6,7 +6,9 @@
 //! instance refresh and a service deployment both a *rollout*.
 
 mod action;
+pub mod brake;
 mod decide;
+pub mod forecast;
 mod group;
 mod order;
 mod reason;

@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::model::status::RefusedCommit;
+use crate::model::survey::Survey;
 use crate::model::{
-    Account, AccountId, Artifact, ArtifactQuery, CommitId, EnvironmentName, LocalRef, ObservedTarget, Probe,
-    Provenance, RolloutHistory, TargetSpec,
+    Account, AccountId, Artifact, ArtifactQuery, CommitId, Digest, EnvironmentName, ImageReference, LocalRef,
+    ObservedTarget, Probe, Provenance, RolloutHistory, TargetSpec,
 };
 use crate::plan::Action;
 
@@ -109,6 +110,52 @@ pub trait Observe: Send + Sync {
     fn forget(&self);
 }
 
+/// Reads what only a forecast wants to know. Fails softly: what can't be read is named in the answer.
+#[async_trait]
+pub trait Surveyor: Send + Sync {
+    /// Surveys a target that was observed, and the artifact that it is to get, if there is one.
+    async fn survey(&self, target: &TargetSpec, observed: &ObservedTarget, next: Option<&Artifact>) -> Survey;
+
+    /// The versions of which there is an artifact that this account can use, each with an image's digest.
+    async fn versions(&self, pattern: &Pattern) -> Result<BTreeMap<String, Option<Digest>>, PortError>;
+}
+
+/// What the artifacts of a component are called: what stands before and after the version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pattern {
+    /// The name of an AMI.
+    AmiName {
+        /// What stands before the version.
+        before: String,
+        /// What stands after it.
+        after: String,
+        /// The owning account, if it matters.
+        owner: Option<AccountId>,
+    },
+    /// The tag of an AMI.
+    AmiTag {
+        /// The tag's key.
+        key: String,
+        /// What stands before the version in its value.
+        before: String,
+        /// What stands after it.
+        after: String,
+        /// The other tags that the AMI must have.
+        others: BTreeMap<String, String>,
+        /// The owning account, if it matters.
+        owner: Option<AccountId>,
+    },
+    /// The tag of an image in ECR.
+    ImageTag {
+        /// Any image of the repository.
+        reference: ImageReference,
+        /// What stands before the version in a tag.
+        before: String,
+        /// What stands after it.
+        after: String,
+    },
+}
+
 /// Where a branch points.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tip {
@@ -184,6 +231,10 @@ pub trait Repository: Send + Sync {
 
     /// What the branch had before a commit: its first parent. `None` for the first commit.
     async fn before(&self, commit: &CommitId) -> Result<Option<CommitId>, RepositoryError>;
+
+    /// The values of a trailer in a commit, and in those that it merged: all that its first parent doesn't have. The
+    /// key has one capital.
+    async fn trailers(&self, commit: &CommitId, key: &str) -> Result<Vec<String>, RepositoryError>;
 
     /// The commit that set each pin to its present value, given as the canonical text of the pin's value.
     async fn provenance(

@@ -127,6 +127,11 @@ fn the_shortest_configuration() {
             in_flight_interval: 5s,
             concurrency: 16,
         },
+        brakes: Limits {
+            share: 50,
+            free: 4,
+            removal: true,
+        },
         server: Server {
             listen: 127.0.0.1:9780,
             token: None,
@@ -249,6 +254,11 @@ filter = "debug"
             interval: 120s,
             in_flight_interval: 1s,
             concurrency: 2,
+        },
+        brakes: Limits {
+            share: 50,
+            free: 4,
+            removal: true,
         },
         server: Server {
             listen: [::1]:80,

@@ -273,7 +273,7 @@ fn filter(name: &str, values: Vec<String>) -> Filter {
 }
 
 /// A filter's value without wildcards.
-fn literal(value: &str) -> String {
+pub(super) fn literal(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len());
     for c in value.chars() {
         if matches!(c, '*' | '?' | '\\') {

@@ -72,6 +72,11 @@ impl Definition {
         Some(Self { summary, answer })
     }
 
+    /// `runtimePlatform.cpuArchitecture`, where it is said.
+    pub(super) fn processor(&self) -> Option<&str> {
+        self.answer.pointer("/taskDefinition/runtimePlatform/cpuArchitecture")?.as_str()
+    }
+
     /// The request that registers this definition with another image in one container, and the marker as tags. All else
     /// is as AWS said it, empty values and unknown members too.
     pub(super) fn clone_with(&self, container: &str, image: &str, marker: &Marker) -> Result<Value, CloneError> {

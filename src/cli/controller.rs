@@ -15,6 +15,7 @@ use crate::config::Verify;
 use crate::git::{Auth, MirroredRepository, Mirrors, Programs, RepositorySource};
 use crate::manifest;
 use crate::metrics::Metrics;
+use crate::plan::brake::Limits;
 use crate::reconcile::desired::Claim;
 use crate::reconcile::{self, Board, HttpProber, Pace, Parts, Resyncs, Source};
 use crate::server::RequestResync;
@@ -55,6 +56,8 @@ pub struct Wiring {
     pub pace: Pace,
     /// How many environments may be in a pass at once.
     pub concurrency: usize,
+    /// What one commit may not do unnoticed.
+    pub brakes: Limits,
 }
 
 /// What outlives a reload of the configuration: counts, numbers, and what is shown.
@@ -111,6 +114,7 @@ impl Controller {
             resyncs: Arc::clone(&self.resyncs),
             pace: wiring.pace,
             concurrency: wiring.concurrency,
+            brakes: wiring.brakes,
         };
         let fetches = stop.clone();
         let watch = tokio::spawn(async move {

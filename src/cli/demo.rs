@@ -110,6 +110,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         }),
         pace: PACE,
         concurrency: 16,
+        brakes: crate::plan::brake::Limits::default(),
     };
     let Signals { stop, abort, requests } = signals;
     tokio::spawn(heed(requests, desk));

@@ -211,6 +211,7 @@ fn wiring(config: &Config) -> Wiring {
             })
             .collect(),
         cache: config.cache_dir.clone(),
+        brakes: config.brakes,
         endpoint_url: config.aws.endpoint_url.clone(),
         keys: None,
         pace: Pace {

@@ -18,6 +18,8 @@ table! {
         repository: Vec<At<RawRepository>>,
         /// How often to reconcile, and how much at a time.
         reconcile: RawReconcile,
+        /// What one commit may not do unless a trailer acknowledges it.
+        brakes: RawBrakes,
         /// The HTTP server: status page, API, metrics, health.
         server: RawServer,
         /// How to reach AWS.
@@ -115,6 +117,18 @@ table! {
 }
 
 table! {
+    /// What one commit may not do unless a trailer acknowledges it.
+    RawBrakes {
+        /// The share of prod's pins, in per cent, that one commit may move; 100 holds none. Prod is what has [promotion]. Default: 50.
+        share: Number<0, 100>,
+        /// So many pins of prod may be moved at once, whatever share that is. Default: 4.
+        free: Number<0, 1000>,
+        /// What happens when a commit removes environments: "hold" or "allow". Default: "hold".
+        removal: Removal,
+    }
+}
+
+table! {
     /// The HTTP server.
     RawServer {
         /// The address and port. Default: "127.0.0.1:9780". Port 0 takes any that is free.
@@ -163,6 +177,32 @@ impl Shape for Merges {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "enum": ["verify", "forge"] })
+    }
+}
+
+/// What happens when a commit removes environments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Removal {
+    Hold,
+    Allow,
+}
+
+impl Shape for Removal {
+    fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
+        let Text(text) = Text::read(node, findings)?;
+        match text.as_str() {
+            "hold" => Some(Self::Hold),
+            "allow" => Some(Self::Allow),
+            _ => {
+                let message = format!("`{text}` is neither \"hold\" nor \"allow\"");
+                findings.report(&node.place, "invalid-value", message);
+                None
+            }
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": ["hold", "allow"] })
     }
 }
 

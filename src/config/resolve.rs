@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::raw::{Merges, RawAuth, RawConfig, RawRepository, RawServer, RawVerify};
+use super::raw::{Merges, RawAuth, RawConfig, RawRepository, RawServer, RawVerify, Removal};
 use super::{Auth, Aws, Config, Environment, Log, Overrides, Reconcile, Repository, Secret, Server, Verify};
 use crate::manifest::shape::{At, Field, Text};
 use crate::manifest::{Findings, Place};
 use crate::model::EnvironmentName;
+use crate::plan::brake::Limits;
 
 /// The environment variable that the bearer token may stand in.
 const TOKEN: &str = "PINION_TOKEN";
@@ -32,6 +33,18 @@ fn seconds<const A: u64, const B: u64>(
     field.and_then(Field::value).map_or(Duration::from_secs(default), |span| span.0)
 }
 
+fn brakes(raw: &RawConfig) -> Limits {
+    let (raw, default) = (raw.brakes.value(), Limits::default());
+    let share = raw.and_then(|raw| raw.share.value()).map(|share| u32::from(share.0));
+    let free = raw.and_then(|raw| raw.free.value()).map(|free| u32::from(free.0));
+    let removal = raw.and_then(|raw| raw.removal.value()).copied();
+    Limits {
+        share: share.unwrap_or(default.share),
+        free: free.unwrap_or(default.free),
+        removal: removal.map_or(default.removal, |removal| removal == Removal::Hold),
+    }
+}
+
 impl Resolver<'_> {
     /// `None` only where something has been reported. What is reported while something is returned counts, too.
     pub(super) fn config(mut self, raw: &RawConfig, place: &Place) -> Option<Config> {
@@ -47,6 +60,7 @@ impl Resolver<'_> {
         };
         Some(Config {
             repositories: repositories?,
+            brakes: brakes(raw),
             reconcile: Reconcile {
                 interval: flags.interval.unwrap_or_else(|| seconds(reconcile.map(|raw| &raw.interval), 60)),
                 in_flight_interval: flags

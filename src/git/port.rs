@@ -129,6 +129,16 @@ impl Repository for MirroredRepository {
         self.blocking(move |inner| inner.mirrors.open(&inner.source)?.objects()?.first_parent(&commit)).await
     }
 
+    async fn trailers(&self, commit: &CommitId, key: &str) -> Result<Vec<String>, RepositoryError> {
+        let (commit, key) = (commit.clone(), key.to_owned());
+        self.blocking(move |inner| {
+            let objects = inner.mirrors.open(&inner.source)?.objects()?;
+            let before = objects.first_parent(&commit)?;
+            objects.trailers_since(before.as_ref(), &commit, &key)
+        })
+        .await
+    }
+
     async fn provenance(
         &self,
         branch: &str,

@@ -99,6 +99,9 @@ pub struct EnvironmentStatus {
     pub valid: bool,
     /// What is wrong with the files, if they aren't good.
     pub errors: Vec<String>,
+    /// What a brake holds of it, and what lets it through.
+    #[serde(default)]
+    pub brake: Option<String>,
     /// Why the last pass failed as a whole, if it did.
     pub error: Option<String>,
     /// When the last pass succeeded.

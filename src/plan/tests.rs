@@ -72,6 +72,7 @@ pub(super) fn environment(frontend: (&str, char), backend: (&str, char)) -> Envi
         image: ImageReference::parse(&format!("registry/backend:{}", backend.0)).unwrap(),
     });
     Environment {
+        held: BTreeMap::new(),
         account: Account {
             id: AccountId::try_from("222222222222").unwrap(),
             region: Region::try_from("us-west-1").unwrap(),

@@ -120,6 +120,7 @@ impl Board {
             environment.revision = desired.revision.to_string();
             environment.valid = true;
             environment.errors.clear();
+            environment.brake.clone_from(&desired.brake);
         });
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
+use super::brakes::Brakes;
 use super::desired::{self, News, SourceNews};
 use super::{Shared, Source};
 use crate::clock::entropy;
@@ -16,7 +17,9 @@ use crate::ports::{Tip, Verified};
 
 /// Polls until shutdown.
 pub(super) async fn run(index: usize, source: Source, shared: Arc<Shared>, news: mpsc::Sender<News>) {
-    let mut poller = Poller { index, source, shared, news, read: BTreeMap::new(), good: BTreeMap::new(), first: true };
+    let brakes = Brakes::new(shared.brakes);
+    let (read, good) = (BTreeMap::new(), BTreeMap::new());
+    let mut poller = Poller { index, source, shared, news, read, good, brakes, first: true };
     let pace = poller.shared.pace;
     let mut backoff = Backoff::new(pace.backoff_first, pace.backoff_longest, entropy());
     let mut requests = poller.shared.resyncs.requests();
@@ -52,6 +55,8 @@ struct Poller {
     read: BTreeMap<String, LastRead>,
     /// The environments of each branch that were good at some time, so that their last good desired state is known.
     good: BTreeMap<String, BTreeSet<EnvironmentName>>,
+    /// What one commit may not do unnoticed.
+    brakes: Brakes,
     first: bool,
 }
 
@@ -179,6 +184,17 @@ impl Poller {
                 let whole = || reading.whole.clone();
                 reading.broken.entry(name.clone()).or_insert_with(whole);
                 reading.environments.insert(name, desired);
+            }
+        }
+        let repository = self.source.repository.as_ref();
+        match self.brakes.apply(repository, branch, &commit, claim, &mut reading).await {
+            Ok(None) => {}
+            Ok(Some(held)) => {
+                tracing::warn!(repository = self.source.url, branch, revision = held.commit.short(), "{held}");
+            }
+            Err(error) => {
+                self.shared.board.git_failed(&self.source.url, branch, &error.to_string());
+                return false;
             }
         }
         good.extend(reading.environments.keys().cloned());

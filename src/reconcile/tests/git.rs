@@ -210,6 +210,13 @@ impl Repository for Git {
         Ok(self.state.lock().unwrap().commits[commit].parent.clone())
     }
 
+    async fn trailers(&self, commit: &CommitId, key: &str) -> Result<Vec<String>, RepositoryError> {
+        let state = self.state.lock().unwrap();
+        let pins = state.commits[commit].pins.values();
+        let mine = pins.filter(|(_, provenance)| provenance.commit == *commit);
+        Ok(mine.filter_map(|(_, provenance)| provenance.trailers.get(key).cloned()).collect())
+    }
+
     async fn provenance(
         &self,
         _: &str,
