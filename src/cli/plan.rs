@@ -16,7 +16,7 @@ use crate::git::{Provenances, WorkingCopy};
 use crate::guardrail::{Fleet, Guardrails};
 use crate::manifest::{self, Draft};
 use crate::metrics::Metrics;
-use crate::model::{Component, Environment, EnvironmentName, Kind, Provenance, State};
+use crate::model::{Component, Environment, EnvironmentName, Kind, Provenance, RoleArn, State};
 use crate::plan::{Memory, Observed, Plan, Reason, TargetPlan};
 use crate::ports::{Accounts, Observe};
 use crate::reconcile::desired::{Desired, sources};
@@ -41,6 +41,9 @@ pub struct Args {
     /// Exit with 2 if anything would be rolled out.
     #[arg(long)]
     detailed_exitcode: bool,
+    /// Assume the role of this name in each account, instead of the environment's own.
+    #[arg(long, value_name = "NAME")]
+    role: Option<String>,
     /// Where the AWS API is, if it isn't AWS's own.
     #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
     endpoint_url: Option<String>,
@@ -128,6 +131,10 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
             .hint("`pinion validate` shows the same, offline"));
     }
 
+    let roles = match &args.role {
+        None => BTreeMap::new(),
+        Some(name) => drafts.values().map(|draft| role_named(draft, name)).collect::<Result<_, _>>()?,
+    };
     let git = History::of(&args.dir, args.base.as_deref(), drafts.values().copied())?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let recorder = Arc::new(Metrics::new()?);
@@ -143,6 +150,9 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     let sources = sources(drafts.values().copied(), &loaded.policies);
     let wanted = drafts.values().map(|draft| {
         let mut environment = git.complete(draft, clock.as_ref());
+        if let Some(role) = roles.get(&environment.name) {
+            environment.account.role = role.clone();
+        }
         // Probes are for after a rollout; a plan asks what would be rolled out.
         environment.targets.values_mut().for_each(|target| target.verify.clear());
         let soaks = sources.contains(&environment.name);
@@ -189,6 +199,14 @@ fn decide(seen: Vec<(Desired, Observed)>, now: Timestamp) -> Vec<(Desired, Plan)
         (desired, plan)
     });
     plans.collect()
+}
+
+/// The role of this name in an environment's account.
+fn role_named(draft: &Draft, name: &str) -> Result<(EnvironmentName, RoleArn), CliError> {
+    let (stem, _) = draft.account.role.as_str().split_once(":role/").unwrap_or_default();
+    let arn = RoleArn::try_from(format!("{stem}:role/{name}"));
+    let arn = arn.map_err(|error| CliError::usage(format!("--role {name}: {error}")).hint("give the role's name"))?;
+    Ok((draft.name.clone(), arn))
 }
 
 /// What the working copy's history says about the files, where there is one.
