@@ -48,6 +48,7 @@ impl Common {
 #[derive(Default)]
 struct Readers {
     pinion: BTreeSet<String>,
+    plan: BTreeSet<String>,
     tasks: BTreeSet<String>,
 }
 
@@ -72,6 +73,7 @@ pub(super) fn common(
                     }
                     let readers = repositories.entry((owner, format!("{region}/{name}"))).or_default();
                     readers.pinion.extend([roles.role.arn.to_string(), roles.plan.arn.to_string()]);
+                    readers.plan.insert(roles.plan.arn.to_string());
                     let execution = role_arns(scope, &options.execution_roles);
                     if execution.is_empty() {
                         let partition = roles.role.arn.as_str().split(':').nth(1).unwrap_or("aws");
@@ -109,6 +111,7 @@ pub(super) fn common(
     for ((owner, place), readers) in repositories {
         let policy = Policy::of(vec![
             Statement::allow("PinionLooksUp", ["ecr:BatchGetImage"]).for_whom(readers.pinion),
+            Statement::allow("PlanLooksUp", ["ecr:DescribeImages"]).for_whom(readers.plan),
             Statement::allow(
                 "TasksPull",
                 ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],

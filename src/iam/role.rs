@@ -15,7 +15,8 @@ pub(super) fn roles(scope: &Scope, options: &Options) -> Result<Roles, BadRoleNa
     let arn = format!("arn:{}:iam::{}:role/{name}", place.partition, scope.account.id);
     let arn = RoleArn::try_from(arn).ok().filter(|_| fits).ok_or_else(|| BadRoleName { name: name.to_owned() })?;
     let mut reads = place.reads();
-    let plan = Role { arn, trust: trust(&options.planners, scope, options), permissions: Policy::of(reads.clone()) };
+    let plan_reads = Policy::of(reads.iter().cloned().chain(place.plan_reads()).collect());
+    let plan = Role { arn, trust: trust(&options.planners, scope, options), permissions: plan_reads };
     reads.extend(place.writes());
     let role = Role {
         arn: scope.account.role.clone(),
@@ -132,9 +133,8 @@ impl<'a> Place<'a> {
                 "ReadGroups",
                 ["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeInstanceRefreshes"],
             ));
-            statements.push(
-                self.everywhere("ReadImagesAndTemplates", ["ec2:DescribeImages", "ec2:DescribeLaunchTemplateVersions"]),
-            );
+            let reads = ["ec2:DescribeImages", "ec2:DescribeInstanceTypes", "ec2:DescribeLaunchTemplateVersions"];
+            statements.push(self.everywhere("ReadImagesAndTemplates", reads));
         }
         let parameters = self.groups.iter().filter_map(|group| match &group.ami {
             AmiQuery::Parameter { parameter: named } => Some(parameter(self.scope, named, self.options)),
@@ -163,15 +163,26 @@ impl<'a> Place<'a> {
                 self.everywhere("ReadTaskDefinitions", ["ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions"]),
             );
         }
-        let repositories = self.services.iter().filter_map(|one| repository(&one.image, self.options));
-        let arn = |(account, region, name): (String, String, String)| {
-            format!("arn:{}:ecr:{region}:{account}:repository/{name}", self.partition)
-        };
-        let repositories: Vec<String> = repositories.map(arn).collect();
+        let repositories = self.repositories();
         if !repositories.is_empty() {
             statements.push(Statement::allow("ReadContainerImages", ["ecr:BatchGetImage"]).on(repositories));
         }
         statements
+    }
+
+    /// What a plan tells people and a rollout doesn't need.
+    fn plan_reads(&self) -> Option<Statement> {
+        let repositories = self.repositories();
+        let details = || Statement::allow("ReadContainerImageDetails", ["ecr:DescribeImages"]).on(repositories.clone());
+        (!repositories.is_empty()).then(details)
+    }
+
+    fn repositories(&self) -> Vec<String> {
+        let repositories = self.services.iter().filter_map(|one| repository(&one.image, self.options));
+        let arn = |(account, region, name): (String, String, String)| {
+            format!("arn:{}:ecr:{region}:{account}:repository/{name}", self.partition)
+        };
+        repositories.map(arn).collect()
     }
 
     fn writes(&self) -> Vec<Statement> {
@@ -243,6 +254,9 @@ impl<'a> Place<'a> {
         let definitions = [self.arn("ecs", "task-definition/*:*")];
         let mut statements = vec![
             Statement::allow("RollOutServices", ["ecs:UpdateService"]).on(self.service_arns("service", "")),
+            Statement::allow("RollBackServices", ["ecs:StopServiceDeployment"])
+                .on(self.service_arns("service", ""))
+                .on(self.service_arns("service-deployment", "/*")),
             Statement::allow("RegisterTaskDefinitions", ["ecs:RegisterTaskDefinition"]).on(definitions.clone()),
             Statement::allow("TagTaskDefinitions", ["ecs:TagResource"]).on(definitions).only_if(
                 "StringEquals",

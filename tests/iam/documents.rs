@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::cases::{COMMON, Kind, whole};
+use crate::cases::{COMMON, Kind, made, whole};
 use crate::stage::process::{clean, pinion};
 use crate::world::{access, files};
 
@@ -168,15 +168,7 @@ fn versions_are_any_and_names_are_exact() {
 
 #[test]
 fn every_operation_that_pinion_makes_is_allowed_somewhere() {
-    let source = std::fs::read_to_string(repository().join("src/aws/operation.rs")).unwrap();
-    let (_, table) = source.split_once("operations! {").unwrap();
-    let (table, _) = table.split_once("\n}").unwrap();
-    let operation = |line: &str| {
-        let parts: Vec<&str> = line.split('"').collect();
-        (parts.len() == 5).then(|| format!("{}:{}", parts[1], parts[3]))
-    };
-    let operations: Vec<String> = table.lines().filter_map(operation).collect();
-    assert!(operations.len() > 15, "{operations:?}");
+    let operations = made();
     let folder = TempDir::new().unwrap();
     let all = access(folder.path(), &files(&whole(), "http://127.0.0.1:1/")).to_string();
     // Whom one is, everybody may ask.

@@ -181,6 +181,17 @@ async fn a_service_and_the_roles_of_its_tasks_are_all_that_can_be_touched() {
     let tag = refused(tag.send().await);
     assert!(tag.contains("ecs:TagResource"), "{tag}");
 
+    // A deployment that bakes may be taken back, and no other service's.
+    let stop = |service: &str| {
+        let account = &case.account;
+        let arn = format!("arn:aws:ecs:us-west-1:{account}:service-deployment/app/{service}/0123456789abcdefghijk");
+        ecs.stop_service_deployment().service_deployment_arn(arn).send()
+    };
+    let own = refused(stop("api").await);
+    assert!(own.contains("ServiceDeploymentNotFoundException"), "{own}");
+    let other = refused(stop("other").await);
+    assert!(other.contains("ecs:StopServiceDeployment on resource"), "{other}");
+
     let ecr = aws_sdk_ecr::Client::new(&config);
     let id = aws_sdk_ecr::types::ImageIdentifier::builder().image_tag("1.0.0").build();
     let other = ecr.batch_get_image().registry_id(COMMON).repository_name("backend/other").image_ids(id);

@@ -10,6 +10,8 @@ import sys
 import parliament
 
 ATTACHED = {"sts": "arn:aws:iam::111111111111:role/pinion", "ecr": "arn:aws:ecr:us-west-1:111111111111:repository/app"}
+# Operations that AWS added after parliament's list of them was made; botocore has them.
+NEWER = ["Unknown action ecs:StopServiceDeployment"]
 
 
 def findings(policy):
@@ -18,7 +20,8 @@ def findings(policy):
             assert "Resource" not in statement, statement
             statement["Resource"] = ATTACHED[statement["Action"][0].split(":")[0]]
     # Its community's auditors are left out: they object to sts:AssumeRole and iam:PassRole as such.
-    return parliament.analyze_policy_string(json.dumps(policy)).findings
+    found = parliament.analyze_policy_string(json.dumps(policy)).findings
+    return [finding for finding in found if finding.detail not in NEWER]
 
 
 def main():

@@ -65,16 +65,15 @@ fn refusals(calls: &[Call]) -> BTreeMap<String, BTreeSet<String>> {
 
 /// Whether what an account lacks was missed, and by what that shows.
 fn missed(case: &Case, access: &Value, refused: &BTreeMap<String, BTreeSet<String>>, held: &Value) -> Option<String> {
-    let (which, gone) = match &case.cut {
+    let gone = match &case.cut {
         Cut::Nothing => return None,
-        Cut::FromController | Cut::FromPlanner => (Document::RoleTrust, vec!["sts:AssumeRole".to_owned()]),
+        Cut::FromController | Cut::FromPlanner => vec!["sts:AssumeRole".to_owned()],
         Cut::Part { document: which, sid, part } => {
-            let mut policy = document(access, case, *which).unwrap().clone();
-            (*which, cut(&mut policy, sid, part))
+            cut(&mut document(access, case, *which).unwrap().clone(), sid, part)
         }
     };
     // Tasks aren't refused anything by an answer: they stop with a reason.
-    if which == Document::Repository && !matches!(&case.cut, Cut::Part { sid, .. } if sid == "PinionLooksUp") {
+    if matches!(&case.cut, Cut::Part { sid, .. } if sid == "TasksPull") {
         let text = held["accounts"][&case.account].to_string();
         let why = gone.iter().find(|action| text.contains(&format!("is not authorized to perform: {action}")));
         return why.map(|action| format!("tasks can't {action}"));

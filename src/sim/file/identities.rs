@@ -104,9 +104,8 @@ mod tests {
     use super::*;
 
     fn world(account: &str) -> Result<World, String> {
-        let text = format!(
-            "controller = \"1\"\nregion = \"us-west-1\"\n[[account]]\nid = \"1\"\nname = \"dev\"\n{account}\n"
-        );
+        let text =
+            format!("controller = \"1\"\nregion = \"us-west-1\"\n[[account]]\nid = \"1\"\nname = \"dev\"\n{account}\n");
         World::parse(&text).map_err(|error| {
             let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             format!("{error}: {source}")
