@@ -85,6 +85,8 @@ struct TargetReport {
     updated: u32,
     total: u32,
     drifted: bool,
+    /// What works now but needs somebody's attention.
+    warnings: Vec<String>,
     commit: Option<String>,
     author: String,
     subject: String,
@@ -291,6 +293,7 @@ impl History {
                     updated: plan.updated,
                     total: plan.total,
                     drifted: plan.drifted,
+                    warnings: plan.warnings.clone(),
                     commit: (!pin.provenance.commit.is_uncommitted()).then(|| pin.provenance.commit.to_string()),
                     author: pin.provenance.author.clone(),
                     subject: pin.provenance.subject.clone(),
@@ -348,7 +351,13 @@ fn render(report: &Report, screen: Screen) -> String {
             ]);
         }
         text += &output::table_text(&table);
-        text += "\n\n";
+        text += "\n";
+        for target in &environment.targets {
+            for warning in &target.warnings {
+                text += &format!("  {}: {}\n", one_line(&target.target), one_line(warning));
+            }
+        }
+        text += "\n";
     }
     let in_sync = report
         .environments
