@@ -21,8 +21,9 @@ pub use names::{
     Region, RoleArn, ServiceName, TargetRef, Version,
 };
 pub use observed::{
-    Container, GroupInstance, GroupTemplate, ObservedDeployment, ObservedGroup, ObservedService, ObservedTarget,
-    TaskDefinition, TemplateRef, TemplateVersion, TemplateVersionSpec,
+    Container, GroupInstance, GroupTemplate, GroupTraits, MixedPolicy, ObservedDeployment, ObservedGroup,
+    ObservedService, ObservedTarget, OverrideTemplate, TaskDefinition, TemplateRef, TemplateVersion,
+    TemplateVersionSpec,
 };
 pub use pin::{Pin, Provenance, Signer, SignerKind};
 pub use rollout::{Marker, Rollout, RolloutHistory, RolloutId, RolloutOutcome, RolloutTarget};

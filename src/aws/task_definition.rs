@@ -67,6 +67,7 @@ impl Definition {
         let summary = TaskDefinition {
             arn: text(definition, "taskDefinitionArn")?,
             containers: containers.collect(),
+            architecture: definition.get("runtimePlatform").and_then(|platform| text(platform, "cpuArchitecture")),
             marker: Marker::from_tags(tags),
         };
         Some(Self { summary, answer })

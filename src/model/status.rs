@@ -157,6 +157,9 @@ pub struct TargetStatus {
     pub updated: u32,
     /// Instances or tasks in all.
     pub total: u32,
+    /// What works now but needs somebody's attention.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Where the pin comes from.
     pub pin: PinStatus,
     /// The rollout in flight or, in quarantine, the one that failed.

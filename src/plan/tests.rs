@@ -111,8 +111,15 @@ pub(super) fn artifacts(environment: &Environment) -> BTreeMap<LocalRef, Result<
         .map(|(local, target)| {
             let version = environment.pin_of(target).unwrap().version.as_str();
             let artifact = match local.kind {
-                Kind::Asg => Artifact::Ami { id: ami(version), name: Some(format!("frontend-{version}")) },
-                Kind::Fargate => Artifact::Image { image: image(version), digest: None },
+                Kind::Asg => Artifact::Ami {
+                    id: ami(version),
+                    name: Some(format!("frontend-{version}")),
+                    architecture: Some("x86_64".to_owned()),
+                    deprecated: false,
+                },
+                Kind::Fargate => {
+                    Artifact::Image { image: image(version), digest: None, architectures: BTreeSet::new() }
+                }
             };
             (local.clone(), Ok(artifact))
         })

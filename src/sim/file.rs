@@ -222,6 +222,10 @@ struct GroupFile {
     suspended: BTreeSet<String>,
     #[serde(default)]
     protected: usize,
+    #[serde(default)]
+    protects: bool,
+    #[serde(default)]
+    standby: usize,
 }
 
 #[derive(Debug, Deserialize)]
@@ -298,6 +302,9 @@ pub(crate) struct ContainerImageFile {
     pub(crate) digest: Option<String>,
     #[serde(default)]
     pub(crate) behaviour: Fate,
+    /// Of an image index: what it has images for, as `amd64` and `arm64`. None: it is no index.
+    #[serde(default)]
+    pub(crate) architectures: BTreeSet<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -156,6 +156,9 @@ pub(crate) struct Region {
     pub(crate) groups: BTreeMap<String, Group>,
     /// Names of the CloudWatch alarms that are in ALARM.
     pub(crate) alarms: std::collections::BTreeSet<String>,
+    /// What lifecycle hooks answer, by their target's ARN: `SUCCEEDED` (where nothing is said), `FAILED`, `IN_PROGRESS`.
+    #[serde(default)]
+    pub(crate) hooks: BTreeMap<String, String>,
     pub(crate) task_definitions: BTreeMap<String, Vec<TaskDefinition>>,
     pub(crate) clusters: BTreeMap<String, Cluster>,
     pub(crate) repositories: BTreeMap<String, Repository>,

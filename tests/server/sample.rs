@@ -54,6 +54,7 @@ pub(crate) fn target(environment: &str, kind: Kind, name: &str, state: State) ->
         artifact: Some("ami-1".to_owned()),
         updated: 4,
         total: 4,
+        warnings: Vec::new(),
         pin: PinStatus {
             commit: COMMIT.to_owned(),
             author: "Ada".to_owned(),

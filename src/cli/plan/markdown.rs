@@ -161,7 +161,7 @@ fn happens(target: &TargetReport) -> String {
 }
 
 fn has_details(target: &TargetReport) -> bool {
-    target.change || !target.checks.is_empty()
+    target.change || !target.checks.is_empty() || !target.warnings.is_empty()
 }
 
 fn details(target: &TargetReport, report: &Report) -> String {
@@ -219,6 +219,9 @@ fn details(target: &TargetReport, report: &Report) -> String {
         }
     }
     line("Pinned by", format!("{}: {}", code(&target.author), code(&target.subject)));
+    for warning in &target.warnings {
+        line("Warning", code(warning));
+    }
     for unread in &target.unread {
         line("Not read", code(unread));
     }
@@ -277,6 +280,7 @@ mod tests {
             commit: None,
             author: long.to_owned(),
             subject: long.to_owned(),
+            warnings: Vec::new(),
             unread: Vec::new(),
         }
     }

@@ -141,6 +141,8 @@ pub struct TargetReport {
     pub author: String,
     /// The first line of its message.
     pub subject: String,
+    /// What works now but needs somebody's attention.
+    pub warnings: Vec<String>,
     /// What couldn't be read, and why.
     pub unread: Vec<String>,
 }
@@ -385,6 +387,7 @@ impl Subject<'_> {
             commit,
             author: pin.provenance.author.clone(),
             subject: pin.provenance.subject.clone(),
+            warnings: plan.warnings.clone(),
             unread: survey.unread.clone(),
         }
     }

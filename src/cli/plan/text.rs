@@ -126,6 +126,9 @@ fn details(target: &TargetReport, report: &Report) -> String {
             line(key, &range);
         }
     }
+    for warning in &target.warnings {
+        line("warning", warning);
+    }
     for unread in &target.unread {
         line("unread", unread);
     }

@@ -2,6 +2,7 @@
 
 mod refreshes;
 mod rollouts;
+mod shifts;
 
 use serde_json::{Value, json};
 

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use super::super::engine;
 use super::super::world::{
-    Account, Cluster, ContainerImage, Group, Image, LaunchTemplate, Parameter, Repository, Service, Source,
-    TemplateRef, TemplateVersion, World, stable_hex,
+    Account, Cluster, ContainerImage, Group, Image, LaunchTemplate, Lifecycle, Parameter, Repository, Service, Source,
+    TemplateRef, TemplateVersion, World, shown_template, stable_hex,
 };
 use super::{AccountFile, BORN, ClusterFile, ContainerImageFile, GroupFile, ImageFile, TemplateFile, WorldError};
 
@@ -65,9 +65,11 @@ impl World {
             tags: BTreeSet::new(),
             pushed,
             fate: file.behaviour,
+            architectures: BTreeSet::new(),
         });
         image.tags.extend(file.tags);
         image.fate = file.behaviour;
+        image.architectures = file.architectures;
         digest
     }
 
@@ -166,22 +168,30 @@ impl World {
 
     fn add_group(&mut self, account: &str, region: &str, file: GroupFile) -> Result<(), WorldError> {
         let missing = |what: String| WorldError::Missing { what, place: format!("{account}/{region}/{}", file.name) };
+        let find = |name: &str, version: &str| {
+            let held = self.region(account, region);
+            let template = held
+                .and_then(|held| held.templates.values().find(|template| template.name == *name))
+                .filter(|template| template.number(version).is_some())
+                .ok_or_else(|| missing(format!("launch template {name} version {version}")))?;
+            Ok(TemplateRef { id: template.id.clone(), name: template.name.clone(), version: version.to_owned() })
+        };
         let source = match (&file.launch_template, &file.launch_configuration) {
-            (Some(name), _) => {
-                let held = self.region(account, region);
-                let template = held
-                    .and_then(|held| held.templates.values().find(|template| template.name == *name))
-                    .filter(|template| template.number(&file.version).is_some())
-                    .ok_or_else(|| missing(format!("launch template {name} version {}", file.version)))?;
-                let template =
-                    TemplateRef { id: template.id.clone(), name: template.name.clone(), version: file.version.clone() };
-                match file.mixed {
-                    None => Source::Template(template),
-                    Some(mixed) => {
-                        Source::Mixed { template, overrides: mixed.overrides, distribution: mixed.distribution }
+            (Some(name), _) => match file.mixed {
+                None => Source::Template(find(name, &file.version)?),
+                Some(mixed) => {
+                    let mut overrides = mixed.overrides;
+                    for given in &mut overrides {
+                        let Some(own) = given.get("LaunchTemplateSpecification") else { continue };
+                        let text = |key: &str| own.get(key).and_then(Value::as_str);
+                        let name = text("LaunchTemplateName").unwrap_or_default();
+                        let own = find(name, text("Version").unwrap_or("$Default"))?;
+                        given.insert("LaunchTemplateSpecification".to_owned(), shown_template(&own));
                     }
+                    let template = find(name, &file.version)?;
+                    Source::Mixed { template, overrides, distribution: mixed.distribution }
                 }
-            }
+            },
             (None, Some(configuration)) => {
                 Source::Configuration { name: configuration.name.clone(), image: configuration.image.clone() }
             }
@@ -206,15 +216,22 @@ impl World {
             target_groups: file.target_groups,
             tags: file.tags,
             maintenance: file.maintenance,
-            suspended: file.suspended,
+            suspended: BTreeSet::new(),
+            protects: file.protects,
             created: BORN,
             instances: Vec::new(),
             refreshes: Vec::new(),
             launch_after: 0,
         };
         self.with_region(account, region, |_, _, scene| engine::asg::settle(&mut group, scene));
+        // Only now: it had its instances before.
+        group.suspended = file.suspended;
         for instance in group.instances.iter_mut().take(file.protected) {
             instance.protected = true;
+        }
+        for instance in group.instances.iter_mut().rev().take(file.standby) {
+            instance.lifecycle = Lifecycle::Standby;
+            group.desired -= 1;
         }
         self.region_mut(account, region).groups.insert(file.name, group);
         Ok(())

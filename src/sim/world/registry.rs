@@ -29,6 +29,9 @@ pub(crate) struct ContainerImage {
     pub(crate) tags: BTreeSet<String>,
     pub(crate) pushed: i64,
     pub(crate) fate: Fate,
+    /// Of an index: what it has images for. None: it is one image, for whatever runs it.
+    #[serde(default)]
+    pub(crate) architectures: BTreeSet<String>,
 }
 
 impl Repository {
@@ -114,6 +117,23 @@ impl World {
             modified: *modified,
             selector: selector.map(|it| format!(":{it}")),
         })
+    }
+
+    /// What a task of this definition (its ARN) and architecture gets: an index may have no image for it.
+    pub(crate) fn pull_for(&self, account: &str, definition: &str, reference: &str, architecture: &str) -> Pull {
+        let found = self.pull(account, definition, reference);
+        let Pull::Found(digest, _) = &found else { return found };
+        let offered = parse_reference(reference).and_then(|parts| {
+            let held = self.region(&parts.owner, &parts.region)?.repositories.get(&parts.repository)?;
+            Some(&held.images.get(digest)?.architectures)
+        });
+        if offered.is_none_or(|offered| offered.is_empty() || offered.contains(architecture)) {
+            return found;
+        }
+        Pull::Missing(format!(
+            "CannotPullContainerError: pull image manifest has been retried 7 time(s): image Manifest does not contain \
+             descriptor matching platform 'linux/{architecture}'"
+        ))
     }
 
     /// What pulling `reference` for a task of this definition (its ARN) in `account` gives now. Images outside ECR are
