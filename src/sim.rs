@@ -10,6 +10,7 @@ mod file;
 mod http;
 mod iam;
 mod journal;
+mod local;
 mod service;
 mod state;
 mod wire;
@@ -32,6 +33,7 @@ use journal::Journal;
 
 pub use file::WorldError;
 pub use iam::PolicyError;
+pub use local::Local;
 pub use state::StateError;
 pub use world::World;
 
@@ -105,33 +107,12 @@ impl Sim {
     ///
     /// If it can't listen, or its state file can't be used.
     pub async fn start(world: World, options: Options) -> Result<SimHandle, SimError> {
-        let Options { listen, speed, seed, state, record, clock } = options;
-        if !(speed.is_finite() && speed >= 0.0) {
-            return Err(SimError::Speed { speed });
-        }
-        let (mut world, journal) = match &state {
-            None => (fresh(world, seed), Journal::default()),
-            Some(path) => {
-                let mut journal = path.clone().into_os_string();
-                journal.push(".journal");
-                let journal = PathBuf::from(journal);
-                let world = state::load(path)?.unwrap_or_else(|| fresh(world, seed));
-                let opened = Journal::open(&journal, world.calls);
-                (world, opened.map_err(|source| StateError::Io { path: journal, source })?)
-            }
-        };
-        let record = record.map(|path| match File::options().create(true).append(true).open(&path) {
-            Ok(file) => Ok(file),
-            Err(source) => Err(StateError::Io { path, source }),
-        });
-        world.anchor(clock.now().as_millisecond(), speed);
-
+        let listen = options.listen;
+        let stand = stand(world, options)?;
         let listener = TcpListener::bind(listen).await.map_err(|source| SimError::Listen { listen, source })?;
         let addr = listener.local_addr().map_err(SimError::Serve)?;
-        let stand = Arc::new(Stand::new(world, journal, clock, state).recording(record.transpose()?));
         stand.save();
-        let router =
-            axum::Router::new().route("/", post(http::serve)).merge(control::router()).with_state(Arc::clone(&stand));
+        let router = router(&stand);
 
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -159,6 +140,35 @@ impl Sim {
         });
         Ok(SimHandle { addr, stop, tasks })
     }
+}
+
+/// Where a stand-in begins: with the world given, or where its state file says that it was.
+fn stand(world: World, options: Options) -> Result<Arc<Stand>, SimError> {
+    let Options { listen: _, speed, seed, state, record, clock } = options;
+    if !(speed.is_finite() && speed >= 0.0) {
+        return Err(SimError::Speed { speed });
+    }
+    let (mut world, journal) = match &state {
+        None => (fresh(world, seed), Journal::default()),
+        Some(path) => {
+            let mut journal = path.clone().into_os_string();
+            journal.push(".journal");
+            let journal = PathBuf::from(journal);
+            let world = state::load(path)?.unwrap_or_else(|| fresh(world, seed));
+            let opened = Journal::open(&journal, world.calls);
+            (world, opened.map_err(|source| StateError::Io { path: journal, source })?)
+        }
+    };
+    let record = record.map(|path| match File::options().create(true).append(true).open(&path) {
+        Ok(file) => Ok(file),
+        Err(source) => Err(StateError::Io { path, source }),
+    });
+    world.anchor(clock.now().as_millisecond(), speed);
+    Ok(Arc::new(Stand::new(world, journal, clock, state).recording(record.transpose()?)))
+}
+
+fn router(stand: &Arc<Stand>) -> axum::Router {
+    axum::Router::new().route("/", post(http::serve)).merge(control::router()).with_state(Arc::clone(stand))
 }
 
 fn fresh(mut world: World, seed: u64) -> World {
