@@ -88,7 +88,6 @@ operations! {
     DescribeMachineImages = "ec2" "DescribeImages" Ec2Read,
     DescribeInstanceTypes = "ec2" "DescribeInstanceTypes" Ec2Read,
     DescribeLaunchTemplateVersions = "ec2" "DescribeLaunchTemplateVersions" Ec2Read,
-    DescribeInstanceTypes = "ec2" "DescribeInstanceTypes" Ec2Read,
     CreateLaunchTemplateVersion = "ec2" "CreateLaunchTemplateVersion" Ec2Write,
     DescribeServices = "ecs" "DescribeServices" EcsServiceRead,
     UpdateService = "ecs" "UpdateService" EcsServiceWrite,
