@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::error::CliError;
 use super::output::{self, Output, Screen};
+use super::signers::{self, Signers};
 use crate::aws::{Aws, Options};
 use crate::clock::{Clock, SystemClock};
 use crate::git::{Provenances, WorkingCopy};
@@ -44,6 +45,8 @@ pub struct Args {
     /// Assume the role of this name in each account, instead of the environment's own.
     #[arg(long, value_name = "NAME")]
     role: Option<String>,
+    #[command(flatten)]
+    signers: Signers,
     /// Where the AWS API is, if it isn't AWS's own.
     #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
     endpoint_url: Option<String>,
@@ -135,8 +138,9 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         None => BTreeMap::new(),
         Some(name) => drafts.values().map(|draft| role_named(draft, name)).collect::<Result<_, _>>()?,
     };
-    let git = History::of(&args.dir, args.base.as_deref(), drafts.values().copied())?;
+    let mut git = History::of(&args.dir, args.base.as_deref(), drafts.values().copied())?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    git.sign(&args.signers, &args.dir, clock.now())?;
     let recorder = Arc::new(Metrics::new()?);
     let aws = Aws::new(Options {
         endpoint_url: args.endpoint_url.clone(),
@@ -250,6 +254,17 @@ impl History {
         let provenance =
             Provenances::new().provenance(&objects, &head, &wanted, &|_, bytes| manifest::pin_values(bytes))?;
         Ok(Self { head, provenance, base })
+    }
+
+    /// Says who signed the commits that set the pins, and tells of commits that a controller would refuse.
+    pub(super) fn sign(&mut self, signers: &Signers, dir: &Path, now: Timestamp) -> Result<(), CliError> {
+        let verified = signers.check(dir, self.provenance.values_mut(), now)?;
+        if let Some(verified) = verified.filter(|verified| verified.refused > 0) {
+            output::note(
+                &(signers::text(&verified) + "a controller that checks signatures won't follow these commits\n"),
+            );
+        }
+        Ok(())
     }
 
     pub(super) fn complete(&self, draft: &Draft, clock: &dyn Clock) -> Environment {
