@@ -14,6 +14,7 @@ pub mod policy;
 pub mod resync;
 pub mod run;
 pub mod schema;
+pub mod signers;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod status;

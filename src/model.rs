@@ -24,6 +24,6 @@ pub use observed::{
     Container, GroupInstance, GroupTemplate, ObservedDeployment, ObservedGroup, ObservedService, ObservedTarget,
     TaskDefinition, TemplateRef, TemplateVersion, TemplateVersionSpec,
 };
-pub use pin::{Pin, Provenance};
+pub use pin::{Pin, Provenance, Signer, SignerKind};
 pub use rollout::{Marker, Rollout, RolloutHistory, RolloutId, RolloutOutcome, RolloutTarget};
 pub use state::State;

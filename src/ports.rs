@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use thiserror::Error;
 
+use crate::model::status::RefusedCommit;
 use crate::model::survey::Survey;
 use crate::model::{
     Account, AccountId, Artifact, ArtifactQuery, CommitId, Digest, EnvironmentName, ImageReference, LocalRef,
@@ -187,6 +188,27 @@ pub struct PinKey {
     pub component: String,
 }
 
+/// What the signatures on a branch allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// The commit that counts. `None` if none does.
+    pub accepted: Option<CommitId>,
+    /// Whether signatures were checked at all.
+    pub checked: bool,
+    /// How many commits are refused.
+    pub refused: usize,
+    /// The refused commits, the oldest first; not all of them if they are many.
+    pub commits: Vec<RefusedCommit>,
+}
+
+impl Verified {
+    /// A branch whose signatures nobody asks for.
+    #[must_use]
+    pub fn unchecked(tip: &CommitId) -> Self {
+        Self { accepted: Some(tip.clone()), checked: false, refused: 0, commits: Vec::new() }
+    }
+}
+
 /// Reads one repository. Shared by all configuration blocks that name the same URL.
 #[async_trait]
 pub trait Repository: Send + Sync {
@@ -195,6 +217,17 @@ pub trait Repository: Send + Sync {
 
     /// The files under `environments/` and `policies/` at a commit.
     async fn files(&self, commit: &CommitId) -> Result<Files, RepositoryError>;
+
+    /// Which commit of a branch counts, by the signatures of all commits up to its tip. `last` is the one that counted so
+    /// far, if that is known: nothing before it does.
+    async fn verify(
+        &self,
+        _branch: &str,
+        tip: &CommitId,
+        _last: Option<&CommitId>,
+    ) -> Result<Verified, RepositoryError> {
+        Ok(Verified::unchecked(tip))
+    }
 
     /// What the branch had before a commit: its first parent. `None` for the first commit.
     async fn before(&self, commit: &CommitId) -> Result<Option<CommitId>, RepositoryError>;

@@ -348,7 +348,7 @@ fn deployment_outcome(status: &ServiceDeploymentStatus) -> RolloutOutcome {
 }
 
 fn share(part: i64, whole: i64) -> Option<u8> {
-    (whole > 0).then(|| u8::try_from((part * 100 / whole).clamp(0, 100)).unwrap_or_default())
+    (whole > 0).then(|| u8::try_from((part.saturating_mul(100) / whole).clamp(0, 100)).unwrap_or_default())
 }
 
 fn percentage(percentage: i32) -> u8 {

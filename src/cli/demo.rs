@@ -93,6 +93,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     let running = server.start(args.listen, signals.stop.clone()).await?;
     let wiring = Wiring {
         branches: vec![Branch {
+            verify: None,
             url: workshop.url(),
             auth: Auth::None,
             branch: "main".to_owned(),

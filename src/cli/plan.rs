@@ -19,6 +19,7 @@ use self::report::Given;
 pub use self::report::Report;
 use super::error::CliError;
 use super::output::{self, Screen};
+use super::signers::Signers;
 use crate::aws::{Aws, Options};
 use crate::clock::{Clock, SystemClock};
 use crate::guardrail::{Fleet, Guardrails};
@@ -53,6 +54,8 @@ pub struct Args {
     /// Exit with 2 if anything would be rolled out.
     #[arg(long)]
     detailed_exitcode: bool,
+    #[command(flatten)]
+    signers: Signers,
     /// The share of prod's pins, in per cent, that a change may move unheld: `brakes.share` of pinion.toml.
     #[arg(long, value_name = "PERCENT", default_value_t = Limits::default().share)]
     brake_share: u32,
@@ -118,7 +121,8 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         return Err(refuse(&broken, args.output, clock.now())?);
     }
 
-    let history = History::of(&args.dir, args.base.as_deref(), drafts.values().copied())?;
+    let mut history = History::of(&args.dir, args.base.as_deref(), drafts.values().copied())?;
+    history.sign(&args.signers, &args.dir, clock.now())?;
     let limits = Limits { share: args.brake_share, free: args.brake_free, removal: true };
     let brake = history.brake(drafts.values().copied(), limits);
     let removed = history.removed_environments(&drafts.keys().copied().collect());
@@ -238,7 +242,6 @@ fn decide(seen: Vec<(Desired, Observed)>, now: Timestamp) -> (Vec<Planned>, Flee
     (planned.collect(), fleet)
 }
 
-/// Looks more closely at what would be rolled out.
 async fn survey(planned: &mut Planned, surveyor: Arc<dyn Surveyor>, history: &History) {
     let Planned { desired, observed, plan, .. } = &*planned;
     let environment = &desired.environment;

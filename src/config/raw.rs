@@ -6,7 +6,7 @@ use super::LogFormat;
 use crate::manifest::Findings;
 use crate::manifest::shape::{At, Number, Shape, Span, Text, table};
 use crate::manifest::tree::Node;
-use crate::model::EnvironmentName;
+use crate::model::{CommitId, EnvironmentName};
 
 /// The longest interval: a day.
 const DAY: u64 = 24 * 3600;
@@ -47,15 +47,41 @@ table! {
         environments: Vec<At<EnvironmentName>>,
         /// How to get in. Default: as anybody, or as the system's ssh is set up.
         auth: RawAuth,
+        /// Whose commits count. Default: everybody's who can push.
+        verify: RawVerify,
         /// How long making a connection may take. Default: "10s".
         connect_timeout: Span<1, 600>,
         /// How long the server may send nothing. Default: "30s".
         stall_timeout: Span<1, 600>,
     }
     required [url]
-    refused {
-        "verify" => "this version of Pinion can't check signatures yet; without this table it takes commits unchecked",
+}
+
+table! {
+    /// Whose commits count: every commit has to be signed by one of these. At least one of `allowed_signers` and `keyring`.
+    RawVerify {
+        /// A file with those who sign with SSH keys, as ssh-keygen(1) has it under ALLOWED SIGNERS.
+        allowed_signers: Text,
+        /// A file with the OpenPGP certificates of those who sign with them, armored or binary.
+        keyring: Text,
+        /// "verify" if merges are signed like all other commits (the default), "forge" if `forge_keys` may sign them, too.
+        merges: Merges,
+        /// A file with the keys, SSH or OpenPGP, with which a forge signs the merges that it makes in other people's names.
+        forge_keys: Text,
+        /// The commit, all 40 digits of it, that is trusted unsigned with all that came before it.
+        since: CommitId,
     }
+    refused {
+        "revoked_keys" => "take a revoked key's line out of `allowed_signers`; an OpenPGP key says itself that it is revoked",
+        "key" => "name the file with `allowed_signers` (SSH) or `keyring` (OpenPGP)",
+    }
+}
+
+/// How merges are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Merges {
+    Verify,
+    Forge,
 }
 
 table! {
@@ -132,6 +158,25 @@ table! {
         format: LogFormat,
         /// What to log, such as "info" or "pinion=debug,warn".
         filter: Text,
+    }
+}
+
+impl Shape for Merges {
+    fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
+        let Text(text) = Text::read(node, findings)?;
+        match text.as_str() {
+            "verify" => Some(Self::Verify),
+            "forge" => Some(Self::Forge),
+            _ => {
+                let message = format!("`{text}` is not a way to check merges");
+                findings.report_with_help(&node.place, "invalid-value", message, "say \"verify\" or \"forge\"");
+                None
+            }
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": ["verify", "forge"] })
     }
 }
 

@@ -258,7 +258,8 @@ impl Objects {
     }
 }
 
-fn describe(objects: &Objects, id: ObjectId) -> Result<Provenance, GitError> {
+/// What people want to know of a commit. Whether it is signed isn't looked at.
+pub(super) fn describe(objects: &Objects, id: ObjectId) -> Result<Provenance, GitError> {
     let unreadable = |error: gix::Error| objects.unreadable(format!("commit {id}"), &error);
     let commit = objects.repository.find_commit(id).map_err(unreadable)?;
     let author = commit.author().map_err(unreadable)?;
@@ -271,6 +272,7 @@ fn describe(objects: &Objects, id: ObjectId) -> Result<Provenance, GitError> {
         time: Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH),
         subject: printable(subject.unwrap_or_default()),
         trailers: trailers(commit.message_raw_sloppy()),
+        signer: None,
     })
 }
 
@@ -294,7 +296,7 @@ fn trailers(message: &BStr) -> BTreeMap<String, String> {
 }
 
 /// A stranger's text without what could steer a terminal or turn the direction of writing.
-fn printable(text: &BStr) -> String {
+pub(super) fn printable(text: &BStr) -> String {
     let steers = |c: char| {
         c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };

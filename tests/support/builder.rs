@@ -1,6 +1,7 @@
 //! Sets a stage up.
 
 use std::cell::Cell;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -18,6 +19,8 @@ pub(crate) struct Builder {
     interval: String,
     keep_state: bool,
     controlled: bool,
+    repository: String,
+    key: Option<PathBuf>,
 }
 
 impl Stage {
@@ -33,6 +36,8 @@ impl Stage {
             interval: "1s".to_owned(),
             keep_state: false,
             controlled: true,
+            repository: String::new(),
+            key: None,
         }
     }
 
@@ -91,6 +96,18 @@ impl Builder {
         self
     }
 
+    /// More of the controller's configuration of each branch.
+    pub(crate) fn repository(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.repository);
+        self
+    }
+
+    /// Signs commits with an SSH key, from the first one on.
+    pub(crate) fn signed_with(mut self, key: &Path) -> Self {
+        self.key = Some(key.to_owned());
+        self
+    }
+
     /// Everything but the controller.
     pub(crate) fn without_controller(mut self) -> Self {
         self.controlled = false;
@@ -101,6 +118,12 @@ impl Builder {
     pub(crate) fn start(self) -> Stage {
         let folder = TempDir::new().unwrap();
         let repo = Repo::new();
+        if let Some(key) = self.key.as_ref().map(|key| key.display().to_string()) {
+            let settings = [("gpg.format", "ssh"), ("user.signingkey", &key), ("commit.gpgsign", "true")];
+            for (name, value) in settings {
+                repo.git(&["config", name, value]);
+            }
+        }
         for (path, text) in &self.files {
             repo.write(path, text);
         }
@@ -132,6 +155,7 @@ impl Builder {
             reconcile: self.reconcile,
             interval: self.interval,
             branches: self.branches,
+            repository: self.repository,
             sim: None,
             endpoint: String::new(),
             controller: None,

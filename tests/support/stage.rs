@@ -61,6 +61,7 @@ pub(crate) struct Stage {
     reconcile: String,
     interval: String,
     branches: Vec<(String, Vec<String>)>,
+    repository: String,
     sim: Option<Process>,
     endpoint: String,
     controller: Option<Process>,
@@ -113,6 +114,7 @@ impl Stage {
             if self.token.is_some() {
                 text.push_str("[repository.auth]\ntoken_file = \"git-token\"\n");
             }
+            text.push_str(&self.repository);
         }
         text.push_str(&format!("[reconcile]\n{}", self.reconcile));
         text.push_str("[server]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"resync-token\"\n");

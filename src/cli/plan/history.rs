@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use crate::cli::error::CliError;
+use crate::cli::output;
+use crate::cli::signers::{self, Signers};
 use crate::clock::Clock;
 use crate::git::{FOLDERS, Provenances, WorkingCopy};
 use crate::manifest::{self, Draft};
@@ -77,6 +81,17 @@ impl History {
         let provenance =
             Provenances::new().provenance(&objects, &head, &wanted, &|_, bytes| manifest::pin_values(bytes))?;
         Ok(Self { head, provenance, base })
+    }
+
+    /// Says who signed the commits that set the pins, and tells of commits that a controller would refuse.
+    pub(in crate::cli) fn sign(&mut self, signers: &Signers, dir: &Path, now: Timestamp) -> Result<(), CliError> {
+        let verified = signers.check(dir, self.provenance.values_mut(), now)?;
+        if let Some(verified) = verified.filter(|verified| verified.refused > 0) {
+            output::note(
+                &(signers::text(&verified) + "a controller that checks signatures won't follow these commits\n"),
+            );
+        }
+        Ok(())
     }
 
     pub(in crate::cli) fn complete(&self, draft: &Draft, clock: &dyn Clock) -> Environment {

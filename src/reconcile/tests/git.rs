@@ -65,6 +65,7 @@ impl Git {
             time: self.clock.now(),
             subject: "a change".to_owned(),
             trailers: BTreeMap::new(),
+            signer: None,
         };
         let files = tree.iter().filter(|(path, _)| path.ends_with("/pins.toml"));
         let values = files.flat_map(|(path, bytes)| {
