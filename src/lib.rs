@@ -24,6 +24,7 @@ pub mod config;
 #[cfg(not(fuzzing))]
 pub mod git;
 pub mod guardrail;
+pub mod iam;
 pub mod manifest;
 #[cfg(not(fuzzing))]
 pub mod metrics;

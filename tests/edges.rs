@@ -56,6 +56,7 @@ const ROOMS: &[Room] = &[
         never: &["reqwest"],
         asynchronous: true,
     },
+    Room { name: "iam", rooms: Some(&["model"]), never: IO, asynchronous: false },
     Room { name: "telemetry", rooms: Some(&["clock"]), never: IO, asynchronous: false },
     Room { name: "shutdown", rooms: Some(&[]), never: &[], asynchronous: true },
 ];

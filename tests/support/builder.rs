@@ -11,6 +11,7 @@ use super::{Git, GitEnd, Stage};
 /// What a stage is made of.
 pub(crate) struct Builder {
     world: Vec<String>,
+    record: Option<PathBuf>,
     files: Vec<(String, String)>,
     branches: Vec<(String, Vec<String>)>,
     git: Git,
@@ -28,6 +29,7 @@ impl Stage {
     pub(crate) fn of(world: &str) -> Builder {
         Builder {
             world: vec![world.to_owned()],
+            record: None,
             files: Vec::new(),
             branches: vec![("main".to_owned(), Vec::new())],
             git: Git::File,
@@ -108,6 +110,12 @@ impl Builder {
         self
     }
 
+    /// The stand-in notes its answers down in this file.
+    pub(crate) fn recording_to(mut self, path: PathBuf) -> Self {
+        self.record = Some(path);
+        self
+    }
+
     /// Everything but the controller.
     pub(crate) fn without_controller(mut self) -> Self {
         self.controlled = false;
@@ -136,7 +144,7 @@ impl Builder {
             Git::Http { token } => (GitEnd::Http(GitServer::start(&repo).token(&token)), Some(token)),
             Git::File => (GitEnd::File, None),
         };
-        let world = match self.world.as_slice() {
+        let mut world = match self.world.as_slice() {
             [text] => {
                 let path = folder.path().join("world.toml");
                 std::fs::write(&path, text).unwrap();
@@ -144,6 +152,9 @@ impl Builder {
             }
             _ => self.world,
         };
+        if let Some(path) = self.record {
+            world.extend(["--record".to_owned(), path.display().to_string()]);
+        }
         let mut stage = Stage {
             folder,
             repo,

@@ -181,12 +181,17 @@ impl Stage {
 
     /// Runs `pinion` with a subcommand beside the controller.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.run_as("test", arguments)
+    }
+
+    /// The same with another access key.
+    pub(crate) fn run_as(&self, key: &str, arguments: &[&str]) -> Output {
         pinion(self.folder.path())
             .args(arguments)
             .env("PINION_ADDRESS", format!("http://{}", self.address))
             .env("PINION_TOKEN", TOKEN)
             .env("AWS_ENDPOINT_URL", &self.endpoint)
-            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_ACCESS_KEY_ID", key)
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .output()
             .unwrap()

@@ -29,6 +29,11 @@ impl Stage {
         self.sim("GET", "/_sim/state", None)["accounts"][account]["regions"][REGION].take()
     }
 
+    /// All that the stand-in holds of all accounts.
+    pub(crate) fn state_of_all(&self) -> Value {
+        self.sim("GET", "/_sim/state", None)
+    }
+
     /// The AWS calls after a number.
     pub(crate) fn calls(&self, since: u64) -> Vec<Call> {
         serde_json::from_value(self.sim("GET", &format!("/_sim/journal?since={since}"), None)["entries"].take())

@@ -50,7 +50,7 @@ pub(crate) fn settle(service: &mut Service, scene: &mut Scene<'_>) {
     let created = scene.wall();
     for task in &mut service.tasks {
         for container in &mut task.containers {
-            if let Pull::Found(digest, _) = scene.world.pull(scene.account, &container.image) {
+            if let Pull::Found(digest, _) = scene.world.pull(scene.account, &definition.arn, &container.image) {
                 container.digest = Some(digest);
             }
         }
@@ -88,7 +88,7 @@ pub(crate) fn begin(
         Some((service_deployment, revision)) => (service_deployment, revision),
         None => {
             let images = definition(task_definition, scene).map(TaskDefinition::images).unwrap_or_default();
-            let digest = |image: &str| match scene.world.pull(scene.account, image) {
+            let digest = |image: &str| match scene.world.pull(scene.account, task_definition, image) {
                 Pull::Found(digest, _) => Some(digest),
                 Pull::Missing(_) => None,
             };
@@ -305,7 +305,7 @@ fn start(task: &mut Task, scene: &Scene<'_>) -> Result<(), String> {
             }
             _ => container.image.clone(),
         };
-        match scene.world.pull(scene.account, &reference) {
+        match scene.world.pull(scene.account, &task.task_definition, &reference) {
             Pull::Found(digest, its) => {
                 container.digest = Some(digest);
                 if its != Fate::Healthy {

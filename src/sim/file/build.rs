@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::super::engine;
 use super::super::world::{
-    Account, Cluster, ContainerImage, Group, Image, LaunchTemplate, Parameter, Repository, Role, Service, Source,
+    Account, Cluster, ContainerImage, Group, Image, LaunchTemplate, Parameter, Repository, Service, Source,
     TemplateRef, TemplateVersion, World, stable_hex,
 };
 use super::{AccountFile, BORN, ClusterFile, ContainerImageFile, GroupFile, ImageFile, TemplateFile, WorldError};
@@ -51,8 +51,10 @@ impl World {
         let held =
             self.region_mut(owner, region).repositories.entry(repository.to_owned()).or_insert_with(|| Repository {
                 name: repository.to_owned(),
+                region: region.to_owned(),
                 created: pushed,
                 allowed: BTreeSet::new(),
+                policy: None,
                 images: BTreeMap::new(),
             });
         for image in held.images.values_mut() {
@@ -71,15 +73,12 @@ impl World {
 
     pub(super) fn add_artifacts(&mut self, file: &mut AccountFile, default_region: &str) {
         let id = file.id.clone();
-        let roles = file.role.drain(..).map(|role| {
-            let held = Role { name: role.name.clone(), external_id: role.external_id, max_session: role.max_session };
-            (role.name, held)
-        });
         let account = self.accounts.entry(id.clone()).or_default();
         *account = Account {
             id: id.clone(),
             name: file.name.clone(),
-            roles: roles.collect(),
+            roles: BTreeMap::new(),
+            users: BTreeMap::new(),
             regions: account.regions.clone(),
         };
         let place = |region: Option<String>| region.unwrap_or_else(|| default_region.to_owned());
@@ -87,19 +86,21 @@ impl World {
             let region = place(image.region.clone());
             self.add_image(&id, &region, image, BORN);
         }
-        for repository in file.repository.drain(..) {
-            let region = place(repository.region);
-            for image in repository.image {
+        for repository in &mut file.repository {
+            let region = place(repository.region.clone());
+            for image in repository.image.drain(..) {
                 self.add_container_image(&id, &region, &repository.name, image, BORN);
             }
             let held = self.region_mut(&id, &region).repositories.entry(repository.name.clone());
             let held = held.or_insert_with(|| Repository {
                 name: repository.name.clone(),
+                region: region.clone(),
                 created: BORN,
                 allowed: BTreeSet::new(),
+                policy: None,
                 images: BTreeMap::new(),
             });
-            held.allowed = repository.allowed;
+            held.allowed.clone_from(&repository.allowed);
         }
         for parameter in file.parameter.drain(..) {
             let region = place(parameter.region);
@@ -241,7 +242,7 @@ impl World {
                 name: service.name.clone(),
                 cluster: file.name.clone(),
                 cluster_arn: arn.clone(),
-                active: true,
+                active: service.active,
                 task_definition: definition.arn.clone(),
                 desired: service.desired,
                 controller: service.controller,

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::iam;
 use super::super::wire::{ApiError, Args, Call, Service, epoch, page};
 use super::super::world::{ContainerImage, Repository, World};
 
@@ -33,10 +34,8 @@ fn repository<'a>(world: &'a World, call: &Call, name: &str) -> Result<&'a Repos
             format!("The repository with name '{name}' does not exist in the registry with id '{registry}'"),
         )
     })?;
-    if registry != call.caller.account && !held.allowed.contains(&call.caller.account) {
-        let action = format!("ecr:{}", call.operation);
-        let why = format!(" because no resource-based policy allows the {action} action");
-        return Err(ApiError::denied(Service::Ecr, &call.caller.arn, &action, &arn(call, name), &why));
+    if registry != call.caller.account {
+        iam::check_repository(call, held, &arn(call, name))?;
     }
     Ok(held)
 }
