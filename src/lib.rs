@@ -18,6 +18,7 @@ pub mod aws;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod forge;
 pub mod git;
 pub mod guardrail;
 pub mod manifest;

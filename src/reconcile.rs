@@ -14,6 +14,7 @@ mod crew;
 pub mod desired;
 mod environment;
 mod fleet;
+mod hints;
 pub mod pass;
 mod probe;
 pub mod resync;
@@ -32,6 +33,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 pub use self::board::Board;
+pub use self::hints::Hints;
 pub use self::probe::HttpProber;
 pub use self::resync::Resyncs;
 use crate::clock::Clock;
@@ -85,6 +87,8 @@ pub struct Parts {
     pub board: Arc<Board>,
     /// What is asked for from outside.
     pub resyncs: Arc<Resyncs>,
+    /// What is said from outside to have moved.
+    pub hints: Arc<Hints>,
     /// How often to do what.
     pub pace: Pace,
     /// How many environments may be in a pass at once.
@@ -99,6 +103,9 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) board: Arc<Board>,
     pub(crate) resyncs: Arc<Resyncs>,
+    pub(crate) hints: Arc<Hints>,
+    /// The repositories' URLs, in the order of the sources.
+    pub(crate) urls: Vec<String>,
     pub(crate) pace: Pace,
     pub(crate) passes: Semaphore,
     /// What guardrails may ask about all targets.
@@ -118,6 +125,8 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
         metrics: parts.metrics,
         board: parts.board,
         resyncs: parts.resyncs,
+        hints: parts.hints,
+        urls: parts.sources.iter().map(|source| source.url.clone()).collect(),
         pace: parts.pace,
         passes: Semaphore::new(parts.concurrency.max(1)),
         fleet: Mutex::default(),

@@ -50,6 +50,12 @@ const ROOMS: &[Room] = &[
         never: &["reqwest"],
         asynchronous: true,
     },
+    Room {
+        name: "forge",
+        rooms: Some(&["model", "metrics", "clock", "config", "telemetry"]),
+        never: &["axum", "hyper*"],
+        asynchronous: true,
+    },
     Room { name: "telemetry", rooms: Some(&["clock"]), never: IO, asynchronous: false },
     Room { name: "shutdown", rooms: Some(&[]), never: &[], asynchronous: true },
 ];

@@ -21,7 +21,7 @@ use tracing::subscriber::DefaultGuard;
 use self::git::Git;
 use self::world::{Doors, World};
 use super::desired::Claim;
-use super::{Board, Pace, Parts, Resyncs, Source, run};
+use super::{Board, Hints, Pace, Parts, Resyncs, Source, run};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::State;
@@ -94,6 +94,7 @@ struct Setup {
     sources: Vec<(Arc<Git>, BTreeMap<String, Claim>)>,
     board: Arc<Board>,
     resyncs: Arc<Resyncs>,
+    hints: Arc<Hints>,
     clock: Arc<PausedClock>,
     log: Log,
     guard: DefaultGuard,
@@ -121,6 +122,7 @@ impl Setup {
             sources: vec![(git, BTreeMap::from([("main".to_owned(), Claim::All)]))],
             board: Arc::default(),
             resyncs: Arc::default(),
+            hints: Arc::default(),
             clock,
             log,
             guard: tracing::subscriber::set_default(subscriber),
@@ -157,6 +159,7 @@ impl Setup {
             metrics: Arc::clone(&metrics),
             board: Arc::clone(&self.board),
             resyncs: Arc::clone(&self.resyncs),
+            hints: Arc::clone(&self.hints),
             pace: self.pace,
             concurrency: self.concurrency,
         };
@@ -166,6 +169,7 @@ impl Setup {
             git,
             board: self.board,
             resyncs: self.resyncs,
+            hints: self.hints,
             clock: self.clock,
             metrics,
             stop,
@@ -183,6 +187,7 @@ struct Rig {
     git: Arc<Git>,
     board: Arc<Board>,
     resyncs: Arc<Resyncs>,
+    hints: Arc<Hints>,
     clock: Arc<PausedClock>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use tempfile::TempDir;
 
 use super::git::{GitServer, Repo};
+use super::process::FakeTime;
 use super::{Git, GitEnd, Stage};
 
 /// What a stage is made of.
@@ -18,6 +19,9 @@ pub(crate) struct Builder {
     interval: String,
     keep_state: bool,
     controlled: bool,
+    time_jumps: bool,
+    repository_has: String,
+    configuration_has: String,
 }
 
 impl Stage {
@@ -33,6 +37,9 @@ impl Stage {
             interval: "1s".to_owned(),
             keep_state: false,
             controlled: true,
+            time_jumps: false,
+            repository_has: String::new(),
+            configuration_has: String::new(),
         }
     }
 
@@ -91,6 +98,24 @@ impl Builder {
         self
     }
 
+    /// Lets the time of the stand-in and of the controller jump, see [`Stage::jump`].
+    pub(crate) fn with_time_that_jumps(mut self) -> Self {
+        self.time_jumps = true;
+        self
+    }
+
+    /// More tables for the end of each `[[repository]]`.
+    pub(crate) fn repository_with(mut self, text: &str) -> Self {
+        self.repository_has.push_str(text);
+        self
+    }
+
+    /// More tables for the end of the controller's configuration.
+    pub(crate) fn configured_with(mut self, text: &str) -> Self {
+        self.configuration_has.push_str(text);
+        self
+    }
+
     /// Everything but the controller.
     pub(crate) fn without_controller(mut self) -> Self {
         self.controlled = false;
@@ -132,6 +157,9 @@ impl Builder {
             reconcile: self.reconcile,
             interval: self.interval,
             branches: self.branches,
+            time: self.time_jumps.then(FakeTime::new),
+            repository_has: self.repository_has,
+            configuration_has: self.configuration_has,
             sim: None,
             endpoint: String::new(),
             controller: None,
