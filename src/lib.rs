@@ -22,6 +22,8 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 #[cfg(not(fuzzing))]
+pub mod forge;
+#[cfg(not(fuzzing))]
 pub mod git;
 pub mod guardrail;
 pub mod iam;

@@ -15,6 +15,7 @@ mod crew;
 pub mod desired;
 mod environment;
 mod fleet;
+mod hints;
 pub mod pass;
 mod probe;
 pub mod resync;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::board::Board;
 pub use self::brakes::outline;
+pub use self::hints::Hints;
 pub use self::probe::HttpProber;
 pub use self::resync::Resyncs;
 use crate::clock::Clock;
@@ -88,6 +90,8 @@ pub struct Parts {
     pub board: Arc<Board>,
     /// What is asked for from outside.
     pub resyncs: Arc<Resyncs>,
+    /// What is said from outside to have moved.
+    pub hints: Arc<Hints>,
     /// How often to do what.
     pub pace: Pace,
     /// How many environments may be in a pass at once.
@@ -104,6 +108,9 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) board: Arc<Board>,
     pub(crate) resyncs: Arc<Resyncs>,
+    pub(crate) hints: Arc<Hints>,
+    /// The repositories' URLs, in the order of the sources.
+    pub(crate) urls: Vec<String>,
     pub(crate) pace: Pace,
     pub(crate) passes: Semaphore,
     pub(crate) brakes: Limits,
@@ -124,6 +131,8 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
         metrics: parts.metrics,
         board: parts.board,
         resyncs: parts.resyncs,
+        hints: parts.hints,
+        urls: parts.sources.iter().map(|source| source.url.clone()).collect(),
         pace: parts.pace,
         passes: Semaphore::new(parts.concurrency.max(1)),
         brakes: parts.brakes,

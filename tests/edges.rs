@@ -57,6 +57,12 @@ const ROOMS: &[Room] = &[
         asynchronous: true,
     },
     Room { name: "iam", rooms: Some(&["model"]), never: IO, asynchronous: false },
+    Room {
+        name: "forge",
+        rooms: Some(&["model", "metrics", "clock", "config", "telemetry"]),
+        never: &["axum", "hyper*"],
+        asynchronous: true,
+    },
     Room { name: "telemetry", rooms: Some(&["clock"]), never: IO, asynchronous: false },
     Room { name: "shutdown", rooms: Some(&[]), never: &[], asynchronous: true },
 ];

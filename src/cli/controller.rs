@@ -11,14 +11,16 @@ use tokio_util::sync::CancellationToken;
 use super::error::{CliError, ResultExt as _};
 use crate::aws::{Aws, Keys, Options};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Verify;
+use crate::config::{Notify, Verify};
+use crate::forge::{self, Told};
 use crate::git::{Auth, MirroredRepository, Mirrors, Programs, RepositorySource};
 use crate::manifest;
 use crate::metrics::Metrics;
 use crate::plan::brake::Limits;
 use crate::reconcile::desired::Claim;
-use crate::reconcile::{self, Board, HttpProber, Pace, Parts, Resyncs, Source};
+use crate::reconcile::{self, Board, Hints, HttpProber, Pace, Parts, Resyncs, Source};
 use crate::server::RequestResync;
+use crate::server::hooks::TakeHints;
 
 /// A branch to follow.
 #[derive(Debug, Clone)]
@@ -58,6 +60,10 @@ pub struct Wiring {
     pub concurrency: usize,
     /// What one commit may not do unnoticed.
     pub brakes: Limits,
+    /// The branches whose commits are told what became of them.
+    pub told: Vec<Told>,
+    /// Who is told of events.
+    pub notify: Vec<Notify>,
 }
 
 /// What outlives a reload of the configuration: counts, numbers, and what is shown.
@@ -68,6 +74,8 @@ pub struct Controller {
     pub board: Arc<Board>,
     /// What is asked for.
     pub resyncs: Arc<Resyncs>,
+    /// What is said to have moved.
+    pub hints: Arc<Hints>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -82,6 +90,7 @@ impl Controller {
             metrics: Arc::new(Metrics::new()?),
             board: Arc::new(Board::default()),
             resyncs: Arc::new(Resyncs::default()),
+            hints: Arc::new(Hints::default()),
             clock: Arc::new(SystemClock),
         })
     }
@@ -112,10 +121,20 @@ impl Controller {
             metrics: Arc::clone(&self.metrics),
             board: Arc::clone(&self.board),
             resyncs: Arc::clone(&self.resyncs),
+            hints: Arc::clone(&self.hints),
             pace: wiring.pace,
             concurrency: wiring.concurrency,
             brakes: wiring.brakes,
         };
+        let telling = forge::Parts {
+            branches: wiring.told,
+            notify: wiring.notify,
+            status: self.board.subscribe(),
+            metrics: Arc::clone(&self.metrics),
+            clock: Arc::clone(&self.clock),
+        };
+        let told = stop.child_token();
+        let telling = forge::start(telling, &told)?;
         let fetches = stop.clone();
         let watch = tokio::spawn(async move {
             fetches.cancelled().await;
@@ -123,6 +142,8 @@ impl Controller {
         });
         let ended = reconcile::run(parts, stop).await;
         watch.abort();
+        told.cancel();
+        telling.ended().await;
         ended.map_err(CliError::failed)
     }
 }
@@ -191,5 +212,14 @@ impl RequestResync for ResyncDesk {
         let number = self.resyncs.request(retry_quarantined, self.clock.now());
         self.board.resync(&self.resyncs);
         number
+    }
+}
+
+/// Takes push events from the server to the pollers.
+pub struct HintDesk(pub Arc<Hints>);
+
+impl TakeHints for HintDesk {
+    fn moved(&self, url: &str) {
+        self.0.moved(url);
     }
 }

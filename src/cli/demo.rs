@@ -88,6 +88,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         status: controller.board.subscribe(),
         resync: Arc::clone(&desk) as Arc<dyn crate::server::RequestResync>,
         token: None,
+        hooks: None,
         clock: Arc::clone(&controller.clock),
     };
     let running = server.start(args.listen, signals.stop.clone()).await?;
@@ -111,6 +112,8 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         pace: PACE,
         concurrency: 16,
         brakes: crate::plan::brake::Limits::default(),
+        told: Vec::new(),
+        notify: Vec::new(),
     };
     let Signals { stop, abort, requests } = signals;
     tokio::spawn(heed(requests, desk));

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
-use super::controller::{Branch, Controller, ResyncDesk, Wiring};
+use super::controller::{Branch, Controller, HintDesk, ResyncDesk, Wiring};
 use super::error::{CliError, ResultExt as _};
 use crate::config::{self, Config, LogFormat, Overrides, Secret};
+use crate::forge::Told;
 use crate::git;
 use crate::reconcile::Pace;
 use crate::reconcile::desired::Claim;
+use crate::server::hooks::Hooks;
 use crate::server::{RequestResync as _, Server};
 use crate::shutdown::{self, Drained, Signal, Signals};
 use crate::telemetry;
@@ -40,7 +40,8 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let mut config = load(&args)?;
     let filter = config.log.filter.as_deref().unwrap_or(telemetry::DEFAULT_FILTER);
     telemetry::init(filter, format(config.log.format))?;
-    let token = config.server.token.as_ref().map(secret).transpose()?;
+    let token = config.server.token.as_ref().map(Secret::read).transpose();
+    let token = token.hint(|| "`server.token_file` in pinion.toml names it".to_owned())?;
     let signals = shutdown::listen()?;
 
     let controller = Arc::new(Controller::new()?);
@@ -54,6 +55,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         status: controller.board.subscribe(),
         resync: Arc::clone(&desk) as Arc<dyn crate::server::RequestResync>,
         token,
+        hooks: config.hooks.clone().map(|secret| Hooks::new(secret, Arc::new(HintDesk(Arc::clone(&controller.hints))))),
         clock: Arc::clone(&controller.clock),
     };
     let serving = server.start(config.server.listen, signals.stop.clone()).await?;
@@ -155,8 +157,10 @@ fn reload(args: &Args, before: &Config) -> Option<Box<Config>> {
             None
         }
         Ok(fresh) => {
-            if fresh.server.listen != before.server.listen || fresh.log != before.log {
-                tracing::warn!("`server` and `log` take effect at the next start only");
+            let hooks = |config: &Config| format!("{:?}", config.hooks);
+            if fresh.server.listen != before.server.listen || fresh.log != before.log || hooks(&fresh) != hooks(before)
+            {
+                tracing::warn!("`server`, `hooks` and `log` take effect at the next start only");
             }
             tracing::info!("configuration has changed: starting over with it");
             Some(Box::new(fresh))
@@ -176,21 +180,6 @@ fn format(format: Option<LogFormat>) -> telemetry::LogFormat {
             human @ telemetry::LogFormat::Human { .. } => human,
             telemetry::LogFormat::Json => telemetry::LogFormat::Human { colour: false },
         },
-    }
-}
-
-fn secret(secret: &Secret) -> Result<SecretString, CliError> {
-    match secret {
-        Secret::Environment { value, .. } => Ok(value.clone()),
-        Secret::File(path) => {
-            let text = std::fs::read_to_string(path)
-                .context(|| format!("can't read the token in {}", path.display()))
-                .hint(|| "`server.token_file` in pinion.toml names it".to_owned())?;
-            match text.trim() {
-                "" => Err(CliError::failed(format!("the token in {} is empty", path.display()))),
-                token => Ok(SecretString::from(token.to_owned())),
-            }
-        }
     }
 }
 
@@ -222,7 +211,14 @@ fn wiring(config: &Config) -> Wiring {
             backoff_longest: BACKOFF_LONGEST,
         },
         concurrency: config.reconcile.concurrency,
+        told: config.repositories.iter().filter_map(told).collect(),
+        notify: config.notify.clone(),
     }
+}
+
+fn told(repository: &config::Repository) -> Option<Told> {
+    let forge = repository.forge.clone()?;
+    Some(Told { url: repository.url.clone(), branch: repository.branch.clone(), forge })
 }
 
 fn auth(auth: &config::Auth) -> git::Auth {

@@ -1,5 +1,7 @@
 //! `pinion schema [NAME]`: the JSON Schemas of the files that people write, and of what programs read.
 
+mod markdown;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -7,9 +9,10 @@ use serde_json::Value;
 
 use super::error::{CliError, ResultExt as _};
 use super::output::print;
+use crate::forge::herald::Notification;
 use crate::{config, manifest};
 
-/// Prints the JSON Schemas of the TOML files
+/// Prints the JSON Schemas of the TOML files, and their reference
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The file whose schema to print; all of them, as one JSON object, unless named
@@ -18,6 +21,9 @@ pub struct Args {
     /// Write NAME.schema.json files into this folder instead
     #[arg(long, value_name = "DIR")]
     write: Option<PathBuf>,
+    /// Print the reference of the configuration, as docs/configuration.md has it
+    #[arg(long, conflicts_with_all = ["name", "write"])]
+    markdown: bool,
 }
 
 /// The files that have a schema.
@@ -33,11 +39,14 @@ pub enum Name {
     Pinion,
     /// What `pinion plan --output json` prints
     Plan,
+    /// What a [[notify]] is sent
+    Notification,
 }
 
 impl Name {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Environment, Self::Defaults, Self::Pins, Self::Pinion, Self::Plan];
+    pub const ALL: [Self; 6] =
+        [Self::Environment, Self::Defaults, Self::Pins, Self::Pinion, Self::Plan, Self::Notification];
 
     /// The schema's file.
     #[must_use]
@@ -48,6 +57,7 @@ impl Name {
             Self::Pins => "pins.schema.json",
             Self::Pinion => "pinion.schema.json",
             Self::Plan => "plan.schema.json",
+            Self::Notification => "notification.schema.json",
         }
     }
 
@@ -60,6 +70,7 @@ impl Name {
             Self::Pins => manifest::schema::pins(),
             Self::Pinion => config::schema(),
             Self::Plan => plan(),
+            Self::Notification => notification(),
         })
     }
 
@@ -74,9 +85,18 @@ impl Name {
 
 /// The schema of a plan, all of it in one piece.
 fn plan() -> Value {
+    whole::<super::plan::Report>("pinion plan --output json")
+}
+
+/// The schema of a notification, all of it in one piece.
+fn notification() -> Value {
+    whole::<Notification>("a notification of Pinion")
+}
+
+fn whole<T: schemars::JsonSchema>(title: &str) -> Value {
     let settings = schemars::generate::SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
-    let mut schema = settings.into_generator().into_root_schema_for::<super::plan::Report>();
-    schema.insert("title".to_owned(), "pinion plan --output json".into());
+    let mut schema = settings.into_generator().into_root_schema_for::<T>();
+    schema.insert("title".to_owned(), title.into());
     schema.to_value()
 }
 
@@ -98,6 +118,9 @@ fn sorted(value: Value) -> Value {
 /// # Errors
 /// If they can't be written.
 pub async fn run(args: Args) -> Result<(), CliError> {
+    if args.markdown {
+        return Ok(print(&markdown::reference())?);
+    }
     let names = args.name.map_or_else(|| Name::ALL.to_vec(), |name| vec![name]);
     if let Some(folder) = args.write {
         std::fs::create_dir_all(&folder).context(|| format!("can't create {}", folder.display()))?;

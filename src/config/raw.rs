@@ -3,6 +3,7 @@
 use schemars::{Schema, json_schema};
 
 use super::LogFormat;
+use super::telling::{RawForge, RawHooks, RawNotify};
 use crate::manifest::Findings;
 use crate::manifest::shape::{At, Number, Shape, Span, Text, table};
 use crate::manifest::tree::Node;
@@ -22,6 +23,10 @@ table! {
         brakes: RawBrakes,
         /// The HTTP server: status page, API, metrics, health.
         server: RawServer,
+        /// Push events of the forge, at POST /hooks/git: a hint to poll now. Without this table they are refused.
+        hooks: RawHooks,
+        /// Who is told of events, each over HTTP.
+        notify: Vec<At<RawNotify>>,
         /// How to reach AWS.
         aws: RawAws,
         /// How to log.
@@ -49,6 +54,8 @@ table! {
         auth: RawAuth,
         /// Whose commits count. Default: everybody's who can push.
         verify: RawVerify,
+        /// Where commits are told what became of them. Default: nowhere.
+        forge: RawForge,
         /// How long making a connection may take. Default: "10s".
         connect_timeout: Span<1, 600>,
         /// How long the server may send nothing. Default: "30s".

@@ -51,6 +51,8 @@ impl Resolver<'_> {
         let repositories = self.repositories(raw, place);
         let server = self.server(raw.server.at());
         let aws = Aws { endpoint_url: self.endpoint(raw) };
+        let hooks = self.hooks(raw.hooks.at());
+        let notify = self.notify(&raw.notify);
         let (reconcile, log, flags) = (raw.reconcile.value(), raw.log.value(), self.overrides);
         let concurrency = reconcile.and_then(|raw| raw.concurrency.value()).map(|number| number.0);
         let cache_dir = match (&flags.cache_dir, raw.cache_dir.value()) {
@@ -69,6 +71,8 @@ impl Resolver<'_> {
                 concurrency: usize::from(flags.concurrency.or(concurrency).unwrap_or(16)),
             },
             server: server?,
+            hooks: hooks?,
+            notify: notify?,
             aws,
             log: Log {
                 format: flags.log_format.or_else(|| log.and_then(|raw| raw.format.value()).copied()),
@@ -122,10 +126,16 @@ impl Resolver<'_> {
     }
 
     /// A secret in a file or a variable; `Some(None)` if neither is named.
-    fn secret(&mut self, table: &Place, file: &Field<Text>, variable: &Field<Text>) -> Option<Option<Secret>> {
+    pub(super) fn secret(
+        &mut self,
+        table: &Place,
+        file: &Field<Text>,
+        variable: &Field<Text>,
+    ) -> Option<Option<Secret>> {
         match (file.at(), variable.at()) {
-            (Some(_), Some(_)) => {
-                let message = "both `token_file` and `token_env` are said";
+            (Some(file), Some(variable)) => {
+                let last = |at: &At<Text>| at.place.key.rsplit('.').next().unwrap_or_default().to_owned();
+                let message = format!("both `{}` and `{}` are said", last(file), last(variable));
                 self.findings.report_with_help(table, "auth", message, "say one of them");
                 None
             }
@@ -161,6 +171,10 @@ impl Resolver<'_> {
             None => Some(Auth::None),
             Some(auth) => self.auth(auth, url.as_deref()),
         };
+        let forge = match raw.forge.at() {
+            None => Some(None),
+            Some(forge) => self.forge(forge, url.as_deref(), auth.as_ref()).map(Some),
+        };
         let branch = match raw.branch.at() {
             None => Some("main".to_owned()),
             Some(at) => self.branch(at),
@@ -181,6 +195,7 @@ impl Resolver<'_> {
             interval: seconds(Some(&raw.interval), 30),
             environments: names.map(|names| names.iter().map(|at| at.value.clone()).collect()),
             auth: auth?,
+            forge: forge?,
             connect_timeout: seconds(Some(&raw.connect_timeout), 10),
             stall_timeout: seconds(Some(&raw.stall_timeout), 30),
             verify: verify?,

@@ -82,6 +82,12 @@ catalogue! {
         "Rollouts that a guardrail began to forbid, by the policy's @id";
     GUARDRAILS_VALID, Gauge, "pinion_guardrails_valid", &["repository", "branch"],
         "1 if the policies at the branch's tip are good, 0 if they aren't and nothing is rolled out from it";
+    HOOKS, Counter, "pinion_hooks_total", &["result"],
+        "Push events at /hooks/git: polled, ignored, denied, invalid or limited";
+    NOTIFICATIONS_QUEUED, Gauge, "pinion_notifications_queued", &["destination"],
+        "Commit statuses and notifications that wait to be sent";
+    NOTIFICATIONS, Counter, "pinion_notifications_total", &["destination", "result"],
+        "Commit statuses and notifications: sent, retried, failed or dropped";
     QUARANTINED, Gauge, "pinion_quarantined", TARGET,
         "1 while the target's pin is quarantined because its rollout failed";
     RECONCILE_DURATION, Histogram, "pinion_reconcile_duration_seconds", &["environment"],

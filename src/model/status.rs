@@ -93,6 +93,12 @@ pub struct EnvironmentStatus {
     pub account: String,
     /// The region.
     pub region: String,
+    /// The URL of the repository that feeds it, without credentials.
+    #[serde(default)]
+    pub repository: String,
+    /// The branch that feeds it.
+    #[serde(default)]
+    pub branch: String,
     /// The commit that the desired state was read from.
     pub revision: String,
     /// Whether the files at the branch's tip are good. If not, the last good desired state is kept.
@@ -127,6 +133,9 @@ pub struct TargetStatus {
     pub state: State,
     /// Why it is in that state, for people.
     pub reason: Option<String>,
+    /// The guardrails that forbid its rollout now, each by its `@id`.
+    #[serde(default)]
+    pub denied_by: Vec<String>,
     /// When it came into that state, as this process saw it.
     #[schemars(with = "String")]
     pub since: Timestamp,

@@ -97,6 +97,14 @@ pub enum Reason {
     Probing,
 }
 
+impl Reason {
+    /// The policies that forbid the rollout, each by its `@id`.
+    pub fn policies(&self) -> impl Iterator<Item = &str> {
+        let denials = if let Self::Guardrail(denials) = self { denials.as_slice() } else { &[] };
+        denials.iter().map(|denial| denial.policy.as_str())
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -124,6 +124,14 @@ impl Board {
         });
     }
 
+    /// Which branch of which repository feeds an environment.
+    pub(crate) fn fed(&self, name: &EnvironmentName, url: &str, branch: &str) {
+        self.environment(name, |environment| {
+            url.clone_into(&mut environment.repository);
+            branch.clone_into(&mut environment.branch);
+        });
+    }
+
     pub(crate) fn invalid(&self, name: &EnvironmentName, errors: &[String]) {
         self.environment(name, |environment| {
             environment.valid = false;

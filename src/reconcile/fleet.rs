@@ -116,6 +116,11 @@ impl Fleet {
             }
         }
         self.offers.retain(|_, offers| !offers.is_empty());
+        for (name, member) in &self.members {
+            let (source, branch) = &member.origin;
+            let url = self.shared.urls.get(*source).map(String::as_str).unwrap_or_default();
+            self.shared.board.fed(name, url, branch);
+        }
         self.shared.resyncs.settle();
     }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::pass::Outcome;
 use crate::model::status::{PinStatus, RolloutStatus, TargetStatus};
 use crate::model::{Pin, RolloutOutcome, State, Target};
-use crate::plan::TargetPlan;
+use crate::plan::{Reason, TargetPlan};
 use crate::ports::ErrorClass;
 
 /// The status of a target after a pass.
@@ -40,6 +40,7 @@ pub(super) fn status(
         component: target.component.to_string(),
         state,
         reason,
+        denied_by: plan.reason.iter().flat_map(Reason::policies).map(ToOwned::to_owned).collect(),
         since,
         out_of_sync_since,
         observed: if unknown { before.and_then(|before| before.observed) } else { Some(now) },

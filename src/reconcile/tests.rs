@@ -22,7 +22,7 @@ use tracing::subscriber::DefaultGuard;
 use self::git::Git;
 use self::world::{Doors, World};
 use super::desired::Claim;
-use super::{Board, Pace, Parts, Resyncs, Source, run};
+use super::{Board, Hints, Pace, Parts, Resyncs, Source, run};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::State;
@@ -97,6 +97,7 @@ struct Setup {
     sources: Vec<(Arc<Git>, BTreeMap<String, Claim>)>,
     board: Arc<Board>,
     resyncs: Arc<Resyncs>,
+    hints: Arc<Hints>,
     clock: Arc<PausedClock>,
     log: Log,
     guard: DefaultGuard,
@@ -126,6 +127,7 @@ impl Setup {
             sources: vec![(git, BTreeMap::from([("main".to_owned(), Claim::All)]))],
             board: Arc::default(),
             resyncs: Arc::default(),
+            hints: Arc::default(),
             clock,
             log,
             guard: tracing::subscriber::set_default(subscriber),
@@ -162,6 +164,7 @@ impl Setup {
             metrics: Arc::clone(&metrics),
             board: Arc::clone(&self.board),
             resyncs: Arc::clone(&self.resyncs),
+            hints: Arc::clone(&self.hints),
             pace: self.pace,
             concurrency: self.concurrency,
             brakes: self.brakes,
@@ -172,6 +175,7 @@ impl Setup {
             git,
             board: self.board,
             resyncs: self.resyncs,
+            hints: self.hints,
             clock: self.clock,
             metrics,
             stop,
@@ -189,6 +193,7 @@ struct Rig {
     git: Arc<Git>,
     board: Arc<Board>,
     resyncs: Arc<Resyncs>,
+    hints: Arc<Hints>,
     clock: Arc<PausedClock>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,

@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{LIMITS, Server, page, resync};
+use super::{LIMITS, Server, hooks, page, resync};
 use crate::metrics;
 use crate::model::status::Status;
 
@@ -49,6 +49,7 @@ pub(super) fn router(server: Server, stop: CancellationToken) -> Router {
         .route("/readyz", get(readyz))
         .route("/api/v1/status", get(api_status))
         .route("/api/v1/resync", post(resync::resync))
+        .route("/hooks/git", post(hooks::receive))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(LIMITS.body))
@@ -99,7 +100,10 @@ async fn not_found() -> Response {
 }
 
 async fn wrong_method() -> Response {
-    refuse(StatusCode::METHOD_NOT_ALLOWED, "not with this method: all is read with GET, but /api/v1/resync needs POST")
+    refuse(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "not with this method: all is read with GET, but /api/v1/resync and /hooks/git need POST",
+    )
 }
 
 /// Ends requests that take too long, such as those whose body comes byte by byte.

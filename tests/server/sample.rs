@@ -42,6 +42,7 @@ pub(crate) fn target(environment: &str, kind: Kind, name: &str, state: State) ->
         component: "frontend".to_owned(),
         state,
         reason: None,
+        denied_by: Vec::new(),
         since: time("2026-01-02T11:55:00Z"),
         out_of_sync_since: (state != State::InSync).then(|| time("2026-01-02T11:50:00Z")),
         observed: Some(now()),
@@ -152,6 +153,7 @@ impl Controller {
             status: receiver,
             resync: Arc::clone(&requests) as Arc<dyn RequestResync>,
             token: token.map(SecretString::from),
+            hooks: None,
             clock: Arc::new(Fixed),
         };
         let running = server.start("127.0.0.1:0".parse().unwrap(), stop.clone()).await.unwrap();

@@ -62,7 +62,7 @@ fn a_refused_commit_has_no_effect_and_is_told_everywhere() {
             ("policies/guardrails/signed.cedar", &guardrail()),
         ])
         .signed_with(&desk.path("ada"))
-        .repository(&format!("[repository.verify]\nallowed_signers = \"{}\"\n", file.display()))
+        .repository_with(&format!("[repository.verify]\nallowed_signers = \"{}\"\n", file.display()))
         .start();
     stage.wait_for_sync(&[TARGET]);
     let url = stage.git_url();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::git::{GitServer, Repo};
+use super::process::FakeTime;
 use super::{Git, GitEnd, Stage};
 
 /// What a stage is made of.
@@ -20,7 +21,9 @@ pub(crate) struct Builder {
     interval: String,
     keep_state: bool,
     controlled: bool,
-    repository: String,
+    time_jumps: bool,
+    repository_has: String,
+    configuration_has: String,
     key: Option<PathBuf>,
 }
 
@@ -38,7 +41,9 @@ impl Stage {
             interval: "1s".to_owned(),
             keep_state: false,
             controlled: true,
-            repository: String::new(),
+            time_jumps: false,
+            repository_has: String::new(),
+            configuration_has: String::new(),
             key: None,
         }
     }
@@ -98,12 +103,6 @@ impl Builder {
         self
     }
 
-    /// More of the controller's configuration of each branch.
-    pub(crate) fn repository(mut self, text: &str) -> Self {
-        text.clone_into(&mut self.repository);
-        self
-    }
-
     /// Signs commits with an SSH key, from the first one on.
     pub(crate) fn signed_with(mut self, key: &Path) -> Self {
         self.key = Some(key.to_owned());
@@ -113,6 +112,24 @@ impl Builder {
     /// The stand-in notes its answers down in this file.
     pub(crate) fn recording_to(mut self, path: PathBuf) -> Self {
         self.record = Some(path);
+        self
+    }
+
+    /// Lets the time of the stand-in and of the controller jump, see [`Stage::jump`].
+    pub(crate) fn with_time_that_jumps(mut self) -> Self {
+        self.time_jumps = true;
+        self
+    }
+
+    /// More keys and tables for the end of each `[[repository]]`.
+    pub(crate) fn repository_with(mut self, text: &str) -> Self {
+        self.repository_has.push_str(text);
+        self
+    }
+
+    /// More tables for the end of the controller's configuration.
+    pub(crate) fn configured_with(mut self, text: &str) -> Self {
+        self.configuration_has.push_str(text);
         self
     }
 
@@ -166,7 +183,9 @@ impl Builder {
             reconcile: self.reconcile,
             interval: self.interval,
             branches: self.branches,
-            repository: self.repository,
+            time: self.time_jumps.then(FakeTime::new),
+            repository_has: self.repository_has,
+            configuration_has: self.configuration_has,
             sim: None,
             endpoint: String::new(),
             controller: None,

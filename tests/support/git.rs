@@ -63,21 +63,28 @@ impl Repo {
 
     /// Runs git in the working copy; its output without the last line break.
     pub(crate) fn git(&self, arguments: &[&str]) -> String {
-        let date = format!("{} +0000", self.clock.get());
         let output = hermetic(&mut Command::new("git"), self.folder.path())
             .args(arguments)
             .current_dir(self.work())
-            .env("GIT_AUTHOR_NAME", "Ada Lovelace")
-            .env("GIT_AUTHOR_EMAIL", "ada@example.com")
-            .env("GIT_COMMITTER_NAME", "Forge")
-            .env("GIT_COMMITTER_EMAIL", "forge@example.com")
-            .env("GIT_AUTHOR_DATE", &date)
-            .env("GIT_COMMITTER_DATE", &date)
+            .envs(self.identity())
             .output()
             .unwrap();
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "git {arguments:?} failed: {errors}");
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// Who commits, and when: for programs that run git.
+    pub(crate) fn identity(&self) -> [(&'static str, String); 6] {
+        let date = format!("{} +0000", self.clock.get());
+        [
+            ("GIT_AUTHOR_NAME", "Ada Lovelace".to_owned()),
+            ("GIT_AUTHOR_EMAIL", "ada@example.com".to_owned()),
+            ("GIT_COMMITTER_NAME", "Forge".to_owned()),
+            ("GIT_COMMITTER_EMAIL", "forge@example.com".to_owned()),
+            ("GIT_AUTHOR_DATE", date.clone()),
+            ("GIT_COMMITTER_DATE", date),
+        ]
     }
 
     /// Writes a file into the working copy.

@@ -25,7 +25,7 @@ pub(crate) mod view;
 mod watch;
 
 use git::{GitServer, Repo};
-use process::{Process, pinion};
+use process::{FakeTime, Process, pinion};
 pub(crate) use view::{Fleet, REGION};
 
 /// The token that asks for resyncs.
@@ -61,7 +61,9 @@ pub(crate) struct Stage {
     reconcile: String,
     interval: String,
     branches: Vec<(String, Vec<String>)>,
-    repository: String,
+    time: Option<FakeTime>,
+    repository_has: String,
+    configuration_has: String,
     sim: Option<Process>,
     endpoint: String,
     controller: Option<Process>,
@@ -77,6 +79,7 @@ impl Stage {
         if self.keep_state {
             command.arg("--state").arg(self.folder.path().join("world.json"));
         }
+        self.time.iter().for_each(|time| time.lend(&mut command));
         let log = self.folder.path().join("sim.log");
         let from = std::fs::metadata(&log).map_or(0, |log| usize::try_from(log.len()).unwrap());
         let mut sim = Process::start("pinion sim", &mut command, log);
@@ -114,10 +117,11 @@ impl Stage {
             if self.token.is_some() {
                 text.push_str("[repository.auth]\ntoken_file = \"git-token\"\n");
             }
-            text.push_str(&self.repository);
+            text.push_str(&self.repository_has);
         }
         text.push_str(&format!("[reconcile]\n{}", self.reconcile));
         text.push_str("[server]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"resync-token\"\n");
+        text.push_str(&self.configuration_has);
         text
     }
 
@@ -140,6 +144,7 @@ impl Stage {
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("AWS_REGION", REGION);
+        self.time.iter().for_each(|time| time.lend(&mut command));
         let log = self.log();
         let from = std::fs::metadata(&log).map_or(0, |log| usize::try_from(log.len()).unwrap());
         let mut controller = Process::start("pinion run", &mut command, log);
@@ -151,6 +156,16 @@ impl Stage {
         };
         self.address = controller.wait_for("where it listens", from, listening);
         self.controller = Some(controller);
+    }
+
+    /// Lets so many hours pass at once, for the stand-in and for the controller.
+    pub(crate) fn jump(&self, hours: u32) {
+        self.time.as_ref().expect("this stage's time doesn't jump").jump(hours);
+    }
+
+    /// All that the controller has logged.
+    pub(crate) fn logged(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap()
     }
 
     fn log(&self) -> PathBuf {
@@ -186,7 +201,9 @@ impl Stage {
 
     /// The same with another access key.
     pub(crate) fn run_as(&self, key: &str, arguments: &[&str]) -> Output {
-        pinion(self.folder.path())
+        let mut command = pinion(self.folder.path());
+        self.time.iter().for_each(|time| time.lend(&mut command));
+        command
             .args(arguments)
             .env("PINION_ADDRESS", format!("http://{}", self.address))
             .env("PINION_TOKEN", TOKEN)
@@ -211,6 +228,11 @@ impl Stage {
             GitEnd::Http(server) => server,
             GitEnd::File => panic!("this stage has no HTTP server for Git"),
         }
+    }
+
+    /// Where the stand-in's AWS API is.
+    pub(crate) fn aws(&self) -> &str {
+        &self.endpoint
     }
 
     /// The repository's URL as the controller knows it.
