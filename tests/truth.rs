@@ -72,7 +72,9 @@ fn codes() -> BTreeSet<String> {
             for (at, _) in source.match_indices(kind) {
                 let rest = source[at + kind.len()..].trim_start().trim_start_matches(|one: char| one.is_ascii_digit());
                 let rest = rest.trim_start_matches([',', ' ', '\n']);
-                if let Some(code) = rest.strip_prefix('"').and_then(|rest| rest.split('"').next()) {
+                let code = rest.strip_prefix('"').and_then(|rest| rest.split('"').next());
+                // Brackets mark what is noted in the journal and never answered.
+                if let Some(code) = code.filter(|code| !code.starts_with('(')) {
                     codes.insert(code.to_owned());
                 }
             }
