@@ -10,6 +10,7 @@
 
 pub mod backoff;
 pub mod board;
+mod brakes;
 mod crew;
 pub mod desired;
 mod environment;
@@ -33,12 +34,14 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 pub use self::board::Board;
+pub use self::brakes::outline;
 pub use self::hints::Hints;
 pub use self::probe::HttpProber;
 pub use self::resync::Resyncs;
 use crate::clock::Clock;
 use crate::guardrail;
 use crate::metrics::Metrics;
+use crate::plan::brake::Limits;
 use crate::ports::{Accounts, Prober, Repository};
 use crew::Crew;
 use desired::{Claim, News};
@@ -93,6 +96,8 @@ pub struct Parts {
     pub pace: Pace,
     /// How many environments may be in a pass at once.
     pub concurrency: usize,
+    /// What one commit may not do unnoticed.
+    pub brakes: Limits,
 }
 
 /// What every environment's task shares.
@@ -108,6 +113,7 @@ pub(crate) struct Shared {
     pub(crate) urls: Vec<String>,
     pub(crate) pace: Pace,
     pub(crate) passes: Semaphore,
+    pub(crate) brakes: Limits,
     /// What guardrails may ask about all targets.
     pub(crate) fleet: Mutex<guardrail::Fleet>,
     pub(crate) shutdown: CancellationToken,
@@ -129,6 +135,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
         urls: parts.sources.iter().map(|source| source.url.clone()).collect(),
         pace: parts.pace,
         passes: Semaphore::new(parts.concurrency.max(1)),
+        brakes: parts.brakes,
         fleet: Mutex::default(),
         shutdown: shutdown.clone(),
     });

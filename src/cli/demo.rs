@@ -94,6 +94,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     let running = server.start(args.listen, signals.stop.clone()).await?;
     let wiring = Wiring {
         branches: vec![Branch {
+            verify: None,
             url: workshop.url(),
             auth: Auth::None,
             branch: "main".to_owned(),
@@ -112,6 +113,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         concurrency: 16,
         told: Vec::new(),
         notify: Vec::new(),
+        brakes: crate::plan::brake::Limits::default(),
     };
     let Signals { stop, abort, requests } = signals;
     tokio::spawn(heed(requests, desk));

@@ -1,4 +1,4 @@
-//! `pinion schema [NAME]`: the JSON Schemas of the files that people write.
+//! `pinion schema [NAME]`: the JSON Schemas of the files that people write, and of what programs read.
 
 mod markdown;
 
@@ -37,13 +37,16 @@ pub enum Name {
     Pins,
     /// pinion.toml
     Pinion,
+    /// What `pinion plan --output json` prints
+    Plan,
     /// What a [[notify]] is sent
     Notification,
 }
 
 impl Name {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Environment, Self::Defaults, Self::Pins, Self::Pinion, Self::Notification];
+    pub const ALL: [Self; 6] =
+        [Self::Environment, Self::Defaults, Self::Pins, Self::Pinion, Self::Plan, Self::Notification];
 
     /// The schema's file.
     #[must_use]
@@ -53,6 +56,7 @@ impl Name {
             Self::Defaults => "defaults.schema.json",
             Self::Pins => "pins.schema.json",
             Self::Pinion => "pinion.schema.json",
+            Self::Plan => "plan.schema.json",
             Self::Notification => "notification.schema.json",
         }
     }
@@ -65,6 +69,7 @@ impl Name {
             Self::Defaults => manifest::schema::defaults(),
             Self::Pins => manifest::schema::pins(),
             Self::Pinion => config::schema(),
+            Self::Plan => plan(),
             Self::Notification => notification(),
         })
     }
@@ -76,6 +81,14 @@ impl Name {
     pub fn text(self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(&self.schema()).map(|text| text + "\n")
     }
+}
+
+/// The schema of a plan, all of it in one piece.
+fn plan() -> Value {
+    let settings = schemars::generate::SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
+    let mut schema = settings.into_generator().into_root_schema_for::<super::plan::Report>();
+    schema.insert("title".to_owned(), "pinion plan --output json".into());
+    schema.to_value()
 }
 
 /// The schema of a notification, all of it in one piece.

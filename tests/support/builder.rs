@@ -1,6 +1,7 @@
 //! Sets a stage up.
 
 use std::cell::Cell;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -11,6 +12,7 @@ use super::{Git, GitEnd, Stage};
 /// What a stage is made of.
 pub(crate) struct Builder {
     world: Vec<String>,
+    record: Option<PathBuf>,
     files: Vec<(String, String)>,
     branches: Vec<(String, Vec<String>)>,
     git: Git,
@@ -20,8 +22,9 @@ pub(crate) struct Builder {
     keep_state: bool,
     controlled: bool,
     time_jumps: bool,
-    repository_has: String,
     configuration_has: String,
+    repository: String,
+    key: Option<PathBuf>,
 }
 
 impl Stage {
@@ -29,6 +32,7 @@ impl Stage {
     pub(crate) fn of(world: &str) -> Builder {
         Builder {
             world: vec![world.to_owned()],
+            record: None,
             files: Vec::new(),
             branches: vec![("main".to_owned(), Vec::new())],
             git: Git::File,
@@ -38,8 +42,9 @@ impl Stage {
             keep_state: false,
             controlled: true,
             time_jumps: false,
-            repository_has: String::new(),
             configuration_has: String::new(),
+            repository: String::new(),
+            key: None,
         }
     }
 
@@ -104,15 +109,27 @@ impl Builder {
         self
     }
 
-    /// More tables for the end of each `[[repository]]`.
-    pub(crate) fn repository_with(mut self, text: &str) -> Self {
-        self.repository_has.push_str(text);
-        self
-    }
-
     /// More tables for the end of the controller's configuration.
     pub(crate) fn configured_with(mut self, text: &str) -> Self {
         self.configuration_has.push_str(text);
+        self
+    }
+
+    /// More of the controller's configuration of each branch.
+    pub(crate) fn repository(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.repository);
+        self
+    }
+
+    /// Signs commits with an SSH key, from the first one on.
+    pub(crate) fn signed_with(mut self, key: &Path) -> Self {
+        self.key = Some(key.to_owned());
+        self
+    }
+
+    /// The stand-in notes its answers down in this file.
+    pub(crate) fn recording_to(mut self, path: PathBuf) -> Self {
+        self.record = Some(path);
         self
     }
 
@@ -126,6 +143,12 @@ impl Builder {
     pub(crate) fn start(self) -> Stage {
         let folder = TempDir::new().unwrap();
         let repo = Repo::new();
+        if let Some(key) = self.key.as_ref().map(|key| key.display().to_string()) {
+            let settings = [("gpg.format", "ssh"), ("user.signingkey", &key), ("commit.gpgsign", "true")];
+            for (name, value) in settings {
+                repo.git(&["config", name, value]);
+            }
+        }
         for (path, text) in &self.files {
             repo.write(path, text);
         }
@@ -138,7 +161,7 @@ impl Builder {
             Git::Http { token } => (GitEnd::Http(GitServer::start(&repo).token(&token)), Some(token)),
             Git::File => (GitEnd::File, None),
         };
-        let world = match self.world.as_slice() {
+        let mut world = match self.world.as_slice() {
             [text] => {
                 let path = folder.path().join("world.toml");
                 std::fs::write(&path, text).unwrap();
@@ -146,6 +169,9 @@ impl Builder {
             }
             _ => self.world,
         };
+        if let Some(path) = self.record {
+            world.extend(["--record".to_owned(), path.display().to_string()]);
+        }
         let mut stage = Stage {
             folder,
             repo,
@@ -158,8 +184,8 @@ impl Builder {
             interval: self.interval,
             branches: self.branches,
             time: self.time_jumps.then(FakeTime::new),
-            repository_has: self.repository_has,
             configuration_has: self.configuration_has,
+            repository: self.repository,
             sim: None,
             endpoint: String::new(),
             controller: None,

@@ -62,8 +62,8 @@ pub(crate) struct Stage {
     interval: String,
     branches: Vec<(String, Vec<String>)>,
     time: Option<FakeTime>,
-    repository_has: String,
     configuration_has: String,
+    repository: String,
     sim: Option<Process>,
     endpoint: String,
     controller: Option<Process>,
@@ -117,7 +117,7 @@ impl Stage {
             if self.token.is_some() {
                 text.push_str("[repository.auth]\ntoken_file = \"git-token\"\n");
             }
-            text.push_str(&self.repository_has);
+            text.push_str(&self.repository);
         }
         text.push_str(&format!("[reconcile]\n{}", self.reconcile));
         text.push_str("[server]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"resync-token\"\n");
@@ -196,6 +196,11 @@ impl Stage {
 
     /// Runs `pinion` with a subcommand beside the controller.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.run_as("test", arguments)
+    }
+
+    /// The same with another access key.
+    pub(crate) fn run_as(&self, key: &str, arguments: &[&str]) -> Output {
         let mut command = pinion(self.folder.path());
         self.time.iter().for_each(|time| time.lend(&mut command));
         command
@@ -203,7 +208,7 @@ impl Stage {
             .env("PINION_ADDRESS", format!("http://{}", self.address))
             .env("PINION_TOKEN", TOKEN)
             .env("AWS_ENDPOINT_URL", &self.endpoint)
-            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_ACCESS_KEY_ID", key)
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .output()
             .unwrap()
