@@ -19,6 +19,7 @@ use super::output;
 use super::output::Screen;
 use crate::manifest::{self, Findings};
 use crate::model::{Component, Digest, EnvironmentName, Version};
+use crate::telemetry::one_line;
 
 /// How often a push is tried while others push, too.
 const PUSHES: usize = 5;
@@ -134,7 +135,8 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let mut text = String::new();
     for Change { environment, edit, .. } in &changes {
         // Writing into a string can't fail.
-        let _ = writeln!(text, "{environment}: {component} {} → {}", edit.before, bump.version);
+        let (before, version) = (one_line(&edit.before), one_line(bump.version.as_str()));
+        let _ = writeln!(text, "{environment}: {component} {before} → {version}");
     }
     output::print(&text)?;
     if args.push { bump.push() } else { Ok(()) }
@@ -147,7 +149,8 @@ impl Bump<'_> {
         let all = all.collect::<Result<Vec<_>, CliError>>()?;
         let (changes, same): (Vec<_>, Vec<_>) = all.into_iter().partition(|change| change.edit.text != change.old);
         for change in &same {
-            output::note(&format!("{} has {} {} already\n", change.environment, self.component, self.version));
+            let version = one_line(self.version.as_str());
+            output::note(&format!("{} has {} {version} already\n", change.environment, self.component));
         }
         Ok(changes)
     }
@@ -236,12 +239,13 @@ impl Bump<'_> {
         for _ in 0..PUSHES {
             match aim.push(self.dir)? {
                 Pushed::Done => {
-                    output::print(&format!("pushed to {} of {}\n", aim.branch, aim.remote))?;
+                    output::print(&format!("pushed to {} of {}\n", one_line(&aim.branch), one_line(&aim.remote)))?;
                     return Ok(());
                 }
                 Pushed::Behind => {}
             }
-            output::note(&format!("{} of {} has moved; trying again on top of it\n", aim.branch, aim.remote));
+            let (branch, remote) = (one_line(&aim.branch), one_line(&aim.remote));
+            output::note(&format!("{branch} of {remote} has moved; trying again on top of it\n"));
             let theirs = aim.fetch(self.dir)?;
             if !git::is_alone(self.dir, &theirs)? {
                 git::rebase(self.dir, &theirs)?;

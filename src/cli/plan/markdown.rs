@@ -118,13 +118,11 @@ fn findings(report: &Report) -> String {
 }
 
 fn rows(text: &mut String, report: &Report) {
-    let mut rows = 0_usize;
     let mut left_out = 0_usize;
-    for target in report.targets() {
-        if rows == 0 {
+    for (index, target) in report.targets().enumerate() {
+        if index == 0 {
             text.push_str("| Target | Now | Then | What happens |\n| --- | --- | --- | --- |\n");
         }
-        rows += 1;
         let row = format!(
             "| {} | {} | {} | {} |\n",
             cell(&target.target),
