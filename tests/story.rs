@@ -67,7 +67,7 @@ impl Team {
         let stage = Stage::of(&shop::world())
             .environments(files)
             .git(Git::http_with_token("ghp_shop_0123456789"))
-            .repository_with(&told)
+            .repository(&told)
             .configured_with(&hooks)
             // Only push events make it look.
             .polling_every("24h")
@@ -102,7 +102,7 @@ impl Team {
         bump.extend(environments);
         self.developer(&bump);
         assert_eq!(repo.git(&["branch", "--show-current"]), branch);
-        let plan = self.developer(&["plan", "--base", "main", "--output", "text"]);
+        let plan = self.developer(&["plan", "--base", "main", "--output", "markdown"]);
         repo.push();
         (repo.head(), plan)
     }
@@ -158,7 +158,9 @@ fn a_release_soaks_in_dev_goes_to_prod_and_is_taken_back() {
     let team = Team::new();
     let (pinned, plan) = team.propose("backend-1.1.0", "1.1.0", &["dev", "prod"]);
     println!("{plan}");
-    for shown in ["dev/fargate/api", "prod/fargate/api", "1.1.0", "soak"] {
+    for shown in
+        ["<!-- pinion:plan -->", "| `dev/fargate/api` |", "| `prod/fargate/api` |", "1.1.0", "forbidden by `soak`"]
+    {
         assert!(plan.contains(shown), "{shown} isn't in the plan:\n{plan}");
     }
     let stage = &team.stage;
