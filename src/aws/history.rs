@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use aws_sdk_autoscaling::types::{InstanceRefresh, InstanceRefreshStatus};
-use aws_sdk_ecs::types::{ServiceDeployment, ServiceDeploymentStatus, SortOrder};
+use aws_sdk_ecs::types::{ServiceDeployment, ServiceDeploymentLifecycleStage, ServiceDeploymentStatus, SortOrder};
 
 use super::connection::Connection;
 use super::operation::Operation;
@@ -97,6 +97,13 @@ impl Connection {
             Err(error) => return Err(error),
         };
         let mut arns: BTreeSet<String> = self.newer_revisions(&service.task_definition).await?;
+        let deployable = arns.clone();
+        let newest = family_and_revision(&service.task_definition.arn);
+        // Of the newer ones all are listed that can be deployed; who was deployed and isn't listed was deregistered.
+        let active = |arn: &str| {
+            let newer = newest.zip(family_and_revision(arn)).is_some_and(|(now, it)| now.0 == it.0 && now.1 < it.1);
+            !newer || deployable.contains(arn)
+        };
         arns.extend(deployments.iter().filter_map(|deployment| match &deployment.target {
             RolloutTarget::TaskDefinition(arn) => Some(arn.clone()),
             RolloutTarget::TemplateVersion(_) | RolloutTarget::Unknown => None,
@@ -104,7 +111,11 @@ impl Connection {
         let mut revisions = Vec::new();
         for (_, definition) in self.definitions(arns.iter().map(String::as_str).collect()).await {
             match definition {
-                Ok(definition) => revisions.push(definition.summary.clone()),
+                Ok(definition) => {
+                    let summary = definition.summary.clone();
+                    let active = active(&summary.arn);
+                    revisions.push(TaskDefinition { active, ..summary });
+                }
                 // Deleted since: it can't be rolled out to any more.
                 Err(error) if error.code == "ClientException" => {}
                 Err(error) => return Err(error),
@@ -322,7 +333,15 @@ fn deployment_rollout(deployment: &ServiceDeployment, definition: Option<String>
     Rollout {
         id: RolloutId(deployment.service_deployment_arn.clone().unwrap_or_default()),
         target: definition.map_or(RolloutTarget::Unknown, RolloutTarget::TaskDefinition),
-        outcome: status.map_or(RolloutOutcome::Running, deployment_outcome),
+        outcome: match status.map_or(RolloutOutcome::Running, deployment_outcome) {
+            // All is replaced, and ECS can still take it back.
+            RolloutOutcome::Running
+                if deployment.lifecycle_stage == Some(ServiceDeploymentLifecycleStage::BakeTime) =>
+            {
+                RolloutOutcome::Baking
+            }
+            outcome => outcome,
+        },
         status: status.map(|status| status.as_str().to_owned()).unwrap_or_default(),
         reason: deployment.status_reason.clone().or(rolled_back).filter(|reason| !reason.is_empty()),
         started: started.and_then(timestamp),

@@ -19,7 +19,8 @@ type Query = (ImageReference, Option<Digest>);
 /// What a registry says of one tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Tagged {
-    Digest(Digest),
+    /// Its digest, and whether that is of an index of images for several platforms.
+    Digest(Digest, bool),
     /// `failureCode` and `failureReason`.
     Failure(String, String),
 }
@@ -84,8 +85,10 @@ impl Connection {
         for image in answer.images.unwrap_or_default() {
             let Some(id) = image.image_id else { continue };
             let digest = id.image_digest.and_then(|digest| Digest::try_from(digest).ok());
+            let kind = image.image_manifest_media_type.unwrap_or_default();
+            let index = kind.contains("image.index") || kind.contains("manifest.list");
             if let (Some(tag), Some(digest)) = (id.image_tag, digest) {
-                tagged.insert(tag, Tagged::Digest(digest));
+                tagged.insert(tag, Tagged::Digest(digest, index));
             }
         }
         Ok(tagged)
@@ -99,10 +102,11 @@ fn judge(
     region: &str,
 ) -> Result<Artifact, ResolveError> {
     let text = match tagged {
-        Some(Tagged::Digest(digest)) if pinned.is_none_or(|pinned| pinned == digest) => {
-            return Ok(artifact(reference, pinned, Some(digest.clone())));
+        Some(Tagged::Digest(digest, index)) if pinned.is_none_or(|pinned| pinned == digest) => {
+            // Tasks may report the digest of their own platform's image instead of the index's.
+            return Ok(artifact(reference, pinned, Some(digest.clone()).filter(|_| !index)));
         }
-        Some(Tagged::Digest(digest)) => {
+        Some(Tagged::Digest(digest, _)) => {
             let pinned = pinned.map(ToString::to_string).unwrap_or_default();
             format!(
                 "the tag of {reference} is on {digest} now, but the pin demands {pinned}: the tag was moved, or the digest \
@@ -170,10 +174,14 @@ mod tests {
     fn a_tag_is_an_artifact_if_its_digest_is_the_pinned_one() {
         let reference = ImageReference::parse("333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1").unwrap();
         let (a, b) = (digest('a'), digest('b'));
-        let on_a = Tagged::Digest(a.clone());
+        let on_a = Tagged::Digest(a.clone(), false);
         assert_eq!(
             judge(&reference, None, Some(&on_a), "us-west-1"),
             Ok(Artifact::Image { image: reference.to_string(), digest: Some(a.clone()) })
+        );
+        assert_eq!(
+            judge(&reference, None, Some(&Tagged::Digest(a.clone(), true)), "us-west-1"),
+            Ok(Artifact::Image { image: reference.to_string(), digest: None })
         );
         let by_digest = format!("333333333333.dkr.ecr.us-west-1.amazonaws.com/backend@{a}");
         assert_eq!(

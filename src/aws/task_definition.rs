@@ -68,6 +68,7 @@ impl Definition {
             arn: text(definition, "taskDefinitionArn")?,
             containers: containers.collect(),
             marker: Marker::from_tags(tags),
+            active: text(definition, "status").is_none_or(|status| status == "ACTIVE"),
         };
         Some(Self { summary, answer })
     }

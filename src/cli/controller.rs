@@ -141,14 +141,20 @@ fn sources(wiring: &Wiring, interrupt: &Arc<AtomicBool>) -> Result<Vec<Source>, 
         mirrors.open(&source).context(|| format!("the repository {url} can't be used"))?;
         let read_pins = |_: &str, bytes: &[u8]| manifest::pin_values(bytes);
         let repository = MirroredRepository::new(Arc::clone(&mirrors), source, read_pins, Arc::clone(interrupt));
-        sources.push(Source {
-            repository: Arc::new(repository),
-            url,
-            interval: branches.iter().map(|branch| branch.interval).min().unwrap_or(first.interval),
-            branches: claims(&branches),
-        });
+        let place = wiring.branches.iter().position(|branch| branch.url == url);
+        sources.push((
+            place,
+            Source {
+                repository: Arc::new(repository),
+                url,
+                interval: branches.iter().map(|branch| branch.interval).min().unwrap_or(first.interval),
+                branches: claims(&branches),
+            },
+        ));
     }
-    Ok(sources)
+    // In the order of the configuration, which decides between two that feed one environment.
+    sources.sort_by_key(|(place, _)| *place);
+    Ok(sources.into_iter().map(|(_, source)| source).collect())
 }
 
 /// What each branch may feed. Blocks that name the same branch add up.

@@ -65,7 +65,7 @@ catalogue! {
     ENVIRONMENT_VALID, Gauge, "pinion_environment_valid", &["environment"],
         "1 if the environment's files at the branch's tip are good, 0 if its last good desired state is kept";
     GIT_LAST_SUCCESS, Gauge, "pinion_git_last_success_timestamp_seconds", &["repository", "branch"],
-        "When the branch was last polled with success";
+        "When the branch was last polled with success; 0 if it never was";
     GIT_POLL_DURATION, Histogram, "pinion_git_poll_duration_seconds", &[],
         "How long polls of Git took, with the fetch where there was news";
     GIT_POLLS, Counter, "pinion_git_polls_total", &["repository", "result"],

@@ -21,9 +21,8 @@ pub(super) fn render(status: &Status, now: Timestamp) -> String {
             families.add(&catalogue::GIT_REVISION_INFO, &[url, branch, revision], 1.0);
             families.add(&catalogue::GUARDRAILS_VALID, &[url, branch], flag(repository.guardrail_errors.is_empty()));
         }
-        if let Some(at) = repository.last_success {
-            families.add(&catalogue::GIT_LAST_SUCCESS, &[url, branch], seconds(at));
-        }
+        // 0 for one that was never read: its age is beyond any limit, and an alert can tell.
+        families.add(&catalogue::GIT_LAST_SUCCESS, &[url, branch], repository.last_success.map_or(0.0, seconds));
     }
     for (name, environment) in &status.environments {
         add_environment(&mut families, name, environment, now);

@@ -75,7 +75,8 @@ pub enum Artifact {
         /// What the task definition's container is to say: `registry/repository:tag`, or `registry/repository@digest`
         /// where the pin names a digest.
         image: String,
-        /// The digest that the tag has now; `None` outside ECR, where it isn't looked up.
+        /// The digest that the tag had when it was looked up; `None` where it says nothing about the digest that tasks
+        /// report: outside ECR, and of an index of images for several platforms.
         digest: Option<Digest>,
     },
 }

@@ -35,6 +35,7 @@ pub(super) fn view(group: &ObservedGroup, history: Option<&RolloutHistory>) -> R
         bases: Some(vec![current.number.to_string()]),
         others: versions.iter().filter(|version| version.number != current.number).map(revision).collect(),
         rollouts,
+        digest: None,
         running: running.into_iter().collect(),
         total: u32::try_from(staying().count()).unwrap_or(u32::MAX),
     })
@@ -87,6 +88,23 @@ pub(super) fn next_step(
     })
 }
 
+/// The way back of a group whose instances are left mixed: a refresh to the version that the group is on. There is
+/// nothing to go back to from there, and alarms that are raised already must not end it.
+pub(super) fn way_back(group: &ObservedGroup, settings: &RolloutSettings) -> Option<Action> {
+    let (template, current) = shape(group).ok()?;
+    let numbered =
+        matches!(group.template, GroupTemplate::LaunchTemplate { version: TemplateVersionSpec::Number(_), .. });
+    let all = preferences(settings, false);
+    let preferences = RefreshPreferences {
+        min_healthy: all.min_healthy,
+        max_healthy: all.max_healthy,
+        warmup: all.warmup,
+        ..Default::default()
+    };
+    let (group, template) = (group.name.clone(), template.clone());
+    numbered.then_some(Action::StartRefresh { group, template, version: current.number, preferences })
+}
+
 fn shape(group: &ObservedGroup) -> Result<(&TemplateRef, &TemplateVersion), String> {
     let name = &group.name;
     let template = match &group.template {
@@ -137,6 +155,7 @@ fn revision(version: &TemplateVersion) -> Revision {
         name: version.number.to_string(),
         image: version.image.clone(),
         marker: version.marker.clone(),
+        usable: true,
     }
 }
 

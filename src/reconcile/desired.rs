@@ -20,7 +20,7 @@ pub enum Claim {
 }
 
 impl Claim {
-    fn covers(&self, name: &EnvironmentName) -> bool {
+    pub(super) fn covers(&self, name: &EnvironmentName) -> bool {
         match self {
             Self::All => true,
             Self::Only(names) => names.contains(name),
@@ -72,9 +72,11 @@ pub struct Reading {
     pub policies: Policies,
     /// What is wrong with the guardrails.
     pub policy_errors: Vec<String>,
+    /// Which of the good environments has each AWS resource.
+    pub claims: BTreeMap<String, EnvironmentName>,
 }
 
-/// Reads what a commit of a branch wants.
+/// Reads what a commit of a branch wants. `held` says which environment had each AWS resource before.
 ///
 /// # Errors
 /// [`RepositoryError`] if the repository can't be read. Mistakes in the files aren't errors of this function.
@@ -84,15 +86,17 @@ pub async fn read(
     commit: &CommitId,
     claim: &Claim,
     seen: Option<Timestamp>,
+    held: &BTreeMap<String, EnvironmentName>,
 ) -> Result<Reading, RepositoryError> {
     let files = repository.files(commit).await?;
-    let loaded = manifest::load_with_refused(&files.files, &files.refused);
+    let loaded = manifest::load_after(&files.files, &files.refused, held);
     let mut reading = Reading {
         environments: BTreeMap::new(),
         broken: BTreeMap::new(),
         whole: loaded.findings.iter().map(ToString::to_string).collect(),
         policies: loaded.policies,
         policy_errors: loaded.policy_findings.iter().map(ToString::to_string).collect(),
+        claims: loaded.claims,
     };
 
     let mut drafts = BTreeMap::new();

@@ -62,36 +62,64 @@ impl Stage {
 
     /// A call to ECS by somebody else with the account's role: Pinion isn't the only one there.
     pub(crate) fn by_hand(&self, role: &str, operation: &str, parameters: &Value) -> Value {
-        let url = format!("{}/", self.endpoint);
-        let signed = |key: &str, service: &str| {
-            format!(
-                "AWS4-HMAC-SHA256 Credential={key}/20261101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
-            )
-        };
+        let [key, token] = self.session(role);
+        let headers = [
+            ("Authorization", signed(&key, "ecs")),
+            ("X-Amz-Security-Token", token),
+            ("X-Amz-Target", format!("AmazonEC2ContainerServiceV20141113.{operation}")),
+            ("Content-Type", "application/x-amz-json-1.1".to_owned()),
+        ];
+        serde_json::from_str(&self.post_by_hand(operation, &headers, &parameters.to_string())).unwrap()
+    }
+
+    /// The same of a service that speaks the query protocol.
+    pub(crate) fn by_hand_query(
+        &self,
+        role: &str,
+        service: &str,
+        version: &str,
+        operation: &str,
+        parameters: &[(&str, &str)],
+    ) -> String {
+        let [key, token] = self.session(role);
+        let headers = [
+            ("Authorization", signed(&key, service)),
+            ("X-Amz-Security-Token", token),
+            ("Content-Type", "application/x-www-form-urlencoded".to_owned()),
+        ];
+        let mut form = format!("Action={operation}&Version={version}");
+        for (name, value) in parameters {
+            form.push_str(&format!("&{name}={value}"));
+        }
+        self.post_by_hand(operation, &headers, &form)
+    }
+
+    fn post_by_hand(&self, operation: &str, headers: &[(&str, String)], body: &str) -> String {
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let (status, text) = http::request("POST", &format!("{}/", self.endpoint), &headers, body).unwrap();
+        assert_eq!(status, 200, "{operation} by hand: {text}");
+        text
+    }
+
+    /// The access key id and the token of somebody's session with a role.
+    fn session(&self, role: &str) -> [String; 2] {
         let form = format!("Action=AssumeRole&Version=2011-06-15&RoleArn={role}&RoleSessionName=somebody");
         let headers = [
             ("Authorization", signed("AKIASOMEBODY", "sts")),
             ("Content-Type", "application/x-www-form-urlencoded".to_owned()),
         ];
-        let post = |headers: &[(&str, String)], body: &str| {
-            let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            let (status, text) = http::request("POST", &url, &headers, body).unwrap();
-            assert_eq!(status, 200, "{operation} by hand: {text}");
-            text
-        };
-        let session = post(&headers, &form);
-        let member = |name: &str| {
+        let session = self.post_by_hand("AssumeRole", &headers, &form);
+        ["AccessKeyId", "SessionToken"].map(|name| {
             let (_, rest) = session.split_once(&format!("<{name}>")).unwrap();
             rest.split_once('<').unwrap().0.to_owned()
-        };
-        let headers = [
-            ("Authorization", signed(&member("AccessKeyId"), "ecs")),
-            ("X-Amz-Security-Token", member("SessionToken")),
-            ("X-Amz-Target", format!("AmazonEC2ContainerServiceV20141113.{operation}")),
-            ("Content-Type", "application/x-amz-json-1.1".to_owned()),
-        ];
-        serde_json::from_str(&post(&headers, &parameters.to_string())).unwrap()
+        })
     }
+}
+
+fn signed(key: &str, service: &str) -> String {
+    format!(
+        "AWS4-HMAC-SHA256 Credential={key}/20261101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
+    )
 }
 
 /// What the controller says.

@@ -26,7 +26,12 @@ pub(super) fn service(
         arn: "arn:aws:ecs:us-west-1:222222222222:service/app/api".to_owned(),
         status: "ACTIVE".to_owned(),
         controller: "ECS".to_owned(),
-        task_definition: TaskDefinition { arn: arn(on), containers: containers(version), marker: marker.clone() },
+        task_definition: TaskDefinition {
+            arn: arn(on),
+            containers: containers(version),
+            marker: marker.clone(),
+            active: true,
+        },
         deployments: deployments
             .iter()
             .map(|(revision, primary, state, running)| ObservedDeployment {
@@ -44,10 +49,11 @@ pub(super) fn service(
             .collect(),
         desired: 2,
         running: 2,
+        digests: BTreeMap::new(),
     }))
 }
 
-fn deployment(to: u64, outcome: RolloutOutcome, minute: i64) -> Rollout {
+pub(super) fn deployment(to: u64, outcome: RolloutOutcome, minute: i64) -> Rollout {
     Rollout {
         target: RolloutTarget::TaskDefinition(arn(to)),
         percentage: None,
@@ -64,6 +70,7 @@ pub(super) fn history(revisions: &[(u64, &str, Option<Marker>)], deployments: &[
                 arn: arn(*revision),
                 containers: containers(version),
                 marker: marker.clone(),
+                active: true,
             })
             .collect(),
     }
@@ -127,7 +134,7 @@ fn decisions() {
     old tasks stop: rolling-out (old tasks are stopping)
     our deployment is rolled back: rolling-out (the rollout failed and is rolled back)
     the breaker has rolled it back: quarantined (the rollout ended as Failed (d); pin another version, or retry with `pinion resync --retry-quarantined`)
-    failed without rollback: quarantined (the rollout ended as FAILED (ecs-svc/2); pin another version, or retry with `pinion resync --retry-quarantined`)
+    failed without rollback: quarantined (the rollout ended as FAILED (ecs-svc/2); what it left is brought back to api:1; pin another version, or retry with `pinion resync --retry-quarantined`) => update service api in cluster app to api:1
     an earlier pin's deployment runs: rolling-out (getting ready) => register a revision of api:2 with registry/backend:2.1 in container app
     somebody else's deployment runs: pending (waits for a rollout that Pinion didn't start: d (Running))
     changed by hand: rolling-out (getting ready) => register a revision of api:3 with registry/backend:2.1 in container app [drifted]
