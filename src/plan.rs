@@ -7,7 +7,9 @@
 
 mod action;
 mod back;
+pub mod brake;
 mod decide;
+pub mod forecast;
 mod group;
 mod order;
 mod reason;
@@ -20,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-pub use self::action::{Action, RefreshPreferences};
+pub use self::action::{Action, RefreshPreferences, VersionMove};
 pub use self::order::{Cycle, in_order};
 pub use self::reason::{Reason, WayBack};
 use crate::guardrail::{Fleet, Guardrails, Member};
@@ -143,6 +145,8 @@ pub struct TargetPlan {
     pub rollout: Option<Rollout>,
     /// Whether the rollout in flight is one that this pin started.
     pub ours: bool,
+    /// What works now but needs somebody's attention, such as a deprecated image; for people.
+    pub warnings: Vec<String>,
     /// Whether this pin's rollout is under way or just over: if probes fail now, they fail because of it.
     pub just_rolled: bool,
 }

@@ -70,6 +70,8 @@ pub enum Reason {
         /// The digest that the tag has now.
         now: String,
     },
+    /// Pending: a brake holds the pin. Says which, why, and what lets it through.
+    Brake(String),
     /// Pending: a guardrail forbids it.
     Guardrail(Vec<Denial>),
     /// Rolling out: getting ready, nothing that runs has changed yet.
@@ -190,6 +192,7 @@ impl fmt::Display for Reason {
             Self::WayBack { to, id, status } => {
                 write!(f, "waits until what an earlier rollout left is back on {to}: {} ({status})", id.short())
             }
+            Self::Brake(held) => f.write_str(held),
             Self::TagMoved { image, running, now } => write!(
                 f,
                 "what runs is {running}, but the tag of {image} is on {now} by now: the tag was moved; pin the digest \

@@ -142,9 +142,11 @@ pub(crate) fn fault(stage: &Stage, fault: &Value) {
 
 /// A call to Auto Scaling about a group by somebody else with the account's role.
 pub(crate) fn by_hand_on(stage: &Stage, operation: &str, group: &str, more: &[(&str, &str)]) {
-    let mut members = vec![("AutoScalingGroupName", group)];
-    members.extend(more);
-    stage.by_hand_query(ROLE, "autoscaling", "2011-01-01", operation, &members);
+    let mut form = format!("AutoScalingGroupName={group}");
+    for (name, value) in more {
+        form.push_str(&format!("&{name}={value}"));
+    }
+    stage.by_hand_in_a_group(ROLE, operation, &form);
 }
 
 /// Raises an alarm, or takes it back.

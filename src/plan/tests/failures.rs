@@ -183,7 +183,7 @@ fn what_was_deregistered_is_not_rolled_out_and_of_two_the_oldest_is() {
 fn a_tag_that_was_moved_is_blocked_unless_the_pin_says_which() {
     let environment = environment(("1.0", 'b'), ("2.1", 'b'));
     let digest = |digit: char| Digest::try_from(format!("sha256:{}", digit.to_string().repeat(64))).unwrap();
-    let with = |running: Option<char>, now: Option<char>| {
+    let with = |running: Option<char>, now: Option<char>, platforms: &[&str]| {
         let ObservedTarget::Service(mut seen) =
             service(2, "2.1", marker("2.1", 'b', "api:1"), &[(2, true, "COMPLETED", 2)])
         else {
@@ -191,14 +191,16 @@ fn a_tag_that_was_moved_is_blocked_unless_the_pin_says_which() {
         };
         seen.digests = running.map(|digit| ("app".to_owned(), digest(digit))).into_iter().collect();
         decide_one(&environment, &api(), ObservedTarget::Service(seen), None, |observed, _| {
-            let artifact = Artifact::Image { image: image("2.1"), digest: now.map(digest) };
+            let architectures = platforms.iter().map(ToString::to_string).collect();
+            let artifact = Artifact::Image { image: image("2.1"), digest: now.map(digest), architectures };
             observed.artifacts.insert(api(), Ok(artifact));
         })
     };
     for (running, now) in [(None, Some('a')), (Some('a'), None), (Some('a'), Some('a'))] {
-        assert_eq!(with(running, now).state, State::InSync);
+        assert_eq!(with(running, now, &[]).state, State::InSync);
     }
-    let moved = with(Some('a'), Some('b'));
+    assert_eq!(with(Some('a'), Some('b'), &["arm64"]).state, State::InSync, "an index can't be compared");
+    let moved = with(Some('a'), Some('b'), &[]);
     assert_eq!((moved.state, moved.action), (State::Blocked, None));
 }
 

@@ -29,6 +29,7 @@ pub(super) fn service(
         task_definition: TaskDefinition {
             arn: arn(on),
             containers: containers(version),
+            architecture: None,
             marker: marker.clone(),
             active: true,
         },
@@ -69,6 +70,7 @@ pub(super) fn history(revisions: &[(u64, &str, Option<Marker>)], deployments: &[
             .map(|(revision, version, marker)| TaskDefinition {
                 arn: arn(*revision),
                 containers: containers(version),
+                architecture: None,
                 marker: marker.clone(),
                 active: true,
             })
