@@ -298,7 +298,7 @@ fn a_policy_moves_with_all_its_templates() {
     one version is there: rolling-out (getting ready) => create a version of launch template lt-2 from version 1 with ami-1.1 [0 of 2]
     both are there: rolling-out (getting ready) => refresh the instances of group frontend to version 2 of lt-1, version 4 of lt-2 [0 of 2]
     our refresh runs: rolling-out (Running, 50 %) [1 of 2]
-    our refresh failed: quarantined (the rollout ended as Failed (r); pin another version, or retry with `pinion resync --retry-quarantined`) [1 of 2]
+    our refresh failed: quarantined (the rollout ended as Failed (r); what it left is brought back to 1; pin another version, or retry with `pinion resync --retry-quarantined`) => refresh the instances of group frontend to version 1 of lt-1, version 1 of lt-2 [1 of 2]
     a refresh to somebody else's versions runs: rolling-out (Running, 50 %) [1 of 2]
     ");
 
