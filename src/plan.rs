@@ -6,6 +6,7 @@
 //! instance refresh and a service deployment both a *rollout*.
 
 mod action;
+mod back;
 pub mod brake;
 mod decide;
 pub mod forecast;
@@ -23,7 +24,7 @@ use jiff::Timestamp;
 
 pub use self::action::{Action, RefreshPreferences, VersionMove};
 pub use self::order::{Cycle, in_order};
-pub use self::reason::Reason;
+pub use self::reason::{Reason, WayBack};
 use crate::guardrail::{Fleet, Guardrails, Member};
 use crate::model::{
     AccountId, Artifact, CommitId, Environment, LocalRef, ObservedTarget, Rollout, RolloutHistory, State, Target,

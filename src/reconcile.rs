@@ -26,7 +26,7 @@ mod target;
 mod tests;
 mod underway;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ pub struct Source {
 
 /// What the controller works with.
 pub struct Parts {
-    /// The repositories, one for each URL.
+    /// The repositories, one for each URL. Of two that feed one environment the first one counts.
     pub sources: Vec<Source>,
     /// The way into the accounts.
     pub accounts: Arc<dyn Accounts>,
@@ -143,12 +143,12 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
     let (news, mut inbox) = mpsc::channel(16);
     let mut pollers = Crew::default();
     shared.resyncs.expect_sources(parts.sources.len());
-    let mut unread: BTreeSet<usize> = (0..parts.sources.len()).collect();
+    let claims = parts.sources.iter().map(|source| source.branches.values().cloned().collect()).enumerate().collect();
     for (index, source) in parts.sources.into_iter().enumerate() {
         pollers.spawn(source.url.clone(), source::run(index, source, Arc::clone(&shared), news.clone()));
     }
 
-    let mut fleet = Fleet::new(Arc::clone(&shared));
+    let mut fleet = Fleet::new(Arc::clone(&shared), claims);
     let verdict = loop {
         tokio::select! {
             () = shutdown.cancelled() => break Ok(()),
@@ -157,7 +157,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
                 News::Polled { source, number } => {
                     shared.resyncs.source_done(source, number);
                     shared.board.resync(&shared.resyncs);
-                    if unread.remove(&source) && unread.is_empty() {
+                    if fleet.polled(source) {
                         shared.board.complete();
                     }
                 }

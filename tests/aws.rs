@@ -167,6 +167,7 @@ async fn reads_are_batched_and_what_cannot_change_is_read_once() {
             ("sts:GetCallerIdentity".to_owned(), 1),
             ("autoscaling:DescribeAutoScalingGroups".to_owned(), 1),
             ("ecs:DescribeServices".to_owned(), 3),
+            ("ecs:DescribeServiceRevisions".to_owned(), 2),
             ("ec2:DescribeLaunchTemplateVersions".to_owned(), 25),
             ("ec2:DescribeInstanceTypes".to_owned(), 1),
             ("ecs:DescribeTaskDefinition".to_owned(), 25),

@@ -5,6 +5,7 @@ use aws_sdk_autoscaling::types::{
     RefreshPreferences as Preferences, RefreshStrategy,
 };
 use aws_sdk_ec2::types::{RequestLaunchTemplateData, ValidationWarning};
+use aws_sdk_ecs::types::StopServiceDeploymentStopType;
 use sha2::{Digest as _, Sha256};
 
 use super::connection::{Connection, ours};
@@ -49,6 +50,7 @@ impl Connection {
             Action::UpdateService { cluster, service, task_definition } => {
                 self.update_service(cluster, service, task_definition).await
             }
+            Action::RollBackDeployment { deployment, .. } => self.roll_back_deployment(deployment).await,
             Action::Verify { .. } => {
                 let message = "probes aren't calls to AWS; send them to the prober".to_owned();
                 Err(ours(Operation::GetCallerIdentity, ErrorClass::Invalid, "NotAnAwsAction", message))
@@ -239,6 +241,22 @@ impl Connection {
                 && deployment.task_definition.as_deref() == Some(task_definition)
         });
         Ok(Applied { id: made.and_then(|deployment| deployment.id), warning: None })
+    }
+}
+
+impl Connection {
+    /// Named by its ARN, so that it can hit no other one: AWS refuses if it has ended.
+    async fn roll_back_deployment(&self, deployment: &RolloutId) -> Result<Applied, PortError> {
+        let answer = self
+            .call(Operation::StopServiceDeployment, || {
+                self.ecs
+                    .stop_service_deployment()
+                    .service_deployment_arn(&deployment.0)
+                    .stop_type(StopServiceDeploymentStopType::Rollback)
+                    .send()
+            })
+            .await?;
+        Ok(Applied { id: answer.service_deployment_arn, warning: None })
     }
 }
 

@@ -16,6 +16,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::cache::Kept;
 use super::credentials::{Provider, RoleCredentials, session_name};
@@ -25,7 +26,7 @@ use super::operation::Operation;
 use super::record::Recorder;
 use super::task_definition::Definition;
 use crate::clock::Clock;
-use crate::model::{Account, AccountId, Artifact, ArtifactQuery, EnvironmentName, Rollout, TemplateVersion};
+use crate::model::{Account, AccountId, Artifact, ArtifactQuery, Digest, EnvironmentName, Rollout, TemplateVersion};
 use crate::ports::{ErrorClass, PortError, RecordCalls};
 
 const ATTEMPTS: u32 = 3;
@@ -110,7 +111,9 @@ pub(super) struct Cache {
     /// The task definition of each service revision, by the revision's ARN.
     pub(super) revisions: Kept<String, String>,
     /// Kept until a resync; only what [`super::resolve`] lets in.
-    pub(super) artifacts: Kept<ArtifactQuery, Artifact>,
+    pub(super) artifacts: Kept<ArtifactQuery, (Instant, Artifact)>,
+    /// The digest of each container's image in a service revision, by the revision's ARN.
+    pub(super) digests: Kept<String, BTreeMap<String, Digest>>,
 }
 
 impl Connection {
@@ -160,6 +163,7 @@ impl Connection {
                 deployments: Kept::new(10_000),
                 revisions: Kept::new(10_000),
                 artifacts: Kept::new(10_000),
+                digests: Kept::new(10_000),
             },
             credentials,
         }

@@ -108,6 +108,13 @@ impl Connection {
             Err(error) => return Err(error),
         };
         let mut arns: BTreeSet<String> = self.newer_revisions(&service.task_definition).await?;
+        let deployable = arns.clone();
+        let newest = family_and_revision(&service.task_definition.arn);
+        // Of the newer ones all are listed that can be deployed; who was deployed and isn't listed was deregistered.
+        let active = |arn: &str| {
+            let newer = newest.zip(family_and_revision(arn)).is_some_and(|(now, it)| now.0 == it.0 && now.1 < it.1);
+            !newer || deployable.contains(arn)
+        };
         arns.extend(deployments.iter().filter_map(|deployment| match &deployment.target {
             RolloutTarget::TaskDefinition(arn) => Some(arn.clone()),
             _ => None,
@@ -115,7 +122,11 @@ impl Connection {
         let mut revisions = Vec::new();
         for (_, definition) in self.definitions(arns.iter().map(String::as_str).collect()).await {
             match definition {
-                Ok(definition) => revisions.push(definition.summary.clone()),
+                Ok(definition) => {
+                    let summary = definition.summary.clone();
+                    let active = active(&summary.arn);
+                    revisions.push(TaskDefinition { active, ..summary });
+                }
                 // Deleted since: it can't be rolled out to any more.
                 Err(error) if error.code == "ClientException" => {}
                 Err(error) => return Err(error),

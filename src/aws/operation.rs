@@ -91,6 +91,7 @@ operations! {
     CreateLaunchTemplateVersion = "ec2" "CreateLaunchTemplateVersion" Ec2Write,
     DescribeServices = "ecs" "DescribeServices" EcsServiceRead,
     UpdateService = "ecs" "UpdateService" EcsServiceWrite,
+    StopServiceDeployment = "ecs" "StopServiceDeployment" EcsServiceWrite,
     ListServiceDeployments = "ecs" "ListServiceDeployments" EcsDeploymentRead,
     DescribeServiceDeployments = "ecs" "DescribeServiceDeployments" EcsDeploymentRead,
     DescribeServiceRevisions = "ecs" "DescribeServiceRevisions" EcsDeploymentRead,

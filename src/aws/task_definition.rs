@@ -69,6 +69,7 @@ impl Definition {
             containers: containers.collect(),
             architecture: definition.get("runtimePlatform").and_then(|platform| text(platform, "cpuArchitecture")),
             marker: Marker::from_tags(tags),
+            active: text(definition, "status").is_none_or(|status| status == "ACTIVE"),
         };
         Some(Self { summary, answer })
     }

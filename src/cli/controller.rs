@@ -173,14 +173,20 @@ fn sources(wiring: &Wiring, interrupt: &Arc<AtomicBool>, clock: &Arc<dyn Clock>)
         let (mirrors, interrupt) = (Arc::clone(&mirrors), Arc::clone(interrupt));
         let repository = MirroredRepository::new(mirrors, source, read_pins, interrupt, &verify, Arc::clone(clock))
             .context(|| format!("the repository {url} can't be used"))?;
-        sources.push(Source {
-            repository: Arc::new(repository),
-            url,
-            interval: branches.iter().map(|branch| branch.interval).min().unwrap_or(first.interval),
-            branches: claims(&branches),
-        });
+        let place = wiring.branches.iter().position(|branch| branch.url == url);
+        sources.push((
+            place,
+            Source {
+                repository: Arc::new(repository),
+                url,
+                interval: branches.iter().map(|branch| branch.interval).min().unwrap_or(first.interval),
+                branches: claims(&branches),
+            },
+        ));
     }
-    Ok(sources)
+    // In the order of the configuration, which decides between two that feed one environment.
+    sources.sort_by_key(|(place, _)| *place);
+    Ok(sources.into_iter().map(|(_, source)| source).collect())
 }
 
 /// What each branch may feed. Blocks that name the same branch add up.

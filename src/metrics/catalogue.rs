@@ -67,15 +67,15 @@ catalogue! {
     ENVIRONMENT_VALID, Gauge, "pinion_environment_valid", &["environment"],
         "1 if the environment's files at the branch's tip are good, 0 if its last good desired state is kept";
     GIT_LAST_SUCCESS, Gauge, "pinion_git_last_success_timestamp_seconds", &["repository", "branch"],
-        "When the branch was last polled with success";
+        "When the branch was last polled with success; 0 if it never was";
     GIT_POLL_DURATION, Histogram, "pinion_git_poll_duration_seconds", &[],
         "How long polls of Git took, with the fetch where there was news";
     GIT_POLLS, Counter, "pinion_git_polls_total", &["repository", "result"],
         "Polls of Git: unchanged, changed or failed";
-    GIT_REVISION_INFO, Gauge, "pinion_git_revision_info", &["repository", "branch", "revision"],
-        "Always 1, labelled with the commit at the branch's tip";
     GIT_REFUSED_COMMITS, Gauge, "pinion_git_refused_commits", &["repository", "branch"],
         "Commits on the branch that are refused for their signatures; only where signatures are checked";
+    GIT_REVISION_INFO, Gauge, "pinion_git_revision_info", &["repository", "branch", "revision"],
+        "Always 1, labelled with the commit at the branch's tip";
     GIT_SIGNATURES_VALID, Gauge, "pinion_git_signatures_valid", &["repository", "branch"],
         "1 if all commits of the branch are signed by those who may, 0 if its tip doesn't count; only where signatures are checked";
     GUARDRAIL_DENIALS, Counter, "pinion_guardrail_denials_total", &["environment", "target", "kind", "component", "policy"],

@@ -80,7 +80,7 @@ pub enum Artifact {
         /// What the task definition's container is to say: `registry/repository:tag`, or `registry/repository@digest`
         /// where the pin names a digest.
         image: String,
-        /// The digest that the tag has now; `None` outside ECR, where it isn't looked up.
+        /// The digest that the tag had when it was looked up; `None` outside ECR, where it isn't.
         digest: Option<Digest>,
         /// The architectures that an image index offers, in its own spelling (`amd64`, `arm64`); empty where that isn't
         /// known, as of an image that is no index.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClusterName, GroupName, Marker, ServiceName};
+use super::{ClusterName, Digest, GroupName, Marker, ServiceName};
 
 /// A target as AWS reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,9 +172,12 @@ pub struct ObservedService {
     pub desired: u32,
     /// `runningCount`.
     pub running: u32,
+    /// The digest that each container's image had when the service was last deployed, by the container's name. Empty
+    /// where ECS doesn't say.
+    pub digests: BTreeMap<String, Digest>,
 }
 
-/// A task-definition revision. Never changes.
+/// A task-definition revision. Never changes, but that it may be deregistered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskDefinition {
     /// Its ARN, with the revision.
@@ -185,6 +188,8 @@ pub struct TaskDefinition {
     pub architecture: Option<String>,
     /// What Pinion wrote into its tags, if Pinion made it.
     pub marker: Option<Marker>,
+    /// Whether it can be deployed. What was read long ago may have been deregistered since.
+    pub active: bool,
 }
 
 /// A container of a task definition.

@@ -82,6 +82,12 @@ impl RolloutId {
             None => &self.0,
         }
     }
+
+    /// Whether it is the ARN of an ECS service deployment, which can be stopped by it.
+    #[must_use]
+    pub fn is_service_deployment(&self) -> bool {
+        self.0.contains(":service-deployment/")
+    }
 }
 
 impl fmt::Display for RolloutId {

@@ -74,6 +74,15 @@ pub enum Action {
         /// The refresh that must be the active one.
         refresh: RolloutId,
     },
+    /// `StopServiceDeployment` with `ROLLBACK`: probes failed while the deployment bakes.
+    RollBackDeployment {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The service.
+        service: ServiceName,
+        /// The service deployment, by its ARN.
+        deployment: RolloutId,
+    },
     /// `RegisterTaskDefinition`: the base with one container's image changed, and the marker as tags.
     RegisterTaskDefinition {
         /// The ARN of the task definition to clone.
@@ -125,6 +134,7 @@ impl Action {
             Self::RollbackRefresh { .. } => "RollbackInstanceRefresh",
             Self::RegisterTaskDefinition { .. } => "RegisterTaskDefinition",
             Self::UpdateService { .. } => "UpdateService",
+            Self::RollBackDeployment { .. } => "StopServiceDeployment",
             Self::Verify { .. } => "GET",
         }
     }
@@ -158,6 +168,9 @@ impl fmt::Display for Action {
             }
             Self::UpdateService { cluster, service, task_definition } => {
                 write!(f, "update service {service} in cluster {cluster} to {}", short_arn(task_definition))
+            }
+            Self::RollBackDeployment { cluster, service, deployment } => {
+                write!(f, "roll back deployment {} of service {service} in cluster {cluster}", deployment.short())
             }
             Self::Verify { probes } => write!(f, "send {} probe(s)", probes.len()),
         }

@@ -53,6 +53,7 @@ pub(super) fn view(group: &ObservedGroup, history: Option<&RolloutHistory>) -> R
         current,
         others,
         rollouts,
+        digest: None,
         running: running.into_iter().collect(),
         total: u32::try_from(staying().count()).unwrap_or(u32::MAX),
     })
@@ -109,7 +110,34 @@ pub(super) fn next_step(
         moves.push(VersionMove { template: slot.template.clone(), from: slot.version, to: ready.number });
     }
     let preferences = preferences(settings, VersionMove::destination(&moves) != view.current.target);
-    Ok(match (&group.template, moves.as_slice()) {
+    Ok(refresh(group, moves, preferences))
+}
+
+/// The way back of a group whose instances are left mixed: a refresh to what the group is on. There is nothing to go
+/// back to from there, and alarms that are raised already must not end it.
+pub(super) fn way_back(group: &ObservedGroup, settings: &RolloutSettings) -> Option<Action> {
+    let slots = shape::slots(group).ok()?;
+    shape::can_refresh(group).ok()?;
+    if slots.iter().any(|slot| !matches!(slot.version, TemplateVersionSpec::Number(_))) {
+        return None;
+    }
+    let all = preferences(settings, false);
+    let preferences = RefreshPreferences {
+        min_healthy: all.min_healthy,
+        max_healthy: all.max_healthy,
+        warmup: all.warmup,
+        ..Default::default()
+    };
+    let moves: Vec<VersionMove> = slots
+        .iter()
+        .map(|slot| VersionMove { template: slot.template.clone(), from: slot.version, to: slot.current.number })
+        .collect();
+    Some(refresh(group, moves, preferences))
+}
+
+/// The refresh that makes these moves.
+fn refresh(group: &ObservedGroup, moves: Vec<VersionMove>, preferences: RefreshPreferences) -> Action {
+    match (&group.template, moves.as_slice()) {
         (GroupTemplate::LaunchTemplate { .. }, [only]) => Action::StartRefresh {
             group: group.name.clone(),
             template: only.template.clone(),
@@ -117,7 +145,7 @@ pub(super) fn next_step(
             preferences,
         },
         _ => Action::RefreshPolicy { group: group.name.clone(), moves, preferences },
-    })
+    }
 }
 
 /// What works now but needs somebody's attention. `due`: also what stands in the way of a refresh.
@@ -170,6 +198,7 @@ fn as_one(versions: Vec<&TemplateVersion>) -> Option<Revision> {
         name: first.number.to_string(),
         image: first.image.clone().filter(|_| versions.iter().all(|version| version.image == first.image)),
         marker: first.marker.clone().filter(|_| versions.iter().all(|version| commit(version) == commit(first))),
+        usable: true,
     })
 }
 
@@ -212,6 +241,7 @@ fn revision(version: &TemplateVersion) -> Revision {
         name: version.number.to_string(),
         image: version.image.clone(),
         marker: version.marker.clone(),
+        usable: true,
     }
 }
 

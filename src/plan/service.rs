@@ -29,6 +29,7 @@ pub(super) fn view(
         name: short_arn(&deployment.task_definition).to_owned(),
         image: image_of(&deployment.containers, &container),
         marker: deployment.marker.clone(),
+        usable: true,
     });
     for other in known.chain(deployed) {
         if other.target != current.target && others.iter().all(|seen| seen.target != other.target) {
@@ -55,6 +56,7 @@ pub(super) fn view(
         bases: (!before.is_empty()).then_some(before),
         others,
         rollouts: rollouts(service, history),
+        digest: service.digests.get(&container).cloned(),
         running: running.into_iter().collect(),
         total: service.desired,
     })
@@ -72,10 +74,12 @@ pub(super) fn next_step(
     let image = artifact.identity();
     let made_for_this = |revision: &&Revision| {
         let made = revision.marker.as_ref();
-        revision.image.as_deref() == Some(image)
+        revision.usable
+            && revision.image.as_deref() == Some(image)
             && made.is_some_and(|made| made.commit == pin.provenance.commit && made.base == view.current.name)
     };
-    Ok(match view.others.iter().find(made_for_this).map(|revision| &revision.target) {
+    // The oldest: of two Pinions that have each registered one, both take the same.
+    Ok(match view.others.iter().rev().find(made_for_this).map(|revision| &revision.target) {
         Some(RolloutTarget::TaskDefinition(arn)) => Action::UpdateService {
             cluster: service.cluster.clone(),
             service: service.name.clone(),
@@ -92,6 +96,19 @@ pub(super) fn next_step(
             },
         },
     })
+}
+
+/// The way back of a service that is left on a task definition whose rollout failed: to the one that it was made from.
+pub(super) fn way_back(service: &ObservedService, view: &View, base: &str) -> Option<Action> {
+    let known = view.others.iter().find(|revision| revision.name == base);
+    let arn = match known.map(|revision| (&revision.target, revision.usable)) {
+        Some((RolloutTarget::TaskDefinition(arn), true)) => arn.clone(),
+        Some(_) => return None,
+        // Deployed longer ago than ECS remembers; it is in the same account and region.
+        None => format!("{}/{base}", service.task_definition.arn.rsplit_once('/')?.0),
+    };
+    let (cluster, service) = (service.cluster.clone(), service.name.clone());
+    Some(Action::UpdateService { cluster, service, task_definition: arn })
 }
 
 /// Whether an image can run where the task definition wants it to; what to change if not. An image that doesn't say what
@@ -209,6 +226,7 @@ fn revision(definition: &TaskDefinition, container: &str) -> Revision {
         name: short_arn(&definition.arn).to_owned(),
         image: image_of(&definition.containers, container),
         marker: definition.marker.clone(),
+        usable: definition.active,
     }
 }
 

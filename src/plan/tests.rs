@@ -1,5 +1,6 @@
 //! The planner's tables, and properties over a small model of AWS.
 
+mod failures;
 mod groups;
 mod model;
 mod properties;

@@ -1,7 +1,8 @@
 //! What the controller says about itself. Written here, read by the server and the metrics through a watch.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -9,7 +10,7 @@ use tokio::sync::watch;
 use super::desired::Desired;
 use super::resync::Resyncs;
 use crate::model::status::{EnvironmentStatus, RepositoryStatus, SignaturesStatus, Status, TargetStatus};
-use crate::model::{CommitId, EnvironmentName};
+use crate::model::{CommitId, EnvironmentName, LocalRef};
 use crate::ports::Verified;
 
 /// Holds the status of everything.
@@ -18,6 +19,8 @@ pub struct Board {
     status: watch::Sender<Arc<Status>>,
     /// Whether every repository has been polled once, so that all environments are known that can be.
     complete: AtomicBool,
+    /// What was shown of targets before a reload, by environment: since when each is in its state isn't forgotten.
+    before: Mutex<BTreeMap<String, BTreeMap<String, TargetStatus>>>,
 }
 
 impl Default for Board {
@@ -26,6 +29,7 @@ impl Default for Board {
         Self {
             status: watch::Sender::new(Arc::new(Status { version, ..Status::default() })),
             complete: AtomicBool::new(false),
+            before: Mutex::default(),
         }
     }
 }
@@ -40,9 +44,18 @@ impl Board {
         self.complete.store(false, Ordering::Relaxed);
         self.change(|status| {
             status.repositories = repositories;
-            status.environments.clear();
+            let shown = std::mem::take(&mut status.environments).into_iter();
+            let shown = shown.map(|(name, environment)| (name, environment.targets)).collect();
+            *self.before.lock().unwrap_or_else(PoisonError::into_inner) = shown;
             status.ready = false;
         });
+    }
+
+    /// What was shown of an environment's targets before the last reload. Asked for once.
+    pub(crate) fn take_before(&self, name: &EnvironmentName) -> BTreeMap<LocalRef, TargetStatus> {
+        let shown = self.before.lock().unwrap_or_else(PoisonError::into_inner).remove(name.as_str());
+        let shown = shown.into_iter().flatten();
+        shown.filter_map(|(local, status)| Some((LocalRef::try_from(local).ok()?, status))).collect()
     }
 
     /// The status, as it is now and whenever it changes.
@@ -173,13 +186,13 @@ impl Board {
         self.change(|status| self.settle(status));
     }
 
-    /// Ready once every environment that can have a first pass has had one.
+    /// Ready once every environment has had its first pass. Those that are broken and have no
+    /// past can have none: what is wrong with them is known, and that is all that a first pass could tell.
     fn settle(&self, status: &mut Status) {
         let passed = |environment: &EnvironmentStatus| environment.passes > 0;
-        let mut environments = status.environments.values();
         status.ready |= self.complete.load(Ordering::Relaxed)
-            && environments.clone().any(passed)
-            && environments.all(|environment| passed(environment) || environment.account.is_empty());
+            && !status.environments.is_empty()
+            && status.environments.values().all(|environment| passed(environment) || environment.account.is_empty());
     }
 
     fn repository(&self, url: &str, branch: &str, change: impl FnOnce(&mut RepositoryStatus)) {

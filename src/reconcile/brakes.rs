@@ -138,7 +138,7 @@ async fn kept(
     lost: &BTreeSet<EnvironmentName>,
     reading: &Reading,
 ) -> Result<BTreeMap<EnvironmentName, Arc<Desired>>, RepositoryError> {
-    let mut then = desired::read(repository, branch, accepted, claim, None).await?.environments;
+    let mut then = desired::read(repository, branch, accepted, claim, None, &BTreeMap::new()).await?.environments;
     then.retain(|name, _| lost.contains(name));
     let broken: BTreeSet<EnvironmentName> = lost.iter().filter(|name| !then.contains_key(*name)).cloned().collect();
     if !broken.is_empty() {

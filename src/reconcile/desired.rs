@@ -75,11 +75,13 @@ pub struct Reading {
     pub policies: Policies,
     /// What is wrong with the guardrails.
     pub policy_errors: Vec<String>,
+    /// Which of the good environments has each AWS resource.
+    pub claims: BTreeMap<String, EnvironmentName>,
     /// The files that all this was read from.
     pub files: Files,
 }
 
-/// Reads what a commit of a branch wants.
+/// Reads what a commit of a branch wants. `held` says which environment had each AWS resource before.
 ///
 /// # Errors
 /// [`RepositoryError`] if the repository can't be read. Mistakes in the files aren't errors of this function.
@@ -89,15 +91,17 @@ pub async fn read(
     commit: &CommitId,
     claim: &Claim,
     seen: Option<Timestamp>,
+    held: &BTreeMap<String, EnvironmentName>,
 ) -> Result<Reading, RepositoryError> {
     let files = repository.files(commit).await?;
-    let loaded = manifest::load_with_refused(&files.files, &files.refused);
+    let loaded = manifest::load_after(&files.files, &files.refused, held);
     let mut reading = Reading {
         environments: BTreeMap::new(),
         broken: BTreeMap::new(),
         whole: loaded.findings.iter().map(ToString::to_string).collect(),
         policies: loaded.policies,
         policy_errors: loaded.policy_findings.iter().map(ToString::to_string).collect(),
+        claims: loaded.claims,
         files,
     };
 

@@ -19,8 +19,8 @@ use crate::ports::{Tip, Verified};
 /// Polls until shutdown.
 pub(super) async fn run(index: usize, source: Source, shared: Arc<Shared>, news: mpsc::Sender<News>) {
     let brakes = Brakes::new(shared.brakes);
-    let (read, good) = (BTreeMap::new(), BTreeMap::new());
-    let mut poller = Poller { index, source, shared, news, read, good, brakes, first: true };
+    let (read, good, held) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut poller = Poller { index, source, shared, news, read, good, held, brakes, first: true };
     let pace = poller.shared.pace;
     let mut backoff = Backoff::new(pace.backoff_first, pace.backoff_longest, entropy());
     let mut requests = poller.shared.resyncs.requests();
@@ -68,6 +68,8 @@ struct Poller {
     read: BTreeMap<String, LastRead>,
     /// The environments of each branch that were good at some time, so that their last good desired state is known.
     good: BTreeMap<String, BTreeSet<EnvironmentName>>,
+    /// Which environment of each branch had each AWS resource when it was last good.
+    held: BTreeMap<String, BTreeMap<String, EnvironmentName>>,
     /// What one commit may not do unnoticed.
     brakes: Brakes,
     first: bool,
@@ -158,7 +160,8 @@ impl Poller {
         let Some(claim) = self.source.branches.get(branch) else { return true };
         let now = self.shared.clock.now();
         let seen = (!self.first).then_some(now);
-        let read = desired::read(self.source.repository.as_ref(), branch, &commit, claim, seen).await;
+        let held = self.held.entry(branch.to_owned()).or_default();
+        let read = desired::read(self.source.repository.as_ref(), branch, &commit, claim, seen, held).await;
         let mut reading = match read {
             Ok(reading) => reading,
             Err(error) => {
@@ -174,6 +177,8 @@ impl Poller {
             broken = reading.broken.len(),
             "new revision"
         );
+        held.retain(|_, name| reading.broken.contains_key(name));
+        held.extend(reading.claims.clone());
         let nothing = reading.environments.is_empty() && reading.broken.is_empty();
         let good = self.good.entry(branch.to_owned()).or_default();
         let lost = match (nothing, good.is_empty()) {

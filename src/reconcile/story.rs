@@ -57,7 +57,7 @@ impl Telling<'_> {
             Outcome::Applied(applied) => {
                 past.failing = None;
                 let (id, version) = (applied.id.as_deref(), &self.after.desired);
-                if action.starts_rollout() {
+                if action.starts_rollout() && self.after.state != State::Quarantined {
                     tracing::info!(
                         target = target,
                         version,

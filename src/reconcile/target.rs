@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::pass::Outcome;
 use crate::model::status::{PinStatus, RolloutStatus, TargetStatus};
-use crate::model::{Pin, RolloutOutcome, State, Target};
+use crate::model::{Pin, Provenance, RolloutOutcome, State, Target, Version};
 use crate::plan::{Reason, TargetPlan};
 use crate::ports::ErrorClass;
 
@@ -72,6 +72,16 @@ pub(super) fn status(
     }
 }
 
+/// What is shown for a pin of which nobody knows who set it, so that its target isn't missing.
+pub(super) fn unknown_pin(target: &Target, now: Timestamp) -> Option<Pin> {
+    Some(Pin {
+        component: target.component.clone(),
+        version: Version::try_from("unknown").ok()?,
+        digest: None,
+        provenance: Provenance::uncommitted(now),
+    })
+}
+
 /// Since when the target is in sync with its pin. A process that has just begun takes AWS's word for when the rollout
 /// that led there ended, where it has that. While the account can't be read, what was last known stays.
 fn in_sync_since(
@@ -100,7 +110,16 @@ fn in_sync_since(
 /// yet go through leaves the state as planned and says what happened.
 fn settle(plan: &TargetPlan, outcome: Option<&Outcome>) -> (State, Option<String>) {
     match outcome {
+        // The way back that can't be begun makes the pin no better.
+        Some(Outcome::Failed(error)) if plan.state == State::Quarantined => {
+            let reason = plan.reason.as_ref().map(ToString::to_string).unwrap_or_default();
+            (plan.state, Some(format!("{reason}; going back: {error}")))
+        }
         Some(Outcome::Failed(error)) => match error.class {
+            // The others say themselves what to do.
+            ErrorClass::Denied if error.service != "sts" => {
+                (State::Blocked, Some(Reason::Denied(error.to_string()).to_string()))
+            }
             ErrorClass::Denied | ErrorClass::Invalid => (State::Blocked, Some(error.to_string())),
             ErrorClass::Retry | ErrorClass::Conflict => (plan.state, Some(format!("{error}; will be tried again"))),
         },

@@ -25,8 +25,9 @@ impl Underway {
         let plan = telling.plan;
         let aim =
             (plan.artifact.as_ref().map(|artifact| artifact.identity().to_owned()), telling.after.desired.clone());
-        let started =
-            plan.action.as_ref().and_then(destination).filter(|_| matches!(telling.outcome, Some(Outcome::Applied(_))));
+        // The way back of a quarantined pin is no rollout of it.
+        let applied = matches!(telling.outcome, Some(Outcome::Applied(_))) && plan.state != State::Quarantined;
+        let started = plan.action.as_ref().and_then(destination).filter(|_| applied);
         if let Some(target) = started {
             return Some(Self { target, version: Some(aim.1), started: telling.now, artifact: aim.0 });
         }
@@ -34,7 +35,8 @@ impl Underway {
         if !matches!(plan.state, State::RollingOut | State::Overdue) {
             return None;
         }
-        let moved_on = matches!(plan.reason, Some(Reason::Superseded { .. }));
+        let moved_on =
+            matches!(plan.reason, Some(Reason::Superseded { .. } | Reason::Overdue { superseded: true, .. }));
         Some(Self {
             target: rollout.target.clone(),
             version: (!moved_on).then_some(aim.1),

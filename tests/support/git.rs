@@ -189,6 +189,7 @@ struct Shared {
 struct Served {
     token: Option<String>,
     status: Option<u16>,
+    rubbish: bool,
     requests: Vec<Request>,
 }
 
@@ -231,6 +232,17 @@ impl GitServer {
         self.shared.state.lock().unwrap().status = Some(status);
     }
 
+    /// From now on answers every request with what isn't Git's.
+    pub(crate) fn talk_rubbish(&self) {
+        self.shared.state.lock().unwrap().rubbish = true;
+    }
+
+    /// From now on answers as it should, and asks for no other token than before.
+    pub(crate) fn mend(&self) {
+        let mut state = self.shared.state.lock().unwrap();
+        (state.status, state.rubbish) = (None, false);
+    }
+
     /// The URL of `environments.git`.
     pub(crate) fn url(&self) -> String {
         self.url_of("environments.git")
@@ -262,9 +274,9 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    let (token, forced) = {
+    let (token, forced, rubbish) = {
         let state = shared.state.lock().unwrap();
-        (state.token.clone(), state.status)
+        (state.token.clone(), state.status, state.rubbish)
     };
     let authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
     let password = authorization.as_deref().and_then(password_of);
@@ -272,6 +284,12 @@ async fn answer(
     let path = uri.path().to_owned();
     let (status, answer_headers, bytes) = if let Some(status) = forced {
         (status, Vec::new(), Vec::new())
+    } else if rubbish {
+        (
+            200,
+            vec![("content-type".to_owned(), "text/html".to_owned())],
+            b"<h1>Sign in to the guest network</h1>".to_vec(),
+        )
     } else if token.is_some() && token != password {
         (401, vec![("www-authenticate".to_owned(), "Basic realm=\"test\"".to_owned())], Vec::new())
     } else {

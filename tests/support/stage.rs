@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -24,8 +24,10 @@ pub(crate) mod view;
 #[path = "watch.rs"]
 mod watch;
 
+#[allow(unused_imports, reason = "each test uses its part")]
+pub(crate) use builder::Builder;
 use git::{GitServer, Repo};
-use process::{FakeTime, Process, pinion};
+use process::{FakeTime, Process, clean, pinion};
 pub(crate) use view::{Fleet, REGION};
 
 /// The token that asks for resyncs.
@@ -132,20 +134,50 @@ impl Stage {
 
     /// Starts the controller and waits until it listens.
     pub(crate) fn start_controller(&mut self) {
+        self.start_controller_by(&[]);
+    }
+
+    /// Starts the controller by another program that ends as the controller, such as `env` with options.
+    pub(crate) fn start_controller_by(&mut self, wrapper: &[&str]) {
         self.configure(&self.configuration());
         std::fs::write(self.folder.path().join("resync-token"), format!("{TOKEN}\n")).unwrap();
         if let Some(token) = &self.token {
             std::fs::write(self.folder.path().join("git-token"), format!("{token}\n")).unwrap();
         }
-        let mut command = pinion(self.folder.path());
+        let (controller, address) = self.run_controller(wrapper, "pinion.toml", self.log());
+        self.address = address;
+        self.controller = Some(controller);
+    }
+
+    /// Starts another controller beside the first: the same repository and accounts, a cache of its own. It ends when it
+    /// is dropped.
+    pub(crate) fn another_controller(&self) -> Process {
+        let configuration = self.configuration().replace("cache_dir = \"cache\"", "cache_dir = \"another-cache\"");
+        std::fs::write(self.folder.path().join("another.toml"), configuration).unwrap();
+        self.run_controller(&[], "another.toml", self.folder.path().join("another.log")).0
+    }
+
+    /// The folder of the controller's mirrors.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.folder.path().join("cache")
+    }
+
+    fn run_controller(&self, wrapper: &[&str], configuration: &str, log: PathBuf) -> (Process, String) {
+        let mut command = match wrapper {
+            [] => pinion(self.folder.path()),
+            [program, arguments @ ..] => {
+                let mut command = clean(Command::new(program), self.folder.path());
+                command.args(arguments).arg(env!("CARGO_BIN_EXE_pinion"));
+                command
+            }
+        };
         command
-            .args(["run", "--config", "pinion.toml"])
+            .args(["run", "--config", configuration])
             .env("AWS_ENDPOINT_URL", &self.endpoint)
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("AWS_REGION", REGION);
         self.time.iter().for_each(|time| time.lend(&mut command));
-        let log = self.log();
         let from = std::fs::metadata(&log).map_or(0, |log| usize::try_from(log.len()).unwrap());
         let mut controller = Process::start("pinion run", &mut command, log);
         let listening = |output: &str| {
@@ -154,8 +186,8 @@ impl Stage {
                 (line["message"] == "listening").then(|| line["address"].as_str().unwrap().to_owned())
             })
         };
-        self.address = controller.wait_for("where it listens", from, listening);
-        self.controller = Some(controller);
+        let address = controller.wait_for("where it listens", from, listening);
+        (controller, address)
     }
 
     /// Lets so many hours pass at once, for the stand-in and for the controller.

@@ -118,7 +118,7 @@ fn decisions() {
     our refresh bakes: rolling-out (Baking, 50 %)
     our refresh is rolled back: rolling-out (the rollout failed and is rolled back)
     our refresh failed: quarantined (the rollout ended as Failed (r); pin another version, or retry with `pinion resync --retry-quarantined`)
-    our refresh was cancelled: quarantined (the rollout ended as Cancelled (r); pin another version, or retry with `pinion resync --retry-quarantined`)
+    our refresh was cancelled: quarantined (the rollout ended as Cancelled (r); what it left is brought back to 1; pin another version, or retry with `pinion resync --retry-quarantined`) => refresh the instances of group frontend to version 1 of frontend
     an earlier pin's refresh runs: rolling-out (the pin has moved on; stopping r) => cancel instance refresh r of group frontend
     an earlier pin's refresh stops: rolling-out (the pin has moved on; stopping r)
     an earlier pin's refresh failed: rolling-out (getting ready) => create a version of launch template frontend from version 1 with ami-1.1
@@ -298,7 +298,7 @@ fn a_policy_moves_with_all_its_templates() {
     one version is there: rolling-out (getting ready) => create a version of launch template lt-2 from version 1 with ami-1.1 [0 of 2]
     both are there: rolling-out (getting ready) => refresh the instances of group frontend to version 2 of lt-1, version 4 of lt-2 [0 of 2]
     our refresh runs: rolling-out (Running, 50 %) [1 of 2]
-    our refresh failed: quarantined (the rollout ended as Failed (r); pin another version, or retry with `pinion resync --retry-quarantined`) [1 of 2]
+    our refresh failed: quarantined (the rollout ended as Failed (r); what it left is brought back to 1; pin another version, or retry with `pinion resync --retry-quarantined`) => refresh the instances of group frontend to version 1 of lt-1, version 1 of lt-2 [1 of 2]
     a refresh to somebody else's versions runs: rolling-out (Running, 50 %) [1 of 2]
     ");
 

@@ -50,7 +50,13 @@ impl World {
     fn definition(&self, revision: u64) -> TaskDefinition {
         let (version, marker) = self.revisions[usize::try_from(revision).unwrap() - 1].clone();
         let container = Container { name: "app".to_owned(), image: image(&version), essential: true };
-        TaskDefinition { arn: Self::arn(revision), containers: vec![container], architecture: None, marker }
+        TaskDefinition {
+            arn: Self::arn(revision),
+            containers: vec![container],
+            architecture: None,
+            marker,
+            active: true,
+        }
     }
 
     pub(super) fn observe(&self, environment: &Environment) -> Observed {
@@ -97,6 +103,7 @@ impl World {
             task_definition: definition,
             desired: 2,
             running: 2,
+            digests: BTreeMap::new(),
         }));
         let mut observed = Observed {
             identity: Some(Ok(environment.account.id.clone())),
@@ -169,6 +176,7 @@ impl World {
             | Action::RefreshPolicy { .. }
             | Action::CancelRefresh { .. }
             | Action::RollbackRefresh { .. }
+            | Action::RollBackDeployment { .. }
             | Action::Verify { .. } => {
                 panic!("nothing runs that {action} could be about")
             }

@@ -31,6 +31,7 @@ pub(super) fn service(
             containers: containers(version),
             architecture: None,
             marker: marker.clone(),
+            active: true,
         },
         deployments: deployments
             .iter()
@@ -49,10 +50,11 @@ pub(super) fn service(
             .collect(),
         desired: 2,
         running: 2,
+        digests: BTreeMap::new(),
     }))
 }
 
-fn deployment(to: u64, outcome: RolloutOutcome, minute: i64) -> Rollout {
+pub(super) fn deployment(to: u64, outcome: RolloutOutcome, minute: i64) -> Rollout {
     Rollout {
         target: RolloutTarget::TaskDefinition(arn(to)),
         percentage: None,
@@ -70,6 +72,7 @@ pub(super) fn history(revisions: &[(u64, &str, Option<Marker>)], deployments: &[
                 containers: containers(version),
                 architecture: None,
                 marker: marker.clone(),
+                active: true,
             })
             .collect(),
     }
@@ -133,7 +136,7 @@ fn decisions() {
     old tasks stop: rolling-out (old tasks are stopping)
     our deployment is rolled back: rolling-out (the rollout failed and is rolled back)
     the breaker has rolled it back: quarantined (the rollout ended as Failed (d); pin another version, or retry with `pinion resync --retry-quarantined`)
-    failed without rollback: quarantined (the rollout ended as FAILED (ecs-svc/2); pin another version, or retry with `pinion resync --retry-quarantined`)
+    failed without rollback: quarantined (the rollout ended as FAILED (ecs-svc/2); what it left is brought back to api:1; pin another version, or retry with `pinion resync --retry-quarantined`) => update service api in cluster app to api:1
     an earlier pin's deployment runs: rolling-out (getting ready) => register a revision of api:2 with registry/backend:2.1 in container app
     somebody else's deployment runs: pending (waits for a rollout that Pinion didn't start: d (Running))
     changed by hand: rolling-out (getting ready) => register a revision of api:3 with registry/backend:2.1 in container app [drifted]

@@ -31,6 +31,8 @@ pub(super) struct Mood {
     /// It can't be asked whose the credentials are.
     pub(super) identity_fails: Option<ErrorClass>,
     pub(super) write_fails: Option<ErrorClass>,
+    /// The credentials belong to another account.
+    pub(super) stranger: bool,
     /// Reads never end.
     pub(super) hangs: bool,
     pub(super) panics: bool,
@@ -331,6 +333,7 @@ impl Observe for Door {
         });
         match self.mood().identity_fails {
             Some(class) => Err(error(class, "AssumeRole", number)),
+            None if self.mood().stranger => Ok(account("other")),
             None => Ok(account(&self.environment)),
         }
     }

@@ -362,7 +362,8 @@ fn watch(service: &mut Service, scene: &mut Scene<'_>) {
         record.failures = failed;
     }
     let tripped = enabled && failed >= threshold;
-    let alarm = triggered(service, scene);
+    // On the way back nobody asks them: they are what the way back is for.
+    let alarm = triggered(service, scene).filter(|_| !is_rollback);
     let (reason, rolls_back) = match &alarm {
         Some((name, rolls_back)) => {
             (format!("Service deployment rolled back because alarm {name} is in ALARM."), *rolls_back)
