@@ -13,6 +13,9 @@ use crate::model::{
 };
 use crate::ports::{ErrorClass, PortError, ResolveError};
 
+/// How long after a refresh has ended the group may still be shown as it was before.
+const SETTLING: Duration = Duration::from_secs(30);
+
 /// What a decision comes to.
 struct Verdict {
     state: State,
@@ -272,7 +275,20 @@ impl Decision<'_> {
         if runs(&view.current, self.artifact) && matches!(self.target.spec, TargetSpec::Fargate(_)) {
             return self.unsettled_service();
         }
+        if let Some(done) = self.just_succeeded() {
+            let Rollout { status, percentage, .. } = done.clone();
+            return Verdict::of(State::RollingOut, Reason::Progress { status, percentage }).about(done, true);
+        }
         self.start()
+    }
+
+    /// This pin's refresh, if it has ended well a moment ago: the group was read before its refreshes, and may have been
+    /// what it was before the end. The next pass knows.
+    fn just_succeeded(&self) -> Option<&Rollout> {
+        let attempt = attempt(self.view, self.pin, self.artifact)?;
+        let ended = attempt.ended.filter(|_| attempt.outcome == RolloutOutcome::Succeeded)?;
+        let group = matches!(self.seen, ObservedTarget::Group(_));
+        (group && age(ended, self.input.now) < SETTLING).then_some(attempt)
     }
 
     /// Whether a rollout is at work though everything that runs is right already: the last instances of a refresh
@@ -284,7 +300,9 @@ impl Decision<'_> {
     /// Whether a rollout of this pin speaks against trying again.
     fn counts(&self, rollout: &Rollout) -> bool {
         let ended_badly = matches!(rollout.outcome, RolloutOutcome::Failed | RolloutOutcome::Cancelled);
-        let forgiven = self.input.memory.retry_since.is_some_and(|since| rollout.started.is_none_or(|at| at < since));
+        let memory = self.input.memory;
+        let forgiven = memory.retry_since.is_some_and(|since| rollout.started.is_none_or(|at| at < since))
+            && !memory.tried.contains(&self.target.reference.local);
         ended_badly && !forgiven
     }
 
@@ -391,7 +409,8 @@ impl Decision<'_> {
                 group::next_step(group, self.view, self.pin, image, &self.target.rollout)
             }
             (ObservedTarget::Service(service), TargetSpec::Fargate(spec)) => {
-                service::next_step(service, spec, self.view, self.pin, image)
+                let made = self.input.memory.made.get(&self.target.reference.local);
+                service::next_step(service, spec, self.view, self.pin, image, made)
             }
             _ => Err(format!("{} is of another kind than what was read for it", self.target.reference)),
         };

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Action;
 use super::action::short_arn;
 use super::revision::{Revision, View};
+use super::{Action, Made};
 use crate::model::{
     Container, FargateSpec, Marker, ObservedDeployment, ObservedService, Pin, Rollout, RolloutHistory, RolloutId,
     RolloutOutcome, RolloutTarget, TaskDefinition,
@@ -67,14 +67,23 @@ pub(super) fn next_step(
     view: &View,
     pin: &Pin,
     image: &str,
+    made: Option<&Made>,
 ) -> Result<Action, String> {
     let made_for_this = |revision: &&Revision| {
         let made = revision.marker.as_ref();
         revision.image.as_deref() == Some(image)
             && made.is_some_and(|made| made.commit == pin.provenance.commit && made.base == view.current.name)
     };
-    Ok(match view.others.iter().find(made_for_this).map(|revision| &revision.target) {
-        Some(RolloutTarget::TaskDefinition(arn)) => Action::UpdateService {
+    let listed = view.others.iter().find(made_for_this).and_then(|revision| match &revision.target {
+        RolloutTarget::TaskDefinition(arn) => Some(arn),
+        RolloutTarget::TemplateVersion(_) | RolloutTarget::Unknown => None,
+    });
+    // What this process has made itself comes first: listing lags behind, and two processes may each have made one.
+    let own = made.filter(|made| {
+        made.image == image && made.marker.commit == pin.provenance.commit && made.marker.base == view.current.name
+    });
+    Ok(match own.map(|made| &made.arn).or(listed) {
+        Some(arn) => Action::UpdateService {
             cluster: service.cluster.clone(),
             service: service.name.clone(),
             task_definition: arn.clone(),
