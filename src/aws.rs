@@ -17,8 +17,10 @@ mod record;
 mod registry;
 mod resolve;
 mod services;
+mod survey;
 mod task_definition;
 mod templates;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,7 +41,7 @@ use crate::model::{
     Account, AccountId, Artifact, ArtifactQuery, EnvironmentName, LocalRef, ObservedTarget, RolloutHistory, TargetSpec,
 };
 use crate::plan::Action;
-use crate::ports::{Accounts, Applied, Apply, Observe, PortError, RecordCalls, ResolveError};
+use crate::ports::{Accounts, Applied, Apply, Observe, PortError, RecordCalls, ResolveError, Surveyor};
 
 /// How to reach AWS.
 #[derive(Debug)]
@@ -101,6 +103,12 @@ impl Aws {
             session_name: options.session_name,
         };
         Self { shared, connections: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// What reads an account for forecasts.
+    #[must_use]
+    pub fn surveyor(&self, environment: &EnvironmentName, account: &Account) -> Arc<dyn Surveyor> {
+        self.connection(environment, account)
     }
 
     fn connection(&self, environment: &EnvironmentName, account: &Account) -> Arc<Connection> {

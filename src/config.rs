@@ -20,7 +20,8 @@ use self::raw::RawConfig;
 use crate::manifest::shape::Shape as _;
 use crate::manifest::tree::Node;
 use crate::manifest::{self, Findings};
-use crate::model::EnvironmentName;
+use crate::model::{CommitId, EnvironmentName};
+use crate::plan::brake::Limits;
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "pinion.toml";
@@ -33,6 +34,8 @@ pub struct Config {
     pub repositories: Vec<Repository>,
     /// How often to reconcile, and how much at a time.
     pub reconcile: Reconcile,
+    /// What one commit may not do unnoticed.
+    pub brakes: Limits,
     /// Where to listen.
     pub server: Server,
     /// How to reach AWS.
@@ -62,6 +65,21 @@ pub struct Repository {
     pub connect_timeout: Duration,
     /// How long the server may send nothing.
     pub stall_timeout: Duration,
+    /// Whose signatures count; `None` if none are asked for.
+    pub verify: Option<Verify>,
+}
+
+/// Whose signatures count on a branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verify {
+    /// The allowed-signers file of those who sign with SSH keys.
+    pub allowed_signers: Option<PathBuf>,
+    /// The OpenPGP certificates of those who sign with them.
+    pub keyring: Option<PathBuf>,
+    /// The keys, of either kind, that may sign merges in anybody's name.
+    pub forge_keys: Option<PathBuf>,
+    /// The commit that is trusted with all that came before it.
+    pub since: Option<CommitId>,
 }
 
 /// How to get into a repository.

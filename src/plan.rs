@@ -6,7 +6,9 @@
 //! instance refresh and a service deployment both a *rollout*.
 
 mod action;
+pub mod brake;
 mod decide;
+pub mod forecast;
 mod group;
 mod order;
 mod reason;
@@ -19,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-pub use self::action::{Action, RefreshPreferences};
+pub use self::action::{Action, RefreshPreferences, VersionMove};
 pub use self::order::{Cycle, in_order};
 pub use self::reason::Reason;
 use crate::guardrail::{Fleet, Guardrails, Member};
@@ -157,6 +159,8 @@ pub struct TargetPlan {
     pub rollout: Option<Rollout>,
     /// Whether the rollout in flight is one that this pin started.
     pub ours: bool,
+    /// What works now but needs somebody's attention, such as a deprecated image; for people.
+    pub warnings: Vec<String>,
     /// Whether this pin's rollout is under way or just over: if probes fail now, they fail because of it.
     pub just_rolled: bool,
 }

@@ -10,6 +10,7 @@
 
 pub mod backoff;
 pub mod board;
+mod brakes;
 mod crew;
 pub mod desired;
 mod environment;
@@ -32,11 +33,13 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 pub use self::board::Board;
+pub use self::brakes::outline;
 pub use self::probe::HttpProber;
 pub use self::resync::Resyncs;
 use crate::clock::Clock;
 use crate::guardrail;
 use crate::metrics::Metrics;
+use crate::plan::brake::Limits;
 use crate::ports::{Accounts, Prober, Repository};
 use crew::Crew;
 use desired::{Claim, News};
@@ -89,6 +92,8 @@ pub struct Parts {
     pub pace: Pace,
     /// How many environments may be in a pass at once.
     pub concurrency: usize,
+    /// What one commit may not do unnoticed.
+    pub brakes: Limits,
 }
 
 /// What every environment's task shares.
@@ -101,6 +106,7 @@ pub(crate) struct Shared {
     pub(crate) resyncs: Arc<Resyncs>,
     pub(crate) pace: Pace,
     pub(crate) passes: Semaphore,
+    pub(crate) brakes: Limits,
     /// What guardrails may ask about all targets.
     pub(crate) fleet: Mutex<guardrail::Fleet>,
     pub(crate) shutdown: CancellationToken,
@@ -120,6 +126,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
         resyncs: parts.resyncs,
         pace: parts.pace,
         passes: Semaphore::new(parts.concurrency.max(1)),
+        brakes: parts.brakes,
         fleet: Mutex::default(),
         shutdown: shutdown.clone(),
     });

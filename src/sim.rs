@@ -8,6 +8,7 @@ mod engine;
 mod faults;
 mod file;
 mod http;
+mod iam;
 mod journal;
 mod local;
 mod service;
@@ -15,6 +16,7 @@ mod state;
 mod wire;
 mod world;
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use http::Stand;
 use journal::Journal;
 
 pub use file::WorldError;
+pub use iam::PolicyError;
 pub use local::Local;
 pub use state::StateError;
 pub use world::World;
@@ -48,6 +51,8 @@ pub struct Options {
     pub seed: u64,
     /// Where the world is kept, if it is to outlive the process. If the file exists, the stand-in goes on from it.
     pub state: Option<PathBuf>,
+    /// Where every answer is noted down: JSON lines of `service`, `operation`, `status` and `body`.
+    pub record: Option<PathBuf>,
     /// Tells wall-clock time.
     pub clock: Arc<dyn Clock>,
 }
@@ -59,6 +64,7 @@ impl Default for Options {
             speed: 1.0,
             seed: 1,
             state: None,
+            record: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -138,7 +144,7 @@ impl Sim {
 
 /// Where a stand-in begins: with the world given, or where its state file says that it was.
 fn stand(world: World, options: Options) -> Result<Arc<Stand>, SimError> {
-    let Options { listen: _, speed, seed, state, clock } = options;
+    let Options { listen: _, speed, seed, state, record, clock } = options;
     if !(speed.is_finite() && speed >= 0.0) {
         return Err(SimError::Speed { speed });
     }
@@ -153,8 +159,12 @@ fn stand(world: World, options: Options) -> Result<Arc<Stand>, SimError> {
             (world, opened.map_err(|source| StateError::Io { path: journal, source })?)
         }
     };
+    let record = record.map(|path| match File::options().create(true).append(true).open(&path) {
+        Ok(file) => Ok(file),
+        Err(source) => Err(StateError::Io { path, source }),
+    });
     world.anchor(clock.now().as_millisecond(), speed);
-    Ok(Arc::new(Stand::new(world, journal, clock, state)))
+    Ok(Arc::new(Stand::new(world, journal, clock, state).recording(record.transpose()?)))
 }
 
 fn router(stand: &Arc<Stand>) -> axum::Router {

@@ -119,12 +119,18 @@ fn the_shortest_configuration() {
                 auth: None,
                 connect_timeout: 10s,
                 stall_timeout: 30s,
+                verify: None,
             },
         ],
         reconcile: Reconcile {
             interval: 60s,
             in_flight_interval: 5s,
             concurrency: 16,
+        },
+        brakes: Limits {
+            share: 50,
+            free: 4,
+            removal: true,
         },
         server: Server {
             listen: 127.0.0.1:9780,
@@ -162,6 +168,11 @@ environments = ["prod"]
 auth = { ssh_key_file = "key" }
 [[repository]]
 url = "../environments"
+[repository.verify]
+allowed_signers = "allowed_signers"
+merges = "forge"
+forge_keys = "/keys/forge.asc"
+since = "0123456789abcdef0123456789abcdef01234567"
 [reconcile]
 interval = "2m"
 in_flight_interval = "1s"
@@ -197,6 +208,7 @@ filter = "debug"
                 ),
                 connect_timeout: 10s,
                 stall_timeout: 30s,
+                verify: None,
             },
             Repository {
                 url: "git@example.com:a.git",
@@ -212,6 +224,7 @@ filter = "debug"
                 ),
                 connect_timeout: 10s,
                 stall_timeout: 30s,
+                verify: None,
             },
             Repository {
                 url: "/etc/pinion/../environments",
@@ -221,12 +234,31 @@ filter = "debug"
                 auth: None,
                 connect_timeout: 10s,
                 stall_timeout: 30s,
+                verify: Some(
+                    Verify {
+                        allowed_signers: Some(
+                            "/etc/pinion/allowed_signers",
+                        ),
+                        keyring: None,
+                        forge_keys: Some(
+                            "/keys/forge.asc",
+                        ),
+                        since: Some(
+                            "0123456789abcdef0123456789abcdef01234567",
+                        ),
+                    },
+                ),
             },
         ],
         reconcile: Reconcile {
             interval: 120s,
             in_flight_interval: 1s,
             concurrency: 2,
+        },
+        brakes: Limits {
+            share: 50,
+            free: 4,
+            removal: true,
         },
         server: Server {
             listen: [::1]:80,
@@ -282,7 +314,7 @@ grace_period = 30
 url = "https://ada:hunter2@example.com/a.git"
 branch = "refs/heads/main"
 environments = ["dev", "prod"]
-verify = { allowed_signers = "x" }
+verify = { keyring = "x", merges = "forge" }
 auth = { token = "hunter2" }
 [[repository]]
 environments = ["prod"]
@@ -307,7 +339,7 @@ format = "xml"
     /etc/pinion/pinion.toml:2:16: error: grace_period: expected a duration, found an integer; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
     /etc/pinion/pinion.toml:4:7: error: repository[0].url: this URL holds a password; name it in [repository.auth], by file or variable
     /etc/pinion/pinion.toml:5:10: error: repository[0].branch: `refs/heads/main` is not a branch's name; write it without refs/heads/
-    /etc/pinion/pinion.toml:7:1: error: repository[0].verify: unknown key `verify`; this version of Pinion can't check signatures yet; without this table it takes commits unchecked
+    /etc/pinion/pinion.toml:7:1: error: repository[0].verify: the forge's keys are missing; name the file that holds them with `forge_keys`
     /etc/pinion/pinion.toml:8:1: error: repository[0].auth: this says no way to get in; say exactly one of token_file, token_env, ssh_key_file
     /etc/pinion/pinion.toml:8:10: error: repository[0].auth.token: unknown key `token`; a token doesn't belong into this file; name a file (`token_file`) or a variable (`token_env`)
     /etc/pinion/pinion.toml:9:1: error: repository[1].url: the key `url` is missing
@@ -341,6 +373,20 @@ fn a_token_needs_http_and_a_key_needs_ssh() {
 }
 
 #[test]
+fn who_may_sign_is_said_once_and_in_full() {
+    let of = |verify: &str| findings(&format!("[[repository]]\nurl = 'https://a.b/c'\nverify = {{ {verify} }}"));
+    insta::assert_snapshot!(of("merges = 'verify'"), @"/etc/pinion/pinion.toml:3:1: error: repository[0].verify: this says of nobody that they may sign; name a file with `allowed_signers` (SSH) or `keyring` (OpenPGP)");
+    insta::assert_snapshot!(of("keyring = 'x', forge_keys = 'y'"), @"/etc/pinion/pinion.toml:3:1: error: repository[0].verify: `forge_keys` means nothing without `merges = \"forge\"`; say it, or leave the keys out");
+    insta::assert_snapshot!(of("keyring = 'x', merges = 'all'"), @"/etc/pinion/pinion.toml:3:36: error: repository[0].verify.merges: `all` is not a way to check merges; say \"verify\" or \"forge\"");
+    assert!(of("keyring = 'x', since = 'v1.0'").contains("repository[0].verify.since"));
+    let block = |environment: &str, verify: &str| {
+        format!("[[repository]]\nurl = 'https://a.b/c'\nenvironments = ['{environment}']\n{verify}\n")
+    };
+    let two = format!("{}{}", block("dev", ""), block("prod", "verify = { keyring = 'x' }"));
+    insta::assert_snapshot!(findings(&two), @"/etc/pinion/pinion.toml:5:1: error: repository[1]: the same branch stands at /etc/pinion/pinion.toml:1 with another [repository.verify]; say the same in both");
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let error = Config::load(Path::new("/nowhere/pinion.toml"), &Overrides::default()).unwrap_err();
     insta::assert_snapshot!(error, @"can't read the configuration /nowhere/pinion.toml; name another file with --config");
@@ -354,6 +400,7 @@ fn the_example_is_good() {
     assert_eq!(config.repositories.len(), 1);
     // What is commented out is as good.
     let all = text.replace("# cache_dir", "cache_dir").replace("# [", "[").replace("# endpoint", "endpoint");
+    let all = all.replace("# allowed_signers =", "allowed_signers =").replace("# since =", "since =");
     let all =
         all.replace("# format", "format").replace("# filter", "filter").replace("# environments =", "environments =");
     Config::parse(&path, all.as_bytes(), &Overrides::default(), &environment).unwrap();

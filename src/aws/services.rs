@@ -145,7 +145,7 @@ fn observed_service(
     let summary = |arn: &str| match definitions.get(arn) {
         Some(Ok(definition)) => Ok(definition.summary.clone()),
         Some(Err(error)) => Err(error.clone()),
-        None => Ok(TaskDefinition { arn: arn.to_owned(), containers: Vec::new(), marker: None }),
+        None => Ok(TaskDefinition { arn: arn.to_owned(), containers: Vec::new(), architecture: None, marker: None }),
     };
     let mut deployments = Vec::new();
     for deployment in service.deployments.iter().flatten() {

@@ -11,9 +11,11 @@ use tokio_util::sync::CancellationToken;
 use super::error::{CliError, ResultExt as _};
 use crate::aws::{Aws, Keys, Options};
 use crate::clock::{Clock, SystemClock};
+use crate::config::Verify;
 use crate::git::{Auth, MirroredRepository, Mirrors, Programs, RepositorySource};
 use crate::manifest;
 use crate::metrics::Metrics;
+use crate::plan::brake::Limits;
 use crate::reconcile::desired::Claim;
 use crate::reconcile::{self, Board, HttpProber, Pace, Parts, Resyncs, Source};
 use crate::server::RequestResync;
@@ -35,6 +37,8 @@ pub struct Branch {
     pub connect_timeout: Duration,
     /// How long the server may send nothing.
     pub stall_timeout: Duration,
+    /// Whose signatures count; `None` if none are asked for.
+    pub verify: Option<Verify>,
 }
 
 /// What one run of the controller is told.
@@ -52,6 +56,8 @@ pub struct Wiring {
     pub pace: Pace,
     /// How many environments may be in a pass at once.
     pub concurrency: usize,
+    /// What one commit may not do unnoticed.
+    pub brakes: Limits,
 }
 
 /// What outlives a reload of the configuration: counts, numbers, and what is shown.
@@ -86,7 +92,7 @@ impl Controller {
     /// If something can't be set up, or a task ended by itself.
     pub async fn run(&self, wiring: Wiring, stop: CancellationToken) -> Result<(), CliError> {
         let interrupt = Arc::new(AtomicBool::new(false));
-        let sources = sources(&wiring, &interrupt)?;
+        let sources = sources(&wiring, &interrupt, &self.clock)?;
         let shown: BTreeSet<(String, String)> =
             wiring.branches.iter().map(|branch| (branch.url.clone(), branch.branch.clone())).collect();
         self.board.start(shown);
@@ -108,6 +114,7 @@ impl Controller {
             resyncs: Arc::clone(&self.resyncs),
             pace: wiring.pace,
             concurrency: wiring.concurrency,
+            brakes: wiring.brakes,
         };
         let fetches = stop.clone();
         let watch = tokio::spawn(async move {
@@ -121,7 +128,7 @@ impl Controller {
 }
 
 /// One source for each repository, with all of its branches: one listing of refs serves them all.
-fn sources(wiring: &Wiring, interrupt: &Arc<AtomicBool>) -> Result<Vec<Source>, CliError> {
+fn sources(wiring: &Wiring, interrupt: &Arc<AtomicBool>, clock: &Arc<dyn Clock>) -> Result<Vec<Source>, CliError> {
     let mirrors = Arc::new(Mirrors::new(wiring.cache.clone(), Programs::default()));
     let mut by_repository: BTreeMap<(String, String), Vec<&Branch>> = BTreeMap::new();
     for branch in &wiring.branches {
@@ -140,7 +147,11 @@ fn sources(wiring: &Wiring, interrupt: &Arc<AtomicBool>) -> Result<Vec<Source>, 
         // A URL that can't work is a mistake in the configuration: it is said before anything runs.
         mirrors.open(&source).context(|| format!("the repository {url} can't be used"))?;
         let read_pins = |_: &str, bytes: &[u8]| manifest::pin_values(bytes);
-        let repository = MirroredRepository::new(Arc::clone(&mirrors), source, read_pins, Arc::clone(interrupt));
+        let verify: BTreeMap<String, Verify> =
+            branches.iter().filter_map(|branch| Some((branch.branch.clone(), branch.verify.clone()?))).collect();
+        let (mirrors, interrupt) = (Arc::clone(&mirrors), Arc::clone(interrupt));
+        let repository = MirroredRepository::new(mirrors, source, read_pins, interrupt, &verify, Arc::clone(clock))
+            .context(|| format!("the repository {url} can't be used"))?;
         sources.push(Source {
             repository: Arc::new(repository),
             url,

@@ -93,6 +93,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     let running = server.start(args.listen, signals.stop.clone()).await?;
     let wiring = Wiring {
         branches: vec![Branch {
+            verify: None,
             url: workshop.url(),
             auth: Auth::None,
             branch: "main".to_owned(),
@@ -109,6 +110,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         }),
         pace: PACE,
         concurrency: 16,
+        brakes: crate::plan::brake::Limits::default(),
     };
     let Signals { stop, abort, requests } = signals;
     tokio::spawn(heed(requests, desk));

@@ -127,6 +127,17 @@ fn broke_off(ended: Ended) -> Result<(), CliError> {
 }
 
 fn load(args: &Args) -> Result<Config, CliError> {
+    let config = read(args)?;
+    for repository in &config.repositories {
+        // Keys that can't be read are a mistake in the configuration, and said as early.
+        repository.verify.clone().map(git::Verifier::new).transpose().context(|| {
+            format!("the signatures of {} can't be checked as {} says", repository.url, args.config.display())
+        })?;
+    }
+    Ok(config)
+}
+
+fn read(args: &Args) -> Result<Config, CliError> {
     Config::load(&args.config, &args.overrides).map_err(|error| match error {
         config::ConfigError::Invalid { ref findings, .. } => {
             let text = super::validate::text(findings, super::output::Screen::stderr());
@@ -196,9 +207,11 @@ fn wiring(config: &Config) -> Wiring {
                 claim: repository.environments.clone().map_or(Claim::All, Claim::Only),
                 connect_timeout: repository.connect_timeout,
                 stall_timeout: repository.stall_timeout,
+                verify: repository.verify.clone(),
             })
             .collect(),
         cache: config.cache_dir.clone(),
+        brakes: config.brakes,
         endpoint_url: config.aws.endpoint_url.clone(),
         keys: None,
         pace: Pace {

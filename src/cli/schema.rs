@@ -1,4 +1,4 @@
-//! `pinion schema [NAME]`: the JSON Schemas of the files that people write.
+//! `pinion schema [NAME]`: the JSON Schemas of the files that people write, and of what programs read.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,11 +31,13 @@ pub enum Name {
     Pins,
     /// pinion.toml
     Pinion,
+    /// What `pinion plan --output json` prints
+    Plan,
 }
 
 impl Name {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Environment, Self::Defaults, Self::Pins, Self::Pinion];
+    pub const ALL: [Self; 5] = [Self::Environment, Self::Defaults, Self::Pins, Self::Pinion, Self::Plan];
 
     /// The schema's file.
     #[must_use]
@@ -45,6 +47,7 @@ impl Name {
             Self::Defaults => "defaults.schema.json",
             Self::Pins => "pins.schema.json",
             Self::Pinion => "pinion.schema.json",
+            Self::Plan => "plan.schema.json",
         }
     }
 
@@ -56,6 +59,7 @@ impl Name {
             Self::Defaults => manifest::schema::defaults(),
             Self::Pins => manifest::schema::pins(),
             Self::Pinion => config::schema(),
+            Self::Plan => plan(),
         })
     }
 
@@ -66,6 +70,14 @@ impl Name {
     pub fn text(self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(&self.schema()).map(|text| text + "\n")
     }
+}
+
+/// The schema of a plan, all of it in one piece.
+fn plan() -> Value {
+    let settings = schemars::generate::SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
+    let mut schema = settings.into_generator().into_root_schema_for::<super::plan::Report>();
+    schema.insert("title".to_owned(), "pinion plan --output json".into());
+    schema.to_value()
 }
 
 /// Its keys by name, at all depths: whether a JSON object keeps another order depends on what else is in the build.

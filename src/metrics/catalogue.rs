@@ -58,6 +58,8 @@ catalogue! {
         "Calls to AWS: ok, retry, denied, conflict or invalid";
     AWS_THROTTLES, Counter, "pinion_aws_throttles_total", &["environment", "service"],
         "Calls that AWS answered by asking for fewer";
+    BRAKE_HELD, Gauge, "pinion_brake_held", &["environment"],
+        "1 while a brake holds something of the environment until a commit acknowledges it";
     BUILD_INFO, Gauge, "pinion_build_info", &["version"],
         "Always 1, labelled with Pinion's version";
     CONVERGENCE, Histogram, "pinion_convergence_seconds", &["environment", "component"],
@@ -72,6 +74,10 @@ catalogue! {
         "Polls of Git: unchanged, changed or failed";
     GIT_REVISION_INFO, Gauge, "pinion_git_revision_info", &["repository", "branch", "revision"],
         "Always 1, labelled with the commit at the branch's tip";
+    GIT_REFUSED_COMMITS, Gauge, "pinion_git_refused_commits", &["repository", "branch"],
+        "Commits on the branch that are refused for their signatures; only where signatures are checked";
+    GIT_SIGNATURES_VALID, Gauge, "pinion_git_signatures_valid", &["repository", "branch"],
+        "1 if all commits of the branch are signed by those who may, 0 if its tip doesn't count; only where signatures are checked";
     GUARDRAIL_DENIALS, Counter, "pinion_guardrail_denials_total", &["environment", "target", "kind", "component", "policy"],
         "Rollouts that a guardrail began to forbid, by the policy's @id";
     GUARDRAILS_VALID, Gauge, "pinion_guardrails_valid", &["repository", "branch"],

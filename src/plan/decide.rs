@@ -98,6 +98,11 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     let attempt =
         view.as_ref().zip(pin).zip(artifact_found).and_then(|((view, pin), artifact)| attempt(view, pin, artifact));
     let just_rolled = just_rolled(target, attempt, input.now);
+    let due = verdict.state != State::InSync;
+    let warnings = match (seen, artifact_found) {
+        (Some(ObservedTarget::Group(group)), Some(artifact)) => group::warnings(group, artifact, due),
+        _ => Vec::new(),
+    };
     TargetPlan {
         drifted: pin.is_some_and(|pin| drifted(input, target, &verdict, attempt, pin)),
         running: view.as_ref().map(|view| {
@@ -115,6 +120,7 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
         action: verdict.action,
         rollout: verdict.rollout,
         ours: verdict.ours,
+        warnings,
         just_rolled,
     }
 }
@@ -403,14 +409,15 @@ impl Decision<'_> {
         if let Some(waiting) = self.waits() {
             return waiting;
         }
-        let image = self.artifact.identity();
+        let history = self.input.observed.histories.get(&self.target.reference.local);
+        let history = history.and_then(|history| history.as_ref().ok());
         let step = match (self.seen, &self.target.spec) {
             (ObservedTarget::Group(group), _) => {
-                group::next_step(group, self.view, self.pin, image, &self.target.rollout)
+                group::next_step(group, self.view, history, self.pin, self.artifact, &self.target.rollout)
             }
             (ObservedTarget::Service(service), TargetSpec::Fargate(spec)) => {
                 let made = self.input.memory.made.get(&self.target.reference.local);
-                service::next_step(service, spec, self.view, self.pin, image, made)
+                service::next_step(service, spec, self.view, self.pin, self.artifact, made)
             }
             _ => Err(format!("{} is of another kind than what was read for it", self.target.reference)),
         };
@@ -422,6 +429,9 @@ impl Decision<'_> {
 
     /// Why a rollout that is due may not start yet.
     fn waits(&self) -> Option<Verdict> {
+        if let Some(held) = self.input.desired.held.get(&self.target.component) {
+            return Some(Verdict::of(State::Pending, Reason::Brake(held.clone())));
+        }
         for before in &self.target.after {
             let state = self.so_far.targets.get(before).map_or(State::Unknown, |plan| plan.state);
             if state != State::InSync {

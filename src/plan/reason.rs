@@ -52,6 +52,8 @@ pub enum Reason {
         /// AWS's word for how far it is.
         status: String,
     },
+    /// Pending: a brake holds the pin. Says which, why, and what lets it through.
+    Brake(String),
     /// Pending: a guardrail forbids it.
     Guardrail(Vec<Denial>),
     /// Rolling out: getting ready, nothing that runs has changed yet.
@@ -116,6 +118,7 @@ impl fmt::Display for Reason {
             Self::ForeignRollout { id, status } => {
                 write!(f, "waits for a rollout that Pinion didn't start: {} ({status})", id.short())
             }
+            Self::Brake(held) => f.write_str(held),
             Self::Guardrail(denials) => {
                 f.write_str("forbidden by ")?;
                 for (index, denial) in denials.iter().enumerate() {

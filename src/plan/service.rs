@@ -6,8 +6,8 @@ use super::action::short_arn;
 use super::revision::{Revision, View};
 use super::{Action, Made};
 use crate::model::{
-    Container, FargateSpec, Marker, ObservedDeployment, ObservedService, Pin, Rollout, RolloutHistory, RolloutId,
-    RolloutOutcome, RolloutTarget, TaskDefinition,
+    Artifact, Container, FargateSpec, Marker, ObservedDeployment, ObservedService, Pin, Rollout, RolloutHistory,
+    RolloutId, RolloutOutcome, RolloutTarget, TaskDefinition,
 };
 
 /// The view of a service, or why Pinion can't roll it out and what to change.
@@ -66,9 +66,11 @@ pub(super) fn next_step(
     spec: &FargateSpec,
     view: &View,
     pin: &Pin,
-    image: &str,
+    artifact: &Artifact,
     made: Option<&Made>,
 ) -> Result<Action, String> {
+    runs_on(&service.task_definition, artifact)?;
+    let image = artifact.identity();
     let made_for_this = |revision: &&Revision| {
         let made = revision.marker.as_ref();
         revision.image.as_deref() == Some(image)
@@ -99,6 +101,27 @@ pub(super) fn next_step(
             },
         },
     })
+}
+
+/// Whether an image can run where the task definition wants it to; what to change if not. An image that doesn't say what
+/// it is for is believed.
+fn runs_on(definition: &TaskDefinition, artifact: &Artifact) -> Result<(), String> {
+    let Artifact::Image { image, architectures, .. } = artifact else { return Ok(()) };
+    let wanted = definition.architecture.as_deref().unwrap_or("X86_64");
+    let spelt = match wanted {
+        "X86_64" => "amd64",
+        "ARM64" => "arm64",
+        _ => return Ok(()),
+    };
+    if architectures.is_empty() || architectures.contains(spelt) {
+        return Ok(());
+    }
+    let offered = architectures.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    Err(format!(
+        "{image} is an image index for {offered}, but task definition {} runs on {wanted}; push an image that has {spelt} \
+         too, or change runtimePlatform.cpuArchitecture",
+        short_arn(&definition.arn)
+    ))
 }
 
 /// The container whose image is ours.

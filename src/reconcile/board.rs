@@ -8,8 +8,9 @@ use tokio::sync::watch;
 
 use super::desired::Desired;
 use super::resync::Resyncs;
-use crate::model::status::{EnvironmentStatus, RepositoryStatus, Status, TargetStatus};
+use crate::model::status::{EnvironmentStatus, RepositoryStatus, SignaturesStatus, Status, TargetStatus};
 use crate::model::{CommitId, EnvironmentName};
+use crate::ports::Verified;
 
 /// Holds the status of everything.
 #[derive(Debug)]
@@ -74,6 +75,36 @@ impl Board {
         self.repository(url, branch, |repository| fail(repository, error));
     }
 
+    /// What a branch's signatures are like. Says in the log what is new of it.
+    pub(crate) fn signatures(&self, url: &str, branch: &str, verified: &Verified) {
+        if !verified.checked {
+            return;
+        }
+        self.repository(url, branch, |repository| {
+            let known = repository.signatures.take().unwrap_or_default();
+            for commit in verified.commits.iter().filter(|commit| !known.commits.contains(commit)) {
+                tracing::error!(
+                    repository = url,
+                    branch,
+                    commit = commit.commit,
+                    author = commit.author,
+                    committer = commit.committer,
+                    kind = commit.kind,
+                    "commit is refused: {}",
+                    commit.reason
+                );
+            }
+            if known.refused > 0 && verified.refused == 0 {
+                tracing::info!(repository = url, branch, "all commits are signed by those who may");
+            }
+            repository.signatures = Some(SignaturesStatus {
+                accepted: verified.accepted.as_ref().map(ToString::to_string),
+                refused: verified.refused as u64,
+                commits: verified.commits.clone(),
+            });
+        });
+    }
+
     /// What a branch's guardrails are like.
     pub(crate) fn guardrails(&self, url: &str, branch: &str, policies: usize, errors: &[String]) {
         self.repository(url, branch, |repository| {
@@ -89,6 +120,7 @@ impl Board {
             environment.revision = desired.revision.to_string();
             environment.valid = true;
             environment.errors.clear();
+            environment.brake.clone_from(&desired.brake);
         });
     }
 

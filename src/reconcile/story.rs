@@ -45,6 +45,7 @@ impl Telling<'_> {
         self.drift();
         self.action(past);
         self.state();
+        self.warnings();
         self.rollout(past, metrics);
         self.convergence(past, metrics);
     }
@@ -139,6 +140,14 @@ impl Telling<'_> {
             && after.state == State::RollingOut
         {
             tracing::info!(target = after.target, reason, "{}", after.state);
+        }
+    }
+
+    /// Says each warning once, when it comes up.
+    fn warnings(&self) {
+        let known = |warning: &&String| self.before.is_some_and(|before| before.warnings.contains(warning));
+        for warning in self.after.warnings.iter().filter(|warning| !known(warning)) {
+            tracing::warn!(target = self.after.target, "{warning}");
         }
     }
 

@@ -66,6 +66,7 @@ pub(super) fn status(
             time: pin.provenance.time,
             subject: pin.provenance.subject.clone(),
         },
+        warnings: kept.map_or_else(|| plan.warnings.clone(), |kept| kept.warnings.clone()),
         rollout: kept.map_or(rollout, |kept| kept.rollout.clone()),
     }
 }

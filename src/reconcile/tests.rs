@@ -1,5 +1,6 @@
 //! The loop with in-memory ports and paused time: hours of it pass in milliseconds, and nothing opens a socket.
 
+mod brakes;
 mod git;
 mod islands;
 mod resyncs;
@@ -26,6 +27,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::State;
 use crate::model::status::{EnvironmentStatus, Status, TargetStatus};
+use crate::plan::brake::Limits;
 
 const PACE: Pace = Pace {
     steady: secs(60),
@@ -89,6 +91,7 @@ impl io::Write for Log {
 struct Setup {
     pace: Pace,
     concurrency: usize,
+    brakes: Limits,
     world: Arc<World>,
     /// The repositories, each with its branches.
     sources: Vec<(Arc<Git>, BTreeMap<String, Claim>)>,
@@ -117,6 +120,8 @@ impl Setup {
         Self {
             pace: PACE,
             concurrency: 16,
+            // Most tests remove environments as if that were nothing.
+            brakes: Limits { removal: false, ..Limits::default() },
             world: Arc::new(World::new(Arc::clone(&clock))),
             sources: vec![(git, BTreeMap::from([("main".to_owned(), Claim::All)]))],
             board: Arc::default(),
@@ -159,6 +164,7 @@ impl Setup {
             resyncs: Arc::clone(&self.resyncs),
             pace: self.pace,
             concurrency: self.concurrency,
+            brakes: self.brakes,
         };
         let task = tokio::spawn(run(parts, stop.clone()));
         Rig {

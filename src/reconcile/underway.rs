@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::pass::Outcome;
 use super::story::Telling;
 use crate::model::{Artifact, RolloutTarget, State};
-use crate::plan::{Action, Reason};
+use crate::plan::{Action, Reason, VersionMove};
 
 /// A rollout on its way. Told from others by where it leads: ECS knows the same one by two ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,7 @@ impl Underway {
 fn destination(action: &Action) -> Option<RolloutTarget> {
     match action {
         Action::StartRefresh { version, .. } => Some(RolloutTarget::TemplateVersion(*version)),
+        Action::RefreshPolicy { moves, .. } => Some(VersionMove::destination(moves)),
         Action::UpdateService { task_definition, .. } => Some(RolloutTarget::TaskDefinition(task_definition.clone())),
         _ => None,
     }

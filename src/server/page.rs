@@ -71,7 +71,7 @@ fn push_environment(page: &mut String, name: &str, environment: &EnvironmentStat
         Escaped(&environment.account),
         Escaped(&environment.region),
     );
-    for error in environment.errors.iter().chain(&environment.error) {
+    for error in environment.errors.iter().chain(&environment.brake).chain(&environment.error) {
         let _ = writeln!(page, "<pre class=\"error\">{}</pre>", Escaped(error));
     }
     page.push_str(

@@ -32,6 +32,7 @@ pub(crate) fn router() -> Router<Arc<Stand>> {
         .route("/_sim/parameters", post(put_parameter))
         .route("/_sim/terminate-instance", post(terminate_instance))
         .route("/_sim/alarms", post(set_alarm))
+        .route("/_sim/hooks", post(set_hook))
         .route("/_sim/faults", get(list_faults).post(add_fault).delete(remove_faults))
         .route("/_sim/held", get(held))
         .route("/_sim/release", post(release))
@@ -140,8 +141,14 @@ fn view_service(service: &Service) -> Value {
             })
         })
         .collect();
-    let records: Vec<Value> =
-        service.service_deployments.iter().map(|one| json!({ "arn": one.arn, "status": one.status })).collect();
+    let records: Vec<Value> = service
+        .service_deployments
+        .iter()
+        .map(|one| {
+            let stage = one.shift.filter(|_| one.is_active()).map(|shift| shift.stage.name());
+            json!({ "arn": one.arn, "status": one.status, "stage": stage })
+        })
+        .collect();
     json!({
         "desired": service.desired,
         "task_definition": service.task_definition,
@@ -328,6 +335,26 @@ async fn set_alarm(State(stand): Shared, Json(given): Json<Alarm>) -> Response {
         } else {
             alarms.remove(&given.name);
         }
+    }
+    stand.save();
+    Json(json!({})).into_response()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Hook {
+    account: String,
+    region: Option<String>,
+    target: String,
+    status: String,
+}
+
+async fn set_hook(State(stand): Shared, Json(given): Json<Hook>) -> Response {
+    {
+        let mut inner = stand.lock();
+        let region = place(&inner.world, given.region);
+        inner.dirty = true;
+        inner.world.region_mut(&given.account, &region).hooks.insert(given.target, given.status);
     }
     stand.save();
     Json(json!({})).into_response()

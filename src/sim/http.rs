@@ -1,5 +1,7 @@
 //! The listener: AWS calls at `/`, the control API under `/_sim/`.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,7 +10,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::faults::{Fault, Faults, Held, HeldCall, Kind, Past, Struck, When, deliver, label};
 use super::journal::{Entry, Journal};
@@ -25,6 +27,8 @@ pub(crate) struct Stand {
     clock: Arc<dyn Clock>,
     /// Held while saving, so that an older world never overwrites a newer one.
     path: Mutex<Option<PathBuf>>,
+    /// Where answers are noted down.
+    record: Option<Mutex<File>>,
     /// Calls that are held.
     pub(crate) held: Held,
 }
@@ -86,7 +90,27 @@ impl Stand {
             dirty: true,
             requests,
         };
-        Self { inner: Mutex::new(inner), clock, path: Mutex::new(path), held: Held::default() }
+        Self { inner: Mutex::new(inner), clock, path: Mutex::new(path), held: Held::default(), record: None }
+    }
+
+    /// The same, noting its answers down.
+    pub(crate) fn recording(mut self, file: Option<File>) -> Self {
+        self.record = file.map(Mutex::new);
+        self
+    }
+
+    fn note(&self, service: Service, operation: &str, answer: &Encoded) {
+        let Some(file) = &self.record else { return };
+        let line = json!({
+            "service": service.name(),
+            "operation": operation,
+            "status": answer.status,
+            "body": answer.body,
+        });
+        let written = writeln!(file.lock().unwrap_or_else(PoisonError::into_inner), "{line}");
+        if let Err(error) = written {
+            tracing::warn!(%error, "an answer of the stand-in can't be noted down");
+        }
     }
 
     /// Wall-clock milliseconds.
@@ -147,7 +171,9 @@ pub(crate) async fn serve(State(stand): State<Arc<Stand>>, headers: HeaderMap, b
         Ok(request) => request,
         Err((service, error)) => return respond(encode(service, "", Err(&error), &request_id), &request_id, None),
     };
+    let (service, operation) = (request.service, request.operation.clone());
     let (encoded, fault) = answer(&stand, &headers, request, &request_id).await;
+    stand.note(service, &operation, &encoded);
     respond(encoded, &request_id, fault.as_ref())
 }
 
@@ -244,7 +270,8 @@ async fn answer(stand: &Stand, headers: &HeaderMap, request: Request, request_id
             write,
             params,
             status: encoded.status,
-            code: result.err().map(|error| error.code),
+            code: result.as_ref().err().map(|error| error.code.clone()),
+            denied: result.err().and_then(|error| error.denied),
             request_id: request_id.to_owned(),
         };
         tracing::debug!(
@@ -284,7 +311,12 @@ fn read(headers: &HeaderMap, body: &[u8]) -> Result<Request, (Service, ApiError)
         || (guess, ApiError::new(403, "MissingAuthenticationToken", "Request is missing Authentication Token"));
     let scope = text("authorization").and_then(read_scope).ok_or_else(missing)?;
     let service = Service::from_scope(&scope.service).ok_or_else(|| {
-        (guess, ApiError::bad("UnknownService", format!("The stand-in has no service {}.", scope.service)))
+        let why = format!("Credential should be scoped to correct service; the stand-in has no {}.", scope.service);
+        let error = match guess.protocol() {
+            Protocol::Json => ApiError::bad("InvalidSignatureException", why),
+            Protocol::Ec2 | Protocol::Query => ApiError::new(403, "SignatureDoesNotMatch", why),
+        };
+        (guess, error)
     })?;
     if service.protocol() == Protocol::Json {
         let malformed = |why: String| (service, ApiError::bad("SerializationException", why));
@@ -318,7 +350,12 @@ fn identify(world: &World, service: Service, scope: &Scope, headers: &HeaderMap)
             arn: format!("arn:aws:sts::{account}:assumed-role/{role}/{name}"),
             user_id: format!("{}:{name}", role_id(account, role)),
             is_session: true,
+            tags: session.tags.clone(),
+            transitive: session.transitive.clone(),
         });
+    }
+    if let Some(held) = world.keys.get(key) {
+        return Ok(held.clone());
     }
     // Temporary keys are ours to know; long-lived ones all belong to the controller's account.
     if key.starts_with("ASIA") {
@@ -329,7 +366,7 @@ fn identify(world: &World, service: Service, scope: &Scope, headers: &HeaderMap)
         account: account.clone(),
         arn: format!("arn:aws:iam::{account}:user/controller"),
         user_id: format!("AIDA{}", stable_hex(&["user", account], 17).to_ascii_uppercase()),
-        is_session: false,
+        ..Caller::default()
     })
 }
 

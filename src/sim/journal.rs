@@ -28,6 +28,9 @@ pub(crate) struct Entry {
     pub(crate) params: Value,
     pub(crate) status: u16,
     pub(crate) code: Option<String>,
+    /// The action that no policy allows, if the call was refused for that.
+    #[serde(default)]
+    pub(crate) denied: Option<String>,
     pub(crate) request_id: String,
 }
 
@@ -106,6 +109,7 @@ mod tests {
             params: Value::Null,
             status: 200,
             code: None,
+            denied: None,
             request_id: String::new(),
         }
     }

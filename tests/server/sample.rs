@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use pinion::clock::Clock;
 use pinion::metrics::Metrics;
 use pinion::model::status::{
-    EnvironmentStatus, PinStatus, RepositoryStatus, ResyncStatus, RolloutStatus, Status, TargetStatus,
+    EnvironmentStatus, PinStatus, RepositoryStatus, ResyncStatus, RolloutStatus, SignaturesStatus, Status, TargetStatus,
 };
 use pinion::model::{Kind, State};
 use pinion::server::{RequestResync, Running, Server};
@@ -54,6 +54,7 @@ pub(crate) fn target(environment: &str, kind: Kind, name: &str, state: State) ->
         artifact: Some("ami-1".to_owned()),
         updated: 4,
         total: 4,
+        warnings: Vec::new(),
         pin: PinStatus {
             commit: COMMIT.to_owned(),
             author: "Ada".to_owned(),
@@ -75,6 +76,7 @@ pub(crate) fn status() -> Status {
         error: None,
         guardrails: 2,
         guardrail_errors: Vec::new(),
+        signatures: Some(SignaturesStatus { accepted: Some(COMMIT.to_owned()), refused: 0, commits: Vec::new() }),
     }];
     let mut web = target("prod", Kind::Asg, "web", State::RollingOut);
     web.running = Some("1.4.1".to_owned());

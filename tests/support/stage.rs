@@ -61,6 +61,7 @@ pub(crate) struct Stage {
     reconcile: String,
     interval: String,
     branches: Vec<(String, Vec<String>)>,
+    repository: String,
     sim: Option<Process>,
     endpoint: String,
     controller: Option<Process>,
@@ -113,6 +114,7 @@ impl Stage {
             if self.token.is_some() {
                 text.push_str("[repository.auth]\ntoken_file = \"git-token\"\n");
             }
+            text.push_str(&self.repository);
         }
         text.push_str(&format!("[reconcile]\n{}", self.reconcile));
         text.push_str("[server]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"resync-token\"\n");
@@ -179,12 +181,17 @@ impl Stage {
 
     /// Runs `pinion` with a subcommand beside the controller.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.run_as("test", arguments)
+    }
+
+    /// The same with another access key.
+    pub(crate) fn run_as(&self, key: &str, arguments: &[&str]) -> Output {
         pinion(self.folder.path())
             .args(arguments)
             .env("PINION_ADDRESS", format!("http://{}", self.address))
             .env("PINION_TOKEN", TOKEN)
             .env("AWS_ENDPOINT_URL", &self.endpoint)
-            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_ACCESS_KEY_ID", key)
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .output()
             .unwrap()

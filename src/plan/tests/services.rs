@@ -26,7 +26,12 @@ pub(super) fn service(
         arn: "arn:aws:ecs:us-west-1:222222222222:service/app/api".to_owned(),
         status: "ACTIVE".to_owned(),
         controller: "ECS".to_owned(),
-        task_definition: TaskDefinition { arn: arn(on), containers: containers(version), marker: marker.clone() },
+        task_definition: TaskDefinition {
+            arn: arn(on),
+            containers: containers(version),
+            architecture: None,
+            marker: marker.clone(),
+        },
         deployments: deployments
             .iter()
             .map(|(revision, primary, state, running)| ObservedDeployment {
@@ -63,6 +68,7 @@ pub(super) fn history(revisions: &[(u64, &str, Option<Marker>)], deployments: &[
             .map(|(revision, version, marker)| TaskDefinition {
                 arn: arn(*revision),
                 containers: containers(version),
+                architecture: None,
                 marker: marker.clone(),
             })
             .collect(),
