@@ -78,7 +78,7 @@ pub(super) fn next_step(
     };
     let listed = view.others.iter().find(made_for_this).and_then(|revision| match &revision.target {
         RolloutTarget::TaskDefinition(arn) => Some(arn),
-        RolloutTarget::TemplateVersion(_) | RolloutTarget::Unknown => None,
+        _ => None,
     });
     // What this process has made itself comes first: listing lags behind, and two processes may each have made one.
     let own = made.filter(|made| {
