@@ -14,7 +14,7 @@ use crate::model::{
 use crate::ports::{ErrorClass, PortError, ResolveError};
 
 /// For this long reads of a target may lag behind what its rollouts say.
-const LAG: Duration = Duration::from_secs(10);
+const LAG: Duration = Duration::from_secs(30);
 
 /// What a decision comes to.
 pub(super) struct Verdict {
@@ -313,7 +313,9 @@ impl Decision<'_> {
 
     /// Whether a rollout of this pin speaks against trying again.
     pub(super) fn counts(&self, rollout: &Rollout) -> bool {
-        let forgiven = self.input.memory.retry_since.is_some_and(|since| rollout.started.is_none_or(|at| at < since));
+        let memory = self.input.memory;
+        let forgiven = memory.retry_since.is_some_and(|since| rollout.started.is_none_or(|at| at < since))
+            && !memory.tried.contains(&self.target.reference.local);
         back::ended_badly(rollout) && !forgiven
     }
 
@@ -441,7 +443,8 @@ impl Decision<'_> {
                 group::next_step(group, self.view, history, self.pin, self.artifact, &self.target.rollout)
             }
             (ObservedTarget::Service(service), TargetSpec::Fargate(spec)) => {
-                service::next_step(service, spec, self.view, self.pin, self.artifact)
+                let made = self.input.memory.made.get(&self.target.reference.local);
+                service::next_step(service, spec, self.view, self.pin, self.artifact, made)
             }
             _ => Err(format!("{} is of another kind than what was read for it", self.target.reference)),
         };

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Action;
 use super::action::short_arn;
 use super::revision::{Revision, View};
+use super::{Action, Made};
 use crate::model::{
     Artifact, Container, FargateSpec, Marker, ObservedDeployment, ObservedService, Pin, Rollout, RolloutHistory,
     RolloutId, RolloutOutcome, RolloutTarget, TaskDefinition,
@@ -69,6 +69,7 @@ pub(super) fn next_step(
     view: &View,
     pin: &Pin,
     artifact: &Artifact,
+    made: Option<&Made>,
 ) -> Result<Action, String> {
     runs_on(&service.task_definition, artifact)?;
     let image = artifact.identity();
@@ -79,8 +80,16 @@ pub(super) fn next_step(
             && made.is_some_and(|made| made.commit == pin.provenance.commit && made.base == view.current.name)
     };
     // The oldest: of two Pinions that have each registered one, both take the same.
-    Ok(match view.others.iter().rev().find(made_for_this).map(|revision| &revision.target) {
-        Some(RolloutTarget::TaskDefinition(arn)) => Action::UpdateService {
+    let listed = view.others.iter().rev().find(made_for_this).and_then(|revision| match &revision.target {
+        RolloutTarget::TaskDefinition(arn) => Some(arn),
+        _ => None,
+    });
+    // Listing lags behind: what this process has just made itself may not be there yet.
+    let own = made.filter(|made| {
+        made.image == image && made.marker.commit == pin.provenance.commit && made.marker.base == view.current.name
+    });
+    Ok(match listed.or(own.map(|made| &made.arn)) {
+        Some(arn) => Action::UpdateService {
             cluster: service.cluster.clone(),
             service: service.name.clone(),
             task_definition: arn.clone(),

@@ -19,7 +19,7 @@ use crate::clock::entropy;
 use crate::guardrail::{Denial, Member};
 use crate::model::status::TargetStatus;
 use crate::model::{Environment, EnvironmentName, LocalRef, State, Target};
-use crate::plan::{Converged, Memory, Observed, Plan, ProbeRecord, Reason, TargetPlan, WayBack};
+use crate::plan::{Action, Converged, Made, Memory, Observed, Plan, ProbeRecord, Reason, TargetPlan, WayBack};
 use crate::ports::{ErrorClass, PortError, ResolveError};
 
 /// After this long a pass no longer counts against how many may be under way: accounts that hang or are throttled must
@@ -158,6 +158,7 @@ impl Keeper {
         if let Some((number, at)) = retry.filter(|(number, _)| *number > self.retried) {
             self.retried = number;
             self.memory.retry_since = self.memory.retry_since.max(Some(at));
+            self.memory.tried.clear();
             let now = self.shared.clock.now();
             self.memory.probes.values_mut().for_each(|record| record.first = now);
         }
@@ -168,6 +169,10 @@ impl Keeper {
         self.memory.converged.retain(|local, _| environment.targets.contains_key(local));
         self.memory.probes.retain(|local, _| environment.targets.contains_key(local));
         self.memory.drifted.retain(|local| environment.targets.contains_key(local));
+        self.memory.made.retain(|local, _| environment.targets.contains_key(local));
+        let started = plan.actions().filter(|(_, action)| action.starts_rollout()).map(|(local, _)| local);
+        let accepted = |local: &&LocalRef| matches!(outcomes.get(*local), Some(Outcome::Applied(_)));
+        self.memory.tried.extend(started.filter(accepted).cloned());
         for (local, target) in &environment.targets {
             let (Some(plan), Some(pin)) = (plan.targets.get(local), environment.pin_of(target)) else { continue };
             let commit = &pin.provenance.commit;
@@ -179,6 +184,16 @@ impl Keeper {
                 self.memory.drifted.remove(local);
             } else if plan.drifted {
                 self.memory.drifted.insert(local.clone());
+            }
+            if let (Some(Outcome::Applied(applied)), Some(Action::RegisterTaskDefinition { image, marker, .. })) =
+                (outcomes.get(local), &plan.action)
+                && let Some(arn) = applied.id.clone()
+            {
+                let made = Made { marker: marker.clone(), image: image.clone(), arn };
+                self.memory.made.insert(local.clone(), made);
+            }
+            if matches!(outcomes.get(local), Some(Outcome::Failed(error)) if error.class == ErrorClass::Invalid) {
+                self.memory.made.remove(local);
             }
             if let (Some(Outcome::Probed(verdict)), Some(artifact)) = (outcomes.get(local), &plan.artifact) {
                 let artifact = artifact.identity().to_owned();

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +15,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn now() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "a test waits in real time")]
     Instant::now()
+}
+
+/// Says a figure that is to be seen also where what passing tests print is kept back.
+pub(crate) fn figure(line: &str) {
+    std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 /// A running program. It is killed when it is dropped.

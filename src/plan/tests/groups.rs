@@ -129,6 +129,26 @@ fn decisions() {
 }
 
 #[test]
+fn a_group_read_just_before_its_refresh_ended_is_read_again() {
+    let environment = environment(("1.1", 'b'), ("2.0", 'b'));
+    let ended = |second: i64| {
+        let ended = Timestamp::from_second(at(10).as_second() - second).unwrap();
+        let done = Rollout { ended: Some(ended), ..refresh("r", 2, RolloutOutcome::Succeeded, 1) };
+        let seen = group(1, &[(1, "1.0", None)], &[1, 2]);
+        decide_one(
+            &environment,
+            &web(),
+            seen,
+            Some(history(&[(2, "1.1", marker("1.1", 'b', "1"))], &[done])),
+            |_, _| {},
+        )
+    };
+    assert_eq!((ended(1).state, ended(1).action, ended(1).drifted), (State::RollingOut, None, false));
+    assert!(matches!(ended(40).action, Some(Action::StartRefresh { version: 2, .. })), "by now it is drift");
+    assert!(ended(40).drifted);
+}
+
+#[test]
 fn shapes_that_cannot_be_rolled_out_say_what_to_change() {
     let environment = environment(("1.1", 'b'), ("2.0", 'b'));
     let base = || match group(1, &[(1, "1.0", None)], &[1]) {
@@ -172,6 +192,11 @@ fn a_retry_forgives_what_failed_before_it() {
     };
     assert_eq!(retried(4).state, State::Quarantined, "it failed again after the retry");
     assert!(matches!(retried(6).action, Some(Action::StartRefresh { version: 2, .. })));
+    let tried = decide_one(&environment, &web(), seen(), failed(), |_, memory| {
+        memory.retry_since = Some(at(60));
+        memory.tried.insert(web());
+    });
+    assert_eq!(tried.state, State::Quarantined, "a clock that is ahead doesn't forgive what came of the retry");
 }
 
 #[test]

@@ -144,6 +144,28 @@ fn decisions() {
 }
 
 #[test]
+fn a_revision_just_registered_is_used_though_it_is_not_listed_yet() {
+    let environment = environment(("1.0", 'b'), ("2.1", 'b'));
+    let at_rest = || service(1, "2.0", None, &[(1, true, "COMPLETED", 2)]);
+    let made = |digit, base| Made { marker: marker("2.1", digit, base).unwrap(), image: image("2.1"), arn: arn(3) };
+    let with = |made: Made, revisions: &[(u64, &str, Option<Marker>)]| {
+        let plan = decide_one(&environment, &api(), at_rest(), Some(history(revisions, &[])), |_, memory| {
+            memory.made.insert(api(), made);
+        });
+        plan.action.unwrap()
+    };
+    let updated = |action: Action| match action {
+        Action::UpdateService { task_definition, .. } => task_definition,
+        other => other.operation().to_owned(),
+    };
+    assert_eq!(updated(with(made('b', "api:1"), &[])), arn(3));
+    let twin = (2, "2.1", marker("2.1", 'b', "api:1"));
+    assert_eq!(updated(with(made('b', "api:1"), &[twin])), arn(2), "the oldest that is listed, as another process takes it, too");
+    assert_eq!(updated(with(made('a', "api:1"), &[])), "RegisterTaskDefinition", "for another commit");
+    assert_eq!(updated(with(made('b', "api:0"), &[])), "RegisterTaskDefinition", "from another base");
+}
+
+#[test]
 fn shapes_that_cannot_be_rolled_out_say_what_to_change() {
     let environment = environment(("1.0", 'b'), ("2.1", 'b'));
     let named = |name: &str| {
