@@ -6,6 +6,7 @@ use aws_sdk_autoscaling::types::{
 };
 use aws_sdk_ec2::types::{RequestLaunchTemplateData, ValidationWarning};
 use aws_sdk_ecs::types::StopServiceDeploymentStopType;
+use aws_smithy_types::retry::RetryConfig;
 use sha2::{Digest as _, Sha256};
 
 use super::connection::{Connection, ours};
@@ -139,12 +140,17 @@ impl Connection {
     ) -> Result<Applied, PortError> {
         let answer = self
             .call(Operation::StartInstanceRefresh, || {
+                // No client token here either: where the answer is lost and the refresh is a short one, trying again
+                // would begin another. The next pass looks for it instead.
+                let once = aws_sdk_autoscaling::config::Builder::new().retry_config(RetryConfig::disabled());
                 self.autoscaling
                     .start_instance_refresh()
                     .auto_scaling_group_name(group.as_str())
                     .strategy(RefreshStrategy::Rolling)
                     .desired_configuration(desired.clone())
                     .preferences(refresh_preferences(preferences))
+                    .customize()
+                    .config_override(once)
                     .send()
             })
             .await?;

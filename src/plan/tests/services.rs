@@ -160,7 +160,11 @@ fn a_revision_just_registered_is_used_though_it_is_not_listed_yet() {
     };
     assert_eq!(updated(with(made('b', "api:1"), &[])), arn(3));
     let twin = (2, "2.1", marker("2.1", 'b', "api:1"));
-    assert_eq!(updated(with(made('b', "api:1"), &[twin])), arn(2), "the oldest that is listed, as another process takes it, too");
+    assert_eq!(
+        updated(with(made('b', "api:1"), &[twin])),
+        arn(2),
+        "the oldest that is listed, as another process takes it, too"
+    );
     assert_eq!(updated(with(made('a', "api:1"), &[])), "RegisterTaskDefinition", "for another commit");
     assert_eq!(updated(with(made('b', "api:0"), &[])), "RegisterTaskDefinition", "from another base");
 }
