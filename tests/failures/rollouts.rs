@@ -31,8 +31,12 @@ fn bad_versions_are_rolled_back_and_never_tried_again() {
         .service("watched", alarm, "")
         .start();
     let from = stage.last();
-    place::alarm(&stage, "errors", true);
+    stage.meddle("/_sim/speed", &json!({ "speed": 10 }));
     release(&stage, &[("sick", "1.2"), ("alarmed", "1.1"), ("exits", "1.2"), ("halts", "1.2"), ("watched", "1.1")]);
+    stage.wait_until("both roll out", |stage| attempts(stage, "alarmed") == 1 && attempts(stage, "watched") == 1);
+    // Not before: ECS doesn't mind an alarm that was raised already when the deployment began.
+    place::alarm(&stage, "errors", true);
+    stage.meddle("/_sim/speed", &json!({ "speed": 60 }));
     failure_mode("unhealthy-instances").holds(&stage, "dev/asg/sick");
     failure_mode("refresh-alarm").holds(&stage, "dev/asg/alarmed");
     failure_mode("container-exits").holds(&stage, "dev/fargate/exits");
