@@ -43,6 +43,7 @@ impl Git {
             time: self.clock.now(),
             subject: "a change".to_owned(),
             trailers: BTreeMap::new(),
+            signer: None,
         };
         let files = tree.iter().filter(|(path, _)| path.ends_with("/pins.toml"));
         let values = files.flat_map(|(path, text)| {
@@ -89,6 +90,10 @@ impl Repository for Git {
     async fn before(&self, commit: &CommitId) -> Result<Option<CommitId>, RepositoryError> {
         let number = usize::try_from(u64::from_str_radix(commit.as_str(), 16).unwrap()).unwrap();
         Ok(number.checked_sub(2).map(id))
+    }
+
+    async fn trailers(&self, _: &CommitId, _: &str) -> Result<Vec<String>, RepositoryError> {
+        Ok(Vec::new())
     }
 
     async fn provenance(

@@ -11,6 +11,7 @@ use pinion::clock::Clock;
 use pinion::metrics::Metrics;
 use pinion::model::status::Status;
 use pinion::model::{Probe, State};
+use pinion::plan::brake::Limits;
 use pinion::ports::{Prober, RecordCalls};
 use pinion::reconcile::desired::Claim;
 use pinion::reconcile::{self, Board, Pace, Parts, Resyncs, Source};
@@ -171,6 +172,8 @@ impl Play {
             metrics,
             board,
             resyncs: Arc::clone(&resyncs),
+            hints: Arc::default(),
+            brakes: Limits::default(),
             pace: PACE,
             concurrency: 16,
         };
