@@ -67,7 +67,7 @@ impl Team {
         let stage = Stage::of(&shop::world())
             .environments(files)
             .git(Git::http_with_token("ghp_shop_0123456789"))
-            .repository(&told)
+            .repository_with(&told)
             .configured_with(&hooks)
             // Only push events make it look.
             .polling_every("24h")
