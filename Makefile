@@ -16,6 +16,7 @@ help:
 	@echo 'make demo    the stand-in, two accounts and the controller on this machine, live; ARGS=--script for no hands'
 	@echo 'make test    everything that must hold: format, clippy, tests, docs, production build, dependencies'
 	@echo 'make bench   what Pinion costs in worlds of 10, 100 and 1,000 targets, beside other tools; some 15 minutes'
+	@echo 'make fuzz    the fuzzers, ten seconds each; needs a nightly toolchain; FUZZ and FUZZ_SECONDS choose'
 	@echo 'make setup   only the tools that `make test` needs, into $$PINION_TOOLS (.tools)'
 
 .PHONY: demo
@@ -46,7 +47,6 @@ stages:
 	@$(STAGE) production $(CARGO) clippy --locked --no-default-features --lib --bins --test edges -- -D warnings
 	@$(STAGE) build $(CARGO) test --locked --no-run
 	@$(STAGE) tests $(CARGO) test --locked --quiet
-	@$(STAGE) fuzz tests/tools/fuzz $(FUZZ_SECONDS) $(FUZZ)
 	@$(STAGE) image python3 tests/image/check.py
 	@$(STAGE) docs env RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --quiet
 
@@ -64,4 +64,5 @@ FUZZ ?= manifest pins config policy commit signature keys names status
 FUZZ_SECONDS ?= 10
 .PHONY: fuzz
 fuzz:
+	@tests/tools/setup fuzz
 	@tests/tools/fuzz $(FUZZ_SECONDS) $(FUZZ)
