@@ -12,6 +12,8 @@
 
 #[path = "support/forge.rs"]
 mod forge;
+#[path = "support/masked.rs"]
+mod masked;
 #[path = "support/shop.rs"]
 mod shop;
 #[path = "support/stage.rs"]
@@ -20,6 +22,7 @@ mod stage;
 use std::time::Duration;
 
 use forge::{Forge, Speaks, TOKEN};
+use masked::masked;
 use pinion::config::{hexadecimal, hmac_sha256};
 use serde_json::json;
 use shop::{DEV, PROD, runs};
@@ -157,12 +160,7 @@ impl Team {
 fn a_release_soaks_in_dev_goes_to_prod_and_is_taken_back() {
     let team = Team::new();
     let (pinned, plan) = team.propose("backend-1.1.0", "1.1.0", &["dev", "prod"]);
-    println!("{plan}");
-    for shown in
-        ["<!-- pinion:plan -->", "| `dev/fargate/api` |", "| `prod/fargate/api` |", "1.1.0", "forbidden by `soak`"]
-    {
-        assert!(plan.contains(shown), "{shown} isn't in the plan:\n{plan}");
-    }
+    insta::assert_snapshot!("comment", masked(&plan));
     let stage = &team.stage;
     assert!(runs(stage, DEV, "1.0.0") && runs(stage, PROD, "1.0.0"), "a proposal changes nothing");
     assert_eq!(team.forge.told(&pinned), Vec::<String>::new());
