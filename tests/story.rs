@@ -32,17 +32,8 @@ use tempfile::TempDir;
 
 const SECRET: &str = "hook-secret-0123456789";
 
-/// As shipped, but a commit that says that it goes back needn't wait.
-const SOAK: &str = r#"
-@id("soak")
-@reason("this version hasn't been in sync for 24 hours in the environment that it is promoted from")
-forbid (principal, action == Action::"rollout", resource)
-when {
-  context has promotion &&
-  !(context.promotion.in_sync && context.promotion.hours >= 24)
-}
-unless { context.version has downgrade && context.version.downgrade && context.commit.hasTag("Rollback") };
-"#;
+/// As shipped: a day in dev, but for a commit that says that it goes back.
+const SOAK: &str = include_str!("../docs/guardrails/soak.cedar");
 
 /// A platform team's forge, repository, accounts and controller.
 struct Team {

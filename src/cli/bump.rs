@@ -119,7 +119,8 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let bump = Bump { dir: &args.dir, component, environments, version, digest, allow_downgrade };
     let changes = bump.changes()?;
     if changes.is_empty() {
-        return Ok(());
+        // An earlier push may have failed after the commit.
+        return if args.push { bump.push() } else { Ok(()) };
     }
     let back = bump.backwards(&changes)?;
     let files = bump.check(&changes)?;

@@ -130,7 +130,8 @@ pub fn brake(before: &Extent, after: &Extent, limits: Limits) -> Option<Brake> {
         }
         brake.of += old.pins.len();
         for (component, value) in &old.pins {
-            if new.and_then(|new| new.pins.get(component)).is_some_and(|new| new != value) {
+            // A pin that is taken out takes its targets out, too.
+            if new.is_some_and(|new| new.pins.get(component) != Some(value)) {
                 brake.moved.insert((name.clone(), component.clone()));
             }
         }

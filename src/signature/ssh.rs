@@ -144,8 +144,11 @@ fn check_certificate(certificate: &Certificate, name: &str, at: Timestamp, owner
         return Err(Refusal::Expired { key: name.to_owned(), at, until });
     }
     let principals = &certificate.principals;
+    // As OpenSSH has it: a certificate that names nobody is nobody's.
+    if principals.is_empty() {
+        return Err(unsupported("names nobody whose it is"));
+    }
     if let Owner::Committer(committer) = owner
-        && !principals.is_empty()
         && !principals.iter().any(|principal| principal == committer)
     {
         let owners = shown(&principals.join(","));

@@ -289,14 +289,13 @@ def pinion(binary, world, folder):
 
 @contextlib.contextmanager
 def children():
-    """The processor time and the largest memory of the processes that run meanwhile."""
+    """The processor time of the processes that run meanwhile."""
     before, used = resource.getrusage(resource.RUSAGE_CHILDREN), {}
     start = time.monotonic()
     yield used
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used["wall"] = time.monotonic() - start
     used["cpu"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    used["peak"] = after.ru_maxrss / 1024
 
 
 def others(tools, world):
@@ -358,7 +357,7 @@ def tables(results):
         for row in result["others"]:
             n = row["targets"]
             lines.append(
-                f"| {row['phase']} | {n} | {row['calls'] / n:.2f} | {row['wall'] / n:.2f} | {row['cpu'] / n:.3f} | {row['peak']:.0f} |"
+                f"| {row['phase']} | {n} | {row['calls'] / n:.2f} | {row['wall'] / n:.2f} | {row['cpu'] / n:.3f} |"
             )
     lines += ["", "Pinion against them, for each target:", "", "| | AWS calls | CPU ms | ratio of calls | ratio of CPU |", "| --- | ---: | ---: | ---: | ---: |"]
     for result in results:

@@ -126,7 +126,8 @@ fn certificates_of_an_authority_count() {
     );
     let (_, forever) = signed("forever", "authority", &["-n", ADA]);
     assert_eq!(verdict(allowed(&file), &forever), ada());
-    let cases: [(&str, &str, &[&str], &str); 5] = [
+    let cases: [(&str, &str, &[&str], &str); 6] = [
+        ("nameless", "authority", &week, "unsupported"),
         ("old", "authority", &["-n", ADA, "-V", "20240530Z:20240606Z"], "expired"),
         ("young", "authority", &["-n", ADA, "-V", "20250602Z:20250606Z"], "not-yet-valid"),
         ("bob", "authority", &["-n", BOB, week[0], week[1]], "wrong-identity"),
