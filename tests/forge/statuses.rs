@@ -16,7 +16,8 @@ fn stage(forge: &Forge, kind: &str, secrets: &TempDir, speed: f64) -> Stage {
         forge.api_url(),
         file.display().to_string()
     );
-    let stage = Stage::of(&shop::world()).environments(shop::environments()).repository_with(&block).speed(speed).start();
+    let stage =
+        Stage::of(&shop::world()).environments(shop::environments()).repository_with(&block).speed(speed).start();
     stage.wait_for_sync(&["dev/fargate/api", "prod/fargate/api"]);
     stage
 }
