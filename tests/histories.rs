@@ -44,8 +44,8 @@ use story::History;
 
 /// How many histories are tried unless told otherwise.
 const HISTORIES: usize = 2000;
-/// How many of a mutant's histories are tried before it counts as not caught.
-const FOR_MUTANTS: usize = 2000;
+/// How many seeds are looked through for histories that may show a mutant, before it counts as not caught.
+const FOR_MUTANTS: usize = 20_000;
 /// How many smaller histories are tried to shrink one.
 const SHRINKS: usize = 300;
 

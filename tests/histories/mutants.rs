@@ -67,10 +67,14 @@ impl Mutant {
         let has = |wanted: fn(&Event) -> bool| history.events.iter().any(|(_, event)| wanted(event));
         match self {
             Self::OneQueueForAll => {
-                history.places.len() > 1
-                    && has(
-                        |event| matches!(event, Event::Trouble { what: Trouble::Stall, calls, .. } if *calls != Calls::Writes),
+                // A call that hangs long enough to meet a pass at rest.
+                let hangs = has(|event| {
+                    matches!(
+                        event,
+                        Event::Trouble { what: Trouble::Stall, calls: Calls::All | Calls::Reads, seconds: 60.., .. }
                     )
+                });
+                history.places.len() > 1 && hangs && !has(|event| matches!(event, Event::Crash { .. }))
             }
             Self::AnyAccount => has(|event| matches!(event, Event::Misroute { .. })),
             Self::AllIsOurs => has(|event| matches!(event, Event::Foreign { .. })),
