@@ -52,9 +52,15 @@ impl Inner {
     /// Lets engine time pass until `to`, and keeps what lagging reads may ask for on the way.
     fn advance(&mut self, to: u64) {
         let lag = self.faults.longest_lag();
-        if lag > 0 {
+        if lag == 0 {
+            // What was kept for a fault that is over is older than the next one may ask for.
+            self.past.forget();
+        } else {
             let from = to.saturating_sub(lag).saturating_sub(TICK);
-            self.dirty |= self.world.advance(from);
+            if self.world.advance(from) {
+                self.dirty = true;
+                self.past.note(&mut self.world, lag);
+            }
             while self.world.now + TICK <= to {
                 let next = self.world.now + TICK;
                 let moved = self.world.advance(next);

@@ -14,6 +14,7 @@ use pinion::plan::Action;
 use pinion::ports::{Accounts, Applied, Apply, Observe, PortError, ResolveError};
 use serde_json::Value;
 
+use super::story::{Calls, Event, History, Trouble};
 use super::world::account;
 
 /// A broken rule. The order is that of the rules.
@@ -59,6 +60,26 @@ impl Mutant {
     pub(crate) fn rule(self) -> u8 {
         let index = Self::ALL.iter().position(|mutant| *mutant == self).unwrap();
         u8::try_from(index + 1).unwrap()
+    }
+
+    /// Whether a history has what it takes to show it: there is no use in trying the others.
+    pub(crate) fn may_show(self, history: &History) -> bool {
+        let has = |wanted: fn(&Event) -> bool| history.events.iter().any(|(_, event)| wanted(event));
+        match self {
+            Self::OneQueueForAll => {
+                // A call that hangs long enough to meet a pass at rest.
+                let hangs = has(|event| {
+                    matches!(
+                        event,
+                        Event::Trouble { what: Trouble::Stall, calls: Calls::All | Calls::Reads, seconds: 60.., .. }
+                    )
+                });
+                history.places.len() > 1 && hangs && !has(|event| matches!(event, Event::Crash { .. }))
+            }
+            Self::AnyAccount => has(|event| matches!(event, Event::Misroute { .. })),
+            Self::AllIsOurs => has(|event| matches!(event, Event::Foreign { .. })),
+            _ => true,
+        }
     }
 
     /// What it makes of a request.

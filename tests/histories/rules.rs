@@ -19,7 +19,7 @@ pub(crate) struct Broken {
 /// How long after somebody else's doing Pinion can't be expected to know of it.
 const HARDLY: Duration = Duration::from_secs(20);
 /// The longest that an account in peace waits for its next pass: the interval, and what calls take.
-const PASS: Duration = Duration::from_secs(75);
+const PASS: Duration = Duration::from_secs(70);
 
 /// What Pinion has made and started, and what others did.
 pub(crate) struct Book {

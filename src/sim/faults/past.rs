@@ -12,8 +12,7 @@ impl Past {
     /// Keeps the world as it is now for as long as it may be asked for: `longest` milliseconds of engine time.
     pub(crate) fn note(&mut self, world: &mut World, longest: u64) {
         if longest == 0 {
-            self.0.clear();
-            return;
+            return self.forget();
         }
         // The log is long, and nobody reads it by AWS's operations.
         let log = std::mem::take(&mut world.log);
@@ -23,6 +22,11 @@ impl Past {
         while self.0.get(1).is_some_and(|(at, _)| *at + longest < world.now) {
             self.0.pop_front();
         }
+    }
+
+    /// Keeps nothing of what was.
+    pub(crate) fn forget(&mut self) {
+        self.0.clear();
     }
 
     /// The world as it was `lag` milliseconds before `now`, or as long ago as is known.
