@@ -20,6 +20,7 @@ pub mod clock;
 pub mod config;
 pub mod git;
 pub mod guardrail;
+pub mod history;
 pub mod manifest;
 pub mod metrics;
 pub mod model;

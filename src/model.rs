@@ -2,6 +2,7 @@
 
 pub mod artifact;
 pub mod desired;
+pub mod event;
 pub mod names;
 pub mod observed;
 pub mod pin;

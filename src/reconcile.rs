@@ -10,6 +10,7 @@
 
 pub mod backoff;
 pub mod board;
+mod chronicle;
 mod crew;
 pub mod desired;
 mod environment;
@@ -37,7 +38,7 @@ pub use self::resync::Resyncs;
 use crate::clock::Clock;
 use crate::guardrail;
 use crate::metrics::Metrics;
-use crate::ports::{Accounts, Prober, Repository};
+use crate::ports::{Accounts, Chronicle, Prober, Repository};
 use crew::Crew;
 use desired::{Claim, News};
 use fleet::Fleet;
@@ -83,6 +84,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// What is shown.
     pub board: Arc<Board>,
+    /// What is kept of what happens.
+    pub chronicle: Arc<dyn Chronicle>,
     /// What is asked for from outside.
     pub resyncs: Arc<Resyncs>,
     /// How often to do what.
@@ -98,6 +101,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) board: Arc<Board>,
+    pub(crate) chronicle: Arc<dyn Chronicle>,
     pub(crate) resyncs: Arc<Resyncs>,
     pub(crate) pace: Pace,
     pub(crate) passes: Semaphore,
@@ -117,6 +121,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
         clock: parts.clock,
         metrics: parts.metrics,
         board: parts.board,
+        chronicle: parts.chronicle,
         resyncs: parts.resyncs,
         pace: parts.pace,
         passes: Semaphore::new(parts.concurrency.max(1)),

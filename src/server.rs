@@ -1,6 +1,7 @@
 //! The HTTP server of a running controller: the status page, the API, metrics and health. It reads a watch and drives
 //! nothing; the one thing it may ask for is a resync, through [`RequestResync`].
 
+mod history;
 mod limits;
 mod page;
 mod resync;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::history::History;
 use crate::metrics::Metrics;
 use crate::model::status::Status;
 
@@ -36,6 +38,8 @@ pub struct Server {
     pub metrics: Arc<Metrics>,
     /// What the controller says about itself.
     pub status: watch::Receiver<Arc<Status>>,
+    /// What has happened.
+    pub history: Arc<History>,
     /// Whom to ask for a resync.
     pub resync: Arc<dyn RequestResync>,
     /// The bearer token that whoever changes anything must show. Without one nobody may.

@@ -42,11 +42,17 @@ const ROOMS: &[Room] = &[
         never: &["axum", "hyper*"],
         asynchronous: true,
     },
+    Room {
+        name: "history",
+        rooms: Some(&["model", "metrics", "ports", "clock"]),
+        never: &["axum", "hyper*", "reqwest"],
+        asynchronous: true,
+    },
     Room { name: "sim", rooms: Some(&["clock"]), never: &[], asynchronous: true },
     Room { name: "metrics", rooms: Some(&["model", "ports"]), never: IO, asynchronous: false },
     Room {
         name: "server",
-        rooms: Some(&["model", "metrics", "clock", "config", "telemetry"]),
+        rooms: Some(&["model", "metrics", "history", "clock", "config", "telemetry"]),
         never: &["reqwest"],
         asynchronous: true,
     },
@@ -55,7 +61,7 @@ const ROOMS: &[Room] = &[
 ];
 
 /// Crates that belong to one room.
-const OWNED: &[(&str, &str)] = &[("gix*", "git"), ("aws_*", "aws"), ("cedar*", "guardrail")];
+const OWNED: &[(&str, &str)] = &[("gix*", "git"), ("aws_*", "aws"), ("cedar*", "guardrail"), ("redb*", "history")];
 
 /// The only things of `ports` that planning may name: how reading has failed.
 const PORTS_IN_PLAN: &[&str] = &["PortError", "ResolveError", "ErrorClass"];

@@ -1,19 +1,22 @@
 //! The controller, put together from its parts: for `pinion run` and for the demo.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{CliError, ResultExt as _};
 use crate::aws::{Aws, Keys, Options};
 use crate::clock::{Clock, SystemClock};
 use crate::git::{Auth, MirroredRepository, Mirrors, Programs, RepositorySource};
+use crate::history::{self, History, Limits};
 use crate::manifest;
 use crate::metrics::Metrics;
+use crate::ports::Chronicle;
 use crate::reconcile::desired::Claim;
 use crate::reconcile::{self, Board, HttpProber, Pace, Parts, Resyncs, Source};
 use crate::server::RequestResync;
@@ -62,22 +65,29 @@ pub struct Controller {
     pub board: Arc<Board>,
     /// What is asked for.
     pub resyncs: Arc<Resyncs>,
+    /// What has happened.
+    pub history: Arc<History>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
 
 impl Controller {
-    /// A controller that doesn't run yet.
+    /// A controller that doesn't run yet, with its history in this folder.
     ///
     /// # Errors
-    /// If the metrics can't be registered, which is a mistake of ours.
-    pub fn new() -> Result<Self, CliError> {
-        Ok(Self {
-            metrics: Arc::new(Metrics::new()?),
-            board: Arc::new(Board::default()),
-            resyncs: Arc::new(Resyncs::default()),
-            clock: Arc::new(SystemClock),
-        })
+    /// If the metrics can't be registered, which is a mistake of ours, or there is no thread for the history.
+    pub fn new(folder: &Path, limits: Limits) -> Result<Self, CliError> {
+        let metrics = Arc::new(Metrics::new()?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let history = History::start(folder, limits, Arc::clone(&metrics), Arc::clone(&clock))?;
+        let (board, resyncs) = (Arc::new(Board::default()), Arc::new(Resyncs::default()));
+        Ok(Self { metrics, board, resyncs, history, clock })
+    }
+
+    /// Keeps in the history what is read off the status, until `stop`.
+    pub fn follow(&self, stop: CancellationToken) -> JoinHandle<()> {
+        let chronicle = Arc::clone(&self.history) as Arc<dyn Chronicle>;
+        tokio::spawn(history::watch(self.board.subscribe(), chronicle, Arc::clone(&self.clock), stop))
     }
 
     /// Runs until `stop`, and lets calls in flight finish.
@@ -105,6 +115,7 @@ impl Controller {
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             board: Arc::clone(&self.board),
+            chronicle: Arc::clone(&self.history) as Arc<dyn Chronicle>,
             resyncs: Arc::clone(&self.resyncs),
             pace: wiring.pace,
             concurrency: wiring.concurrency,

@@ -10,6 +10,7 @@ use super::controller::{Branch, Controller, ResyncDesk, Wiring};
 use super::error::{CliError, ResultExt as _};
 use crate::config::{self, Config, LogFormat, Overrides, Secret};
 use crate::git;
+use crate::history::Limits;
 use crate::reconcile::Pace;
 use crate::reconcile::desired::Claim;
 use crate::server::{RequestResync as _, Server};
@@ -21,6 +22,8 @@ const AFTER_WRITE: Duration = Duration::from_secs(1);
 /// The first wait after a failure; it doubles up to the longest.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_LONGEST: Duration = Duration::from_secs(300);
+/// How long the history may take at the end to write what it was told.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Run the controller
 #[derive(Debug, clap::Args)]
@@ -43,7 +46,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let token = config.server.token.as_ref().map(secret).transpose()?;
     let signals = shutdown::listen()?;
 
-    let controller = Arc::new(Controller::new()?);
+    let controller = Arc::new(Controller::new(&config.cache_dir, limits(&config))?);
     let desk = Arc::new(ResyncDesk {
         resyncs: Arc::clone(&controller.resyncs),
         board: Arc::clone(&controller.board),
@@ -52,12 +55,14 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let server = Server {
         metrics: Arc::clone(&controller.metrics),
         status: controller.board.subscribe(),
+        history: Arc::clone(&controller.history),
         resync: Arc::clone(&desk) as Arc<dyn crate::server::RequestResync>,
         token,
         clock: Arc::clone(&controller.clock),
     };
     let serving = server.start(config.server.listen, signals.stop.clone()).await?;
     tracing::info!(address = %serving.address, version = env!("CARGO_PKG_VERSION"), "listening");
+    controller.follow(signals.stop.clone());
 
     let Signals { stop, abort, mut requests } = signals;
     let verdict = loop {
@@ -103,6 +108,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     };
     stop.cancel();
     let _ = tokio::time::timeout(Duration::from_secs(1), serving.task).await;
+    controller.history.flush(LAST_WORDS).await;
     if verdict.is_ok() {
         tracing::info!("stopped");
     }
@@ -144,8 +150,9 @@ fn reload(args: &Args, before: &Config) -> Option<Box<Config>> {
             None
         }
         Ok(fresh) => {
-            if fresh.server.listen != before.server.listen || fresh.log != before.log {
-                tracing::warn!("`server` and `log` take effect at the next start only");
+            if fresh.server.listen != before.server.listen || fresh.log != before.log || fresh.history != before.history
+            {
+                tracing::warn!("`server`, `log` and `history` take effect at the next start only");
             }
             tracing::info!("configuration has changed: starting over with it");
             Some(Box::new(fresh))
@@ -181,6 +188,10 @@ fn secret(secret: &Secret) -> Result<SecretString, CliError> {
             }
         }
     }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits { events: config.history.events, age: config.history.keep }
 }
 
 fn wiring(config: &Config) -> Wiring {

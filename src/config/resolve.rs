@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::raw::{RawAuth, RawConfig, RawRepository, RawServer};
-use super::{Auth, Aws, Config, Environment, Log, Overrides, Reconcile, Repository, Secret, Server};
+use super::{Auth, Aws, Config, Environment, History, Log, Overrides, Reconcile, Repository, Secret, Server};
 use crate::manifest::shape::{At, Field, Text};
 use crate::manifest::{Findings, Place};
 use crate::model::EnvironmentName;
@@ -39,6 +39,7 @@ impl Resolver<'_> {
         let server = self.server(raw.server.at());
         let aws = Aws { endpoint_url: self.endpoint(raw) };
         let (reconcile, log, flags) = (raw.reconcile.value(), raw.log.value(), self.overrides);
+        let history = raw.history.value();
         let concurrency = reconcile.and_then(|raw| raw.concurrency.value()).map(|number| number.0);
         let cache_dir = match (&flags.cache_dir, raw.cache_dir.value()) {
             (Some(flag), _) => flag.clone(),
@@ -56,6 +57,10 @@ impl Resolver<'_> {
             },
             server: server?,
             aws,
+            history: History {
+                keep: seconds(history.map(|raw| &raw.keep), 400 * 86_400),
+                events: history.and_then(|raw| raw.events.value()).map_or(100_000, |events| events.0),
+            },
             log: Log {
                 format: flags.log_format.or_else(|| log.and_then(|raw| raw.format.value()).copied()),
                 filter: flags

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::pass::Outcome;
-use crate::model::status::{PinStatus, RolloutStatus, TargetStatus};
+use crate::model::status::{PinStatus, RolloutStatus, SuspensionStatus, TargetStatus};
 use crate::model::{Pin, RolloutOutcome, State, Target};
 use crate::plan::TargetPlan;
 use crate::ports::ErrorClass;
@@ -67,6 +67,11 @@ pub(super) fn status(
             subject: pin.provenance.subject.clone(),
         },
         rollout: kept.map_or(rollout, |kept| kept.rollout.clone()),
+        suspension: target.suspend.as_ref().map(|suspension| SuspensionStatus {
+            owner: suspension.owner.clone(),
+            reason: suspension.reason.clone(),
+            until: suspension.until,
+        }),
     }
 }
 

@@ -156,6 +156,7 @@ impl Setup {
             clock: Arc::clone(&self.clock) as _,
             metrics: Arc::clone(&metrics),
             board: Arc::clone(&self.board),
+            chronicle: Arc::new(crate::ports::NoChronicle),
             resyncs: Arc::clone(&self.resyncs),
             pace: self.pace,
             concurrency: self.concurrency,
