@@ -15,6 +15,7 @@ STAGE := tests/tools/stage
 help:
 	@echo 'make demo    the stand-in, two accounts and the controller on this machine, live; ARGS=--script for no hands'
 	@echo 'make test    everything that must hold: format, clippy, tests, docs, production build, dependencies'
+	@echo 'make bench   what Pinion costs in worlds of 10, 100 and 1,000 targets, beside other tools; some 15 minutes'
 	@echo 'make setup   only the tools that `make test` needs, into $$PINION_TOOLS (.tools)'
 
 .PHONY: demo
@@ -45,4 +46,22 @@ stages:
 	@$(STAGE) production $(CARGO) clippy --locked --no-default-features --lib --bins --test edges -- -D warnings
 	@$(STAGE) build $(CARGO) test --locked --no-run
 	@$(STAGE) tests $(CARGO) test --locked --quiet
+	@$(STAGE) fuzz tests/tools/fuzz $(FUZZ_SECONDS) $(FUZZ)
+	@$(STAGE) image python3 tests/image/check.py
 	@$(STAGE) docs env RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --quiet
+
+# The controller as it is delivered, on the stand-in of a development build. Not timed by any test: machines differ.
+.PHONY: bench
+bench:
+	@tests/tools/setup bench
+	@$(CARGO) build --locked
+	@$(CARGO) build --locked --release --no-default-features --target-dir "$${CARGO_TARGET_DIR:-target}/production"
+	@python3 tests/bench/bench.py --sim "$${CARGO_TARGET_DIR:-target}/debug/pinion" \
+		--pinion "$${CARGO_TARGET_DIR:-target}/production/release/pinion" $(ARGS)
+
+# The fuzzers, each for so many seconds, where a nightly toolchain is; `make fuzz FUZZ=signature FUZZ_SECONDS=600` for one.
+FUZZ ?= manifest pins config policy commit signature keys names status
+FUZZ_SECONDS ?= 10
+.PHONY: fuzz
+fuzz:
+	@tests/tools/fuzz $(FUZZ_SECONDS) $(FUZZ)

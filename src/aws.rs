@@ -17,8 +17,10 @@ mod record;
 mod registry;
 mod resolve;
 mod services;
+mod survey;
 mod task_definition;
 mod templates;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,7 +30,9 @@ use aws_config::BehaviorVersion;
 use aws_credential_types::Credentials;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::{Builder, ConnectorBuilder, tls};
+use aws_smithy_runtime_api::client::http::{HttpClient, SharedHttpClient};
 use aws_types::app_name::AppName;
+use aws_types::region::Region;
 use secrecy::{ExposeSecret, SecretString};
 
 use self::connection::{Connection, Shared};
@@ -37,7 +41,7 @@ use crate::model::{
     Account, AccountId, Artifact, ArtifactQuery, EnvironmentName, LocalRef, ObservedTarget, RolloutHistory, TargetSpec,
 };
 use crate::plan::Action;
-use crate::ports::{Accounts, Applied, Apply, Observe, PortError, RecordCalls, ResolveError};
+use crate::ports::{Accounts, Applied, Apply, Observe, PortError, RecordCalls, ResolveError, Surveyor};
 
 /// How to reach AWS.
 #[derive(Debug)]
@@ -74,15 +78,12 @@ impl Aws {
     /// Sets up AWS's standard credential chain and the pool of network connections. Sends nothing to AWS; profile files
     /// and the environment are read.
     pub async fn new(options: Options) -> Self {
-        let pool = Builder::new().build_with_connector_fn(|settings, components| {
-            let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
-            let mut connector =
-                ConnectorBuilder::default().tls_provider(provider).proxy_config(ProxyConfig::from_env());
-            connector.set_connector_settings(settings.cloned());
-            connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
-            connector.build()
-        });
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(pool);
+        Self::over(options, pool()).await
+    }
+
+    /// As [`Aws::new`], with HTTP of another make: it may well end in this process.
+    pub async fn over(options: Options, http: impl HttpClient + 'static) -> Self {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
         if let Ok(name) = AppName::new("pinion") {
             loader = loader.app_name(name);
         }
@@ -91,7 +92,9 @@ impl Aws {
         }
         if let Some(keys) = options.keys {
             let secret = keys.secret_access_key.expose_secret();
-            loader = loader.credentials_provider(Credentials::new(keys.access_key_id, secret, None, None, "Options"));
+            let keys = Credentials::new(keys.access_key_id, secret, None, None, "Options");
+            // Each client has its account's region. Only the standard chain would want another one, and look for it.
+            loader = loader.credentials_provider(keys).region(Region::from_static("us-east-1"));
         }
         let shared = Shared {
             sdk: loader.load().await,
@@ -102,11 +105,28 @@ impl Aws {
         Self { shared, connections: Mutex::new(BTreeMap::new()) }
     }
 
+    /// What reads an account for forecasts.
+    #[must_use]
+    pub fn surveyor(&self, environment: &EnvironmentName, account: &Account) -> Arc<dyn Surveyor> {
+        self.connection(environment, account)
+    }
+
     fn connection(&self, environment: &EnvironmentName, account: &Account) -> Arc<Connection> {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(Connection::new(&self.shared, environment, account));
         Arc::clone(connections.entry((environment.clone(), account.clone())).or_insert_with(new))
     }
+}
+
+/// Network connections to AWS, by way of the proxy that the environment names.
+fn pool() -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(|settings, components| {
+        let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
+        let mut connector = ConnectorBuilder::default().tls_provider(provider).proxy_config(ProxyConfig::from_env());
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        connector.build()
+    })
 }
 
 impl Accounts for Aws {

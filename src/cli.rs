@@ -8,12 +8,15 @@ pub mod controller;
 pub mod demo;
 pub mod error;
 pub mod history;
+pub mod iam;
+pub mod markdown;
 pub mod output;
 pub mod plan;
 pub mod policy;
 pub mod resync;
 pub mod run;
 pub mod schema;
+pub mod signers;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod status;
@@ -60,6 +63,8 @@ enum Command {
     /// Run the AWS stand-in alone
     #[cfg(feature = "sim")]
     Sim(sim::SimArgs),
+    /// Print the policies that environments need in AWS
+    Iam(iam::Args),
     /// Print or write the JSON Schemas of the TOML files
     Schema(schema::Args),
     /// Print a shell's completion script
@@ -114,6 +119,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CliError> {
         Command::Demo(args) => demo::run(args).await,
         #[cfg(feature = "sim")]
         Command::Sim(args) => Ok(sim::run(args).await.map(done)?),
+        Command::Iam(args) => iam::run(args).await.map(done),
         Command::Schema(args) => schema::run(args).await.map(done),
         Command::Completions(args) => completions::run(args, Cli::command()).await.map(done),
     }

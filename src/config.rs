@@ -6,21 +6,26 @@
 mod overrides;
 mod raw;
 mod resolve;
+mod secret;
+mod telling;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secrecy::SecretString;
 use thiserror::Error;
 
 pub use self::overrides::{LogFormat, Overrides};
 use self::raw::RawConfig;
+pub use self::secret::{Secret, SecretError, hexadecimal, hmac_sha256};
+pub(crate) use self::telling::host_and_path;
+pub use self::telling::{Address, Forge, ForgeKind, Format, Notify};
 use crate::manifest::shape::Shape as _;
 use crate::manifest::tree::Node;
 use crate::manifest::{self, Findings};
-use crate::model::EnvironmentName;
+use crate::model::{CommitId, EnvironmentName};
+use crate::plan::brake::Limits;
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "pinion.toml";
@@ -33,8 +38,14 @@ pub struct Config {
     pub repositories: Vec<Repository>,
     /// How often to reconcile, and how much at a time.
     pub reconcile: Reconcile,
+    /// What one commit may not do unnoticed.
+    pub brakes: Limits,
     /// Where to listen.
     pub server: Server,
+    /// What push events are signed with; a file has one secret a line. `None`: they are refused.
+    pub hooks: Option<Secret>,
+    /// Who is told of events, in the file's order.
+    pub notify: Vec<Notify>,
     /// How to reach AWS.
     pub aws: Aws,
     /// How much of what has happened to keep.
@@ -60,10 +71,27 @@ pub struct Repository {
     pub environments: Option<BTreeSet<EnvironmentName>>,
     /// How to get in.
     pub auth: Auth,
+    /// Where its commits are told what became of them.
+    pub forge: Option<Forge>,
     /// How long making a connection may take.
     pub connect_timeout: Duration,
     /// How long the server may send nothing.
     pub stall_timeout: Duration,
+    /// Whose signatures count; `None` if none are asked for.
+    pub verify: Option<Verify>,
+}
+
+/// Whose signatures count on a branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verify {
+    /// The allowed-signers file of those who sign with SSH keys.
+    pub allowed_signers: Option<PathBuf>,
+    /// The OpenPGP certificates of those who sign with them.
+    pub keyring: Option<PathBuf>,
+    /// The keys, of either kind, that may sign merges in anybody's name.
+    pub forge_keys: Option<PathBuf>,
+    /// The commit that is trusted with all that came before it.
+    pub since: Option<CommitId>,
 }
 
 /// How to get into a repository.
@@ -75,20 +103,6 @@ pub enum Auth {
     Token(Secret),
     /// With an SSH private key in this file.
     SshKeyFile(PathBuf),
-}
-
-/// Where a secret is. `Debug` doesn't show it.
-#[derive(Debug, Clone)]
-pub enum Secret {
-    /// In a file, to be read when it is needed, so that a rotated one is taken up.
-    File(PathBuf),
-    /// In an environment variable, as it was when the configuration was loaded.
-    Environment {
-        /// The variable's name.
-        variable: String,
-        /// Its value.
-        value: SecretString,
-    },
 }
 
 /// How often to reconcile, and how much at a time.

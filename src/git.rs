@@ -15,6 +15,7 @@ mod provenance;
 mod source;
 mod transport;
 mod tree;
+mod verify;
 mod watch;
 
 pub use error::{Cause, GitError};
@@ -24,3 +25,4 @@ pub use port::{FOLDERS, MirroredRepository, ReadPins};
 pub use provenance::{Extract, PinKey, Provenances};
 pub use source::{Auth, Programs, RepositorySource, TokenSource};
 pub use tree::{Files, Limits, Objects};
+pub use verify::Verifier;

@@ -8,6 +8,7 @@
 //! ```
 
 mod check;
+mod depth;
 mod explain;
 mod fleet;
 mod policies;

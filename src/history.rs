@@ -1,8 +1,8 @@
 //! What has happened, kept across restarts: for the status page, `pinion history`, and the four DORA figures.
 //!
 //! ```text
-//!   reconcile ──note──► (bounded channel) ──► writer (a thread) ──► store (redb, one file)
-//!   status watch ──────────▲                                          │ read transactions
+//!   reconcile ──note──► (bounded channel) ──► writer (a thread) ──► store (memory, and one file of lines)
+//!   status watch ──────────▲                                          │
 //!                                              page, API, command line ◄
 //! ```
 //!
@@ -39,7 +39,7 @@ use crate::model::event::{Deliveries, Event, EventKind, EventPage};
 use crate::ports::Chronicle;
 
 /// The file's name, in the folder of the mirrors.
-pub const FILE: &str = "history.redb";
+pub const FILE: &str = "history.log";
 
 /// How many events may wait to be written: those of a first pass over a large fleet.
 const WAITING: usize = 16_384;
@@ -74,7 +74,7 @@ impl History {
     /// warning.
     ///
     /// # Errors
-    /// [`StoreError`] if it can't even be kept in memory.
+    /// [`StoreError`] if there is no thread for it.
     pub fn start(
         folder: &Path,
         limits: Limits,
@@ -87,11 +87,11 @@ impl History {
             Err(error) => {
                 let file = path.display().to_string();
                 tracing::warn!(file, "{}; it is kept in memory only, until the next start", chain(&error));
-                Store::in_memory(limits)?
+                Store::in_memory(limits)
             }
         };
         let store = Arc::new(store);
-        let unfinished = store.unfinished(clock.now()).unwrap_or_default();
+        let unfinished = store.unfinished(clock.now());
         let (sender, receiver) = sync_channel(WAITING);
         let writer = Arc::clone(&store);
         std::thread::Builder::new()
@@ -102,25 +102,16 @@ impl History {
     }
 
     /// Events, newest first.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the store can't be read.
-    pub fn page(&self, query: &Query) -> Result<EventPage, StoreError> {
-        let mut page = self.store.page(query)?;
+    #[must_use]
+    pub fn page(&self, query: &Query) -> EventPage {
+        let mut page = self.store.page(query);
         page.dropped = self.dropped.load(Ordering::Relaxed);
-        Ok(page)
+        page
     }
 
     /// The DORA figures of each component since a time, of one environment or all.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the store can't be read.
-    pub fn deliveries(
-        &self,
-        environment: Option<&str>,
-        since: Timestamp,
-        until: Timestamp,
-    ) -> Result<Deliveries, StoreError> {
+    #[must_use]
+    pub fn deliveries(&self, environment: Option<&str>, since: Timestamp, until: Timestamp) -> Deliveries {
         self.store.deliveries(environment, since, until)
     }
 

@@ -12,23 +12,36 @@
 //!                                       server, metrics ◄───────┘
 //! ```
 //!
-//! Data flows down the module list and never back. `plan` decides and does no I/O; `reconcile` obeys.
+//! Data flows down the module list and never back. `plan` decides and does no I/O; `reconcile` obeys. The fuzzers
+//! (`fuzz/`) take only the rooms that need neither AWS nor Git.
 
+#[cfg(not(fuzzing))]
 pub mod aws;
+#[cfg(not(fuzzing))]
 pub mod cli;
 pub mod clock;
 pub mod config;
+#[cfg(not(fuzzing))]
+pub mod forge;
+#[cfg(not(fuzzing))]
 pub mod git;
 pub mod guardrail;
 pub mod history;
+pub mod iam;
 pub mod manifest;
+#[cfg(not(fuzzing))]
 pub mod metrics;
 pub mod model;
 pub mod plan;
 pub mod ports;
+#[cfg(not(fuzzing))]
 pub mod reconcile;
+#[cfg(not(fuzzing))]
 pub mod server;
+#[cfg(not(fuzzing))]
 pub mod shutdown;
-#[cfg(feature = "sim")]
+pub mod signature;
+#[cfg(all(feature = "sim", not(fuzzing)))]
 pub mod sim;
+#[cfg(not(fuzzing))]
 pub mod telemetry;

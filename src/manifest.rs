@@ -50,6 +50,8 @@ pub struct Loaded {
     pub policies: Policies,
     /// What is wrong with the guardrails.
     pub policy_findings: Findings,
+    /// Which of the good environments has each AWS resource, by a text that names it.
+    pub claims: BTreeMap<String, EnvironmentName>,
 }
 
 impl Loaded {
@@ -99,6 +101,17 @@ pub fn load(files: &BTreeMap<String, Vec<u8>>) -> Loaded {
 /// by path, and each is a finding.
 #[must_use]
 pub fn load_with_refused(files: &BTreeMap<String, Vec<u8>>, refused: &BTreeMap<String, String>) -> Loaded {
+    load_after(files, refused, &BTreeMap::new())
+}
+
+/// Like [`load_with_refused`], after it was known which environment has each AWS resource ([`Loaded::claims`] of earlier
+/// commits): whoever claims it, too, is wrong, and the one that has it isn't.
+#[must_use]
+pub fn load_after(
+    files: &BTreeMap<String, Vec<u8>>,
+    refused: &BTreeMap<String, String>,
+    held: &BTreeMap<String, EnvironmentName>,
+) -> Loaded {
     let mut loaded = Loaded::default();
     let mut folders = sort(files, refused, &mut loaded.findings);
     if folders.is_empty() {
@@ -137,11 +150,14 @@ pub fn load_with_refused(files: &BTreeMap<String, Vec<u8>>, refused: &BTreeMap<S
     for (name, view) in &views {
         check::one(view, findings.entry(name.clone()).or_default());
     }
-    check::across(&views, &mut findings);
+    check::across(&views, held, &mut findings);
     for (name, view) in &views {
         let mut found = findings.remove(name).unwrap_or_default();
         let outcome = match build::draft(view, &mut found) {
-            Some(draft) if found.is_empty() => Ok(draft),
+            Some(draft) if found.is_empty() => {
+                loaded.claims.extend(check::claims(view).map(|claim| (claim, name.clone())));
+                Ok(draft)
+            }
             _ => Err(found),
         };
         loaded.environments.insert(name.clone(), outcome);

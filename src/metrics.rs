@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 pub use self::catalogue::{CATALOGUE, Definition, MetricKind};
 use crate::model::status::Status;
@@ -80,6 +80,9 @@ pub struct Metrics {
     git_polls: IntCounterVec,
     guardrail_denials: IntCounterVec,
     history_dropped: IntCounterVec,
+    hooks: IntCounterVec,
+    notifications: IntCounterVec,
+    notifications_queued: IntGaugeVec,
     reconcile: IntCounterVec,
     reconcile_duration: HistogramVec,
     rollout_duration: HistogramVec,
@@ -114,6 +117,11 @@ impl Metrics {
             registry.register(Box::new(vec.clone()))?;
             Ok(vec)
         };
+        let gauge = |definition: &Definition| -> Result<IntGaugeVec, prometheus::Error> {
+            let vec = IntGaugeVec::new(Opts::new(definition.name, definition.help), definition.labels)?;
+            registry.register(Box::new(vec.clone()))?;
+            Ok(vec)
+        };
         let histogram = |definition: &Definition, buckets: &[f64]| -> Result<HistogramVec, prometheus::Error> {
             let options = HistogramOpts::new(definition.name, definition.help).buckets(buckets.to_vec());
             let vec = HistogramVec::new(options, definition.labels)?;
@@ -130,6 +138,9 @@ impl Metrics {
             git_polls: counter(&catalogue::GIT_POLLS)?,
             guardrail_denials: counter(&catalogue::GUARDRAIL_DENIALS)?,
             history_dropped: counter(&catalogue::HISTORY_DROPPED)?,
+            hooks: counter(&catalogue::HOOKS)?,
+            notifications: counter(&catalogue::NOTIFICATIONS)?,
+            notifications_queued: gauge(&catalogue::NOTIFICATIONS_QUEUED)?,
             reconcile: counter(&catalogue::RECONCILE)?,
             reconcile_duration: histogram(&catalogue::RECONCILE_DURATION, CALLS)?,
             rollout_duration: histogram(&catalogue::ROLLOUT_DURATION, ROLLOUTS)?,
@@ -177,6 +188,23 @@ impl Metrics {
     pub fn git_polled(&self, url: &str, result: PollResult, duration: Duration) {
         count(&self.git_polls, &[url, result.as_str()]);
         observe(&self.git_poll_duration, &[], duration);
+    }
+
+    /// A push event has come in.
+    pub fn hook(&self, result: &str) {
+        count(&self.hooks, &[result]);
+    }
+
+    /// A commit status or notification was sent, will be tried again, was given up, or had no room.
+    pub fn notified(&self, destination: &str, result: &str) {
+        count(&self.notifications, &[destination, result]);
+    }
+
+    /// So many commit statuses or notifications wait to be sent.
+    pub fn notifications_queued(&self, destination: &str, waiting: usize) {
+        if let Ok(gauge) = self.notifications_queued.get_metric_with_label_values(&[destination]) {
+            gauge.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        }
     }
 
     /// All metrics in the text format, version 0.0.4: those of the status as they are at `now`, and those counted so

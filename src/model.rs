@@ -10,6 +10,7 @@ mod precedence;
 pub mod rollout;
 pub mod state;
 pub mod status;
+pub mod survey;
 
 pub use artifact::{Artifact, ArtifactQuery, ImageReference};
 pub use desired::{
@@ -21,9 +22,10 @@ pub use names::{
     Region, RoleArn, ServiceName, TargetRef, Version,
 };
 pub use observed::{
-    Container, GroupInstance, GroupTemplate, ObservedDeployment, ObservedGroup, ObservedService, ObservedTarget,
-    TaskDefinition, TemplateRef, TemplateVersion, TemplateVersionSpec,
+    Container, GroupInstance, GroupTemplate, GroupTraits, MixedPolicy, ObservedDeployment, ObservedGroup,
+    ObservedService, ObservedTarget, OverrideTemplate, TaskDefinition, TemplateRef, TemplateVersion,
+    TemplateVersionSpec,
 };
-pub use pin::{Pin, Provenance};
+pub use pin::{Pin, Provenance, Signer, SignerKind};
 pub use rollout::{Marker, Rollout, RolloutHistory, RolloutId, RolloutOutcome, RolloutTarget};
 pub use state::State;

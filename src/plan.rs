@@ -6,7 +6,10 @@
 //! instance refresh and a service deployment both a *rollout*.
 
 mod action;
+mod back;
+pub mod brake;
 mod decide;
+pub mod forecast;
 mod group;
 mod order;
 mod reason;
@@ -19,13 +22,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-pub use self::action::{Action, RefreshPreferences};
+pub use self::action::{Action, RefreshPreferences, VersionMove};
 pub use self::order::{Cycle, in_order};
-pub use self::reason::Reason;
+pub use self::reason::{Reason, WayBack};
 use crate::guardrail::{Fleet, Guardrails, Member};
 use crate::model::{
-    AccountId, Artifact, CommitId, Environment, LocalRef, ObservedTarget, Rollout, RolloutHistory, State, Target,
-    Version,
+    AccountId, Artifact, CommitId, Environment, LocalRef, Marker, ObservedTarget, Rollout, RolloutHistory, State,
+    Target, Version,
 };
 use crate::ports::{PortError, ResolveError};
 
@@ -52,8 +55,12 @@ pub struct Memory {
     pub drifted: BTreeSet<LocalRef>,
     /// How the probes of each target stand.
     pub probes: BTreeMap<LocalRef, ProbeRecord>,
+    /// The task definition that was registered last for each target: listing them may not show it yet.
+    pub made: BTreeMap<LocalRef, Made>,
     /// Attempts started before this time don't count against a pin: an operator asked to retry.
     pub retry_since: Option<Timestamp>,
+    /// The targets that were tried again since: a request is good for one attempt, whatever the clock says.
+    pub tried: BTreeSet<LocalRef>,
 }
 
 /// With what a target was in sync.
@@ -65,6 +72,17 @@ pub struct Converged {
     pub version: Version,
     /// The artifact's identity.
     pub artifact: String,
+}
+
+/// A revision that this process has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// What was written on it.
+    pub marker: Marker,
+    /// The image in it.
+    pub image: String,
+    /// Its ARN.
+    pub arn: String,
 }
 
 /// How the probes of a target stand.
@@ -142,6 +160,8 @@ pub struct TargetPlan {
     pub rollout: Option<Rollout>,
     /// Whether the rollout in flight is one that this pin started.
     pub ours: bool,
+    /// What works now but needs somebody's attention, such as a deprecated image; for people.
+    pub warnings: Vec<String>,
     /// Whether this pin's rollout is under way or just over: if probes fail now, they fail because of it.
     pub just_rolled: bool,
 }

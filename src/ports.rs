@@ -9,9 +9,11 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::model::event::Event;
+use crate::model::status::RefusedCommit;
+use crate::model::survey::Survey;
 use crate::model::{
-    Account, AccountId, Artifact, ArtifactQuery, CommitId, EnvironmentName, LocalRef, ObservedTarget, Probe,
-    Provenance, RolloutHistory, TargetRef, TargetSpec,
+    Account, AccountId, Artifact, ArtifactQuery, CommitId, Digest, EnvironmentName, ImageReference, LocalRef,
+    ObservedTarget, Probe, Provenance, RolloutHistory, TargetRef, TargetSpec,
 };
 use crate::plan::Action;
 
@@ -109,6 +111,52 @@ pub trait Observe: Send + Sync {
     fn forget(&self);
 }
 
+/// Reads what only a forecast wants to know. Fails softly: what can't be read is named in the answer.
+#[async_trait]
+pub trait Surveyor: Send + Sync {
+    /// Surveys a target that was observed, and the artifact that it is to get, if there is one.
+    async fn survey(&self, target: &TargetSpec, observed: &ObservedTarget, next: Option<&Artifact>) -> Survey;
+
+    /// The versions of which there is an artifact that this account can use, each with an image's digest.
+    async fn versions(&self, pattern: &Pattern) -> Result<BTreeMap<String, Option<Digest>>, PortError>;
+}
+
+/// What the artifacts of a component are called: what stands before and after the version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pattern {
+    /// The name of an AMI.
+    AmiName {
+        /// What stands before the version.
+        before: String,
+        /// What stands after it.
+        after: String,
+        /// The owning account, if it matters.
+        owner: Option<AccountId>,
+    },
+    /// The tag of an AMI.
+    AmiTag {
+        /// The tag's key.
+        key: String,
+        /// What stands before the version in its value.
+        before: String,
+        /// What stands after it.
+        after: String,
+        /// The other tags that the AMI must have.
+        others: BTreeMap<String, String>,
+        /// The owning account, if it matters.
+        owner: Option<AccountId>,
+    },
+    /// The tag of an image in ECR.
+    ImageTag {
+        /// Any image of the repository.
+        reference: ImageReference,
+        /// What stands before the version in a tag.
+        before: String,
+        /// What stands after it.
+        after: String,
+    },
+}
+
 /// Where a branch points.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tip {
@@ -141,6 +189,27 @@ pub struct PinKey {
     pub component: String,
 }
 
+/// What the signatures on a branch allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// The commit that counts. `None` if none does.
+    pub accepted: Option<CommitId>,
+    /// Whether signatures were checked at all.
+    pub checked: bool,
+    /// How many commits are refused.
+    pub refused: usize,
+    /// The refused commits, the oldest first; not all of them if they are many.
+    pub commits: Vec<RefusedCommit>,
+}
+
+impl Verified {
+    /// A branch whose signatures nobody asks for.
+    #[must_use]
+    pub fn unchecked(tip: &CommitId) -> Self {
+        Self { accepted: Some(tip.clone()), checked: false, refused: 0, commits: Vec::new() }
+    }
+}
+
 /// Reads one repository. Shared by all configuration blocks that name the same URL.
 #[async_trait]
 pub trait Repository: Send + Sync {
@@ -150,8 +219,23 @@ pub trait Repository: Send + Sync {
     /// The files under `environments/` and `policies/` at a commit.
     async fn files(&self, commit: &CommitId) -> Result<Files, RepositoryError>;
 
+    /// Which commit of a branch counts, by the signatures of all commits up to its tip. `last` is the one that counted so
+    /// far, if that is known: nothing before it does.
+    async fn verify(
+        &self,
+        _branch: &str,
+        tip: &CommitId,
+        _last: Option<&CommitId>,
+    ) -> Result<Verified, RepositoryError> {
+        Ok(Verified::unchecked(tip))
+    }
+
     /// What the branch had before a commit: its first parent. `None` for the first commit.
     async fn before(&self, commit: &CommitId) -> Result<Option<CommitId>, RepositoryError>;
+
+    /// The values of a trailer in a commit, and in those that it merged: all that its first parent doesn't have. The
+    /// key has one capital.
+    async fn trailers(&self, commit: &CommitId, key: &str) -> Result<Vec<String>, RepositoryError>;
 
     /// The commit that set each pin to its present value, given as the canonical text of the pin's value.
     async fn provenance(

@@ -10,11 +10,13 @@
 
 pub mod backoff;
 pub mod board;
+mod brakes;
 mod chronicle;
 mod crew;
 pub mod desired;
 mod environment;
 mod fleet;
+mod hints;
 pub mod pass;
 mod probe;
 pub mod resync;
@@ -25,7 +27,7 @@ mod target;
 mod tests;
 mod underway;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,11 +35,14 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 pub use self::board::Board;
+pub use self::brakes::outline;
+pub use self::hints::Hints;
 pub use self::probe::HttpProber;
 pub use self::resync::Resyncs;
 use crate::clock::Clock;
 use crate::guardrail;
 use crate::metrics::Metrics;
+use crate::plan::brake::Limits;
 use crate::ports::{Accounts, Chronicle, Prober, Repository};
 use crew::Crew;
 use desired::{Claim, News};
@@ -72,7 +77,7 @@ pub struct Source {
 
 /// What the controller works with.
 pub struct Parts {
-    /// The repositories, one for each URL.
+    /// The repositories, one for each URL. Of two that feed one environment the first one counts.
     pub sources: Vec<Source>,
     /// The way into the accounts.
     pub accounts: Arc<dyn Accounts>,
@@ -88,10 +93,14 @@ pub struct Parts {
     pub chronicle: Arc<dyn Chronicle>,
     /// What is asked for from outside.
     pub resyncs: Arc<Resyncs>,
+    /// What is said from outside to have moved.
+    pub hints: Arc<Hints>,
     /// How often to do what.
     pub pace: Pace,
     /// How many environments may be in a pass at once.
     pub concurrency: usize,
+    /// What one commit may not do unnoticed.
+    pub brakes: Limits,
 }
 
 /// What every environment's task shares.
@@ -103,8 +112,12 @@ pub(crate) struct Shared {
     pub(crate) board: Arc<Board>,
     pub(crate) chronicle: Arc<dyn Chronicle>,
     pub(crate) resyncs: Arc<Resyncs>,
+    pub(crate) hints: Arc<Hints>,
+    /// The repositories' URLs, in the order of the sources.
+    pub(crate) urls: Vec<String>,
     pub(crate) pace: Pace,
     pub(crate) passes: Semaphore,
+    pub(crate) brakes: Limits,
     /// What guardrails may ask about all targets.
     pub(crate) fleet: Mutex<guardrail::Fleet>,
     pub(crate) shutdown: CancellationToken,
@@ -123,8 +136,11 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
         board: parts.board,
         chronicle: parts.chronicle,
         resyncs: parts.resyncs,
+        hints: parts.hints,
+        urls: parts.sources.iter().map(|source| source.url.clone()).collect(),
         pace: parts.pace,
         passes: Semaphore::new(parts.concurrency.max(1)),
+        brakes: parts.brakes,
         fleet: Mutex::default(),
         shutdown: shutdown.clone(),
     });
@@ -132,12 +148,12 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
     let (news, mut inbox) = mpsc::channel(16);
     let mut pollers = Crew::default();
     shared.resyncs.expect_sources(parts.sources.len());
-    let mut unread: BTreeSet<usize> = (0..parts.sources.len()).collect();
+    let claims = parts.sources.iter().map(|source| source.branches.values().cloned().collect()).enumerate().collect();
     for (index, source) in parts.sources.into_iter().enumerate() {
         pollers.spawn(source.url.clone(), source::run(index, source, Arc::clone(&shared), news.clone()));
     }
 
-    let mut fleet = Fleet::new(Arc::clone(&shared));
+    let mut fleet = Fleet::new(Arc::clone(&shared), claims);
     let verdict = loop {
         tokio::select! {
             () = shutdown.cancelled() => break Ok(()),
@@ -146,7 +162,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
                 News::Polled { source, number } => {
                     shared.resyncs.source_done(source, number);
                     shared.board.resync(&shared.resyncs);
-                    if unread.remove(&source) && unread.is_empty() {
+                    if fleet.polled(source) {
                         shared.board.complete();
                     }
                 }

@@ -1,7 +1,8 @@
 //! The HTTP server of a running controller: the status page, the API, metrics and health. It reads a watch and drives
-//! nothing; the one thing it may ask for is a resync, through [`RequestResync`].
+//! nothing; all that it may ask for is a resync, through [`RequestResync`], and a poll, through [`hooks::TakeHints`].
 
 mod history;
+pub mod hooks;
 mod limits;
 mod page;
 mod resync;
@@ -44,6 +45,8 @@ pub struct Server {
     pub resync: Arc<dyn RequestResync>,
     /// The bearer token that whoever changes anything must show. Without one nobody may.
     pub token: Option<SecretString>,
+    /// Who takes push events; `None` where they are refused.
+    pub hooks: Option<hooks::Hooks>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }

@@ -8,12 +8,15 @@ mod engine;
 mod faults;
 mod file;
 mod http;
+mod iam;
 mod journal;
+mod local;
 mod service;
 mod state;
 mod wire;
 mod world;
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +32,8 @@ use http::Stand;
 use journal::Journal;
 
 pub use file::WorldError;
+pub use iam::PolicyError;
+pub use local::Local;
 pub use state::StateError;
 pub use world::World;
 
@@ -46,6 +51,8 @@ pub struct Options {
     pub seed: u64,
     /// Where the world is kept, if it is to outlive the process. If the file exists, the stand-in goes on from it.
     pub state: Option<PathBuf>,
+    /// Where every answer is noted down: JSON lines of `service`, `operation`, `status` and `body`.
+    pub record: Option<PathBuf>,
     /// Tells wall-clock time.
     pub clock: Arc<dyn Clock>,
 }
@@ -57,6 +64,7 @@ impl Default for Options {
             speed: 1.0,
             seed: 1,
             state: None,
+            record: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -99,29 +107,12 @@ impl Sim {
     ///
     /// If it can't listen, or its state file can't be used.
     pub async fn start(world: World, options: Options) -> Result<SimHandle, SimError> {
-        let Options { listen, speed, seed, state, clock } = options;
-        if !(speed.is_finite() && speed >= 0.0) {
-            return Err(SimError::Speed { speed });
-        }
-        let (mut world, journal) = match &state {
-            None => (fresh(world, seed), Journal::default()),
-            Some(path) => {
-                let mut journal = path.clone().into_os_string();
-                journal.push(".journal");
-                let journal = PathBuf::from(journal);
-                let world = state::load(path)?.unwrap_or_else(|| fresh(world, seed));
-                let opened = Journal::open(&journal, world.calls);
-                (world, opened.map_err(|source| StateError::Io { path: journal, source })?)
-            }
-        };
-        world.anchor(clock.now().as_millisecond(), speed);
-
+        let listen = options.listen;
+        let stand = stand(world, options)?;
         let listener = TcpListener::bind(listen).await.map_err(|source| SimError::Listen { listen, source })?;
         let addr = listener.local_addr().map_err(SimError::Serve)?;
-        let stand = Arc::new(Stand::new(world, journal, clock, state));
         stand.save();
-        let router =
-            axum::Router::new().route("/", post(http::serve)).merge(control::router()).with_state(Arc::clone(&stand));
+        let router = router(&stand);
 
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -149,6 +140,35 @@ impl Sim {
         });
         Ok(SimHandle { addr, stop, tasks })
     }
+}
+
+/// Where a stand-in begins: with the world given, or where its state file says that it was.
+fn stand(world: World, options: Options) -> Result<Arc<Stand>, SimError> {
+    let Options { listen: _, speed, seed, state, record, clock } = options;
+    if !(speed.is_finite() && speed >= 0.0) {
+        return Err(SimError::Speed { speed });
+    }
+    let (mut world, journal) = match &state {
+        None => (fresh(world, seed), Journal::default()),
+        Some(path) => {
+            let mut journal = path.clone().into_os_string();
+            journal.push(".journal");
+            let journal = PathBuf::from(journal);
+            let world = state::load(path)?.unwrap_or_else(|| fresh(world, seed));
+            let opened = Journal::open(&journal, world.calls);
+            (world, opened.map_err(|source| StateError::Io { path: journal, source })?)
+        }
+    };
+    let record = record.map(|path| match File::options().create(true).append(true).open(&path) {
+        Ok(file) => Ok(file),
+        Err(source) => Err(StateError::Io { path, source }),
+    });
+    world.anchor(clock.now().as_millisecond(), speed);
+    Ok(Arc::new(Stand::new(world, journal, clock, state).recording(record.transpose()?)))
+}
+
+fn router(stand: &Arc<Stand>) -> axum::Router {
+    axum::Router::new().route("/", post(http::serve)).merge(control::router()).with_state(Arc::clone(stand))
 }
 
 fn fresh(mut world: World, seed: u64) -> World {

@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use pinion::model::{
     AmiQuery, Artifact, ArtifactQuery, Digest, GroupTemplate, ImageReference, LocalRef, Marker, ObservedGroup,
     ObservedService, ObservedTarget, RolloutHistory, RolloutId, RolloutOutcome, RolloutTarget, TargetSpec, TemplateRef,
+    TemplateVersionSpec,
 };
-use pinion::plan::{Action, RefreshPreferences};
+use pinion::plan::{Action, RefreshPreferences, VersionMove};
 use pinion::ports::{Accounts, ErrorClass, Observe, ResolveError};
 use serde_json::{Value, json};
 
@@ -166,7 +167,9 @@ async fn reads_are_batched_and_what_cannot_change_is_read_once() {
             ("sts:GetCallerIdentity".to_owned(), 1),
             ("autoscaling:DescribeAutoScalingGroups".to_owned(), 1),
             ("ecs:DescribeServices".to_owned(), 3),
+            ("ecs:DescribeServiceRevisions".to_owned(), 2),
             ("ec2:DescribeLaunchTemplateVersions".to_owned(), 25),
+            ("ec2:DescribeInstanceTypes".to_owned(), 1),
             ("ecs:DescribeTaskDefinition".to_owned(), 25),
         ])
     );
@@ -388,6 +391,53 @@ async fn a_group_is_rolled_and_its_history_says_so() {
 
     let over = Action::RollbackRefresh { group: group.name, refresh: id };
     assert_eq!(writer.apply(&over).await.unwrap_err().class, ErrorClass::Conflict);
+}
+
+#[tokio::test]
+async fn a_policy_that_has_changed_since_is_a_conflict() {
+    let group = r#"name = "latest"
+launch_template = "moving"
+mixed = { overrides = [
+    { InstanceType = "t3.small", WeightedCapacity = "2" },
+    { InstanceType = "m7g.large", LaunchTemplateSpecification = { LaunchTemplateName = "frontend", Version = "$Latest" } },
+] }"#;
+    let stand = Stand::new(&WORLD.replace("name = \"latest\"\nlaunch_template = \"moving\"", group)).await;
+    let (reader, writer) = (stand.reader(), stand.writer());
+    let group = observe_group(&*reader, "latest").await;
+    let GroupTemplate::MixedInstances(policy) = &group.template else { panic!("{group:?}") };
+    assert_eq!(policy.own.len(), 1);
+    let types: Vec<(&str, Vec<&str>)> =
+        group.traits.types.iter().map(|(name, on)| (name.as_str(), on.iter().map(String::as_str).collect())).collect();
+    assert_eq!(types, [("m7g.large", vec!["arm64"]), ("t3.small", vec!["x86_64"])]);
+
+    let to = |template: &TemplateRef, from: TemplateVersionSpec, to: u64| VersionMove {
+        template: template.clone(),
+        from,
+        to,
+    };
+    let own = &policy.own[0];
+    let moves = vec![to(&policy.template, policy.version, 2), to(&own.template, own.version, 1)];
+    let number = Action::NumberPolicy { group: group.name.clone(), moves };
+    writer.apply(&number).await.unwrap();
+    let again = writer.apply(&number).await.unwrap_err();
+    assert_eq!((again.class, again.code.as_str()), (ErrorClass::Conflict, "PolicyChanged"));
+    let numbered = observe_group(&*reader, "latest").await;
+    let GroupTemplate::MixedInstances(policy) = &numbered.template else { panic!("{numbered:?}") };
+    assert_eq!(policy.version, TemplateVersionSpec::Number(2));
+    assert_eq!(policy.own[0].version, TemplateVersionSpec::Number(1));
+
+    // The history knows what a refresh of several templates leads to.
+    let (mine, other) = (policy.template.clone(), policy.own[0].template.clone());
+    let number = TemplateVersionSpec::Number;
+    let moves = vec![to(&mine, number(2), 1), to(&other, number(1), 1)];
+    let preferences = RefreshPreferences { auto_rollback: true, ..Default::default() };
+    let start = Action::RefreshPolicy { group: group.name, moves: moves.clone(), preferences };
+    writer.apply(&start).await.unwrap();
+    let history = reader.history(&ObservedTarget::Group(Box::new(numbered))).await.unwrap();
+    let RolloutHistory::Group { refreshes, versions } = history else { panic!("{history:?}") };
+    assert_eq!(refreshes[0].target, VersionMove::destination(&moves));
+    let versions: BTreeSet<(&str, u64)> = versions.iter().map(|one| (one.template.as_str(), one.number)).collect();
+    assert!(versions.contains(&(mine.id.as_str(), 1)) && versions.contains(&(other.id.as_str(), 1)), "{versions:?}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "a test fails by panicking"
 )]
 
@@ -13,10 +14,12 @@ use std::process::Output;
 use pinion::cli::bump::edit::{self, EditError};
 use pinion::model::{Component, Digest, Version};
 
-#[path = "support/git.rs"]
-mod git;
+#[path = "support/python.rs"]
+mod python;
+#[path = "support/stage.rs"]
+mod stage;
 
-use git::Repo;
+use stage::git::{self, Repo};
 
 const OLD: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const NEW: &str = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
@@ -172,6 +175,7 @@ fn bump(repo: &Repo, arguments: &[&str]) -> Output {
         .current_dir(repo.work())
         .env("GIT_AUTHOR_NAME", "Grace Hopper")
         .env("GIT_AUTHOR_EMAIL", "grace@example.com")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
         .env("GIT_COMMITTER_NAME", "Grace Hopper")
         .env("GIT_COMMITTER_EMAIL", "grace@example.com")
         .output()
@@ -294,4 +298,204 @@ fn a_commit_that_fails_leaves_nothing_behind() {
     assert!(words.contains("not on a Friday"), "{words}");
     assert_eq!(pins(&repo, "dev"), "# dev\nweb = '1.4.2'  # now\n");
     assert_eq!(repo.git(&["branch", "--show-current"]), "main");
+}
+
+/// A second clone of the same repository: somebody else.
+fn clone(repo: &Repo) -> Repo {
+    let other = Repo::new();
+    other.git(&["remote", "set-url", "origin", repo.bare().to_str().unwrap()]);
+    other.git(&["pull", "--quiet", "origin", "main"]);
+    other
+}
+
+#[test]
+fn a_push_that_comes_late_is_made_anew_on_top() {
+    let repo = repository();
+    repo.write("environments/dev/pins.toml", "api = \"1\"\nweb = \"1.4.2\"\n");
+    repo.write(
+        "environments/dev/environment.toml",
+        ENVIRONMENT.replace("SERVICE", "dev")
+            + "[fargate.api]\ncluster = \"app\"\nimage = \"111111111111.dkr.ecr.us-west-1.amazonaws.com/api:{version}\"\n",
+    );
+    repo.commit("two of them");
+    repo.push();
+    let other = clone(&repo);
+
+    // Neighbouring lines: Git itself would find a conflict.
+    let printed = bumped(&other, &["api", "2", "-e", "dev", "--push"]);
+    assert_eq!(printed, "dev: api 1 → 2\npushed to main of origin\n");
+    let printed = bumped(&repo, &["web", "1.5.0", "-e", "dev", "--push"]);
+    assert_eq!(printed, "dev: web 1.4.2 → 1.5.0\npushed to main of origin\n");
+    assert_eq!(pins(&repo, "dev"), "api = \"2\"\nweb = \"1.5.0\"\n");
+    let there = |repo: &Repo| repo.git(&["ls-remote", "origin", "refs/heads/main"]);
+    assert!(there(&repo).starts_with(&repo.head()));
+    assert_eq!(repo.git(&["rev-list", "--count", "HEAD"]), "4");
+    assert_eq!(repo.git(&["status", "--porcelain"]), "");
+
+    // Somebody has pinned something newer meanwhile: it isn't undone.
+    other.git(&["pull", "--quiet", "origin", "main"]);
+    bumped(&other, &["web", "1.7.0", "-e", "dev", "--push"]);
+    let before = there(&repo);
+    let late = bump(&repo, &["web", "1.6.0", "-e", "dev", "--push"]);
+    assert_eq!(late.status.code(), Some(1));
+    let words = String::from_utf8(late.stderr).unwrap();
+    assert!(words.contains("1.6.0 is older than 1.7.0, which dev has"), "{words}");
+    assert_eq!(there(&repo), before);
+    assert_eq!(pins(&repo, "dev"), "api = \"2\"\nweb = \"1.7.0\"\n");
+
+    // A branch of its own, and commits of one's own below it.
+    repo.set("notes.txt", "mine\n");
+    other.set("other.txt", "theirs\n");
+    other.push();
+    bumped(&repo, &["web", "1.8.0", "-e", "dev", "--push"]);
+    assert!(repo.work().join("other.txt").exists() && there(&repo).starts_with(&repo.head()));
+    bumped(&repo, &["web", "1.9.0", "-e", "dev", "--push", "--branch", "web-1.9.0"]);
+    assert!(repo.git(&["ls-remote", "origin", "refs/heads/web-1.9.0"]).starts_with(&repo.head()));
+
+    // A server that refuses for reasons of its own.
+    let hook = repo.bare().join("hooks/pre-receive");
+    std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    std::fs::write(&hook, "#!/bin/sh\necho 'by pull request only' >&2\nexit 1\n").unwrap();
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let refused = bump(&repo, &["web", "2.0.0", "-e", "dev", "--push"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let words = String::from_utf8(refused.stderr).unwrap();
+    assert!(words.contains("by pull request only") && words.contains("it is committed, but not pushed"), "{words}");
+}
+
+const WORLD: &str = r#"
+controller = "111111111111"
+region = "us-west-1"
+[[account]]
+id = "111111111111"
+name = "tools"
+image = [
+    { name = "web-1.4.2", shared_with = ["222222222222", "444444444444"] },
+    { name = "web-1.4.10", shared_with = ["222222222222", "444444444444"] },
+    { name = "web-1.5.0", shared_with = ["222222222222"] },
+    { name = "web-1.6.0-rc.1", shared_with = ["222222222222", "444444444444"] },
+    { name = "web-2.0.0", shared_with = ["222222222222", "444444444444"] },
+    { name = "web-3.0.0", shared_with = ["222222222222", "444444444444"], state = "pending" },
+    { name = "web-nightly", shared_with = ["222222222222", "444444444444"] },
+]
+repository = [{ name = "api", allowed = ["222222222222", "444444444444"], image = [{ tags = ["v1.0.0"] }, { tags = ["v1.2.0"] }, { tags = ["v1.10.0", "latest"] }] }]
+[[account]]
+id = "222222222222"
+name = "dev"
+role = [{ name = "pinion" }]
+[[account]]
+id = "444444444444"
+name = "prod"
+role = [{ name = "pinion" }]
+"#;
+
+fn with_world() -> stage::Stage {
+    let environment = |account: &str| {
+        format!(
+            "[account]\nid = \"{account}\"\nregion = \"us-west-1\"\nrole = \"arn:aws:iam::{account}:role/pinion\"\n[asg.web]\n\
+             ami = {{ name = \"web-{{version}}\", owner = \"111111111111\" }}\n[fargate.api]\ncluster = \"app\"\nimage = \
+             \"111111111111.dkr.ecr.us-west-1.amazonaws.com/api:{{version}}\"\n"
+        )
+    };
+    stage::Stage::of(WORLD)
+        .environments([
+            ("environments/dev/environment.toml", environment("222222222222")),
+            ("environments/dev/pins.toml", "api = \"v1.0.0\"\nweb = \"1.4.2\"\n".to_owned()),
+            ("environments/prod/environment.toml", environment("444444444444")),
+            ("environments/prod/pins.toml", "api = \"v1.0.0\"\nweb = \"1.4.2\"\n".to_owned()),
+        ])
+        .without_controller()
+        .start()
+}
+
+#[test]
+fn the_newest_is_the_one_that_all_may_use() {
+    let stage = with_world();
+    let work = stage.repo().work().display().to_string();
+    let latest = |arguments: &[&str]| {
+        let mut all = vec!["bump", "--no-commit", "--dir", &work];
+        all.extend(arguments);
+        let output = stage.run(&all);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, text, _) = latest(&["web", "--latest", "--range", "^1.4", "-e", "dev"]);
+    assert_eq!((code, text.as_str()), (Some(0), "dev: web 1.4.2 → 1.5.0\n"));
+    let (_, text, _) = latest(&["web", "--latest", "--range", "^1.4", "-e", "prod"]);
+    assert_eq!(text, "prod: web 1.4.2 → 1.4.10\n", "1.5.0 isn't shared with prod, and 10 is more than 2");
+    let (_, text, _) = latest(&["web", "--latest", "-e", "dev", "prod"]);
+    assert_eq!(text, "dev: web 1.5.0 → 2.0.0\nprod: web 1.4.10 → 2.0.0\n");
+    let (_, text, _) = latest(&["api", "--latest", "-e", "dev"]);
+    assert_eq!(text, "dev: api v1.0.0 → v1.10.0\n");
+    // The digest comes along where one is pinned.
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let pinned = format!("api = {{ version = \"v1.0.0\", digest = \"{digest}\" }}\nweb = \"1.4.2\"\n");
+    stage.repo().write("environments/prod/pins.toml", pinned);
+    latest(&["api", "--latest", "--range", "~1.2", "-e", "prod"]);
+    let now = std::fs::read_to_string(stage.repo().work().join("environments/prod/pins.toml")).unwrap();
+    assert!(now.starts_with("api = { version = \"v1.2.0\", digest = \"sha256:") && !now.contains(&digest), "{now}");
+    let (code, _, words) = latest(&["web", "--latest", "--range", "^4", "-e", "dev"]);
+    assert_eq!(code, Some(1));
+    assert!(words.contains("no version of web within ^4 can be used in dev"), "{words}");
+    let (code, _, words) = latest(&["web", "--latest", "--range", "^1", "-e", "dev"]);
+    assert_eq!(code, Some(1));
+    assert!(words.contains("1.5.0 is older than 2.0.0, which dev has"), "{words}");
+    assert_eq!(latest(&["web", "--range", "^1", "-e", "dev"]).0, Some(64));
+}
+
+#[test]
+fn an_artifact_that_is_not_there_is_not_pinned() {
+    let stage = with_world();
+    let work = stage.repo().work().display().to_string();
+    let run = |arguments: &[&str]| {
+        let mut all = vec!["bump", "--no-commit", "--dir", &work];
+        all.extend(arguments);
+        let output = stage.run(&all);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, words) = run(&["web", "1.5.0", "-e", "dev", "prod"]);
+    assert_eq!(code, Some(1));
+    assert!(words.contains("prod: there is no AMI named `web-1.5.0` of account 111111111111"), "{words}");
+    assert!(words.contains("--no-check"), "{words}");
+    assert_eq!(stage.repo().git(&["status", "--porcelain"]), "");
+    let (code, words) = run(&["web", "1.5.0", "-e", "dev"]);
+    assert_eq!((code, words.as_str()), (Some(0), ""));
+    let (code, words) = run(&["api", "v9", "-e", "dev"]);
+    assert_eq!(code, Some(1), "{words}");
+    assert_eq!(run(&["api", "v9", "-e", "dev", "--no-check"]), (Some(0), String::new()));
+    // Without access it is said, and pinned all the same.
+    let repo = repository();
+    let blind = bump(&repo, &["web", "1.5.0", "-e", "dev"]);
+    let words = String::from_utf8(blind.stderr).unwrap();
+    assert!(blind.status.success() && words.contains("dev: no access to see whether the artifact exists"), "{words}");
+}
+
+#[test]
+fn renovate_and_bump_change_the_same_bytes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let config = read("docs/examples/renovate.json");
+    assert!(read("docs/bump.md").contains("examples/renovate.json"));
+    let paths = ["environments/dev/pins.toml", "environments/prod/pins.toml", "environments/defaults.toml"];
+    let files: serde_json::Map<String, serde_json::Value> =
+        paths.iter().map(|path| ((*path).to_owned(), read(path).into())).collect();
+    let asked = serde_json::json!({
+        "config": serde_json::from_str::<serde_json::Value>(&config).unwrap(), "files": files,
+        "newValue": "9.9.9", "newDigest": NEW,
+    });
+    let script = root.join("tests/bump/renovate.py").display().to_string();
+    let answer: serde_json::Value = serde_json::from_str(&python::run(&[&script], &asked.to_string())).unwrap();
+    for path in &paths[..2] {
+        assert_eq!(answer[path]["found"].as_array().unwrap().len(), 2, "each pin is found once: {answer}");
+        let version = Version::try_from("9.9.9").unwrap();
+        let mut text = read(path);
+        for name in ["frontend", "backend"] {
+            let component = Component::try_from(name).unwrap();
+            let digest = text.lines().any(|line| line.starts_with(name) && line.contains("digest"));
+            let digest = digest.then(|| Digest::try_from(NEW).unwrap());
+            text = edit::pin(&text, &component, &version, digest.as_ref()).unwrap().text;
+        }
+        assert_eq!(answer[path]["text"].as_str().unwrap(), text);
+    }
+    assert_eq!(answer["environments/defaults.toml"]["found"], serde_json::json!([]), "other files stay alone");
 }

@@ -26,10 +26,16 @@ const ROOMS: &[Room] = &[
     Room { name: "model", rooms: Some(&[]), never: IO, asynchronous: false },
     Room { name: "clock", rooms: Some(&[]), never: IO, asynchronous: false },
     Room { name: "guardrail", rooms: Some(&["model"]), never: IO, asynchronous: false },
+    Room { name: "signature", rooms: Some(&["model"]), never: IO, asynchronous: false },
     Room { name: "plan", rooms: Some(&["model", "guardrail", "ports"]), never: IO, asynchronous: false },
     Room { name: "ports", rooms: Some(&["model", "plan"]), never: &["tokio*", "reqwest"], asynchronous: true },
     Room { name: "manifest", rooms: Some(&["model", "plan", "guardrail"]), never: IO, asynchronous: false },
-    Room { name: "git", rooms: Some(&["model", "ports", "clock", "config"]), never: &[], asynchronous: true },
+    Room {
+        name: "git",
+        rooms: Some(&["model", "ports", "clock", "config", "signature"]),
+        never: &[],
+        asynchronous: true,
+    },
     Room {
         name: "aws",
         rooms: Some(&["model", "plan", "ports", "clock", "config"]),
@@ -56,12 +62,20 @@ const ROOMS: &[Room] = &[
         never: &["reqwest"],
         asynchronous: true,
     },
+    Room { name: "iam", rooms: Some(&["model"]), never: IO, asynchronous: false },
+    Room {
+        name: "forge",
+        rooms: Some(&["model", "metrics", "clock", "config", "telemetry"]),
+        never: &["axum", "hyper*"],
+        asynchronous: true,
+    },
     Room { name: "telemetry", rooms: Some(&["clock"]), never: IO, asynchronous: false },
     Room { name: "shutdown", rooms: Some(&[]), never: &[], asynchronous: true },
 ];
 
 /// Crates that belong to one room.
-const OWNED: &[(&str, &str)] = &[("gix*", "git"), ("aws_*", "aws"), ("cedar*", "guardrail"), ("redb*", "history")];
+const OWNED: &[(&str, &str)] =
+    &[("gix*", "git"), ("aws_*", "aws"), ("cedar*", "guardrail"), ("ssh_key*", "signature"), ("pgp*", "signature")];
 
 /// The only things of `ports` that planning may name: how reading has failed.
 const PORTS_IN_PLAN: &[&str] = &["PortError", "ResolveError", "ErrorClass"];

@@ -171,24 +171,22 @@ fn a_story_with_kills_in_it_is_told_once() {
     assert_eq!(text.lines().filter(|line| line.contains(" started ")).count(), 3, "{text}");
     let refused = stage.run(&["history", "prod/web"]);
     assert_eq!(refused.status.code(), Some(64), "{}", String::from_utf8_lossy(&refused.stderr));
-    let held = stage.run(&["history", "--cache-dir", "cache"]);
-    let said = String::from_utf8_lossy(&held.stderr).into_owned();
-    assert!(
-        !held.status.success() && said.contains("in use by another process") && said.contains("--cache-dir"),
-        "{said}"
-    );
+    let missing = stage.run(&["history", "--cache-dir", "elsewhere"]);
+    let said = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert!(!missing.status.success() && said.contains("there is no history") && said.contains("cache_dir"), "{said}");
 
-    // From what it left, after a stop by the book.
+    // From the file, while it runs and after a stop by the book.
     let page = told(&stage, &[web]);
+    assert_eq!(told(&stage, &[web, "--cache-dir", "cache"]), page);
     stage.signal("TERM");
     assert!(stage.controller().end(stage::process::PATIENCE).success());
     assert_eq!(told(&stage, &[web, "--cache-dir", "cache"]), page);
 
-    // Damaged, it is begun anew: what AWS and Git still know is told again, and nothing else suffers.
+    // Damaged, what was in it is gone: what AWS and Git still know is told again, and nothing else suffers.
     stage.damage_history();
     stage.start_controller();
     stage.wait_for_sync(&[web, api]);
-    stage.wait_until("the warning", |stage| stage.logged().contains("it is begun anew"));
+    stage.wait_until("the warning", |stage| stage.logged().contains("the history is damaged"));
     assert_eq!(kinds(&stage, web, &[])[0], "target-found");
 }
 

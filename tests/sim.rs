@@ -3,6 +3,8 @@
 
 #[path = "sim/control.rs"]
 mod control;
+#[path = "sim/faults.rs"]
+mod faults;
 #[path = "sim/groups.rs"]
 mod groups;
 #[path = "sim/lookups.rs"]

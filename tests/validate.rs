@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use pinion::cli::schema::Name;
-use pinion::config::{Auth, Config, ConfigError, LogFormat, Overrides, Secret};
+use pinion::config::{Address, Auth, Config, ConfigError, Format, LogFormat, Overrides, Secret};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -117,8 +117,10 @@ fn the_shortest_configuration() {
                 interval: 30s,
                 environments: None,
                 auth: None,
+                forge: None,
                 connect_timeout: 10s,
                 stall_timeout: 30s,
+                verify: None,
             },
         ],
         reconcile: Reconcile {
@@ -126,10 +128,17 @@ fn the_shortest_configuration() {
             in_flight_interval: 5s,
             concurrency: 16,
         },
+        brakes: Limits {
+            share: 50,
+            free: 4,
+            removal: true,
+        },
         server: Server {
             listen: 127.0.0.1:9780,
             token: None,
         },
+        hooks: None,
+        notify: [],
         aws: Aws {
             endpoint_url: None,
         },
@@ -162,6 +171,11 @@ environments = ["prod"]
 auth = { ssh_key_file = "key" }
 [[repository]]
 url = "../environments"
+[repository.verify]
+allowed_signers = "allowed_signers"
+merges = "forge"
+forge_keys = "/keys/forge.asc"
+since = "0123456789abcdef0123456789abcdef01234567"
 [reconcile]
 interval = "2m"
 in_flight_interval = "1s"
@@ -195,8 +209,10 @@ filter = "debug"
                         value: SecretBox<str>([REDACTED]),
                     },
                 ),
+                forge: None,
                 connect_timeout: 10s,
                 stall_timeout: 30s,
+                verify: None,
             },
             Repository {
                 url: "git@example.com:a.git",
@@ -210,8 +226,10 @@ filter = "debug"
                 auth: SshKeyFile(
                     "/etc/pinion/key",
                 ),
+                forge: None,
                 connect_timeout: 10s,
                 stall_timeout: 30s,
+                verify: None,
             },
             Repository {
                 url: "/etc/pinion/../environments",
@@ -219,14 +237,34 @@ filter = "debug"
                 interval: 30s,
                 environments: None,
                 auth: None,
+                forge: None,
                 connect_timeout: 10s,
                 stall_timeout: 30s,
+                verify: Some(
+                    Verify {
+                        allowed_signers: Some(
+                            "/etc/pinion/allowed_signers",
+                        ),
+                        keyring: None,
+                        forge_keys: Some(
+                            "/keys/forge.asc",
+                        ),
+                        since: Some(
+                            "0123456789abcdef0123456789abcdef01234567",
+                        ),
+                    },
+                ),
             },
         ],
         reconcile: Reconcile {
             interval: 120s,
             in_flight_interval: 1s,
             concurrency: 2,
+        },
+        brakes: Limits {
+            share: 50,
+            free: 4,
+            removal: true,
         },
         server: Server {
             listen: [::1]:80,
@@ -236,6 +274,8 @@ filter = "debug"
                 ),
             ),
         },
+        hooks: None,
+        notify: [],
         aws: Aws {
             endpoint_url: Some(
                 "http://127.0.0.1:4566",
@@ -282,7 +322,7 @@ grace_period = 30
 url = "https://ada:hunter2@example.com/a.git"
 branch = "refs/heads/main"
 environments = ["dev", "prod"]
-verify = { allowed_signers = "x" }
+verify = { keyring = "x", merges = "forge" }
 auth = { token = "hunter2" }
 [[repository]]
 environments = ["prod"]
@@ -307,7 +347,7 @@ format = "xml"
     /etc/pinion/pinion.toml:2:16: error: grace_period: expected a duration, found an integer; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
     /etc/pinion/pinion.toml:4:7: error: repository[0].url: this URL holds a password; name it in [repository.auth], by file or variable
     /etc/pinion/pinion.toml:5:10: error: repository[0].branch: `refs/heads/main` is not a branch's name; write it without refs/heads/
-    /etc/pinion/pinion.toml:7:1: error: repository[0].verify: unknown key `verify`; this version of Pinion can't check signatures yet; without this table it takes commits unchecked
+    /etc/pinion/pinion.toml:7:1: error: repository[0].verify: the forge's keys are missing; name the file that holds them with `forge_keys`
     /etc/pinion/pinion.toml:8:1: error: repository[0].auth: this says no way to get in; say exactly one of token_file, token_env, ssh_key_file
     /etc/pinion/pinion.toml:8:10: error: repository[0].auth.token: unknown key `token`; a token doesn't belong into this file; name a file (`token_file`) or a variable (`token_env`)
     /etc/pinion/pinion.toml:9:1: error: repository[1].url: the key `url` is missing
@@ -335,9 +375,129 @@ fn a_configuration_has_a_repository() {
 }
 
 #[test]
+fn who_is_told_what_and_by_whom_pinion_is_told() {
+    let config = parse(
+        r#"
+[[repository]]
+url = "git@github.com:acme/environments.git"
+[repository.forge]
+kind = "github"
+token_env = "GIT_TOKEN"
+[[repository]]
+url = "https://git.example.com:8443/group/sub/environments.git"
+auth = { token_file = "token" }
+forge = { kind = "gitlab", target_url = "https://pinion.example.com" }
+[hooks]
+secret_env = "GIT_TOKEN"
+[[notify]]
+name = "all"
+url = "http://hooks.example.com/x"
+[[notify]]
+name = "slack"
+url_file = "slack-url"
+format = "slack"
+secret_file = "secret"
+events = ["quarantined", "overdue"]
+environments = ["prod"]
+"#,
+    )
+    .unwrap();
+    let forges: Vec<_> = config.repositories.iter().map(|repository| repository.forge.as_ref().unwrap()).collect();
+    assert_eq!(
+        (forges[0].api_url.as_str(), forges[0].project.as_str()),
+        ("https://api.github.com", "acme/environments")
+    );
+    let gitlab = (forges[1].api_url.as_str(), forges[1].project.as_str());
+    assert_eq!(gitlab, ("https://git.example.com:8443/api/v4", "group/sub/environments"));
+    assert!(
+        matches!(&forges[1].token, Secret::File(path) if path == Path::new("/etc/pinion/token")),
+        "the repository's"
+    );
+    assert_eq!(forges[1].target_url.as_deref(), Some("https://pinion.example.com/"));
+    assert!(config.hooks.is_some() && !format!("{config:?}").contains("hunter2"));
+    let [all, slack] = config.notify.as_slice() else { panic!("{:?}", config.notify) };
+    assert!(matches!(&all.url, Address::Url(url) if url == "http://hooks.example.com/x"), "{all:?}");
+    assert_eq!((all.format, all.events.is_none(), all.environments.is_none()), (Format::Json, true, true));
+    assert!(matches!(&slack.url, Address::Secret(Secret::File(path)) if path == Path::new("/etc/pinion/slack-url")));
+    assert!(matches!(&slack.secret, Some(Secret::File(path)) if path == Path::new("/etc/pinion/secret")));
+    let events: Vec<_> = slack.events.iter().flatten().map(|event| event.as_str()).collect();
+    assert_eq!((slack.format, events), (Format::Slack, vec!["quarantined", "overdue"]));
+    assert_eq!(slack.environments.iter().flatten().map(|name| name.as_str()).collect::<Vec<_>>(), ["prod"]);
+}
+
+#[test]
+fn what_is_wrong_with_them() {
+    let found = findings(
+        r#"
+[[repository]]
+url = "/srv/environments.git"
+forge = { kind = "github" }
+[[repository]]
+url = "ssh://git@example.com/a/b.git"
+[repository.forge]
+kind = "gitlabs"
+api_url = "http://git.example.com/api/v4"
+token = "hunter2"
+target_url = "pinion"
+[hooks]
+[[notify]]
+url = "https://ada:hunter2@example.com/"
+events = ["quarantine"]
+environments = []
+[[notify]]
+name = "a"
+format = "xml"
+url = "https://example.com/"
+url_env = "GIT_TOKEN"
+[[notify]]
+name = "a"
+events = []
+"#,
+    );
+    let wanted = [
+        "repository[0].forge: the repository's URL doesn't tell its name",
+        "repository[0].forge: the repository's URL doesn't tell the forge's",
+        "repository[0].forge: there is no token for the forge",
+        "repository[1].forge.kind: `gitlabs` isn't known here; did you mean \"gitlab\"?",
+        "repository[1].forge.api_url: a token isn't sent in clear text over the network",
+        "repository[1].forge.token: unknown key `token`; a token doesn't belong into this file",
+        "repository[1].forge.target_url: this is not an http or https URL",
+        "repository[1].forge: there is no token for the forge",
+        "hooks: there is no secret for push events",
+        "notify[0].name: the key `name` is missing",
+        "notify[0].url: this is not an http or https URL",
+        "notify[0].events[0]: `quarantine` isn't known here; did you mean \"quarantined\"?",
+        "notify[0].environments: this names none",
+        "notify[1].format: `xml` isn't known here; known here: json, slack",
+        "notify[1]: this is to say one URL to send to",
+        "notify[2].name: `a` is the name of another [[notify]], too",
+        "notify[2].events: this names none",
+        "notify[2]: this is to say one URL to send to",
+    ];
+    for wanted in wanted {
+        assert!(found.contains(wanted), "{wanted}\n{found}");
+    }
+    assert!(found.lines().count() == wanted.len() && !found.contains("hunter2"), "{found}");
+}
+
+#[test]
 fn a_token_needs_http_and_a_key_needs_ssh() {
     insta::assert_snapshot!(findings("[[repository]]\nurl = 'https://a.b/c'\nauth = { ssh_key_file = 'x' }"), @"/etc/pinion/pinion.toml:3:25: error: repository[0].auth.ssh_key_file: an SSH key doesn't open an http or https URL; use a token, or an ssh URL");
     insta::assert_snapshot!(findings("[[repository]]\nurl = 'git@a.b:c'\nauth = { token_file = 'x' }"), @"/etc/pinion/pinion.toml:3:1: error: repository[0].auth: a token opens only http and https URLs; use ssh_key_file, or an https URL");
+}
+
+#[test]
+fn who_may_sign_is_said_once_and_in_full() {
+    let of = |verify: &str| findings(&format!("[[repository]]\nurl = 'https://a.b/c'\nverify = {{ {verify} }}"));
+    insta::assert_snapshot!(of("merges = 'verify'"), @"/etc/pinion/pinion.toml:3:1: error: repository[0].verify: this says of nobody that they may sign; name a file with `allowed_signers` (SSH) or `keyring` (OpenPGP)");
+    insta::assert_snapshot!(of("keyring = 'x', forge_keys = 'y'"), @"/etc/pinion/pinion.toml:3:1: error: repository[0].verify: `forge_keys` means nothing without `merges = \"forge\"`; say it, or leave the keys out");
+    insta::assert_snapshot!(of("keyring = 'x', merges = 'all'"), @"/etc/pinion/pinion.toml:3:36: error: repository[0].verify.merges: `all` is not a way to check merges; say \"verify\" or \"forge\"");
+    assert!(of("keyring = 'x', since = 'v1.0'").contains("repository[0].verify.since"));
+    let block = |environment: &str, verify: &str| {
+        format!("[[repository]]\nurl = 'https://a.b/c'\nenvironments = ['{environment}']\n{verify}\n")
+    };
+    let two = format!("{}{}", block("dev", ""), block("prod", "verify = { keyring = 'x' }"));
+    insta::assert_snapshot!(findings(&two), @"/etc/pinion/pinion.toml:5:1: error: repository[1]: the same branch stands at /etc/pinion/pinion.toml:1 with another [repository.verify]; say the same in both");
 }
 
 #[test]
@@ -354,9 +514,30 @@ fn the_example_is_good() {
     assert_eq!(config.repositories.len(), 1);
     // What is commented out is as good.
     let all = text.replace("# cache_dir", "cache_dir").replace("# [", "[").replace("# endpoint", "endpoint");
+    let all = all.replace("# allowed_signers =", "allowed_signers =").replace("# since =", "since =");
     let all =
         all.replace("# format", "format").replace("# filter", "filter").replace("# environments =", "environments =");
+    let mut all = all;
+    for key in ["kind", "target_url", "secret_file", "name", "url_file", "events"] {
+        all = all.replace(&format!("# {key} ="), &format!("{key} ="));
+    }
     Config::parse(&path, all.as_bytes(), &Overrides::default(), &environment).unwrap();
+}
+
+#[test]
+fn the_reference_of_the_configuration_is_current() {
+    let (code, made, _) = pinion(&["schema", "--markdown"], root());
+    let page = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap_or_default();
+    assert!(code == Some(0) && page == made, "run `pinion schema --markdown >docs/configuration.md`");
+    // Every table and every key of the example stands there.
+    let example = std::fs::read_to_string(root().join("docs/examples/pinion.toml")).unwrap();
+    let mut tables = 0;
+    for line in example.lines().map(|line| line.trim_start_matches("# ")).filter(|line| line.starts_with('[')) {
+        let head = line.split_once(" #").map_or(line, |(head, _)| head).trim();
+        assert!(page.contains(&format!("### `{head}`\n")), "{head}");
+        tables += 1;
+    }
+    assert!(tables >= 5, "{tables}");
 }
 
 #[test]

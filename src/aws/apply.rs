@@ -1,17 +1,20 @@
 //! Carries out actions: for each one write call, after making sure that it goes to the right account.
 
 use aws_sdk_autoscaling::types::{
-    AlarmSpecification, DesiredConfiguration, LaunchTemplateSpecification, RefreshPreferences as Preferences,
-    RefreshStrategy,
+    AlarmSpecification, DesiredConfiguration, LaunchTemplateSpecification, MixedInstancesPolicy,
+    RefreshPreferences as Preferences, RefreshStrategy,
 };
 use aws_sdk_ec2::types::{RequestLaunchTemplateData, ValidationWarning};
+use aws_sdk_ecs::types::StopServiceDeploymentStopType;
+use aws_smithy_types::retry::RetryConfig;
 use sha2::{Digest as _, Sha256};
 
 use super::connection::{Connection, ours};
+use super::groups::template_of;
 use super::history::refresh_outcome;
 use super::operation::Operation;
 use crate::model::{ClusterName, GroupName, Marker, RolloutId, ServiceName, TemplateRef};
-use crate::plan::{Action, RefreshPreferences};
+use crate::plan::{Action, RefreshPreferences, VersionMove};
 use crate::ports::{Applied, ErrorClass, PortError};
 
 const NOTHING_MADE: Applied = Applied { id: None, warning: None };
@@ -38,6 +41,8 @@ impl Connection {
             Action::StartRefresh { group, template, version, preferences } => {
                 self.start_refresh(group, template, *version, preferences).await
             }
+            Action::NumberPolicy { group, moves } => self.number_policy(group, moves).await,
+            Action::RefreshPolicy { group, moves, preferences } => self.refresh_policy(group, moves, preferences).await,
             Action::CancelRefresh { group, refresh } => self.cancel_refresh(group, refresh).await,
             Action::RollbackRefresh { group, refresh } => self.roll_back_refresh(group, refresh).await,
             Action::RegisterTaskDefinition { base, container, image, marker } => {
@@ -46,6 +51,7 @@ impl Connection {
             Action::UpdateService { cluster, service, task_definition } => {
                 self.update_service(cluster, service, task_definition).await
             }
+            Action::RollBackDeployment { deployment, .. } => self.roll_back_deployment(deployment).await,
             Action::Verify { .. } => {
                 let message = "probes aren't calls to AWS; send them to the prober".to_owned();
                 Err(ours(Operation::GetCallerIdentity, ErrorClass::Invalid, "NotAnAwsAction", message))
@@ -94,6 +100,27 @@ impl Connection {
         Ok(Applied { id: number.map(|number| number.to_string()), warning: answer.warning.and_then(|w| said(&w)) })
     }
 
+    async fn number_policy(&self, group: &GroupName, moves: &[VersionMove]) -> Result<Applied, PortError> {
+        let policy = self.moved_policy(Operation::UpdateAutoScalingGroup, group, moves).await?;
+        self.call(Operation::UpdateAutoScalingGroup, || {
+            let request = self.autoscaling.update_auto_scaling_group().auto_scaling_group_name(group.as_str());
+            request.mixed_instances_policy(policy.clone()).send()
+        })
+        .await?;
+        Ok(NOTHING_MADE)
+    }
+
+    async fn refresh_policy(
+        &self,
+        group: &GroupName,
+        moves: &[VersionMove],
+        preferences: &RefreshPreferences,
+    ) -> Result<Applied, PortError> {
+        let policy = self.moved_policy(Operation::StartInstanceRefresh, group, moves).await?;
+        let desired = DesiredConfiguration::builder().mixed_instances_policy(policy).build();
+        self.start_desired(group, desired, preferences).await
+    }
+
     async fn start_refresh(
         &self,
         group: &GroupName,
@@ -101,19 +128,49 @@ impl Connection {
         version: u64,
         preferences: &RefreshPreferences,
     ) -> Result<Applied, PortError> {
+        let desired = DesiredConfiguration::builder().launch_template(specification(template, version)).build();
+        self.start_desired(group, desired, preferences).await
+    }
+
+    async fn start_desired(
+        &self,
+        group: &GroupName,
+        desired: DesiredConfiguration,
+        preferences: &RefreshPreferences,
+    ) -> Result<Applied, PortError> {
         let answer = self
             .call(Operation::StartInstanceRefresh, || {
-                let desired = DesiredConfiguration::builder().launch_template(specification(template, version)).build();
+                // No client token here either: where the answer is lost and the refresh is a short one, trying again
+                // would begin another. The next pass looks for it instead.
+                let once = aws_sdk_autoscaling::config::Builder::new().retry_config(RetryConfig::disabled());
                 self.autoscaling
                     .start_instance_refresh()
                     .auto_scaling_group_name(group.as_str())
                     .strategy(RefreshStrategy::Rolling)
-                    .desired_configuration(desired)
+                    .desired_configuration(desired.clone())
                     .preferences(refresh_preferences(preferences))
+                    .customize()
+                    .config_override(once)
                     .send()
             })
             .await?;
         Ok(Applied { id: answer.instance_refresh_id, warning: None })
+    }
+
+    /// The group's policy as it is at this moment, in which only versions differ: types, weights and the distribution are
+    /// others' business, and may have changed since planning.
+    async fn moved_policy(
+        &self,
+        operation: Operation,
+        group: &GroupName,
+        moves: &[VersionMove],
+    ) -> Result<MixedInstancesPolicy, PortError> {
+        let mut groups = self.describe_groups(vec![group.to_string()]).await?;
+        let policy = groups.remove(group.as_str()).and_then(|group| group.mixed_instances_policy);
+        policy.and_then(|policy| move_versions(policy, moves)).ok_or_else(|| {
+            let message = format!("the mixed-instances policy of group {group} isn't any more what was planned with");
+            ours(operation, ErrorClass::Conflict, "PolicyChanged", message)
+        })
     }
 
     async fn cancel_refresh(&self, group: &GroupName, refresh: &RolloutId) -> Result<Applied, PortError> {
@@ -193,9 +250,42 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Named by its ARN, so that it can hit no other one: AWS refuses if it has ended.
+    async fn roll_back_deployment(&self, deployment: &RolloutId) -> Result<Applied, PortError> {
+        let answer = self
+            .call(Operation::StopServiceDeployment, || {
+                self.ecs
+                    .stop_service_deployment()
+                    .service_deployment_arn(&deployment.0)
+                    .stop_type(StopServiceDeploymentStopType::Rollback)
+                    .send()
+            })
+            .await?;
+        Ok(Applied { id: answer.service_deployment_arn, warning: None })
+    }
+}
+
 fn specification(template: &TemplateRef, version: u64) -> LaunchTemplateSpecification {
     // By id only: AWS refuses a request that gives the name as well.
     LaunchTemplateSpecification::builder().launch_template_id(&template.id).version(version.to_string()).build()
+}
+
+/// A policy with other versions of its launch templates; `None` if it names one that wasn't planned with.
+fn move_versions(mut policy: MixedInstancesPolicy, moves: &[VersionMove]) -> Option<MixedInstancesPolicy> {
+    let moved = |given: &LaunchTemplateSpecification| {
+        let (template, from) = template_of(given)?;
+        let found = moves.iter().find(|one| one.template.id == template.id && one.from == from)?;
+        Some(specification(&template, found.to))
+    };
+    let launch = policy.launch_template.as_mut()?;
+    launch.launch_template_specification = Some(moved(launch.launch_template_specification.as_ref()?)?);
+    for given in launch.overrides.iter_mut().flatten() {
+        if let Some(own) = &given.launch_template_specification {
+            given.launch_template_specification = Some(moved(own)?);
+        }
+    }
+    Some(policy)
 }
 
 fn refresh_preferences(preferences: &RefreshPreferences) -> Preferences {

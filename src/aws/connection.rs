@@ -1,7 +1,7 @@
 //! The connection to one account: its clients, credentials, rate limits and caches. Nothing in it is shared with
 //! another account but the pool of network connections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::future::Future;
 use std::sync::atomic::AtomicBool;
@@ -15,6 +15,8 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
+use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::cache::Kept;
 use super::credentials::{Provider, RoleCredentials, session_name};
@@ -24,7 +26,7 @@ use super::operation::Operation;
 use super::record::Recorder;
 use super::task_definition::Definition;
 use crate::clock::Clock;
-use crate::model::{Account, AccountId, Artifact, ArtifactQuery, EnvironmentName, Rollout, TemplateVersion};
+use crate::model::{Account, AccountId, Artifact, ArtifactQuery, Digest, EnvironmentName, Rollout, TemplateVersion};
 use crate::ports::{ErrorClass, PortError, RecordCalls};
 
 const ATTEMPTS: u32 = 3;
@@ -100,6 +102,8 @@ pub(super) struct Connection {
 pub(super) struct Cache {
     /// By launch-template id and number.
     pub(super) template_versions: Kept<(String, u64), TemplateVersion>,
+    /// The architectures that each instance type supports; none where AWS doesn't know the type.
+    pub(super) instance_types: Kept<String, BTreeSet<String>>,
     /// By ARN.
     pub(super) definitions: Kept<String, Arc<Definition>>,
     /// Service deployments that are at their end, by ARN.
@@ -107,7 +111,9 @@ pub(super) struct Cache {
     /// The task definition of each service revision, by the revision's ARN.
     pub(super) revisions: Kept<String, String>,
     /// Kept until a resync; only what [`super::resolve`] lets in.
-    pub(super) artifacts: Kept<ArtifactQuery, Artifact>,
+    pub(super) artifacts: Kept<ArtifactQuery, (Instant, Artifact)>,
+    /// The digest of each container's image in a service revision, by the revision's ARN.
+    pub(super) digests: Kept<String, BTreeMap<String, Digest>>,
 }
 
 impl Connection {
@@ -152,10 +158,12 @@ impl Connection {
             crowded: AtomicBool::new(false),
             cache: Cache {
                 template_versions: Kept::new(10_000),
+                instance_types: Kept::new(2_000),
                 definitions: Kept::new(2_000),
                 deployments: Kept::new(10_000),
                 revisions: Kept::new(10_000),
                 artifacts: Kept::new(10_000),
+                digests: Kept::new(10_000),
             },
             credentials,
         }
@@ -169,6 +177,11 @@ impl Connection {
             client!(aws_sdk_ecr, "ecr", self.shared, self.environment, self.partition, region, provider)
         };
         clients.entry(region.to_owned()).or_insert_with(new).clone()
+    }
+
+    /// The wall-clock time.
+    pub(super) fn now(&self) -> Timestamp {
+        self.shared.clock.now()
     }
 
     /// Makes one call, when the rate limit lets it.

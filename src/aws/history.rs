@@ -5,8 +5,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
-use aws_sdk_autoscaling::types::{InstanceRefresh, InstanceRefreshStatus};
-use aws_sdk_ecs::types::{ServiceDeployment, ServiceDeploymentStatus, SortOrder};
+use aws_sdk_autoscaling::types::{InstanceRefresh, InstanceRefreshStatus, LaunchTemplateSpecification};
+use aws_sdk_ecs::types::{
+    ServiceDeployment, ServiceDeploymentLifecycleStage as Stage, ServiceDeploymentStatus, SortOrder,
+};
 
 use super::connection::Connection;
 use super::operation::Operation;
@@ -38,26 +40,35 @@ impl Connection {
     }
 
     async fn group_rollouts(&self, group: &ObservedGroup) -> Result<RolloutHistory, PortError> {
-        let template = match &group.template {
-            GroupTemplate::LaunchTemplate { template, .. } => Some(template),
-            GroupTemplate::MixedInstances | GroupTemplate::LaunchConfiguration(_) | GroupTemplate::Unknown => None,
+        let (template, own) = match &group.template {
+            GroupTemplate::LaunchTemplate { template, .. } => (Some(template), &[][..]),
+            GroupTemplate::MixedInstances(policy) => (Some(&policy.template), policy.own.as_slice()),
+            GroupTemplate::LaunchConfiguration(_) | GroupTemplate::Unknown => (None, &[][..]),
         };
         let refreshes = self.refreshes(&group.name).await?;
         let refreshes: Vec<Rollout> = refreshes.iter().map(|refresh| refresh_rollout(refresh, template)).collect();
+        // The oldest version in force of each template: what comes after it may be what was made for a pin.
+        let mut templates: BTreeMap<&str, u64> = BTreeMap::new();
+        let slots = own.iter().map(|one| (&one.template, &one.current));
+        for (template, current) in template.into_iter().map(|template| (template, &group.current)).chain(slots) {
+            let Some(current) = current else { continue };
+            let oldest = templates.entry(&template.id).or_insert(current.number);
+            *oldest = current.number.min(*oldest);
+        }
         let mut versions = BTreeMap::new();
-        if let (Some(template), Some(current)) = (template, &group.current) {
-            let newer = self.newer_versions(&template.id, current.number).await?;
-            versions.extend(newer.into_iter().map(|version| (Reverse(version.number), version)));
-            let named: BTreeSet<u64> = refreshes
-                .iter()
-                .filter_map(|refresh| match refresh.target {
-                    RolloutTarget::TemplateVersion(number) => Some(number),
-                    RolloutTarget::TaskDefinition(_) | RolloutTarget::Unknown => None,
-                })
-                .filter(|number| !versions.contains_key(&Reverse(*number)))
-                .collect();
-            let named = self.template_versions(&template.id, &named).await?;
-            versions.extend(named.into_iter().map(|(number, version)| (Reverse(number), version)));
+        for (id, oldest) in templates {
+            let newer = self.newer_versions(id, oldest).await?;
+            versions.extend(newer.into_iter().map(|version| ((Reverse(version.number), id), version)));
+            let named = refreshes.iter().flat_map(|refresh| match &refresh.target {
+                RolloutTarget::TemplateVersion(number) if template.is_some_and(|own| own.id == id) => vec![*number],
+                RolloutTarget::TemplateVersions(all) => {
+                    all.iter().filter(|(of, _)| of == id).map(|(_, number)| *number).collect()
+                }
+                _ => Vec::new(),
+            });
+            let named: BTreeSet<u64> = named.filter(|number| !versions.contains_key(&(Reverse(*number), id))).collect();
+            let named = self.template_versions(id, &named).await?;
+            versions.extend(named.into_iter().map(|(number, version)| ((Reverse(number), id), version)));
         }
         Ok(RolloutHistory::Group { refreshes, versions: versions.into_values().collect() })
     }
@@ -97,14 +108,25 @@ impl Connection {
             Err(error) => return Err(error),
         };
         let mut arns: BTreeSet<String> = self.newer_revisions(&service.task_definition).await?;
+        let deployable = arns.clone();
+        let newest = family_and_revision(&service.task_definition.arn);
+        // Of the newer ones all are listed that can be deployed; who was deployed and isn't listed was deregistered.
+        let active = |arn: &str| {
+            let newer = newest.zip(family_and_revision(arn)).is_some_and(|(now, it)| now.0 == it.0 && now.1 < it.1);
+            !newer || deployable.contains(arn)
+        };
         arns.extend(deployments.iter().filter_map(|deployment| match &deployment.target {
             RolloutTarget::TaskDefinition(arn) => Some(arn.clone()),
-            RolloutTarget::TemplateVersion(_) | RolloutTarget::Unknown => None,
+            _ => None,
         }));
         let mut revisions = Vec::new();
         for (_, definition) in self.definitions(arns.iter().map(String::as_str).collect()).await {
             match definition {
-                Ok(definition) => revisions.push(definition.summary.clone()),
+                Ok(definition) => {
+                    let summary = definition.summary.clone();
+                    let active = active(&summary.arn);
+                    revisions.push(TaskDefinition { active, ..summary });
+                }
                 // Deleted since: it can't be rolled out to any more.
                 Err(error) if error.code == "ClientException" => {}
                 Err(error) => return Err(error),
@@ -284,15 +306,28 @@ fn refresh_rollout(refresh: &InstanceRefresh, template: Option<&TemplateRef>) ->
     }
 }
 
+/// Where a refresh moves its group: to a number of its launch template, or of those that its mixed-instances policy names.
 fn refresh_target(refresh: &InstanceRefresh, template: Option<&TemplateRef>) -> RolloutTarget {
-    let specification = refresh.desired_configuration.as_ref().and_then(|desired| desired.launch_template.as_ref());
-    let (Some(specification), Some(template)) = (specification, template) else { return RolloutTarget::Unknown };
-    let ours = match &specification.launch_template_id {
-        Some(id) => *id == template.id,
-        None => specification.launch_template_name.as_ref() == Some(&template.name),
+    let (Some(desired), Some(template)) = (&refresh.desired_configuration, template) else {
+        return RolloutTarget::Unknown;
     };
-    let number = specification.version.as_deref().and_then(|version| version.parse().ok());
-    number.filter(|_| ours).map_or(RolloutTarget::Unknown, RolloutTarget::TemplateVersion)
+    let policy = desired.mixed_instances_policy.as_ref().and_then(|policy| policy.launch_template.as_ref());
+    let own = policy.and_then(|policy| policy.launch_template_specification.as_ref());
+    let overrides = policy.into_iter().flat_map(|policy| policy.overrides());
+    let overrides = overrides.filter_map(|one| one.launch_template_specification.as_ref());
+    let mut specifications = desired.launch_template.as_ref().or(own).into_iter().chain(overrides);
+    let Some(own) = specifications.next() else { return RolloutTarget::Unknown };
+    let ours = match &own.launch_template_id {
+        Some(id) => *id == template.id,
+        None => own.launch_template_name.as_ref() == Some(&template.name),
+    };
+    let number = |specification: &LaunchTemplateSpecification| -> Option<u64> {
+        specification.version.as_deref().and_then(|version| version.parse().ok())
+    };
+    let own = number(own).filter(|_| ours).map(|number| (template.id.clone(), number));
+    let overrides = specifications.map(|one| Some((one.launch_template_id.clone()?, number(one)?)));
+    let versions = std::iter::once(own).chain(overrides).collect::<Option<Vec<_>>>();
+    versions.map_or(RolloutTarget::Unknown, RolloutTarget::of_versions)
 }
 
 /// How far an instance refresh is. A status that this build doesn't know counts as running: nothing is started beside it.
@@ -322,8 +357,14 @@ fn deployment_rollout(deployment: &ServiceDeployment, definition: Option<String>
     Rollout {
         id: RolloutId(deployment.service_deployment_arn.clone().unwrap_or_default()),
         target: definition.map_or(RolloutTarget::Unknown, RolloutTarget::TaskDefinition),
-        outcome: status.map_or(RolloutOutcome::Running, deployment_outcome),
-        status: status.map(|status| status.as_str().to_owned()).unwrap_or_default(),
+        outcome: match status.map_or(RolloutOutcome::Running, deployment_outcome) {
+            RolloutOutcome::Running if deployment.lifecycle_stage == Some(Stage::BakeTime) => RolloutOutcome::Baking,
+            outcome => outcome,
+        },
+        status: match (status, &deployment.lifecycle_stage) {
+            (Some(status @ ServiceDeploymentStatus::InProgress), Some(stage)) => format!("{status}, {stage}"),
+            (status, _) => status.map(|status| status.as_str().to_owned()).unwrap_or_default(),
+        },
         reason: deployment.status_reason.clone().or(rolled_back).filter(|reason| !reason.is_empty()),
         started: started.and_then(timestamp),
         ended: ended.and_then(timestamp),
@@ -348,7 +389,7 @@ fn deployment_outcome(status: &ServiceDeploymentStatus) -> RolloutOutcome {
 }
 
 fn share(part: i64, whole: i64) -> Option<u8> {
-    (whole > 0).then(|| u8::try_from((part * 100 / whole).clamp(0, 100)).unwrap_or_default())
+    (whole > 0).then(|| u8::try_from((part.saturating_mul(100) / whole).clamp(0, 100)).unwrap_or_default())
 }
 
 fn percentage(percentage: i32) -> u8 {
@@ -357,7 +398,7 @@ fn percentage(percentage: i32) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_autoscaling::types::{DesiredConfiguration, LaunchTemplateSpecification};
+    use aws_sdk_autoscaling::types::DesiredConfiguration;
 
     use super::*;
 

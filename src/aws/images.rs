@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types::{Filter, Image};
 use aws_sdk_ssm::types::Parameter;
+use jiff::Timestamp;
 
 use super::connection::Connection;
 use super::operation::Operation;
@@ -144,7 +145,8 @@ impl Connection {
     ) -> Result<Artifact, ResolveError> {
         let images = images.map_err(|error| ResolveError::Call(error.clone()))?;
         let matching: Vec<&Image> = images.iter().filter(|image| matches(query, id, image)).collect();
-        choose(query, id, &matching, &self.account.id, self.account.region.as_str()).map_err(ResolveError::Unusable)
+        choose(query, id, &matching, &self.account.id, self.account.region.as_str(), self.now())
+            .map_err(ResolveError::Unusable)
     }
 }
 
@@ -188,6 +190,7 @@ fn choose(
     images: &[&Image],
     account: &AccountId,
     region: &str,
+    now: Timestamp,
 ) -> Result<Artifact, String> {
     let sought = sought(query, id);
     let by_owner = matches!(query, AmiQuery::Name { owner: None, .. } | AmiQuery::Tags { owner: None, .. });
@@ -199,7 +202,12 @@ fn choose(
     if let [image] = available.as_slice()
         && let Some(id) = image.image_id.clone().filter(|id| !id.is_empty())
     {
-        return Ok(Artifact::Ami { id, name: image.name.clone().filter(|name| !name.is_empty()) });
+        return Ok(Artifact::Ami {
+            id,
+            name: image.name.clone().filter(|name| !name.is_empty()),
+            architecture: image.architecture.as_ref().map(|architecture| architecture.as_str().to_owned()),
+            deprecated: is_deprecated(image, now),
+        });
     }
     if available.len() > 1 {
         return Err(format!(
@@ -258,6 +266,12 @@ fn state_of(image: &Image) -> &str {
     image.state.as_ref().map_or("deregistered", |state| state.as_str())
 }
 
+/// Whether an image's time is over: an owner may also set one that is yet to come.
+fn is_deprecated(image: &Image, now: Timestamp) -> bool {
+    let time = image.deprecation_time.as_deref().and_then(|time| time.parse::<Timestamp>().ok());
+    time.is_some_and(|time| time <= now)
+}
+
 fn ids_of(images: &[&Image]) -> String {
     let mut ids: Vec<&str> = images.iter().map(|image| image.image_id.as_deref().unwrap_or("without an id")).collect();
     ids.sort_unstable();
@@ -273,7 +287,7 @@ fn filter(name: &str, values: Vec<String>) -> Filter {
 }
 
 /// A filter's value without wildcards.
-fn literal(value: &str) -> String {
+pub(super) fn literal(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len());
     for c in value.chars() {
         if matches!(c, '*' | '?' | '\\') {
@@ -306,14 +320,19 @@ mod tests {
             owner: owner.map(|owner| AccountId::try_from(owner).unwrap()),
         };
         let account = AccountId::try_from("222222222222").unwrap();
-        choose(&query, None, &images.iter().collect::<Vec<_>>(), &account, "us-west-1")
+        choose(&query, None, &images.iter().collect::<Vec<_>>(), &account, "us-west-1", Timestamp::UNIX_EPOCH)
     }
 
     #[test]
     fn one_available_image_is_the_answer() {
         let images =
             [image("ami-1", "deregistered", "333333333333", false), image("ami-2", "available", "333333333333", false)];
-        let artifact = Artifact::Ami { id: "ami-2".to_owned(), name: Some("frontend-1.4.2".to_owned()) };
+        let artifact = Artifact::Ami {
+            id: "ami-2".to_owned(),
+            name: Some("frontend-1.4.2".to_owned()),
+            architecture: None,
+            deprecated: false,
+        };
         assert_eq!(choose_named(None, &images), Ok(artifact));
     }
 

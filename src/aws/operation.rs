@@ -86,10 +86,12 @@ operations! {
     CancelInstanceRefresh = "autoscaling" "CancelInstanceRefresh" AutoScaling,
     RollbackInstanceRefresh = "autoscaling" "RollbackInstanceRefresh" AutoScaling,
     DescribeMachineImages = "ec2" "DescribeImages" Ec2Read,
+    DescribeInstanceTypes = "ec2" "DescribeInstanceTypes" Ec2Read,
     DescribeLaunchTemplateVersions = "ec2" "DescribeLaunchTemplateVersions" Ec2Read,
     CreateLaunchTemplateVersion = "ec2" "CreateLaunchTemplateVersion" Ec2Write,
     DescribeServices = "ecs" "DescribeServices" EcsServiceRead,
     UpdateService = "ecs" "UpdateService" EcsServiceWrite,
+    StopServiceDeployment = "ecs" "StopServiceDeployment" EcsServiceWrite,
     ListServiceDeployments = "ecs" "ListServiceDeployments" EcsDeploymentRead,
     DescribeServiceDeployments = "ecs" "DescribeServiceDeployments" EcsDeploymentRead,
     DescribeServiceRevisions = "ecs" "DescribeServiceRevisions" EcsDeploymentRead,
@@ -97,6 +99,7 @@ operations! {
     DescribeTaskDefinition = "ecs" "DescribeTaskDefinition" EcsDefinitionRead,
     RegisterTaskDefinition = "ecs" "RegisterTaskDefinition" EcsDefinitionWrite,
     BatchGetImage = "ecr" "BatchGetImage" Ecr,
+    DescribeContainerImages = "ecr" "DescribeImages" Ecr,
     GetParameters = "ssm" "GetParameters" Ssm,
 }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ecr::types::ImageIdentifier;
+use serde_json::Value;
 
 use super::connection::Connection;
 use super::operation::Operation;
@@ -13,13 +14,21 @@ use crate::ports::{ErrorClass, PortError, ResolveError};
 
 /// AWS's limit for the images named in one call.
 const BATCH: usize = 100;
+/// What a tag may lead to: an image, or an index of images for several architectures.
+const MEDIA_TYPES: [&str; 4] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
 
 type Query = (ImageReference, Option<Digest>);
 
 /// What a registry says of one tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Tagged {
-    Digest(Digest),
+    /// The digest, and the architectures of an image index.
+    Digest(Digest, BTreeSet<String>),
     /// `failureCode` and `failureReason`.
     Failure(String, String),
 }
@@ -35,7 +44,9 @@ impl Connection {
                     repositories.entry((registry, region, &query.0.repository)).or_default().push(query);
                 }
                 // Another registry: ECS finds out whether the image exists.
-                None => drop(resolved.insert(query.clone(), Ok(artifact(&query.0, query.1.as_ref(), None)))),
+                None => drop(
+                    resolved.insert(query.clone(), Ok(artifact(&query.0, query.1.as_ref(), None, BTreeSet::new()))),
+                ),
             }
         }
         for ((registry, region, repository), queries) in repositories {
@@ -72,6 +83,7 @@ impl Connection {
                     .registry_id(registry)
                     .repository_name(repository)
                     .set_image_ids(Some(ids))
+                    .set_accepted_media_types(Some(MEDIA_TYPES.map(str::to_owned).to_vec()))
                     .send()
             })
             .await?;
@@ -85,7 +97,8 @@ impl Connection {
             let Some(id) = image.image_id else { continue };
             let digest = id.image_digest.and_then(|digest| Digest::try_from(digest).ok());
             if let (Some(tag), Some(digest)) = (id.image_tag, digest) {
-                tagged.insert(tag, Tagged::Digest(digest));
+                let architectures = image.image_manifest.as_deref().map(architectures_of).unwrap_or_default();
+                tagged.insert(tag, Tagged::Digest(digest, architectures));
             }
         }
         Ok(tagged)
@@ -99,10 +112,10 @@ fn judge(
     region: &str,
 ) -> Result<Artifact, ResolveError> {
     let text = match tagged {
-        Some(Tagged::Digest(digest)) if pinned.is_none_or(|pinned| pinned == digest) => {
-            return Ok(artifact(reference, pinned, Some(digest.clone())));
+        Some(Tagged::Digest(digest, architectures)) if pinned.is_none_or(|pinned| pinned == digest) => {
+            return Ok(artifact(reference, pinned, Some(digest.clone()), architectures.clone()));
         }
-        Some(Tagged::Digest(digest)) => {
+        Some(Tagged::Digest(digest, _)) => {
             let pinned = pinned.map(ToString::to_string).unwrap_or_default();
             format!(
                 "the tag of {reference} is on {digest} now, but the pin demands {pinned}: the tag was moved, or the digest \
@@ -150,12 +163,25 @@ fn refusal(
     ResolveError::Unusable(text)
 }
 
-fn artifact(reference: &ImageReference, pinned: Option<&Digest>, digest: Option<Digest>) -> Artifact {
+/// The architectures that a manifest offers, if it is an index; what is no image (an attestation) has `unknown`.
+fn architectures_of(manifest: &str) -> BTreeSet<String> {
+    let manifest: Value = serde_json::from_str(manifest).unwrap_or_default();
+    let images = manifest.get("manifests").and_then(Value::as_array).into_iter().flatten();
+    let named = images.filter_map(|image| image.get("platform")?.get("architecture")?.as_str());
+    named.filter(|architecture| *architecture != "unknown").map(str::to_owned).collect()
+}
+
+fn artifact(
+    reference: &ImageReference,
+    pinned: Option<&Digest>,
+    digest: Option<Digest>,
+    architectures: BTreeSet<String>,
+) -> Artifact {
     let image = match pinned {
         Some(pinned) => format!("{}/{}@{pinned}", reference.registry, reference.repository),
         None => reference.to_string(),
     };
-    Artifact::Image { image, digest }
+    Artifact::Image { image, digest, architectures }
 }
 
 #[cfg(test)]
@@ -167,18 +193,32 @@ mod tests {
     }
 
     #[test]
+    fn an_index_says_what_it_is_for() {
+        let index = r#"{"manifests":[{"platform":{"architecture":"amd64","os":"linux"}},
+            {"platform":{"architecture":"arm64"}},{"platform":{"architecture":"unknown"}},{"digest":"x"}]}"#;
+        assert_eq!(architectures_of(index), BTreeSet::from(["amd64".to_owned(), "arm64".to_owned()]));
+        for other in ["", "[]", r#"{"schemaVersion":2,"layers":[]}"#] {
+            assert!(architectures_of(other).is_empty(), "{other}");
+        }
+    }
+
+    #[test]
     fn a_tag_is_an_artifact_if_its_digest_is_the_pinned_one() {
         let reference = ImageReference::parse("333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1").unwrap();
         let (a, b) = (digest('a'), digest('b'));
-        let on_a = Tagged::Digest(a.clone());
+        let on_a = Tagged::Digest(a.clone(), BTreeSet::new());
         assert_eq!(
             judge(&reference, None, Some(&on_a), "us-west-1"),
-            Ok(Artifact::Image { image: reference.to_string(), digest: Some(a.clone()) })
+            Ok(Artifact::Image {
+                image: reference.to_string(),
+                digest: Some(a.clone()),
+                architectures: BTreeSet::new()
+            })
         );
         let by_digest = format!("333333333333.dkr.ecr.us-west-1.amazonaws.com/backend@{a}");
         assert_eq!(
             judge(&reference, Some(&a), Some(&on_a), "us-west-1"),
-            Ok(Artifact::Image { image: by_digest, digest: Some(a) })
+            Ok(Artifact::Image { image: by_digest, digest: Some(a), architectures: BTreeSet::new() })
         );
         let said = |result: Result<Artifact, ResolveError>| result.unwrap_err().to_string();
         assert!(said(judge(&reference, Some(&b), Some(&on_a), "us-west-1")).contains("the tag was moved"));

@@ -2,10 +2,16 @@
 //! what a tag or a parameter may point away from, is looked for again each time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::connection::Connection;
 use crate::model::{AmiQuery, Artifact, ArtifactQuery};
 use crate::ports::ResolveError;
+
+/// After this long a container image's tag is looked up again, to see whether it was moved.
+const LOOK_AGAIN: Duration = Duration::from_secs(10 * 60);
 
 /// What each query came to.
 pub(super) type Resolved<Q> = BTreeMap<Q, Result<Artifact, ResolveError>>;
@@ -17,8 +23,9 @@ impl Connection {
         let mut machine: BTreeSet<AmiQuery> = BTreeSet::new();
         let mut container = BTreeSet::new();
         for query in queries {
-            match (self.cache.artifacts.get(query), query) {
-                (Some(artifact), _) => drop(resolved.insert(query.clone(), Ok(artifact))),
+            let kept = self.cache.artifacts.get(query).filter(|(at, _)| !moves(query) || at.elapsed() < LOOK_AGAIN);
+            match (kept, query) {
+                (Some((_, artifact)), _) => drop(resolved.insert(query.clone(), Ok(artifact))),
                 (None, ArtifactQuery::Ami(ami)) => drop(machine.insert(ami.clone())),
                 (None, ArtifactQuery::Image { reference, digest }) => {
                     container.insert((reference.clone(), digest.clone()));
@@ -35,12 +42,23 @@ impl Connection {
             if let Ok(artifact) = &result
                 && stays(&query)
             {
-                self.cache.artifacts.put(query.clone(), artifact.clone());
+                self.cache.artifacts.put(query.clone(), (Instant::now(), artifact.clone()));
             }
+            let known = |error| self.cache.artifacts.get(&query).map(|(_, artifact)| artifact).ok_or(error);
+            let result = match result {
+                // It is only looked for again: what was found before is good enough until the registry answers.
+                Err(error @ ResolveError::Call(_)) => known(error),
+                other => other,
+            };
             resolved.insert(query, result);
         }
         resolved
     }
+}
+
+/// Whether what a query names may be moved to another image, though it is deployed by its name.
+fn moves(query: &ArtifactQuery) -> bool {
+    matches!(query, ArtifactQuery::Image { digest: None, .. })
 }
 
 /// Whether a query's answer stays what it is: an image has one name and id for life, and a parameter's version one value.

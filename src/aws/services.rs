@@ -11,12 +11,13 @@ use super::connection::{Connection, ours};
 use super::operation::Operation;
 use super::task_definition::Definition;
 use crate::model::{
-    ClusterName, LocalRef, ObservedDeployment, ObservedService, ObservedTarget, ServiceName, TaskDefinition,
+    ClusterName, Digest, LocalRef, ObservedDeployment, ObservedService, ObservedTarget, ServiceName, TaskDefinition,
 };
 use crate::ports::{ErrorClass, PortError};
 
-/// AWS's limit for the services named in one call.
+/// AWS's limit for the services named in one call, and for service revisions.
 const BATCH: usize = 10;
+const REVISIONS: usize = 20;
 
 type Definitions = BTreeMap<String, Result<Arc<Definition>, PortError>>;
 
@@ -58,11 +59,46 @@ impl Connection {
             }
         }
         let arns: BTreeSet<&str> = found.iter().flat_map(|(_, _, _, service)| definitions_of(service)).collect();
-        let definitions = self.definitions(arns).await;
+        let revisions: BTreeSet<&str> = found.iter().filter_map(|(_, _, _, service)| revision_of(service)).collect();
+        let (definitions, digests) = tokio::join!(self.definitions(arns), self.digests(revisions));
         for (local, cluster, name, service) in &found {
-            observed.insert(local.clone(), observed_service(cluster, name, service, &definitions));
+            let digests = revision_of(service).and_then(|revision| digests.get(revision)).cloned().unwrap_or_default();
+            observed.insert(local.clone(), observed_service(cluster, name, service, &definitions, digests));
         }
         observed
+    }
+
+    /// The digests of the images that service revisions were deployed with, by container; each is read once. Without
+    /// them a tag that was moved goes unnoticed, which is no reason to know nothing of the service.
+    async fn digests(&self, revisions: BTreeSet<&str>) -> BTreeMap<String, BTreeMap<String, Digest>> {
+        let mut known = BTreeMap::new();
+        let mut unknown = Vec::new();
+        for revision in revisions.into_iter().map(str::to_owned) {
+            match self.cache.digests.get(&revision) {
+                Some(digests) => drop(known.insert(revision, digests)),
+                None => unknown.push(revision),
+            }
+        }
+        for batch in unknown.chunks(REVISIONS) {
+            let answer = self
+                .call(Operation::DescribeServiceRevisions, || {
+                    self.ecs.describe_service_revisions().set_service_revision_arns(Some(batch.to_vec())).send()
+                })
+                .await;
+            for revision in answer.ok().and_then(|answer| answer.service_revisions).unwrap_or_default() {
+                let Some(arn) = revision.service_revision_arn else { continue };
+                let images = revision.container_images.unwrap_or_default().into_iter();
+                let digests: BTreeMap<String, Digest> = images
+                    .filter_map(|image| Some((image.container_name?, Digest::try_from(image.image_digest?).ok()?)))
+                    .collect();
+                // A deployment that has just begun has none yet.
+                if !digests.is_empty() {
+                    self.cache.digests.put(arn.clone(), digests.clone());
+                }
+                known.insert(arn, digests);
+            }
+        }
+        known
     }
 
     /// Describes at most ten services; `None` for one that doesn't exist. The answer is in the order of the question.
@@ -130,6 +166,14 @@ impl Connection {
     }
 }
 
+/// The revision that all of a service's tasks are of, if there is only one.
+fn revision_of(service: &Service) -> Option<&str> {
+    match service.current_service_revisions() {
+        [only] => only.arn(),
+        _ => None,
+    }
+}
+
 fn definitions_of(service: &Service) -> impl Iterator<Item = &str> {
     let deployments =
         service.deployments.iter().flatten().filter_map(|deployment| deployment.task_definition.as_deref());
@@ -141,11 +185,18 @@ fn observed_service(
     name: &ServiceName,
     service: &Service,
     definitions: &Definitions,
+    digests: BTreeMap<String, Digest>,
 ) -> Result<ObservedTarget, PortError> {
     let summary = |arn: &str| match definitions.get(arn) {
         Some(Ok(definition)) => Ok(definition.summary.clone()),
         Some(Err(error)) => Err(error.clone()),
-        None => Ok(TaskDefinition { arn: arn.to_owned(), containers: Vec::new(), marker: None }),
+        None => Ok(TaskDefinition {
+            arn: arn.to_owned(),
+            containers: Vec::new(),
+            architecture: None,
+            marker: None,
+            active: true,
+        }),
     };
     let mut deployments = Vec::new();
     for deployment in service.deployments.iter().flatten() {
@@ -164,6 +215,7 @@ fn observed_service(
         deployments,
         desired: count(service.desired_count),
         running: count(service.running_count),
+        digests,
     })))
 }
 

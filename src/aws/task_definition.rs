@@ -67,9 +67,16 @@ impl Definition {
         let summary = TaskDefinition {
             arn: text(definition, "taskDefinitionArn")?,
             containers: containers.collect(),
+            architecture: definition.get("runtimePlatform").and_then(|platform| text(platform, "cpuArchitecture")),
             marker: Marker::from_tags(tags),
+            active: text(definition, "status").is_none_or(|status| status == "ACTIVE"),
         };
         Some(Self { summary, answer })
+    }
+
+    /// `runtimePlatform.cpuArchitecture`, where it is said.
+    pub(super) fn processor(&self) -> Option<&str> {
+        self.answer.pointer("/taskDefinition/runtimePlatform/cpuArchitecture")?.as_str()
     }
 
     /// The request that registers this definition with another image in one container, and the marker as tags. All else

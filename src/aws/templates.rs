@@ -123,8 +123,10 @@ impl Connection {
     fn keep_version(&self, template: &str, version: &LaunchTemplateVersion) -> Option<TemplateVersion> {
         let data = version.launch_template_data.as_ref();
         let kept = TemplateVersion {
+            template: template.to_owned(),
             number: version.version_number.and_then(|number| u64::try_from(number).ok())?,
             image: data.and_then(|data| data.image_id.clone()).filter(|image| !image.is_empty()),
+            instance_type: data.and_then(|data| data.instance_type.as_ref()).map(|kind| kind.as_str().to_owned()),
             instance_requirements: data.is_some_and(|data| data.instance_requirements.is_some()),
             marker: version.version_description.as_deref().and_then(Marker::parse),
         };

@@ -1,19 +1,28 @@
 //! `pinion bump COMPONENT VERSION --environment ENV…`: pins a version, keeping comments and layout, and commits.
 
+mod artifacts;
 pub mod edit;
+mod git;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
+use semver::VersionReq;
+
+use self::artifacts::Lookup;
 use self::edit::Edit;
+use self::git::Pushed;
 use super::error::{CliError, ResultExt as _};
 use super::output;
 use super::output::Screen;
 use crate::manifest::{self, Findings};
 use crate::model::{Component, Digest, EnvironmentName, Version};
+use crate::telemetry::one_line;
+
+/// How often a push is tried while others push, too.
+const PUSHES: usize = 5;
 
 /// Pins a version in one or several environments, keeping comments and layout, and commits
 #[derive(Debug, clap::Args)]
@@ -22,8 +31,14 @@ pub struct Args {
     #[arg(value_parser = name::<Component>)]
     component: Component,
     /// The version to pin
-    #[arg(id = "to", value_name = "VERSION", value_parser = name::<Version>)]
-    version: Version,
+    #[arg(id = "to", value_name = "VERSION", value_parser = name::<Version>, required_unless_present = "latest")]
+    version: Option<Version>,
+    /// Pin the newest version of which there is an AMI or an image that all the environments may use
+    #[arg(long, conflicts_with_all = ["to", "digest"])]
+    latest: bool,
+    /// The versions among which the newest is looked for, such as '^1.4' or '>=2, <3'; pre-releases only if it names one
+    #[arg(long, value_name = "RANGE", requires = "latest", default_value = "*", value_parser = range)]
+    range: VersionReq,
     /// An environment whose pin is set; several may be named
     #[arg(long, short, value_name = "ENV", required = true, num_args = 1.., value_parser = name::<EnvironmentName>)]
     environment: Vec<EnvironmentName>,
@@ -36,12 +51,21 @@ pub struct Args {
     /// Commit on a new branch of this name
     #[arg(long, value_name = "NAME", conflicts_with = "no_commit")]
     branch: Option<String>,
+    /// Push the commit, too. If somebody else was faster, it is made anew on top of theirs
+    #[arg(long, conflicts_with = "no_commit")]
+    push: bool,
     /// Only edit the files
     #[arg(long)]
     no_commit: bool,
+    /// Don't look whether the version's AMI or image exists
+    #[arg(long, conflicts_with = "latest")]
+    no_check: bool,
     /// Also go back to an older version. The commit then says so in a `Rollback:` trailer
     #[arg(long)]
     allow_downgrade: bool,
+    /// Where the AWS API is, if it isn't AWS's own
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
+    endpoint_url: Option<String>,
 }
 
 fn name<T>(text: &str) -> Result<T, String>
@@ -50,6 +74,21 @@ where
     for<'a> <T as TryFrom<&'a str>>::Error: ToString,
 {
     T::try_from(text).map_err(|error| error.to_string())
+}
+
+fn range(text: &str) -> Result<VersionReq, String> {
+    VersionReq::parse(text).map_err(|error| error.to_string())
+}
+
+/// What is to be pinned where.
+struct Bump<'a> {
+    dir: &'a Path,
+    component: &'a Component,
+    environments: Vec<EnvironmentName>,
+    version: Version,
+    digest: Option<Digest>,
+    /// Whether it may be an older version.
+    allow_downgrade: bool,
 }
 
 /// One environment's file, before and after.
@@ -64,110 +103,166 @@ struct Change {
 /// Edits and commits.
 ///
 /// # Errors
-/// If the pin can't be found, the version is older than the one pinned, the files would have findings, or Git fails.
-/// Nothing is left changed then.
+/// If the pin can't be found, the version is older than the one pinned, there is no artifact of it, the files would have
+/// findings, or Git fails. Nothing is left changed then, but for a commit that can't be pushed.
 pub async fn run(args: Args) -> Result<(), CliError> {
     let mut environments = args.environment.clone();
     environments.sort();
     environments.dedup();
-    let changes =
-        environments.iter().map(|environment| change(&args, environment)).collect::<Result<Vec<_>, CliError>>()?;
-    let (changes, same): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| change.edit.text != change.old);
-    for change in &same {
-        output::note(&format!("{} has {} {} already\n", change.environment, args.component, args.version));
-    }
+    let lookup = Lookup::new(args.endpoint_url.clone());
+    let (version, digest) = match &args.version {
+        Some(version) => (version.clone(), args.digest.clone()),
+        None => lookup.newest(&args.dir, &args.component, &environments, &args.range).await?,
+    };
+    let component = &args.component;
+    let allow_downgrade = args.allow_downgrade;
+    let bump = Bump { dir: &args.dir, component, environments, version, digest, allow_downgrade };
+    let changes = bump.changes()?;
     if changes.is_empty() {
         return Ok(());
     }
-    let back = backwards(&args, &changes)?;
-    check(&args.dir, &changes)?;
+    let back = bump.backwards(&changes)?;
+    let files = bump.check(&changes)?;
+    // What was found among the artifacts is there.
+    if !args.no_check && !args.latest {
+        lookup.exists(&files, component, changes.iter().map(|change| &change.environment)).await?;
+    }
     if args.no_commit {
         write(&args.dir, &changes)?;
     } else {
-        commit(&args, &changes, &message(&args, &changes, back))?;
+        git::commit(&args.dir, args.branch.as_deref(), &changes, &bump.message(&changes, back))?;
     }
     let mut text = String::new();
-    for change in &changes {
+    for Change { environment, edit, .. } in &changes {
         // Writing into a string can't fail.
-        let _ = writeln!(text, "{}: {} {} → {}", change.environment, args.component, change.edit.before, args.version);
+        let (before, version) = (one_line(&edit.before), one_line(bump.version.as_str()));
+        let _ = writeln!(text, "{environment}: {component} {before} → {version}");
     }
     output::print(&text)?;
-    Ok(())
+    if args.push { bump.push() } else { Ok(()) }
 }
 
-fn change(args: &Args, environment: &EnvironmentName) -> Result<Change, CliError> {
-    let path = format!("environments/{environment}/pins.toml");
-    let file = args.dir.join(&path);
-    let old = std::fs::read_to_string(&file).context(|| format!("can't read {}", file.display())).hint(|| {
-        "name the folder of an environments repository with --dir, and an environment that it has".to_owned()
-    })?;
-    let edit = edit::pin(&old, &args.component, &args.version, args.digest.as_ref()).context(|| path.clone())?;
-    // Whatever the file looks like: all other pins have to mean what they meant.
-    let others = |text: &str| {
-        let mut pins = manifest::pin_values(text.as_bytes());
-        let mine = pins.remove(args.component.as_str());
-        (pins, mine)
-    };
-    let ((before, _), (after, mine)) = (others(&old), others(&edit.text));
-    let pinned = mine.is_some_and(|pin| pin.split('@').next() == Some(args.version.as_str()));
-    if before != after || !pinned {
-        return Err(CliError::failed(format!("{path} has a form in which this pin can't be changed safely"))
-            .hint("write `component = \"version\"`, one line for each"));
-    }
-    Ok(Change { environment: environment.clone(), path, old, edit })
-}
-
-/// The newest version that the new one is older than, if it may be.
-fn backwards<'a>(args: &Args, changes: &'a [Change]) -> Result<Option<&'a str>, CliError> {
-    let older = |change: &&Change| args.version.precedence(&change.edit.before) == Some(Ordering::Less);
-    let back: Vec<&Change> = changes.iter().filter(older).collect();
-    if let (Some(change), false) = (back.first(), args.allow_downgrade) {
-        let Change { environment, edit, .. } = change;
-        return Err(CliError::failed(format!(
-            "{} is older than {}, which {environment} has",
-            args.version, edit.before
-        ))
-        .hint("if that is meant: --allow-downgrade"));
-    }
-    Ok(back.first().map(|change| change.edit.before.as_str()))
-}
-
-/// Whether the files are good with the changes, and mean what they should.
-fn check(dir: &Path, changes: &[Change]) -> Result<(), CliError> {
-    let mut folder = manifest::read::folder(dir)?;
-    for change in changes {
-        folder.files.insert(change.path.clone(), change.edit.text.clone().into_bytes());
-    }
-    let loaded = manifest::load_with_refused(&folder.files, &folder.refused);
-    let mut findings = Findings::default();
-    for change in changes {
-        if let Some(Err(found)) = loaded.environments.get(&change.environment) {
-            findings.extend(found);
+impl Bump<'_> {
+    /// The files that change.
+    fn changes(&self) -> Result<Vec<Change>, CliError> {
+        let all = self.environments.iter().map(|environment| self.change(environment));
+        let all = all.collect::<Result<Vec<_>, CliError>>()?;
+        let (changes, same): (Vec<_>, Vec<_>) = all.into_iter().partition(|change| change.edit.text != change.old);
+        for change in &same {
+            let version = one_line(self.version.as_str());
+            output::note(&format!("{} has {} {version} already\n", change.environment, self.component));
         }
+        Ok(changes)
     }
-    if findings.is_empty() {
-        return Ok(());
-    }
-    output::note(&super::validate::text(&findings, Screen::stderr()));
-    Err(CliError::failed(format!(
-        "with this version there would be {} finding(s): nothing was changed",
-        findings.len()
-    )))
-}
 
-fn message(args: &Args, changes: &[Change], back: Option<&str>) -> String {
-    let environments: Vec<&str> = changes.iter().map(|change| change.environment.as_str()).collect();
-    let mut message = format!("{} {} in {}\n\n", args.component, args.version, environments.join(", "));
-    for change in changes {
-        let _ = writeln!(message, "- {}: {} → {}", change.environment, change.edit.before, args.version);
+    fn change(&self, environment: &EnvironmentName) -> Result<Change, CliError> {
+        let path = format!("environments/{environment}/pins.toml");
+        let file = self.dir.join(&path);
+        let old = std::fs::read_to_string(&file).context(|| format!("can't read {}", file.display())).hint(|| {
+            "name the folder of an environments repository with --dir, and an environment that it has".to_owned()
+        })?;
+        let edit = edit::pin(&old, self.component, &self.version, self.digest.as_ref()).context(|| path.clone())?;
+        // Whatever the file looks like: all other pins have to mean what they meant.
+        let others = |text: &str| {
+            let mut pins = manifest::pin_values(text.as_bytes());
+            let mine = pins.remove(self.component.as_str());
+            (pins, mine)
+        };
+        let ((before, _), (after, mine)) = (others(&old), others(&edit.text));
+        // A version may hold an `@` itself.
+        let rest = mine.as_ref().and_then(|pin| pin.strip_prefix(self.version.as_str()));
+        let pinned = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("@sha256:"));
+        if before != after || !pinned {
+            return Err(CliError::failed(format!("{path} has a form in which this pin can't be changed safely"))
+                .hint("write `component = \"version\"`, one line for each"));
+        }
+        Ok(Change { environment: environment.clone(), path, old, edit })
     }
-    if let Some(digest) = &args.digest {
-        let _ = writeln!(message, "- digest {digest}");
+
+    /// The newest version that the new one is older than, if it may be.
+    fn backwards<'c>(&self, changes: &'c [Change]) -> Result<Option<&'c str>, CliError> {
+        let older = |change: &&Change| self.version.precedence(&change.edit.before) == Some(Ordering::Less);
+        let back: Vec<&Change> = changes.iter().filter(older).collect();
+        if let (Some(change), false) = (back.first(), self.allow_downgrade) {
+            let Change { environment, edit, .. } = change;
+            return Err(CliError::failed(format!(
+                "{} is older than {}, which {environment} has",
+                self.version, edit.before
+            ))
+            .hint("if that is meant: --allow-downgrade"));
+        }
+        Ok(back.first().map(|change| change.edit.before.as_str()))
     }
-    if let Some(back) = back {
-        let _ = writeln!(message, "\nRollback: from {back}");
+
+    /// Whether the files are good with the changes, and mean what they should. The environments as they would be.
+    fn check(&self, changes: &[Change]) -> Result<manifest::Loaded, CliError> {
+        let mut folder = manifest::read::folder(self.dir)?;
+        for change in changes {
+            folder.files.insert(change.path.clone(), change.edit.text.clone().into_bytes());
+        }
+        let loaded = manifest::load_with_refused(&folder.files, &folder.refused);
+        let mut findings = Findings::default();
+        for change in changes {
+            if let Some(Err(found)) = loaded.environments.get(&change.environment) {
+                findings.extend(found);
+            }
+        }
+        if findings.is_empty() {
+            return Ok(loaded);
+        }
+        output::note(&super::validate::text(&findings, Screen::stderr()));
+        Err(CliError::failed(format!(
+            "with this version there would be {} finding(s): nothing was changed",
+            findings.len()
+        )))
     }
-    message
+
+    fn message(&self, changes: &[Change], back: Option<&str>) -> String {
+        let environments: Vec<&str> = changes.iter().map(|change| change.environment.as_str()).collect();
+        let mut message = format!("{} {} in {}\n\n", self.component, self.version, environments.join(", "));
+        for change in changes {
+            let _ = writeln!(message, "- {}: {} → {}", change.environment, change.edit.before, self.version);
+        }
+        if let Some(digest) = &self.digest {
+            let _ = writeln!(message, "- digest {digest}");
+        }
+        if let Some(back) = back {
+            let _ = writeln!(message, "\nRollback: from {back}");
+        }
+        message
+    }
+
+    /// Pushes the commit. Where the remote has moved, the change is made anew on top of it: two pins on neighbouring
+    /// lines would conflict, and somebody may have pinned something newer meanwhile.
+    fn push(&self) -> Result<(), CliError> {
+        let aim = git::Aim::of(self.dir)?;
+        for _ in 0..PUSHES {
+            match aim.push(self.dir)? {
+                Pushed::Done => {
+                    output::print(&format!("pushed to {} of {}\n", one_line(&aim.branch), one_line(&aim.remote)))?;
+                    return Ok(());
+                }
+                Pushed::Behind => {}
+            }
+            let (branch, remote) = (one_line(&aim.branch), one_line(&aim.remote));
+            output::note(&format!("{branch} of {remote} has moved; trying again on top of it\n"));
+            let theirs = aim.fetch(self.dir)?;
+            if !git::is_alone(self.dir, &theirs)? {
+                git::rebase(self.dir, &theirs)?;
+                continue;
+            }
+            git::move_to(self.dir, &theirs)?;
+            let changes = self.changes()?;
+            if changes.is_empty() {
+                return Ok(());
+            }
+            let back = self.backwards(&changes)?;
+            self.check(&changes)?;
+            git::commit(self.dir, None, &changes, &self.message(&changes, back))?;
+        }
+        Err(CliError::failed(format!("{} of {} moves faster than this can be pushed", aim.branch, aim.remote))
+            .hint("it is committed; push it later"))
+    }
 }
 
 fn write(dir: &Path, changes: &[Change]) -> Result<(), CliError> {
@@ -185,66 +280,4 @@ fn write(dir: &Path, changes: &[Change]) -> Result<(), CliError> {
         }
     }
     Ok(())
-}
-
-/// Commits the changed files, and nothing else that may be staged.
-fn commit(args: &Args, changes: &[Change], message: &str) -> Result<(), CliError> {
-    let paths: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
-    let with = |before: &[&'static str]| {
-        let mut arguments: Vec<String> = before.iter().map(|argument| (*argument).to_owned()).collect();
-        arguments.push("--".to_owned());
-        arguments.extend(paths.iter().map(|path| (*path).to_owned()));
-        arguments
-    };
-    let dirty = git(&args.dir, &with(&["status", "--porcelain"]), "")
-        .map_err(|error| error.hint("--no-commit only edits the files"))?;
-    if let Some(line) = dirty.lines().next() {
-        return Err(CliError::failed(format!("there are changes that aren't committed: {}", line.trim()))
-            .hint("commit or undo them first, or edit only, with --no-commit"));
-    }
-    let before = git(&args.dir, &["symbolic-ref".to_owned(), "--short".to_owned(), "HEAD".to_owned()], "").ok();
-    if let Some(branch) = &args.branch {
-        git(&args.dir, &["switch".to_owned(), "--quiet".to_owned(), "--create".to_owned(), branch.clone()], "")?;
-    }
-    let done = write(&args.dir, changes)
-        .and_then(|()| git(&args.dir, &with(&["commit", "--quiet", "--file=-", "--only"]), message));
-    if let Err(error) = done {
-        for change in changes {
-            // Best effort: the commit's own failure is what has to be said.
-            let _ = std::fs::write(args.dir.join(&change.path), &change.old);
-        }
-        if let (Some(branch), Some(before)) = (&args.branch, before) {
-            let _ = git(&args.dir, &["switch".to_owned(), "--quiet".to_owned(), before], "");
-            let _ =
-                git(&args.dir, &["branch".to_owned(), "--quiet".to_owned(), "--delete".to_owned(), branch.clone()], "");
-        }
-        return Err(error.hint("nothing was changed"));
-    }
-    Ok(())
-}
-
-/// Runs Git in a folder; what it printed, without the last line break.
-fn git(dir: &Path, arguments: &[String], input: &str) -> Result<String, CliError> {
-    let shown = arguments.first().map_or("", String::as_str);
-    let failed = || format!("can't run `git {shown}`");
-    let mut child = Command::new("git")
-        .args(arguments)
-        .current_dir(dir)
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context(failed)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A Git that fails early doesn't read; its own words come below.
-        let _ = std::io::Write::write_all(&mut stdin, input.as_bytes());
-    }
-    let output = child.wait_with_output().context(failed)?;
-    let printed = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-    if output.status.success() {
-        return Ok(printed(&output.stdout));
-    }
-    let said = printed(&if output.stderr.is_empty() { output.stdout } else { output.stderr });
-    Err(CliError::failed(format!("`git {shown}` failed: {}", crate::telemetry::one_line(&said))))
 }

@@ -12,14 +12,18 @@ use tokio_util::sync::CancellationToken;
 use super::error::{CliError, ResultExt as _};
 use crate::aws::{Aws, Keys, Options};
 use crate::clock::{Clock, SystemClock};
+use crate::config::{Notify, Verify};
+use crate::forge::{self, Told};
 use crate::git::{Auth, MirroredRepository, Mirrors, Programs, RepositorySource};
 use crate::history::{self, History, Limits};
 use crate::manifest;
 use crate::metrics::Metrics;
+use crate::plan::brake;
 use crate::ports::Chronicle;
 use crate::reconcile::desired::Claim;
-use crate::reconcile::{self, Board, HttpProber, Pace, Parts, Resyncs, Source};
+use crate::reconcile::{self, Board, Hints, HttpProber, Pace, Parts, Resyncs, Source};
 use crate::server::RequestResync;
+use crate::server::hooks::TakeHints;
 
 /// A branch to follow.
 #[derive(Debug, Clone)]
@@ -38,6 +42,8 @@ pub struct Branch {
     pub connect_timeout: Duration,
     /// How long the server may send nothing.
     pub stall_timeout: Duration,
+    /// Whose signatures count; `None` if none are asked for.
+    pub verify: Option<Verify>,
 }
 
 /// What one run of the controller is told.
@@ -55,6 +61,12 @@ pub struct Wiring {
     pub pace: Pace,
     /// How many environments may be in a pass at once.
     pub concurrency: usize,
+    /// What one commit may not do unnoticed.
+    pub brakes: brake::Limits,
+    /// The branches whose commits are told what became of them.
+    pub told: Vec<Told>,
+    /// Who is told of events.
+    pub notify: Vec<Notify>,
 }
 
 /// What outlives a reload of the configuration: counts, numbers, and what is shown.
@@ -67,6 +79,8 @@ pub struct Controller {
     pub resyncs: Arc<Resyncs>,
     /// What has happened.
     pub history: Arc<History>,
+    /// What is said to have moved.
+    pub hints: Arc<Hints>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -81,7 +95,7 @@ impl Controller {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let history = History::start(folder, limits, Arc::clone(&metrics), Arc::clone(&clock))?;
         let (board, resyncs) = (Arc::new(Board::default()), Arc::new(Resyncs::default()));
-        Ok(Self { metrics, board, resyncs, history, clock })
+        Ok(Self { metrics, board, resyncs, hints: Arc::new(Hints::default()), history, clock })
     }
 
     /// Keeps in the history what is read off the status, until `stop`.
@@ -96,7 +110,7 @@ impl Controller {
     /// If something can't be set up, or a task ended by itself.
     pub async fn run(&self, wiring: Wiring, stop: CancellationToken) -> Result<(), CliError> {
         let interrupt = Arc::new(AtomicBool::new(false));
-        let sources = sources(&wiring, &interrupt)?;
+        let sources = sources(&wiring, &interrupt, &self.clock)?;
         let shown: BTreeSet<(String, String)> =
             wiring.branches.iter().map(|branch| (branch.url.clone(), branch.branch.clone())).collect();
         self.board.start(shown);
@@ -117,9 +131,20 @@ impl Controller {
             board: Arc::clone(&self.board),
             chronicle: Arc::clone(&self.history) as Arc<dyn Chronicle>,
             resyncs: Arc::clone(&self.resyncs),
+            hints: Arc::clone(&self.hints),
             pace: wiring.pace,
             concurrency: wiring.concurrency,
+            brakes: wiring.brakes,
         };
+        let telling = forge::Parts {
+            branches: wiring.told,
+            notify: wiring.notify,
+            status: self.board.subscribe(),
+            metrics: Arc::clone(&self.metrics),
+            clock: Arc::clone(&self.clock),
+        };
+        let told = stop.child_token();
+        let telling = forge::start(telling, &told)?;
         let fetches = stop.clone();
         let watch = tokio::spawn(async move {
             fetches.cancelled().await;
@@ -127,12 +152,14 @@ impl Controller {
         });
         let ended = reconcile::run(parts, stop).await;
         watch.abort();
+        told.cancel();
+        telling.ended().await;
         ended.map_err(CliError::failed)
     }
 }
 
 /// One source for each repository, with all of its branches: one listing of refs serves them all.
-fn sources(wiring: &Wiring, interrupt: &Arc<AtomicBool>) -> Result<Vec<Source>, CliError> {
+fn sources(wiring: &Wiring, interrupt: &Arc<AtomicBool>, clock: &Arc<dyn Clock>) -> Result<Vec<Source>, CliError> {
     let mirrors = Arc::new(Mirrors::new(wiring.cache.clone(), Programs::default()));
     let mut by_repository: BTreeMap<(String, String), Vec<&Branch>> = BTreeMap::new();
     for branch in &wiring.branches {
@@ -151,15 +178,25 @@ fn sources(wiring: &Wiring, interrupt: &Arc<AtomicBool>) -> Result<Vec<Source>, 
         // A URL that can't work is a mistake in the configuration: it is said before anything runs.
         mirrors.open(&source).context(|| format!("the repository {url} can't be used"))?;
         let read_pins = |_: &str, bytes: &[u8]| manifest::pin_values(bytes);
-        let repository = MirroredRepository::new(Arc::clone(&mirrors), source, read_pins, Arc::clone(interrupt));
-        sources.push(Source {
-            repository: Arc::new(repository),
-            url,
-            interval: branches.iter().map(|branch| branch.interval).min().unwrap_or(first.interval),
-            branches: claims(&branches),
-        });
+        let verify: BTreeMap<String, Verify> =
+            branches.iter().filter_map(|branch| Some((branch.branch.clone(), branch.verify.clone()?))).collect();
+        let (mirrors, interrupt) = (Arc::clone(&mirrors), Arc::clone(interrupt));
+        let repository = MirroredRepository::new(mirrors, source, read_pins, interrupt, &verify, Arc::clone(clock))
+            .context(|| format!("the repository {url} can't be used"))?;
+        let place = wiring.branches.iter().position(|branch| branch.url == url);
+        sources.push((
+            place,
+            Source {
+                repository: Arc::new(repository),
+                url,
+                interval: branches.iter().map(|branch| branch.interval).min().unwrap_or(first.interval),
+                branches: claims(&branches),
+            },
+        ));
     }
-    Ok(sources)
+    // In the order of the configuration, which decides between two that feed one environment.
+    sources.sort_by_key(|(place, _)| *place);
+    Ok(sources.into_iter().map(|(_, source)| source).collect())
 }
 
 /// What each branch may feed. Blocks that name the same branch add up.
@@ -191,5 +228,14 @@ impl RequestResync for ResyncDesk {
         let number = self.resyncs.request(retry_quarantined, self.clock.now());
         self.board.resync(&self.resyncs);
         number
+    }
+}
+
+/// Takes push events from the server to the pollers.
+pub struct HintDesk(pub Arc<Hints>);
+
+impl TakeHints for HintDesk {
+    fn moved(&self, url: &str) {
+        self.0.moved(url);
     }
 }

@@ -89,11 +89,13 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         history: Arc::clone(&controller.history),
         resync: Arc::clone(&desk) as Arc<dyn crate::server::RequestResync>,
         token: None,
+        hooks: None,
         clock: Arc::clone(&controller.clock),
     };
     let running = server.start(args.listen, signals.stop.clone()).await?;
     let wiring = Wiring {
         branches: vec![Branch {
+            verify: None,
             url: workshop.url(),
             auth: Auth::None,
             branch: "main".to_owned(),
@@ -110,6 +112,9 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         }),
         pace: PACE,
         concurrency: 16,
+        brakes: crate::plan::brake::Limits::default(),
+        told: Vec::new(),
+        notify: Vec::new(),
     };
     let Signals { stop, abort, requests } = signals;
     tokio::spawn(heed(requests, desk));

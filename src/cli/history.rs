@@ -100,8 +100,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
 
 fn open(folder: &Path) -> Result<Store, CliError> {
     Store::read(&folder.join(FILE)).map_err(CliError::from).hint(|| {
-        "a controller that runs has its history to itself: leave --cache-dir out to ask it; otherwise name the folder that \
-         its `cache_dir` names"
+        "name the folder that the controller's `cache_dir` names; or leave --cache-dir out, to ask one that runs"
             .to_owned()
     })
 }
@@ -124,7 +123,7 @@ impl Source {
     async fn page(&self, query: &Query) -> Result<EventPage, CliError> {
         match self {
             Self::Controller(controller) => controller.history(query).await,
-            Self::Store(store) => Ok(store.page(query)?),
+            Self::Store(store) => Ok(store.page(query)),
         }
     }
 
@@ -151,7 +150,7 @@ impl Source {
     ) -> Result<Deliveries, CliError> {
         match self {
             Self::Controller(controller) => controller.dora(environment, since).await,
-            Self::Store(store) => Ok(store.deliveries(environment, since, until)?),
+            Self::Store(store) => Ok(store.deliveries(environment, since, until)),
         }
     }
 }

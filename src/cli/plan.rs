@@ -1,27 +1,40 @@
 //! `pinion plan`: what a merge of the files in a folder would do. Looks everything up live, writes nothing.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod history;
+mod markdown;
+mod report;
+mod text;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
-use serde::Serialize;
 
+pub(super) use self::history::History;
+pub use self::markdown::MARKER;
+use self::report::Given;
+pub use self::report::Report;
 use super::error::CliError;
-use super::output::{self, Output, Screen};
+use super::output::{self, Screen};
+use super::signers::Signers;
 use crate::aws::{Aws, Options};
 use crate::clock::{Clock, SystemClock};
-use crate::git::{Provenances, WorkingCopy};
 use crate::guardrail::{Fleet, Guardrails};
-use crate::manifest::{self, Draft};
+use crate::manifest::{self, Findings};
 use crate::metrics::Metrics;
-use crate::model::{Component, Environment, EnvironmentName, Kind, Provenance, State};
-use crate::plan::{Memory, Observed, Plan, Reason, TargetPlan};
-use crate::ports::{Accounts, Observe};
+use crate::model::survey::Survey;
+use crate::model::{EnvironmentName, LocalRef};
+use crate::plan::brake::{Brake, Held, Limits};
+use crate::plan::{Memory, Observed, Plan};
+use crate::ports::{Accounts, Observe, Surveyor};
 use crate::reconcile::desired::{Desired, sources};
 use crate::reconcile::pass;
-use crate::telemetry::one_line;
+
+/// How many targets of one account are surveyed at once.
+const SURVEYS_AT_ONCE: usize = 4;
 
 /// The arguments of `pinion plan`.
 #[derive(Debug, clap::Args)]
@@ -32,68 +45,49 @@ pub struct Args {
     /// The folder that has `environments/`.
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
-    /// Show only the targets for which something changed since this revision.
+    /// Show only what the change since this revision causes.
     #[arg(long, value_name = "REV")]
     base: Option<String>,
     /// What the output is for.
     #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    output: Format,
     /// Exit with 2 if anything would be rolled out.
     #[arg(long)]
     detailed_exitcode: bool,
+    #[command(flatten)]
+    signers: Signers,
+    /// The share of prod's pins, in per cent, that a change may move unheld: `brakes.share` of pinion.toml.
+    #[arg(long, value_name = "PERCENT", default_value_t = Limits::default().share)]
+    brake_share: u32,
+    /// How many of prod's pins a change may move whatever share that is: `brakes.free` of pinion.toml.
+    #[arg(long, value_name = "PINS", default_value_t = Limits::default().free)]
+    brake_free: u32,
+    /// The role to assume in each account, by its name, instead of the one in environment.toml: one that only reads.
+    #[arg(long, value_name = "NAME")]
+    role: Option<String>,
     /// Where the AWS API is, if it isn't AWS's own.
     #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
     endpoint_url: Option<String>,
 }
 
-/// What `--output json` prints. Stable: fields are added, never renamed or removed.
-#[derive(Debug, Serialize)]
-struct Report {
-    environments: BTreeMap<String, EnvironmentReport>,
-    /// Targets that would be rolled out, now or when what they wait for is over.
-    changes: usize,
-    /// Targets that can't be planned.
-    blocked: usize,
-    /// Targets whose pin is quarantined.
-    quarantined: usize,
+/// What the output is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For a comment on a pull request.
+    Markdown,
+    /// For programs: stable, with a JSON Schema.
+    Json,
 }
 
-#[derive(Debug, Serialize)]
-struct EnvironmentReport {
-    account: String,
-    region: String,
-    targets: Vec<TargetReport>,
-}
-
-#[derive(Debug, Serialize)]
-struct TargetReport {
-    target: String,
-    kind: Kind,
-    component: String,
-    state: State,
-    reason: Option<String>,
-    /// Whether the target would be rolled out, now or when what it waits for is over.
-    change: bool,
-    /// What runs now.
-    from: Option<String>,
-    /// The pinned version.
-    to: String,
-    artifact: Option<String>,
-    /// The first call that a controller would make.
-    next: Option<Next>,
-    /// Instances or tasks that run the artifact, and all of them.
-    updated: u32,
-    total: u32,
-    drifted: bool,
-    commit: Option<String>,
-    author: String,
-    subject: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Next {
-    operation: &'static str,
-    summary: String,
+/// An environment that was planned, with all that was read of it.
+struct Planned {
+    desired: Desired,
+    observed: Observed,
+    plan: Plan,
+    surveys: BTreeMap<LocalRef, Survey>,
 }
 
 /// Runs the command.
@@ -101,20 +95,21 @@ struct Next {
 /// # Errors
 /// [`CliError`] if files are broken, or something can't be read at all.
 pub async fn run(args: Args) -> Result<ExitCode, CliError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let folder = manifest::read::folder(&args.dir)?;
     let loaded = manifest::load_with_refused(&folder.files, &folder.refused);
     let mut broken = loaded.findings.clone();
     broken.extend(&loaded.policy_findings);
     let mut drafts = BTreeMap::new();
     for (name, result) in &loaded.environments {
-        if !args.environments.is_empty() && !args.environments.contains(name) {
-            continue;
-        }
         match result {
             Ok(draft) => {
-                drafts.insert(name.clone(), draft);
+                drafts.insert(name, draft);
             }
-            Err(findings) => broken.extend(findings),
+            Err(findings) if args.environments.is_empty() || args.environments.contains(name) => {
+                broken.extend(findings);
+            }
+            Err(_) => {}
         }
     }
     if let Some(name) = args.environments.iter().find(|name| !loaded.environments.contains_key(*name)) {
@@ -123,30 +118,52 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
             .hint(format!("known are: {}", known.join(", "))));
     }
     if !broken.is_empty() {
-        output::note(&super::validate::text(&broken, Screen::stderr()));
-        return Err(CliError::failed(format!("{} finding(s): nothing was planned", broken.len()))
-            .hint("`pinion validate` shows the same, offline"));
+        return Err(refuse(&broken, args.output, clock.now())?);
     }
 
-    let git = History::of(&args.dir, args.base.as_deref(), drafts.values().copied())?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let recorder = Arc::new(Metrics::new()?);
+    let mut history = History::of(&args.dir, args.base.as_deref(), drafts.values().copied())?;
+    history.sign(&args.signers, &args.dir, clock.now())?;
+    let limits = Limits { share: args.brake_share, free: args.brake_free, removal: true };
+    let brake = history.brake(drafts.values().copied(), limits);
+    let removed = history.removed_environments(&drafts.keys().copied().collect());
+    let named = |name: &EnvironmentName| args.environments.is_empty() || args.environments.contains(name);
+    // Guardrails may ask about the environments that others are promoted from.
+    let asked: BTreeSet<&EnvironmentName> = drafts
+        .values()
+        .filter(|draft| named(&draft.name))
+        .filter_map(|draft| Some(&draft.promotion.as_ref()?.from))
+        .collect();
+    drafts.retain(|name, _| named(name) || asked.contains(*name));
+
     let aws = Aws::new(Options {
         endpoint_url: args.endpoint_url.clone(),
         keys: None,
         session_name: "pinion-plan".to_owned(),
-        recorder,
+        recorder: Arc::new(Metrics::new()?),
         clock: Arc::clone(&clock),
     })
     .await;
     let guardrails: Arc<dyn Guardrails> = Arc::new(loaded.policies.clone());
-    let sources = sources(drafts.values().copied(), &loaded.policies);
-    let wanted = drafts.values().map(|draft| {
-        let mut environment = git.complete(draft, clock.as_ref());
+    let soaking = sources(drafts.values().copied(), &loaded.policies);
+    let mut environments = Vec::new();
+    for draft in drafts.values() {
+        let mut environment = history.complete(draft, clock.as_ref());
+        if let Some(name) = &args.role {
+            environment.account.role = environment.account.role.renamed(name)?;
+        }
+        environments.push(environment);
+    }
+    let wanted = environments.into_iter().map(|mut environment| {
         // Probes are for after a rollout; a plan asks what would be rolled out.
         environment.targets.values_mut().for_each(|target| target.verify.clear());
-        let soaks = sources.contains(&environment.name);
-        Desired { environment, revision: git.head.clone(), guardrails: Arc::clone(&guardrails), soaks, seen: None }
+        let soaks = soaking.contains(&environment.name);
+        let guardrails = Arc::clone(&guardrails);
+        let mut desired =
+            Desired { environment, revision: history.head.clone(), guardrails, soaks, seen: None, brake: None };
+        if let Some((brake, false)) = &brake {
+            hold(&mut desired, brake);
+        }
+        desired
     });
     let seen = futures_util::future::join_all(wanted.map(|desired| {
         let reader = aws.reader(&desired.environment.name, &desired.environment.account);
@@ -154,19 +171,53 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         async move { look(desired, reader, clock.as_ref()).await }
     }))
     .await;
-    let plans = decide(seen, clock.now());
+    let at = clock.now();
+    let (mut planned, fleet) = decide(seen, at);
+    planned.retain(|planned| named(&planned.desired.environment.name));
+    futures_util::future::join_all(planned.iter_mut().map(|planned| {
+        let environment = &planned.desired.environment;
+        survey(planned, aws.surveyor(&environment.name, &environment.account), &history)
+    }))
+    .await;
 
-    let report = git.report(&plans);
-    let screen = Screen::stdout();
-    match args.output {
-        Output::Json => output::print(&(serde_json::to_string_pretty(&report)? + "\n"))?,
-        Output::Text => output::print(&render(&report, screen))?,
-    }
+    let given = Given { history: &history, policies: &loaded.policies, fleet: &fleet, brake, removed, at };
+    let report = Report::of(&planned, &given);
+    print(&report, args.output)?;
     if report.blocked > 0 {
         return Err(CliError::failed(format!("{} target(s) can't be planned", report.blocked))
             .hint("the lines marked ! say why"));
     }
+    if report.misfits > 0 {
+        return Err(CliError::failed(format!("{} artifact(s) are for other processors", report.misfits))
+            .hint("build them for the processors of their targets, or pin others"));
+    }
     Ok(if args.detailed_exitcode && report.changes > 0 { ExitCode::from(2) } else { ExitCode::SUCCESS })
+}
+
+fn print(report: &Report, format: Format) -> Result<(), CliError> {
+    match format {
+        Format::Json => output::print(&(serde_json::to_string_pretty(report)? + "\n"))?,
+        Format::Markdown => output::print(&markdown::render(report))?,
+        Format::Text => output::print(&text::render(report, Screen::stdout()))?,
+    }
+    Ok(())
+}
+
+/// Says what is wrong with the files, also where only standard output is kept.
+fn refuse(broken: &Findings, format: Format, at: Timestamp) -> Result<CliError, CliError> {
+    if format != Format::Text {
+        print(&Report::broken(at, broken.iter().map(ToString::to_string).collect()), format)?;
+    }
+    output::note(&super::validate::text(broken, Screen::stderr()));
+    Ok(CliError::failed(format!("{} finding(s): nothing was planned", broken.len()))
+        .hint("`pinion validate` shows the same, offline"))
+}
+
+/// Holds what a brake holds, as a controller would after the merge.
+fn hold(desired: &mut Desired, brake: &Brake) {
+    let text = Held { commit: crate::model::CommitId::uncommitted(), brake: brake.clone() }.to_string();
+    let name = desired.environment.name.clone();
+    desired.environment.held = brake.components(&name).map(|component| (component.clone(), text.clone())).collect();
 }
 
 async fn look(desired: Desired, reader: Arc<dyn Observe>, clock: &dyn Clock) -> (Desired, Observed) {
@@ -177,187 +228,31 @@ async fn look(desired: Desired, reader: Arc<dyn Observe>, clock: &dyn Clock) -> 
 
 /// Plans all environments, each by itself, knowing what all of them are doing now. What would start isn't counted: a
 /// controller takes one after the other, and which comes first is open.
-fn decide(seen: Vec<(Desired, Observed)>, now: Timestamp) -> Vec<(Desired, Plan)> {
+fn decide(seen: Vec<(Desired, Observed)>, now: Timestamp) -> (Vec<Planned>, Fleet) {
     let memory = Memory::default();
     let mut fleet = Fleet::default();
     for (desired, observed) in &seen {
         let plan = pass::decide(desired, observed, &memory, &Fleet::default(), now);
         fleet.set(&desired.environment.name, pass::members(desired, &plan, now));
     }
-    let plans = seen.into_iter().map(|(desired, observed)| {
+    let planned = seen.into_iter().map(|(desired, observed)| {
         let plan = pass::decide(&desired, &observed, &memory, &fleet, now);
-        (desired, plan)
+        Planned { desired, observed, plan, surveys: BTreeMap::new() }
     });
-    plans.collect()
+    (planned.collect(), fleet)
 }
 
-/// What the working copy's history says about the files, where there is one.
-pub(super) struct History {
-    head: crate::model::CommitId,
-    provenance: BTreeMap<(String, String), Provenance>,
-    /// The same environments as of `--base`.
-    base: Option<BTreeMap<EnvironmentName, Draft>>,
-}
-
-impl History {
-    pub(super) fn of<'a>(
-        dir: &Path,
-        base: Option<&str>,
-        drafts: impl IntoIterator<Item = &'a Draft>,
-    ) -> Result<Self, CliError> {
-        let nothing = Self { head: crate::model::CommitId::uncommitted(), provenance: BTreeMap::new(), base: None };
-        let copy = match WorkingCopy::discover(dir) {
-            Ok(copy) => copy,
-            Err(error) if base.is_some() => return Err(error.into()),
-            Err(_) => return Ok(nothing),
-        };
-        let objects = copy.objects();
-        let base = match base {
-            None => None,
-            Some(revision) => {
-                let files = objects.files(&copy.resolve(revision)?, &crate::git::FOLDERS)?;
-                let loaded = manifest::load_with_refused(&files.files, &files.refused);
-                // What was broken before is new now.
-                Some(loaded.environments.into_iter().filter_map(|(name, result)| Some((name, result.ok()?))).collect())
-            }
-        };
-        let Some(head) = copy.head()? else { return Ok(Self { base, ..nothing }) };
-        let wanted = drafts
-            .into_iter()
-            .flat_map(|draft| {
-                let path = draft.pins_path();
-                draft.pins().into_iter().map(move |(component, value)| ((path.clone(), component.to_string()), value))
-            })
-            .collect();
-        let provenance =
-            Provenances::new().provenance(&objects, &head, &wanted, &|_, bytes| manifest::pin_values(bytes))?;
-        Ok(Self { head, provenance, base })
-    }
-
-    pub(super) fn complete(&self, draft: &Draft, clock: &dyn Clock) -> Environment {
-        let path = draft.pins_path();
-        let of_this: BTreeMap<Component, Provenance> = draft
-            .pins()
-            .into_keys()
-            .map(|component| {
-                let key = (path.clone(), component.to_string());
-                let found = self.provenance.get(&key).cloned();
-                (component, found.unwrap_or_else(|| Provenance::uncommitted(clock.now())))
-            })
-            .collect();
-        draft.clone().complete(&of_this)
-    }
-
-    /// Whether this change touches a target: what it is, how it rolls out, or its pin.
-    fn touched(&self, environment: &Environment, local: &crate::model::LocalRef) -> bool {
-        let Some(base) = &self.base else { return true };
-        let Some(before) = base.get(&environment.name) else { return true };
-        let (Some(now), Some(then)) = (environment.targets.get(local), before.targets.get(local)) else { return true };
-        let value = environment.pin_of(now).map(|pin| (&pin.version, &pin.digest));
-        let earlier = before.pin_value(&then.component).map(|pin| (&pin.version, &pin.digest));
-        now.spec != then.spec || environment.account != before.account || value != earlier
-    }
-
-    fn report(&self, plans: &[(Desired, Plan)]) -> Report {
-        let mut report = Report { environments: BTreeMap::new(), changes: 0, blocked: 0, quarantined: 0 };
-        for (desired, plan) in plans {
-            let environment = &desired.environment;
-            let mut targets = Vec::new();
-            for (local, plan) in plan.targets.iter().filter(|(local, _)| self.touched(environment, local)) {
-                let Some(target) = environment.targets.get(local) else { continue };
-                let Some(pin) = environment.pin_of(target) else { continue };
-                let change = changes(plan);
-                report.changes += usize::from(change);
-                report.blocked += usize::from(matches!(plan.state, State::Blocked | State::Unknown));
-                report.quarantined += usize::from(plan.state == State::Quarantined);
-                targets.push(TargetReport {
-                    target: target.reference.to_string(),
-                    kind: local.kind,
-                    component: target.component.to_string(),
-                    state: plan.state,
-                    reason: plan
-                        .reason
-                        .as_ref()
-                        .filter(|reason| **reason != Reason::Preparing)
-                        .map(ToString::to_string),
-                    change,
-                    from: plan.running.clone(),
-                    to: pin.version.to_string(),
-                    artifact: plan.artifact.as_ref().map(ToString::to_string),
-                    next: plan
-                        .action
-                        .as_ref()
-                        .map(|action| Next { operation: action.operation(), summary: action.to_string() }),
-                    updated: plan.updated,
-                    total: plan.total,
-                    drifted: plan.drifted,
-                    commit: (!pin.provenance.commit.is_uncommitted()).then(|| pin.provenance.commit.to_string()),
-                    author: pin.provenance.author.clone(),
-                    subject: pin.provenance.subject.clone(),
-                });
-            }
-            let (account, region) = (environment.account.id.to_string(), environment.account.region.to_string());
-            report.environments.insert(environment.name.to_string(), EnvironmentReport { account, region, targets });
-        }
-        report
-    }
-}
-
-/// Whether the target would be rolled out, now or when what it waits for is over.
-fn changes(plan: &TargetPlan) -> bool {
-    plan.action.as_ref().is_some_and(crate::plan::Action::is_write) || plan.state == State::Pending
-}
-
-fn render(report: &Report, screen: Screen) -> String {
-    let mut text = String::new();
-    for (name, environment) in &report.environments {
-        text += &format!("{}  account {}, {}\n", one_line(name), environment.account, environment.region);
-        if environment.targets.is_empty() {
-            text += "  nothing in this change touches it\n";
-        }
-        let mut table = screen.table(&["  ", "TARGET", "STATE", "VERSION", ""]);
-        for target in &environment.targets {
-            let from = target.from.as_deref().unwrap_or("?");
-            let step = if target.change { format!("{from} → {}", target.to) } else { target.to.clone() };
-            let sign = match (target.change, target.state) {
-                (_, State::Blocked | State::Unknown | State::Quarantined) => "!",
-                (true, State::Pending) => "…",
-                (true, _) => "~",
-                (false, _) => " ",
-            };
-            let what = match (&target.next, &target.reason) {
-                (Some(next), _) => format!(
-                    "{} of {} to replace; first: {}",
-                    target.total.saturating_sub(target.updated),
-                    target.total,
-                    next.summary
-                ),
-                (None, Some(reason)) => reason.clone(),
-                (None, None) => format!("{} of {}", target.updated, target.total),
-            };
-            table.add_row(vec![
-                screen.cell(&format!("  {sign}")),
-                screen.cell(&target.target),
-                if target.next.is_some() {
-                    screen.painted("roll out", comfy_table::Color::Blue)
-                } else {
-                    screen.state(target.state)
-                },
-                screen.cell(&step),
-                screen.cell(&what),
-            ]);
-        }
-        text += &output::table_text(&table);
-        text += "\n\n";
-    }
-    let in_sync = report
-        .environments
-        .values()
-        .flat_map(|environment| &environment.targets)
-        .filter(|target| target.state == State::InSync)
-        .count();
-    text + &format!(
-        "Plan: {} to roll out, {in_sync} in sync, {} quarantined, {} can't be planned.\n",
-        report.changes, report.quarantined, report.blocked
-    )
+async fn survey(planned: &mut Planned, surveyor: Arc<dyn Surveyor>, history: &History) {
+    let Planned { desired, observed, plan, .. } = &*planned;
+    let environment = &desired.environment;
+    let wanted =
+        plan.targets.iter().filter(|(local, plan)| report::changes(plan) && history.touched(environment, local));
+    let surveys = wanted.filter_map(|(local, plan)| {
+        let target = environment.targets.get(local)?;
+        let seen = observed.targets.get(local)?.as_ref().ok()?;
+        let surveyor = &surveyor;
+        Some(async move { (local.clone(), surveyor.survey(&target.spec, seen, plan.artifact.as_ref()).await) })
+    });
+    let surveys: Vec<_> = surveys.collect();
+    planned.surveys = stream::iter(surveys).buffer_unordered(SURVEYS_AT_ONCE).collect().await;
 }

@@ -9,6 +9,7 @@ use super::client::{Address, Controller};
 use super::error::CliError;
 use super::output::{self, Output, Screen};
 use super::plan::History;
+use super::signers::Signers;
 use crate::clock::{Clock, SystemClock};
 use crate::guardrail::{Explanation, Fleet, Proposal, Verdict};
 use crate::manifest;
@@ -47,6 +48,8 @@ struct Explain {
     /// What the output is for
     #[arg(long, value_enum, default_value_t)]
     output: Output,
+    #[command(flatten)]
+    signers: Signers,
     #[command(flatten)]
     address: Address,
 }
@@ -118,7 +121,8 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         output::note(&super::validate::text(&broken, Screen::stderr()));
         return Err(CliError::failed(format!("{} finding(s)", broken.len())).hint("`pinion validate` shows the same"));
     };
-    let history = History::of(&args.dir, None, [draft])?;
+    let mut history = History::of(&args.dir, None, [draft])?;
+    history.sign(&args.signers, &args.dir, SystemClock.now())?;
     let environment = history.complete(draft, &SystemClock);
     let found = environment.targets.get(&args.target.local);
     let Some((target, pin)) = found.and_then(|target| Some((target, environment.pin_of(target)?))) else {

@@ -4,15 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
-use super::controller::{Branch, Controller, ResyncDesk, Wiring};
+use super::controller::{Branch, Controller, HintDesk, ResyncDesk, Wiring};
 use super::error::{CliError, ResultExt as _};
 use crate::config::{self, Config, LogFormat, Overrides, Secret};
+use crate::forge::Told;
 use crate::git;
 use crate::history::Limits;
 use crate::reconcile::Pace;
 use crate::reconcile::desired::Claim;
+use crate::server::hooks::Hooks;
 use crate::server::{RequestResync as _, Server};
 use crate::shutdown::{self, Drained, Signal, Signals};
 use crate::telemetry;
@@ -43,7 +43,8 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let mut config = load(&args)?;
     let filter = config.log.filter.as_deref().unwrap_or(telemetry::DEFAULT_FILTER);
     telemetry::init(filter, format(config.log.format))?;
-    let token = config.server.token.as_ref().map(secret).transpose()?;
+    let token = config.server.token.as_ref().map(Secret::read).transpose();
+    let token = token.hint(|| "`server.token_file` in pinion.toml names it".to_owned())?;
     let signals = shutdown::listen()?;
 
     let controller = Arc::new(Controller::new(&config.cache_dir, limits(&config))?);
@@ -58,6 +59,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         history: Arc::clone(&controller.history),
         resync: Arc::clone(&desk) as Arc<dyn crate::server::RequestResync>,
         token,
+        hooks: config.hooks.clone().map(|secret| Hooks::new(secret, Arc::new(HintDesk(Arc::clone(&controller.hints))))),
         clock: Arc::clone(&controller.clock),
     };
     let serving = server.start(config.server.listen, signals.stop.clone()).await?;
@@ -133,6 +135,17 @@ fn broke_off(ended: Ended) -> Result<(), CliError> {
 }
 
 fn load(args: &Args) -> Result<Config, CliError> {
+    let config = read(args)?;
+    for repository in &config.repositories {
+        // Keys that can't be read are a mistake in the configuration, and said as early.
+        repository.verify.clone().map(git::Verifier::new).transpose().context(|| {
+            format!("the signatures of {} can't be checked as {} says", repository.url, args.config.display())
+        })?;
+    }
+    Ok(config)
+}
+
+fn read(args: &Args) -> Result<Config, CliError> {
     Config::load(&args.config, &args.overrides).map_err(|error| match error {
         config::ConfigError::Invalid { ref findings, .. } => {
             let text = super::validate::text(findings, super::output::Screen::stderr());
@@ -150,9 +163,13 @@ fn reload(args: &Args, before: &Config) -> Option<Box<Config>> {
             None
         }
         Ok(fresh) => {
-            if fresh.server.listen != before.server.listen || fresh.log != before.log || fresh.history != before.history
+            let hooks = |config: &Config| format!("{:?}", config.hooks);
+            if fresh.server.listen != before.server.listen
+                || fresh.log != before.log
+                || fresh.history != before.history
+                || hooks(&fresh) != hooks(before)
             {
-                tracing::warn!("`server`, `log` and `history` take effect at the next start only");
+                tracing::warn!("`server`, `hooks`, `history` and `log` take effect at the next start only");
             }
             tracing::info!("configuration has changed: starting over with it");
             Some(Box::new(fresh))
@@ -175,21 +192,6 @@ fn format(format: Option<LogFormat>) -> telemetry::LogFormat {
     }
 }
 
-fn secret(secret: &Secret) -> Result<SecretString, CliError> {
-    match secret {
-        Secret::Environment { value, .. } => Ok(value.clone()),
-        Secret::File(path) => {
-            let text = std::fs::read_to_string(path)
-                .context(|| format!("can't read the token in {}", path.display()))
-                .hint(|| "`server.token_file` in pinion.toml names it".to_owned())?;
-            match text.trim() {
-                "" => Err(CliError::failed(format!("the token in {} is empty", path.display()))),
-                token => Ok(SecretString::from(token.to_owned())),
-            }
-        }
-    }
-}
-
 fn limits(config: &Config) -> Limits {
     Limits { events: config.history.events, age: config.history.keep }
 }
@@ -207,9 +209,11 @@ fn wiring(config: &Config) -> Wiring {
                 claim: repository.environments.clone().map_or(Claim::All, Claim::Only),
                 connect_timeout: repository.connect_timeout,
                 stall_timeout: repository.stall_timeout,
+                verify: repository.verify.clone(),
             })
             .collect(),
         cache: config.cache_dir.clone(),
+        brakes: config.brakes,
         endpoint_url: config.aws.endpoint_url.clone(),
         keys: None,
         pace: Pace {
@@ -220,7 +224,14 @@ fn wiring(config: &Config) -> Wiring {
             backoff_longest: BACKOFF_LONGEST,
         },
         concurrency: config.reconcile.concurrency,
+        told: config.repositories.iter().filter_map(told).collect(),
+        notify: config.notify.clone(),
     }
+}
+
+fn told(repository: &config::Repository) -> Option<Told> {
+    let forge = repository.forge.clone()?;
+    Some(Told { url: repository.url.clone(), branch: repository.branch.clone(), forge })
 }
 
 fn auth(auth: &config::Auth) -> git::Auth {

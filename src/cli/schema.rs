@@ -1,4 +1,6 @@
-//! `pinion schema [NAME]`: the JSON Schemas of the files that people write.
+//! `pinion schema [NAME]`: the JSON Schemas of the files that people write, and of what programs read.
+
+mod markdown;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,9 +9,10 @@ use serde_json::Value;
 
 use super::error::{CliError, ResultExt as _};
 use super::output::print;
+use crate::forge::herald::Notification;
 use crate::{config, manifest};
 
-/// Prints the JSON Schemas of the TOML files
+/// Prints the JSON Schemas of the TOML files, and their reference
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The file whose schema to print; all of them, as one JSON object, unless named
@@ -18,6 +21,9 @@ pub struct Args {
     /// Write NAME.schema.json files into this folder instead
     #[arg(long, value_name = "DIR")]
     write: Option<PathBuf>,
+    /// Print the reference of the configuration, as docs/configuration.md has it
+    #[arg(long, conflicts_with_all = ["name", "write"])]
+    markdown: bool,
 }
 
 /// The files that have a schema.
@@ -31,11 +37,16 @@ pub enum Name {
     Pins,
     /// pinion.toml
     Pinion,
+    /// What `pinion plan --output json` prints
+    Plan,
+    /// What a [[notify]] is sent
+    Notification,
 }
 
 impl Name {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Environment, Self::Defaults, Self::Pins, Self::Pinion];
+    pub const ALL: [Self; 6] =
+        [Self::Environment, Self::Defaults, Self::Pins, Self::Pinion, Self::Plan, Self::Notification];
 
     /// The schema's file.
     #[must_use]
@@ -45,6 +56,8 @@ impl Name {
             Self::Defaults => "defaults.schema.json",
             Self::Pins => "pins.schema.json",
             Self::Pinion => "pinion.schema.json",
+            Self::Plan => "plan.schema.json",
+            Self::Notification => "notification.schema.json",
         }
     }
 
@@ -56,6 +69,8 @@ impl Name {
             Self::Defaults => manifest::schema::defaults(),
             Self::Pins => manifest::schema::pins(),
             Self::Pinion => config::schema(),
+            Self::Plan => plan(),
+            Self::Notification => notification(),
         })
     }
 
@@ -66,6 +81,23 @@ impl Name {
     pub fn text(self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(&self.schema()).map(|text| text + "\n")
     }
+}
+
+/// The schema of a plan, all of it in one piece.
+fn plan() -> Value {
+    whole::<super::plan::Report>("pinion plan --output json")
+}
+
+/// The schema of a notification, all of it in one piece.
+fn notification() -> Value {
+    whole::<Notification>("a notification of Pinion")
+}
+
+fn whole<T: schemars::JsonSchema>(title: &str) -> Value {
+    let settings = schemars::generate::SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
+    let mut schema = settings.into_generator().into_root_schema_for::<T>();
+    schema.insert("title".to_owned(), title.into());
+    schema.to_value()
 }
 
 /// Its keys by name, at all depths: whether a JSON object keeps another order depends on what else is in the build.
@@ -86,6 +118,9 @@ fn sorted(value: Value) -> Value {
 /// # Errors
 /// If they can't be written.
 pub async fn run(args: Args) -> Result<(), CliError> {
+    if args.markdown {
+        return Ok(print(&markdown::reference())?);
+    }
     let names = args.name.map_or_else(|| Name::ALL.to_vec(), |name| vec![name]);
     if let Some(folder) = args.write {
         std::fs::create_dir_all(&folder).context(|| format!("can't create {}", folder.display()))?;

@@ -28,6 +28,9 @@ pub struct SimArgs {
     /// Keep the world in this file, and go on from it
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
+    /// Note every answer down in this file, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 /// The size of a fleet: `10,25,25`.
@@ -75,8 +78,14 @@ pub async fn run(args: SimArgs) -> Result<(), SimCommandError> {
         (None, Some(fleet)) => World::fleet(fleet.accounts, fleet.groups, fleet.services)?,
         (None, None) => World::demo()?,
     };
-    let options =
-        Options { listen: args.listen, speed: args.speed, seed: args.seed, state: args.state, ..Options::default() };
+    let options = Options {
+        listen: args.listen,
+        speed: args.speed,
+        seed: args.seed,
+        state: args.state,
+        record: args.record,
+        ..Options::default()
+    };
     let sim = Sim::start(world, options).await?;
     let mut out = anstream::stdout();
     writeln!(out, "The AWS stand-in listens. For any AWS client:")?;

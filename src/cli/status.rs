@@ -129,6 +129,9 @@ fn problems(status: &Status) -> Vec<String> {
             };
             problems.push(format!("environment {name} is broken; {kept}:\n{errors}"));
         }
+        if let Some(brake) = &environment.brake {
+            problems.push(format!("environment {name}: {}\n", one_line(brake)));
+        }
         if let Some(error) = &environment.error {
             problems.push(format!("environment {name}: {}\n", one_line(error)));
         }

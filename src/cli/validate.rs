@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::error::{CliError, ResultExt as _};
-use super::output::{Output, Screen, print};
+use super::output::{Output, Screen, note, print};
+use super::signers::{self, Signers};
+use crate::clock::{Clock as _, SystemClock};
 use crate::manifest::{self, Findings, Loaded, render};
 
 /// Checks an environments repository, offline
@@ -15,6 +17,8 @@ pub struct Args {
     /// What to print
     #[arg(long, value_enum, default_value_t)]
     output: Output,
+    #[command(flatten)]
+    signers: Signers,
 }
 
 /// Prints all that is wrong to standard output, or one line if nothing is.
@@ -30,6 +34,16 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         Output::Json => print(&render::json(&loaded)?)?,
         Output::Text if findings.is_empty() => print(&format!("{}: no findings\n", summary(&loaded)))?,
         Output::Text => print(&text(&findings, Screen::stdout()))?,
+    }
+    let verified = args.signers.check(&args.folder, [], SystemClock.now())?;
+    if let Some(verified) = verified.filter(|verified| verified.refused > 0) {
+        note(&signers::text(&verified));
+        let refused = verified.refused;
+        return Err(CliError::failed(format!("{refused} commit(s) are refused for their signatures"))
+            .hint(
+                "nothing after the first of them would be applied; if they are older than signing, see --signed-since",
+            )
+            .hint("a clone that isn't whole can't be checked: `git fetch --unshallow`, or `fetch-depth: 0`"));
     }
     verdict(&findings)
 }

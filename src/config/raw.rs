@@ -3,10 +3,11 @@
 use schemars::{Schema, json_schema};
 
 use super::LogFormat;
+use super::telling::{RawForge, RawHooks, RawNotify};
 use crate::manifest::Findings;
 use crate::manifest::shape::{At, Number, Shape, Span, Text, table};
 use crate::manifest::tree::{Node, Value};
-use crate::model::EnvironmentName;
+use crate::model::{CommitId, EnvironmentName};
 
 /// The longest interval: a day.
 const DAY: u64 = 24 * 3600;
@@ -18,8 +19,14 @@ table! {
         repository: Vec<At<RawRepository>>,
         /// How often to reconcile, and how much at a time.
         reconcile: RawReconcile,
+        /// What one commit may not do unless a trailer acknowledges it.
+        brakes: RawBrakes,
         /// The HTTP server: status page, API, metrics, health.
         server: RawServer,
+        /// Push events of the forge, at POST /hooks/git: a hint to poll now. Without this table they are refused.
+        hooks: RawHooks,
+        /// Who is told of events, each over HTTP.
+        notify: Vec<At<RawNotify>>,
         /// How to reach AWS.
         aws: RawAws,
         /// How much of what has happened to keep.
@@ -48,15 +55,43 @@ table! {
         environments: Vec<At<EnvironmentName>>,
         /// How to get in. Default: as anybody, or as the system's ssh is set up.
         auth: RawAuth,
+        /// Whose commits count. Default: everybody's who can push.
+        verify: RawVerify,
+        /// Where commits are told what became of them. Default: nowhere.
+        forge: RawForge,
         /// How long making a connection may take. Default: "10s".
         connect_timeout: Span<1, 600>,
         /// How long the server may send nothing. Default: "30s".
         stall_timeout: Span<1, 600>,
     }
     required [url]
-    refused {
-        "verify" => "this version of Pinion can't check signatures yet; without this table it takes commits unchecked",
+}
+
+table! {
+    /// Whose commits count: every commit has to be signed by one of these. At least one of `allowed_signers` and `keyring`.
+    RawVerify {
+        /// A file with those who sign with SSH keys, as ssh-keygen(1) has it under ALLOWED SIGNERS.
+        allowed_signers: Text,
+        /// A file with the OpenPGP certificates of those who sign with them, armored or binary.
+        keyring: Text,
+        /// "verify" if merges are signed like all other commits (the default), "forge" if `forge_keys` may sign them, too.
+        merges: Merges,
+        /// A file with the keys, SSH or OpenPGP, with which a forge signs the merges that it makes in other people's names.
+        forge_keys: Text,
+        /// The commit, all 40 digits of it, that is trusted unsigned with all that came before it.
+        since: CommitId,
     }
+    refused {
+        "revoked_keys" => "take a revoked key's line out of `allowed_signers`; an OpenPGP key says itself that it is revoked",
+        "key" => "name the file with `allowed_signers` (SSH) or `keyring` (OpenPGP)",
+    }
+}
+
+/// How merges are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Merges {
+    Verify,
+    Forge,
 }
 
 table! {
@@ -92,6 +127,18 @@ table! {
 }
 
 table! {
+    /// What one commit may not do unless a trailer acknowledges it.
+    RawBrakes {
+        /// The share of prod's pins, in per cent, that one commit may move; 100 holds none. Prod is what has [promotion]. Default: 50.
+        share: Number<0, 100>,
+        /// So many pins of prod may be moved at once, whatever share that is. Default: 4.
+        free: Number<0, 1000>,
+        /// What happens when a commit removes environments: "hold" or "allow". Default: "hold".
+        removal: Removal,
+    }
+}
+
+table! {
     /// The HTTP server.
     RawServer {
         /// The address and port. Default: "127.0.0.1:9780". Port 0 takes any that is free.
@@ -119,7 +166,7 @@ table! {
     RawHistory {
         /// For how long. Default: "9600h", which is 400 days.
         keep: Span<3600, { 3660 * DAY }>,
-        /// How many events at most, of about half a kilobyte each. Default: 100000.
+        /// How many events at most, of about half a kilobyte each. Default: 20000.
         events: Events,
     }
 }
@@ -139,7 +186,7 @@ table! {
 pub(super) struct Events(pub(super) u64);
 
 impl Events {
-    const BOUNDS: std::ops::RangeInclusive<i64> = 100..=10_000_000;
+    const BOUNDS: std::ops::RangeInclusive<i64> = 100..=1_000_000;
 }
 
 impl Shape for Events {
@@ -160,6 +207,51 @@ impl Shape for Events {
     fn schema() -> Schema {
         let (least, most) = Self::BOUNDS.into_inner();
         json_schema!({ "type": "integer", "minimum": least, "maximum": most })
+    }
+}
+
+impl Shape for Merges {
+    fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
+        let Text(text) = Text::read(node, findings)?;
+        match text.as_str() {
+            "verify" => Some(Self::Verify),
+            "forge" => Some(Self::Forge),
+            _ => {
+                let message = format!("`{text}` is not a way to check merges");
+                findings.report_with_help(&node.place, "invalid-value", message, "say \"verify\" or \"forge\"");
+                None
+            }
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": ["verify", "forge"] })
+    }
+}
+
+/// What happens when a commit removes environments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Removal {
+    Hold,
+    Allow,
+}
+
+impl Shape for Removal {
+    fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
+        let Text(text) = Text::read(node, findings)?;
+        match text.as_str() {
+            "hold" => Some(Self::Hold),
+            "allow" => Some(Self::Allow),
+            _ => {
+                let message = format!("`{text}` is neither \"hold\" nor \"allow\"");
+                findings.report(&node.place, "invalid-value", message);
+                None
+            }
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": ["hold", "allow"] })
     }
 }
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::raw::{RawAuth, RawConfig, RawRepository, RawServer};
-use super::{Auth, Aws, Config, Environment, History, Log, Overrides, Reconcile, Repository, Secret, Server};
+use super::raw::{Merges, RawAuth, RawConfig, RawRepository, RawServer, RawVerify, Removal};
+use super::{Auth, Aws, Config, Environment, History, Log, Overrides, Reconcile, Repository, Secret, Server, Verify};
 use crate::manifest::shape::{At, Field, Text};
 use crate::manifest::{Findings, Place};
 use crate::model::EnvironmentName;
+use crate::plan::brake::Limits;
 
 /// The environment variable that the bearer token may stand in.
 const TOKEN: &str = "PINION_TOKEN";
@@ -32,12 +33,26 @@ fn seconds<const A: u64, const B: u64>(
     field.and_then(Field::value).map_or(Duration::from_secs(default), |span| span.0)
 }
 
+fn brakes(raw: &RawConfig) -> Limits {
+    let (raw, default) = (raw.brakes.value(), Limits::default());
+    let share = raw.and_then(|raw| raw.share.value()).map(|share| u32::from(share.0));
+    let free = raw.and_then(|raw| raw.free.value()).map(|free| u32::from(free.0));
+    let removal = raw.and_then(|raw| raw.removal.value()).copied();
+    Limits {
+        share: share.unwrap_or(default.share),
+        free: free.unwrap_or(default.free),
+        removal: removal.map_or(default.removal, |removal| removal == Removal::Hold),
+    }
+}
+
 impl Resolver<'_> {
     /// `None` only where something has been reported. What is reported while something is returned counts, too.
     pub(super) fn config(mut self, raw: &RawConfig, place: &Place) -> Option<Config> {
         let repositories = self.repositories(raw, place);
         let server = self.server(raw.server.at());
         let aws = Aws { endpoint_url: self.endpoint(raw) };
+        let hooks = self.hooks(raw.hooks.at());
+        let notify = self.notify(&raw.notify);
         let (reconcile, log, flags) = (raw.reconcile.value(), raw.log.value(), self.overrides);
         let history = raw.history.value();
         let concurrency = reconcile.and_then(|raw| raw.concurrency.value()).map(|number| number.0);
@@ -48,6 +63,7 @@ impl Resolver<'_> {
         };
         Some(Config {
             repositories: repositories?,
+            brakes: brakes(raw),
             reconcile: Reconcile {
                 interval: flags.interval.unwrap_or_else(|| seconds(reconcile.map(|raw| &raw.interval), 60)),
                 in_flight_interval: flags
@@ -56,10 +72,12 @@ impl Resolver<'_> {
                 concurrency: usize::from(flags.concurrency.or(concurrency).unwrap_or(16)),
             },
             server: server?,
+            hooks: hooks?,
+            notify: notify?,
             aws,
             history: History {
                 keep: seconds(history.map(|raw| &raw.keep), 400 * 86_400),
-                events: history.and_then(|raw| raw.events.value()).map_or(100_000, |events| events.0),
+                events: history.and_then(|raw| raw.events.value()).map_or(20_000, |events| events.0),
             },
             log: Log {
                 format: flags.log_format.or_else(|| log.and_then(|raw| raw.format.value()).copied()),
@@ -113,10 +131,16 @@ impl Resolver<'_> {
     }
 
     /// A secret in a file or a variable; `Some(None)` if neither is named.
-    fn secret(&mut self, table: &Place, file: &Field<Text>, variable: &Field<Text>) -> Option<Option<Secret>> {
+    pub(super) fn secret(
+        &mut self,
+        table: &Place,
+        file: &Field<Text>,
+        variable: &Field<Text>,
+    ) -> Option<Option<Secret>> {
         match (file.at(), variable.at()) {
-            (Some(_), Some(_)) => {
-                let message = "both `token_file` and `token_env` are said";
+            (Some(file), Some(variable)) => {
+                let last = |at: &At<Text>| at.place.key.rsplit('.').next().unwrap_or_default().to_owned();
+                let message = format!("both `{}` and `{}` are said", last(file), last(variable));
                 self.findings.report_with_help(table, "auth", message, "say one of them");
                 None
             }
@@ -141,7 +165,9 @@ impl Resolver<'_> {
         }
         let repositories: Vec<_> = tables.value.iter().map(|at| self.repository(at)).collect();
         self.check_overlaps(&tables.value);
-        repositories.into_iter().collect()
+        let repositories: Vec<Repository> = repositories.into_iter().collect::<Option<_>>()?;
+        self.check_signers(&repositories, &tables.value);
+        Some(repositories)
     }
 
     fn repository(&mut self, At { place, value: raw }: &At<RawRepository>) -> Option<Repository> {
@@ -149,6 +175,10 @@ impl Resolver<'_> {
         let auth = match raw.auth.at() {
             None => Some(Auth::None),
             Some(auth) => self.auth(auth, url.as_deref()),
+        };
+        let forge = match raw.forge.at() {
+            None => Some(None),
+            Some(forge) => self.forge(forge, url.as_deref(), auth.as_ref()).map(Some),
         };
         let branch = match raw.branch.at() {
             None => Some("main".to_owned()),
@@ -159,15 +189,57 @@ impl Resolver<'_> {
             self.findings.report_with_help(&at.place, "invalid-value", "this names no environment", help);
         }
         let names = raw.environments.value();
+        let verify = match raw.verify.at() {
+            None if raw.verify.is_absent() => Some(None),
+            None => None,
+            Some(at) => self.verify(at).map(Some),
+        };
         Some(Repository {
             url: url?,
             branch: branch?,
             interval: seconds(Some(&raw.interval), 30),
             environments: names.map(|names| names.iter().map(|at| at.value.clone()).collect()),
             auth: auth?,
+            forge: forge?,
             connect_timeout: seconds(Some(&raw.connect_timeout), 10),
             stall_timeout: seconds(Some(&raw.stall_timeout), 30),
+            verify: verify?,
         })
+    }
+
+    /// The files themselves are read later: they change more often than what stands here.
+    fn verify(&mut self, At { place, value: raw }: &At<RawVerify>) -> Option<Verify> {
+        let path = |field: &Field<Text>| field.value().map(|Text(path)| self.folder.join(path));
+        let verify = Verify {
+            allowed_signers: path(&raw.allowed_signers),
+            keyring: path(&raw.keyring),
+            forge_keys: path(&raw.forge_keys),
+            since: raw.since.value().cloned(),
+        };
+        let bad = [&raw.allowed_signers, &raw.keyring, &raw.forge_keys].iter().any(|field| matches!(field, Field::Bad));
+        if bad || matches!(raw.since, Field::Bad) || matches!(raw.merges, Field::Bad) {
+            return None;
+        }
+        let forge = raw.merges.value() == Some(&Merges::Forge);
+        let wrong = if verify.allowed_signers.is_none() && verify.keyring.is_none() {
+            Some((
+                "this says of nobody that they may sign",
+                "name a file with `allowed_signers` (SSH) or `keyring` (OpenPGP)",
+            ))
+        } else if forge && verify.forge_keys.is_none() {
+            Some(("the forge's keys are missing", "name the file that holds them with `forge_keys`"))
+        } else if !forge && verify.forge_keys.is_some() {
+            Some(("`forge_keys` means nothing without `merges = \"forge\"`", "say it, or leave the keys out"))
+        } else {
+            None
+        };
+        match wrong {
+            Some((message, help)) => {
+                self.findings.report_with_help(place, "verify", message, help);
+                None
+            }
+            None => Some(verify),
+        }
     }
 
     fn branch(&mut self, at: &At<Text>) -> Option<String> {
@@ -227,6 +299,20 @@ impl Resolver<'_> {
             self.findings.report_with_help(place, "auth", message, "use ssh_key_file, or an https URL");
         }
         self.secret(place, &raw.token_file, &raw.token_env)?.map(Auth::Token)
+    }
+
+    /// A commit either counts or doesn't: blocks of the same branch have to agree on whose do.
+    fn check_signers(&mut self, repositories: &[Repository], blocks: &[At<RawRepository>]) {
+        let mut said: BTreeMap<(&str, &str), (&Option<Verify>, &Place)> = BTreeMap::new();
+        for (repository, At { place, .. }) in repositories.iter().zip(blocks) {
+            let entry = said.entry((&repository.url, &repository.branch)).or_insert((&repository.verify, place));
+            let (first, first_place) = *entry;
+            if *first != repository.verify {
+                let message =
+                    format!("the same branch stands at {} with another [repository.verify]", first_place.line());
+                self.findings.report_with_help(place, "verify", message, "say the same in both");
+            }
+        }
     }
 
     /// Two blocks must not name one environment, nor be the same branch of the same repository without saying which

@@ -170,6 +170,14 @@ pub enum GitError {
         #[source]
         source: Cause,
     },
+    /// A file of keys that can't be used to check signatures.
+    #[error("can't check signatures: the keys in {path} are wrong: {reason}")]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A folder that is in no repository.
     #[error("{path} isn't inside a Git repository; change into a clone of your environments repository")]
     NotARepository {

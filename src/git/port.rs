@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{GitError, Mirrors, Provenances, RepositorySource};
+use super::{GitError, Mirrors, Provenances, RepositorySource, Verifier};
+use crate::clock::Clock;
+use crate::config::Verify;
 use crate::model::{CommitId, Provenance};
-use crate::ports::{Files, PinKey, Repository, RepositoryError, Tip};
+use crate::ports::{Files, PinKey, Repository, RepositoryError, Tip, Verified};
 
 /// Reads the pins out of a `pins.toml`: its path and bytes in, the canonical text of each component's value out. What
 /// can't be read has no pins.
@@ -28,19 +30,30 @@ struct Inner {
     read_pins: ReadPins,
     interrupt: Arc<AtomicBool>,
     provenances: Mutex<BTreeMap<String, Provenances>>,
+    /// What checks the signatures of each branch that has some to be checked.
+    verifiers: BTreeMap<String, Mutex<Verifier>>,
+    clock: Arc<dyn Clock>,
 }
 
 impl MirroredRepository {
-    /// The repository that `source` names. Setting `interrupt` ends a fetch in flight.
-    #[must_use]
+    /// The repository that `source` names; `verify` says whose signatures count on which branch, where any are asked for.
+    /// Setting `interrupt` ends a fetch in flight.
+    ///
+    /// # Errors
+    /// [`GitError::Keys`] if a file of keys is wrong.
     pub fn new(
         mirrors: Arc<Mirrors>,
         source: RepositorySource,
         read_pins: ReadPins,
         interrupt: Arc<AtomicBool>,
-    ) -> Self {
+        verify: &BTreeMap<String, Verify>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, GitError> {
         let provenances = Mutex::default();
-        Self { inner: Arc::new(Inner { mirrors, source, read_pins, interrupt, provenances }) }
+        let verifier =
+            |(branch, verify): (&String, &Verify)| Ok((branch.clone(), Mutex::new(Verifier::new(verify.clone())?)));
+        let verifiers = verify.iter().map(verifier).collect::<Result<_, GitError>>()?;
+        Ok(Self { inner: Arc::new(Inner { mirrors, source, read_pins, interrupt, provenances, verifiers, clock }) })
     }
 
     async fn blocking<T: Send + 'static>(
@@ -97,9 +110,33 @@ impl Repository for MirroredRepository {
         Ok(Files { files: read.files, refused: read.refused })
     }
 
+    async fn verify(&self, branch: &str, tip: &CommitId, last: Option<&CommitId>) -> Result<Verified, RepositoryError> {
+        if !self.inner.verifiers.contains_key(branch) {
+            return Ok(Verified::unchecked(tip));
+        }
+        let (branch, tip, last) = (branch.to_owned(), tip.clone(), last.cloned());
+        self.blocking(move |inner| {
+            let Some(verifier) = inner.verifiers.get(&branch) else { return Ok(Verified::unchecked(&tip)) };
+            let objects = inner.mirrors.open(&inner.source)?.objects()?;
+            let mut verifier = verifier.lock().unwrap_or_else(PoisonError::into_inner);
+            verifier.verify(&objects, &tip, last.as_ref(), inner.clock.now(), &inner.interrupt)
+        })
+        .await
+    }
+
     async fn before(&self, commit: &CommitId) -> Result<Option<CommitId>, RepositoryError> {
         let commit = commit.clone();
         self.blocking(move |inner| inner.mirrors.open(&inner.source)?.objects()?.first_parent(&commit)).await
+    }
+
+    async fn trailers(&self, commit: &CommitId, key: &str) -> Result<Vec<String>, RepositoryError> {
+        let (commit, key) = (commit.clone(), key.to_owned());
+        self.blocking(move |inner| {
+            let objects = inner.mirrors.open(&inner.source)?.objects()?;
+            let before = objects.first_parent(&commit)?;
+            objects.trailers_since(before.as_ref(), &commit, &key)
+        })
+        .await
     }
 
     async fn provenance(
@@ -115,8 +152,16 @@ impl Repository for MirroredRepository {
             .blocking(move |inner| {
                 let objects = inner.mirrors.open(&inner.source)?.objects()?;
                 let mut provenances = inner.provenances.lock().unwrap_or_else(PoisonError::into_inner);
-                let known = provenances.entry(branch).or_insert_with(Provenances::new);
-                known.provenance(&objects, &commit, &wanted, &|path, bytes| (inner.read_pins)(path, bytes))
+                let known = provenances.entry(branch.clone()).or_insert_with(Provenances::new);
+                let extract = |path: &str, bytes: &[u8]| (inner.read_pins)(path, bytes);
+                let mut found = known.provenance(&objects, &commit, &wanted, &extract)?;
+                if let Some(verifier) = inner.verifiers.get(&branch) {
+                    let mut verifier = verifier.lock().unwrap_or_else(PoisonError::into_inner);
+                    for provenance in found.values_mut() {
+                        provenance.signer = verifier.signer(&objects, &provenance.commit, inner.clock.now())?;
+                    }
+                }
+                Ok(found)
             })
             .await?;
         Ok(found.into_iter().map(|((path, component), found)| (PinKey { path, component }, found)).collect())

@@ -234,7 +234,32 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn describe(objects: &Objects, id: ObjectId) -> Result<Provenance, GitError> {
+/// The commits that are looked at for trailers at most.
+const MOST_COMMITS: usize = 10_000;
+
+impl Objects {
+    /// The values of a trailer in the messages of all commits that `to` has and `from` hasn't; all that `to` has
+    /// without a `from`. The key with one capital, as in [`Provenance::trailers`].
+    ///
+    /// # Errors
+    /// [`GitError::Object`] if history can't be read.
+    pub fn trailers_since(&self, from: Option<&CommitId>, to: &CommitId, key: &str) -> Result<Vec<String>, GitError> {
+        let tip = self.find(to)?;
+        let hidden = from.map(|from| self.find(from)).transpose()?;
+        let unreadable = |error: gix::Error| self.unreadable(format!("the history of commit {to}"), &error);
+        let walk = self.repository.rev_walk([tip]).with_hidden(hidden).all().map_err(unreadable)?;
+        let mut values = Vec::new();
+        for commit in walk.take(MOST_COMMITS) {
+            let id = commit.map_err(unreadable)?.id;
+            let commit = self.repository.find_commit(id).map_err(unreadable)?;
+            values.extend(trailers(commit.message_raw_sloppy()).remove(key));
+        }
+        Ok(values)
+    }
+}
+
+/// What people want to know of a commit. Whether it is signed isn't looked at.
+pub(super) fn describe(objects: &Objects, id: ObjectId) -> Result<Provenance, GitError> {
     let unreadable = |error: gix::Error| objects.unreadable(format!("commit {id}"), &error);
     let commit = objects.repository.find_commit(id).map_err(unreadable)?;
     let author = commit.author().map_err(unreadable)?;
@@ -247,6 +272,7 @@ fn describe(objects: &Objects, id: ObjectId) -> Result<Provenance, GitError> {
         time: Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH),
         subject: printable(subject.unwrap_or_default()),
         trailers: trailers(commit.message_raw_sloppy()),
+        signer: None,
     })
 }
 
@@ -270,7 +296,7 @@ fn trailers(message: &BStr) -> BTreeMap<String, String> {
 }
 
 /// A stranger's text without what could steer a terminal or turn the direction of writing.
-fn printable(text: &BStr) -> String {
+pub(super) fn printable(text: &BStr) -> String {
     let steers = |c: char| {
         c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };

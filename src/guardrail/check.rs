@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use miette::Diagnostic;
 
 use super::policies::Known;
-use super::zone;
+use super::{depth, zone};
 
 /// The longest `@id`, in characters. It becomes a label of metrics.
 const LONGEST_ID: usize = 64;
@@ -65,6 +65,11 @@ pub(super) fn check(files: &BTreeMap<String, String>, known: &Known, schema: &Sc
 
 impl Checked {
     fn file(&mut self, path: &str, text: &str) {
+        if let Some((span, message)) = depth::too_deep(text) {
+            let help = "make several policies of it: each that forbids does";
+            self.report(path, span, None, "policy-syntax", message, help);
+            return;
+        }
         let set = match PolicySet::from_str(text) {
             Ok(set) => set,
             Err(errors) => {

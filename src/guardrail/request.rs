@@ -1,6 +1,6 @@
 //! From a proposal to what Cedar is asked: principal, action, resource, context and entities, as the schema has them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cedar_policy::{
     Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression, Schema,
@@ -111,8 +111,11 @@ fn commit_entity(uid: EntityUid, commit: &Provenance) -> Result<Entity, Unaskabl
         ("name", text(&commit.author)),
         ("time", datetime(commit.time)),
         ("subject", text(&commit.subject)),
-        ("signed", RestrictedExpression::new_bool(false)),
+        ("signed", RestrictedExpression::new_bool(commit.signer.is_some())),
     ]);
+    let signer = commit.signer.iter().flat_map(|signer| [("signer", &signer.identity), ("key", &signer.key)]);
+    let signer = signer.map(|(name, value)| (name.to_owned(), text(value)));
+    let attributes = attributes.into_iter().chain(signer).collect::<HashMap<_, _>>();
     let trailers = commit.trailers.iter().map(|(key, value)| (key.clone(), text(value)));
     Ok(Entity::new_with_tags(uid, attributes, [], trailers)?)
 }

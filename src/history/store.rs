@@ -1,17 +1,19 @@
-//! The store: one redb file. Events stand in the order of their time; two indexes lead to those of one environment or
-//! target, and to each by its key.
+//! The store: all that is kept in memory, and in one file of lines, each with its checksum. Events stand in the order of
+//! their time; two indexes lead to those of one environment or target, and to each by its key.
+//!
+//! The file is only appended to, and written anew when it has become twice as long as what counts of it. A line that is
+//! cut off or damaged is left out; nothing that a file may hold can do more harm than that.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use redb::{
-    Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
-    WriteTransaction,
-};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::dora;
@@ -22,17 +24,13 @@ use crate::model::event::{Deliveries, Event, EventKind, EventPage};
 /// When and which: microseconds since 1970, and a number that only grows.
 type Place = (i64, u64);
 
-const EVENTS: TableDefinition<'_, Place, &[u8]> = TableDefinition::new("events");
-const SCOPES: TableDefinition<'_, (&str, i64, u64), ()> = TableDefinition::new("scopes");
-const KEYS: TableDefinition<'_, &str, Place> = TableDefinition::new("keys");
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-
-/// The number of this layout. A file of another one is begun anew.
-const LAYOUT: u64 = 1;
-/// How much memory the store may use for pages.
-const CACHE: usize = 4 * 1024 * 1024;
 /// The longest text that is kept of one field, in characters: bounds what one event takes.
 const LONGEST: usize = 500;
+/// The most bytes that an event takes in the file, whatever its texts. A file that is longer than twice its events allow
+/// isn't one of ours.
+const LARGEST: u64 = 16 * 1024;
+/// How many lines may be in the file beside what counts, however little that is.
+const SLACK: usize = 1000;
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +43,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { events: 100_000, age: Duration::from_secs(400 * 86_400) }
+        Self { events: 20_000, age: Duration::from_secs(400 * 86_400) }
     }
 }
 
@@ -61,7 +59,7 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    /// Another process has it open.
+    /// Another process writes it.
     #[error("the history {} is in use by another process", path.display())]
     InUse {
         /// The file.
@@ -73,385 +71,401 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
-    /// The file can't be read as a history.
-    #[error("can't open the history {}", path.display())]
-    Open {
+    /// The file can't be read.
+    #[error("can't read the history {}", path.display())]
+    Read {
         /// The file.
         path: PathBuf,
         /// Why.
         #[source]
-        source: Box<redb::Error>,
+        source: io::Error,
     },
-    /// Reading or writing failed.
-    #[error("the history can't be read or written")]
-    Access(#[source] Box<redb::Error>),
     /// The thread that writes can't be started.
     #[error("can't start the thread that writes the history")]
     Thread(#[source] io::Error),
 }
 
-impl<E: Into<redb::Error>> From<E> for StoreError {
-    fn from(error: E) -> Self {
-        Self::Access(Box::new(error.into()))
-    }
+/// A line of the file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Record {
+    /// Something has happened.
+    Event {
+        /// Its number.
+        number: u64,
+        /// What.
+        event: Box<Event>,
+    },
+    /// What a key stood for has ended; it is free again.
+    Closed(String),
+    /// The first key leads to the same event as the second.
+    Alias(String, String),
 }
 
 /// The store.
+#[derive(Debug)]
 pub struct Store {
-    database: Access,
+    state: Mutex<State>,
     limits: Limits,
 }
 
-enum Access {
-    Writable(Database),
-    ReadOnly(redb::ReadOnlyDatabase),
-}
-
-impl std::fmt::Debug for Store {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("limits", &self.limits).finish_non_exhaustive()
-    }
-}
-
 impl Store {
-    /// Opens the file, or makes it. One that is damaged, or of another layout, is replaced, with a warning.
+    /// Opens the file, or makes it. What is damaged of it is left out, with a warning.
     ///
     /// # Errors
-    /// [`StoreError`] if the folder can't be written, or another process has the file open.
+    /// [`StoreError`] if the folder can't be written, or another process writes the file.
     pub fn create(path: &Path, limits: Limits) -> Result<Self, StoreError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| StoreError::Folder { path, source }
         };
-        let file = path.display().to_string();
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(failed(folder))?;
         }
-        // A damaged file might end the process that reads it. The mark tells the next one not to try again.
-        let mark = path.with_extension("opening");
-        if mark.exists() {
-            tracing::warn!(file, "the history could not be opened the last time: it is begun anew");
-            remove(path)?;
+        // Beside the file, which is replaced when it is written anew.
+        let mark = path.with_extension("lock");
+        let lock = File::options().create(true).append(true).open(&mark).map_err(failed(&mark))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => return Err(failed(&mark)(source)),
         }
-        fs::write(&mark, b"").map_err(failed(&mark))?;
-        let opened = match Self::open(path, limits) {
-            Err(error @ (StoreError::InUse { .. } | StoreError::Folder { .. })) => Err(error),
-            Err(error) => {
-                tracing::warn!(file, "{}; it is begun anew", super::chain(&error));
-                remove(path).and_then(|()| Self::open(path, limits))
+        let file = path.display().to_string();
+        let mut state = State::default();
+        let mut damaged = false;
+        let length = fs::metadata(path).map_or(0, |about| about.len());
+        if length > limits.events.saturating_add(SLACK as u64).saturating_mul(2 * LARGEST) {
+            tracing::warn!(file, "the history is longer than it can have become: it is begun anew");
+            damaged = true;
+        } else {
+            match state.read(path) {
+                Ok(0) | Err(StoreError::Missing { .. }) => {}
+                Ok(lines) => {
+                    tracing::warn!(file, "the history is damaged: lines that can't be read are left out: {lines}");
+                    damaged = true;
+                }
+                Err(error) => {
+                    tracing::warn!(file, "{}: it is begun anew", super::chain(&error));
+                    state = State::default();
+                    damaged = true;
+                }
             }
-            opened => opened,
-        };
-        remove(&mark)?;
-        opened
-    }
-
-    fn open(path: &Path, limits: Limits) -> Result<Self, StoreError> {
-        let failed = |error: DatabaseError| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
-            error => StoreError::Open { path: path.to_owned(), source: Box::new(error.into()) },
-        };
-        let corrupt = |what: &str| {
-            let source = redb::StorageError::Corrupted(what.to_owned());
-            failed(DatabaseError::Storage(source))
-        };
-        let mut database = Database::builder().set_cache_size(CACHE).create(path).map_err(failed)?;
-        if !database.check_integrity().map_err(failed)? {
-            return Err(corrupt("its checksums are wrong"));
         }
-        let store = Self { database: Access::Writable(database), limits };
-        match store.prepare()? {
-            LAYOUT => Ok(store),
-            other => Err(corrupt(&format!("its layout is {other}, not {LAYOUT}"))),
-        }
+        state.file = Some(Log { path: path.to_owned(), appended: None, behind: damaged, _lock: lock });
+        state.save(&[])?;
+        Ok(Self { state: Mutex::new(state), limits })
     }
 
     /// A store that ends with the process.
-    ///
-    /// # Errors
-    /// [`StoreError`], if not even memory serves.
-    pub fn in_memory(limits: Limits) -> Result<Self, StoreError> {
-        let backend = redb::backends::InMemoryBackend::new();
-        let database = Database::builder().set_cache_size(CACHE).create_with_backend(backend)?;
-        let store = Self { database: Access::Writable(database), limits };
-        store.prepare()?;
-        Ok(store)
+    #[must_use]
+    pub fn in_memory(limits: Limits) -> Self {
+        Self { state: Mutex::default(), limits }
     }
 
-    /// Opens a file that no controller has open, to read it only.
+    /// Reads what a controller has written. It may go on to write; of that, this store knows nothing.
     ///
     /// # Errors
-    /// [`StoreError`] if there is none, it is damaged, or a controller has it open.
+    /// [`StoreError`] if there is none, or it can't be read.
     pub fn read(path: &Path) -> Result<Self, StoreError> {
-        if !path.exists() {
-            return Err(StoreError::Missing { path: path.to_owned() });
-        }
-        let database = Database::builder().set_cache_size(CACHE).open_read_only(path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
-            error => StoreError::Open { path: path.to_owned(), source: Box::new(error.into()) },
-        })?;
-        Ok(Self { database: Access::ReadOnly(database), limits: Limits::default() })
+        let mut state = State::default();
+        // The last line may be one that is being written.
+        let _ = state.read(path)?;
+        Ok(Self { state: Mutex::new(state), limits: Limits::default() })
     }
 
-    /// Makes the tables that are missing; says the layout.
-    fn prepare(&self) -> Result<u64, StoreError> {
-        let transaction = self.begin_write()?;
-        let layout = {
-            transaction.open_table(EVENTS)?;
-            transaction.open_table(SCOPES)?;
-            transaction.open_table(KEYS)?;
-            let mut meta = transaction.open_table(META)?;
-            let layout = meta.get("layout")?.map(|layout| layout.value());
-            if layout.is_none() {
-                meta.insert("layout", LAYOUT)?;
-            }
-            layout.unwrap_or(LAYOUT)
-        };
-        transaction.commit()?;
-        Ok(layout)
-    }
-
-    fn begin_write(&self) -> Result<WriteTransaction, StoreError> {
-        match &self.database {
-            Access::Writable(database) => Ok(database.begin_write()?),
-            Access::ReadOnly(_) => {
-                let refused = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
-                Err(StoreError::Access(Box::new(redb::Error::Io(refused))))
-            }
-        }
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Holds up whoever wants to write.
     #[cfg(test)]
-    pub(super) fn hold(&self) -> WriteTransaction {
-        self.begin_write().expect("a write")
-    }
-
-    fn begin_read(&self) -> Result<redb::ReadTransaction, StoreError> {
-        Ok(match &self.database {
-            Access::Writable(database) => database.begin_read()?,
-            Access::ReadOnly(database) => database.begin_read()?,
-        })
+    pub(super) fn hold(&self) -> impl Drop + '_ {
+        self.state()
     }
 
     /// Adds what is new of these notes, and removes what is too much or too old. Says how many events were added.
     ///
     /// # Errors
-    /// [`StoreError`]; then nothing was added.
+    /// [`StoreError`] if they can't be written. They are kept in memory then, and written with the next ones.
     pub fn append(&self, notes: Vec<Event>, now: Timestamp) -> Result<usize, StoreError> {
-        let transaction = self.begin_write()?;
-        let (added, changed) = {
-            let mut tables = Tables::open(&transaction)?;
-            let mut added = 0;
-            for note in notes {
-                added += usize::from(tables.take(note)?);
-            }
-            tables.prune(self.limits, now)?;
-            (added, tables.changed)
-        };
-        // What is known already isn't worth a wait for the disk.
-        if changed {
-            transaction.commit()?
-        } else {
-            transaction.abort()?
+        let mut state = self.state();
+        let mut records = Vec::new();
+        for note in notes {
+            records.extend(state.take(note));
         }
-        Ok(added)
+        state.prune(self.limits, now);
+        state.save(&records)?;
+        Ok(records.iter().filter(|record| matches!(record, Record::Event { .. })).count())
     }
 
     /// Events, newest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn page(&self, query: &Query) -> Result<EventPage, StoreError> {
-        let transaction = self.begin_read()?;
-        let events = transaction.open_table(EVENTS)?;
+    #[must_use]
+    pub fn page(&self, query: &Query) -> EventPage {
+        let state = self.state();
         let least = (query.since.map_or(i64::MIN, Timestamp::as_microsecond), 0);
         let most = query.before.map_or((i64::MAX, u64::MAX), |before| (before.at, before.number));
-        let mut page = EventPage::default();
-        let limit = query.limit.clamp(1, MOST);
-        // `true` once there are enough.
-        let mut take = |(at, number): Place, bytes: &[u8]| {
-            // What can't be read is left out: it was written by a later version, maybe.
-            let Ok(event) = serde_json::from_slice::<Event>(bytes) else { return false };
-            let wanted = (query.kinds.is_empty() || query.kinds.contains(&event.kind))
-                && (query.component.is_none() || query.component == event.component);
-            if wanted && page.events.len() == limit {
-                return true;
-            }
-            if wanted {
-                page.next = Some(Cursor { at, number }.to_string());
-                page.events.push(event);
-            }
-            false
-        };
-        let mut more = false;
-        if least < most {
-            match &query.scope {
-                None => {
-                    for entry in events.range(least..most)?.rev() {
-                        let (place, bytes) = entry?;
-                        more = take(place.value(), bytes.value());
-                        if more {
-                            break;
-                        }
-                    }
-                }
-                Some(scope) => {
-                    let scopes = transaction.open_table(SCOPES)?;
-                    let range = (scope.as_str(), least.0, least.1)..(scope.as_str(), most.0, most.1);
-                    for entry in scopes.range(range)?.rev() {
-                        let (key, ()) = entry.map(|(key, value)| (key, value.value()))?;
-                        let (_, at, number) = key.value();
-                        let Some(bytes) = events.get((at, number))? else { continue };
-                        more = take((at, number), bytes.value());
-                        if more {
-                            break;
-                        }
-                    }
-                }
+        if least >= most {
+            return EventPage::default();
+        }
+        match &query.scope {
+            None => listed(query, state.events.range(least..most).rev()),
+            Some(scope) => {
+                let places = state.scopes.get(scope).into_iter().flat_map(|places| places.range(least..most).rev());
+                listed(query, places.filter_map(|place| state.events.get_key_value(place)))
             }
         }
-        if !more {
-            page.next = None;
-        }
-        Ok(page)
     }
 
     /// The DORA figures of each component.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn deliveries(
-        &self,
-        environment: Option<&str>,
-        since: Timestamp,
-        until: Timestamp,
-    ) -> Result<Deliveries, StoreError> {
-        let transaction = self.begin_read()?;
-        let events = transaction.open_table(EVENTS)?;
-        let mut found = Vec::new();
-        for entry in events.range((since.as_microsecond(), 0)..)? {
-            let (_, bytes) = entry?;
-            let Ok(event) = serde_json::from_slice::<Event>(bytes.value()) else { continue };
-            if environment.is_none() || event.environment.as_deref() == environment {
-                found.push(event);
-            }
-        }
-        Ok(dora::deliveries(&found, since, until))
+    #[must_use]
+    pub fn deliveries(&self, environment: Option<&str>, since: Timestamp, until: Timestamp) -> Deliveries {
+        let state = self.state();
+        let of = |event: &Event| environment.is_none() || event.environment.as_deref() == environment;
+        let since_then = state.events.range((since.as_microsecond(), 0)..).map(|(_, event)| event);
+        let found: Vec<Event> = since_then.filter(|event| of(event)).cloned().collect();
+        drop(state);
+        dora::deliveries(&found, since, until)
     }
 
     /// The targets whose last rollout has no end. AWS ends a rollout after two weeks, so older ones don't count.
-    pub(super) fn unfinished(&self, now: Timestamp) -> Result<BTreeSet<String>, StoreError> {
-        let transaction = self.begin_read()?;
+    pub(super) fn unfinished(&self, now: Timestamp) -> BTreeSet<String> {
         let mut unfinished = BTreeSet::new();
         let from = now.checked_sub(Duration::from_secs(15 * 86_400)).map_or(i64::MIN, Timestamp::as_microsecond);
-        for entry in transaction.open_table(EVENTS)?.range((from, 0)..)? {
-            let (_, bytes) = entry?;
-            let Ok(event) = serde_json::from_slice::<Event>(bytes.value()) else { continue };
-            match (event.kind, event.target) {
-                (EventKind::RolloutStarted, Some(target)) => drop(unfinished.insert(target)),
-                (EventKind::RolloutEnded, Some(target)) => drop(unfinished.remove(&target)),
+        for (_, event) in self.state().events.range((from, 0)..) {
+            match (event.kind, &event.target) {
+                (EventKind::RolloutStarted, Some(target)) => drop(unfinished.insert(target.clone())),
+                (EventKind::RolloutEnded, Some(target)) => drop(unfinished.remove(target)),
                 _ => {}
             }
         }
-        Ok(unfinished)
+        unfinished
     }
 }
 
-/// The tables of one write.
-struct Tables<'t> {
-    events: redb::Table<'t, Place, &'static [u8]>,
-    scopes: redb::Table<'t, (&'static str, i64, u64), ()>,
-    keys: redb::Table<'t, &'static str, Place>,
-    meta: redb::Table<'t, &'static str, u64>,
-    /// Whether anything was written.
-    changed: bool,
+/// A page of those that are wanted.
+fn listed<'e>(query: &Query, events: impl Iterator<Item = (&'e Place, &'e Event)>) -> EventPage {
+    let wanted = |event: &Event| {
+        (query.kinds.is_empty() || query.kinds.contains(&event.kind))
+            && (query.component.is_none() || query.component == event.component)
+    };
+    let mut page = EventPage::default();
+    let mut last = None;
+    for (&(at, number), event) in events.filter(|(_, event)| wanted(event)) {
+        if page.events.len() == query.limit.clamp(1, MOST) {
+            page.next = last;
+            break;
+        }
+        last = Some(Cursor { at, number }.to_string());
+        page.events.push(event.clone());
+    }
+    page
 }
 
-impl<'t> Tables<'t> {
-    fn open(transaction: &'t WriteTransaction) -> Result<Self, StoreError> {
-        Ok(Self {
-            events: transaction.open_table(EVENTS)?,
-            scopes: transaction.open_table(SCOPES)?,
-            keys: transaction.open_table(KEYS)?,
-            meta: transaction.open_table(META)?,
-            changed: false,
-        })
+/// What is kept.
+#[derive(Debug, Default)]
+struct State {
+    events: BTreeMap<Place, Event>,
+    scopes: BTreeMap<String, BTreeSet<Place>>,
+    keys: BTreeMap<String, Place>,
+    /// The number of the newest event.
+    number: u64,
+    /// How many lines the file has.
+    lines: usize,
+    /// Where it is kept; only in memory if nowhere.
+    file: Option<Log>,
+}
+
+/// The file of a store that writes.
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    /// Open for more, once there was something to be written.
+    appended: Option<File>,
+    /// Whether the file lacks something, or holds what it shouldn't: it is written anew then.
+    behind: bool,
+    /// No other process writes while this one has it.
+    _lock: File,
+}
+
+impl State {
+    /// Takes over what a file holds. Says how many lines of it can't be read.
+    fn read(&mut self, path: &Path) -> Result<usize, StoreError> {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => StoreError::Missing { path: path.to_owned() },
+            _ => StoreError::Read { path: path.to_owned(), source },
+        };
+        let mut damaged = 0;
+        for line in BufReader::new(File::open(path).map_err(failed)?).split(b'\n') {
+            let line = line.map_err(failed)?;
+            self.lines += 1;
+            match parse(&line) {
+                Some(record) => self.replay(record),
+                None => damaged += 1,
+            }
+        }
+        Ok(damaged)
     }
 
-    /// Keeps what is new of a note; says whether anything was.
-    fn take(&mut self, note: Event) -> Result<bool, StoreError> {
-        let kept = keep(note, |key| self.kind_of(key).ok().flatten());
-        let event = match kept {
-            Kept::Nothing => return Ok(false),
+    fn replay(&mut self, record: Record) {
+        match record {
+            Record::Event { number, event } => {
+                self.number = self.number.max(number);
+                self.add(number, *event);
+            }
+            Record::Closed(key) => drop(self.keys.remove(&key)),
+            Record::Alias(key, known) => {
+                if let Some(place) = self.keys.get(&known) {
+                    self.keys.insert(key, *place);
+                }
+            }
+        }
+    }
+
+    /// Keeps what is new of a note; says what to write of it.
+    fn take(&mut self, note: Event) -> Vec<Record> {
+        let known = |key: &str| Some(self.events.get(self.keys.get(key)?)?.kind);
+        let mut records = Vec::new();
+        let event = match keep(note, known) {
+            Kept::Nothing => return records,
             Kept::Added(event) => event,
             Kept::Closed(event, opened) => {
-                self.keys.remove(opened.as_str())?;
+                self.keys.remove(&opened);
+                records.push(Record::Closed(opened));
                 event
             }
             Kept::Alias(key, known) => {
-                let place = self.keys.get(known.as_str())?.map(|place| place.value());
-                if let Some(place) = place {
-                    self.keys.insert(key.as_str(), place)?;
-                    self.changed = true;
-                }
-                return Ok(false);
+                let Some(place) = self.keys.get(&known).copied() else { return records };
+                self.keys.insert(key.clone(), place);
+                return vec![Record::Alias(key, known)];
             }
         };
-        self.add(short(event))?;
-        Ok(true)
+        let event = short(event);
+        self.number += 1;
+        self.add(self.number, event.clone());
+        records.push(Record::Event { number: self.number, event: Box::new(event) });
+        records
     }
 
-    fn kind_of(&self, key: &str) -> Result<Option<EventKind>, StoreError> {
-        let Some(place) = self.keys.get(key)?.map(|place| place.value()) else { return Ok(None) };
-        let Some(bytes) = self.events.get(place)? else { return Ok(None) };
-        Ok(serde_json::from_slice::<Event>(bytes.value()).ok().map(|event| event.kind))
-    }
-
-    fn add(&mut self, event: Event) -> Result<(), StoreError> {
-        self.changed = true;
-        let number = self.meta.get("number")?.map_or(0, |number| number.value()) + 1;
-        self.meta.insert("number", number)?;
+    fn add(&mut self, number: u64, event: Event) {
         let place = (event.at.as_microsecond(), number);
-        let Ok(bytes) = serde_json::to_vec(&event) else { return Ok(()) };
-        self.events.insert(place, bytes.as_slice())?;
         for scope in scopes(&event) {
-            self.scopes.insert((scope, place.0, place.1), ())?;
+            self.scopes.entry(scope.to_owned()).or_default().insert(place);
         }
         for key in keys(&event) {
-            self.keys.insert(key.as_str(), place)?;
+            self.keys.insert(key, place);
+        }
+        self.events.insert(place, event);
+    }
+
+    /// Removes the oldest until all limits hold.
+    fn prune(&mut self, limits: Limits, now: Timestamp) {
+        let oldest = now.checked_sub(limits.age).map_or(i64::MIN, Timestamp::as_microsecond);
+        let many = |state: &Self| u64::try_from(state.events.len()).unwrap_or(u64::MAX) > limits.events;
+        while let Some(first) = self.events.first_entry().map(|first| *first.key())
+            && (first.0 < oldest || many(self))
+        {
+            let Some(event) = self.events.remove(&first) else { return };
+            for scope in scopes(&event) {
+                if let Some(places) = self.scopes.get_mut(scope) {
+                    places.remove(&first);
+                    if places.is_empty() {
+                        self.scopes.remove(scope);
+                    }
+                }
+            }
+            for key in keys(&event).chain(alias(&event)) {
+                // One that was closed may stand for a later event by now.
+                if self.keys.get(&key) == Some(&first) {
+                    self.keys.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// Writes these at the end of the file; or all that is kept, if the file lacks some or has become too long.
+    fn save(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        let Some(log) = &mut self.file else { return Ok(()) };
+        let all = log.behind || self.lines + records.len() > 2 * self.events.len() + SLACK;
+        if records.is_empty() && !all {
+            return Ok(());
+        }
+        // Until it is known that all went well.
+        log.behind = true;
+        let path = log.path.clone();
+        let failed = |source| StoreError::Folder { path: path.clone(), source };
+        if all {
+            log.appended = None;
+            let fresh = path.with_extension("new");
+            let mut file = BufWriter::new(File::create(&fresh).map_err(failed)?);
+            let lines = self.write_all(&mut file).and_then(|lines| file.flush().map(|()| lines)).map_err(failed)?;
+            fs::rename(&fresh, &path).map_err(failed)?;
+            self.lines = lines;
+        } else {
+            let mut text = Vec::new();
+            for record in records {
+                line(record, &mut text).map_err(failed)?;
+            }
+            let mut file = match log.appended.take() {
+                Some(file) => file,
+                None => File::options().create(true).append(true).open(&path).map_err(failed)?,
+            };
+            file.write_all(&text).map_err(failed)?;
+            log.appended = Some(file);
+            self.lines += records.len();
+        }
+        if let Some(log) = &mut self.file {
+            log.behind = false;
         }
         Ok(())
     }
 
-    /// Removes the oldest until all limits hold.
-    fn prune(&mut self, limits: Limits, now: Timestamp) -> Result<(), StoreError> {
-        let oldest = now.checked_sub(limits.age).map_or(i64::MIN, Timestamp::as_microsecond);
-        let mut left = self.events.len()?;
-        loop {
-            let Some((place, bytes)) =
-                self.events.first()?.map(|(place, bytes)| (place.value(), bytes.value().to_vec()))
-            else {
-                return Ok(());
-            };
-            if left <= limits.events && place.0 >= oldest {
-                return Ok(());
+    /// Writes all events in the order in which they came, and after them what else leads to them, or no longer does. Says
+    /// how many lines that takes.
+    fn write_all(&self, into: &mut impl io::Write) -> io::Result<usize> {
+        let mut lines = 0;
+        let mut write = |record: &Record| {
+            let mut text = Vec::new();
+            line(record, &mut text)?;
+            lines += 1;
+            into.write_all(&text)
+        };
+        let mut ordered: Vec<(&Place, &Event)> = self.events.iter().collect();
+        ordered.sort_by_key(|((_, number), _)| *number);
+        for ((_, number), event) in &ordered {
+            write(&Record::Event { number: *number, event: Box::new((*event).clone()) })?;
+        }
+        for (place, event) in ordered {
+            for key in keys(event).filter(|key| !self.keys.contains_key(key)) {
+                write(&Record::Closed(key))?;
             }
-            self.changed = true;
-            self.events.remove(place)?;
-            left -= 1;
-            let Ok(event) = serde_json::from_slice::<Event>(&bytes) else { continue };
-            for scope in scopes(&event) {
-                self.scopes.remove((scope, place.0, place.1))?;
-            }
-            for key in keys(&event).chain(alias(&event)) {
-                // One that was closed may stand for a later event by now.
-                if self.keys.get(key.as_str())?.is_some_and(|found| found.value() == place) {
-                    self.keys.remove(key.as_str())?;
-                }
+            if let (Some(alias), Some(pin)) = (alias(event), pin_key(event))
+                && self.keys.get(&alias) == Some(place)
+            {
+                write(&Record::Alias(alias, pin))?;
             }
         }
+        Ok(lines)
     }
+}
+
+/// A line: the first eight hexadecimal digits of the rest's SHA-256, a space, JSON.
+fn line(record: &Record, into: &mut Vec<u8>) -> io::Result<()> {
+    let json = serde_json::to_vec(record)?;
+    into.extend(checksum(&json).as_bytes());
+    into.push(b' ');
+    into.extend(json);
+    into.push(b'\n');
+    Ok(())
+}
+
+fn parse(line: &[u8]) -> Option<Record> {
+    let (sum, rest) = line.split_at_checked(8)?;
+    let json = rest.strip_prefix(b" ")?;
+    (sum == checksum(json).as_bytes()).then(|| serde_json::from_slice(json).ok())?
+}
+
+fn checksum(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The environment and the target of an event, as far as it has them.
@@ -481,13 +495,4 @@ fn short(mut event: Event) -> Event {
         }
     }
     event
-}
-
-fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::Folder { path: path.to_owned(), source })
-        }
-        _ => Ok(()),
-    }
 }

@@ -28,11 +28,19 @@ const CHECKS: [(&str, Check); 11] = [
 ];
 
 /// A check of all environments together.
-type CheckAcross = fn(&BTreeMap<EnvironmentName, View>, &mut dyn FnMut(&EnvironmentName, Complaint));
+type CheckAcross = fn(&BTreeMap<EnvironmentName, View>, &Claims, &mut dyn FnMut(&EnvironmentName, Complaint));
 
 /// The checks of all environments together. Each finding belongs to one environment.
 const ACROSS: [(&str, CheckAcross); 3] =
     [("promotion-unknown", promotion_unknown), ("promotion-cycle", promotion_cycle), ("claimed-twice", claimed_twice)];
+
+/// Which environment has each AWS resource.
+pub(super) type Claims = BTreeMap<String, EnvironmentName>;
+
+/// What an environment claims.
+pub(super) fn claims(view: &View) -> impl Iterator<Item = String> {
+    view.targets().into_iter().filter_map(|target| claim(view, &target))
+}
 
 struct Report<'a> {
     check: &'static str,
@@ -57,9 +65,13 @@ pub(super) fn one(view: &View, findings: &mut Findings) {
 }
 
 /// Runs the checks of all environments together.
-pub(super) fn across(views: &BTreeMap<EnvironmentName, View>, findings: &mut BTreeMap<EnvironmentName, Findings>) {
+pub(super) fn across(
+    views: &BTreeMap<EnvironmentName, View>,
+    held: &Claims,
+    findings: &mut BTreeMap<EnvironmentName, Findings>,
+) {
     for (check, run) in ACROSS {
-        run(views, &mut |environment, (place, message, help)| {
+        run(views, held, &mut |environment, (place, message, help)| {
             let findings = findings.entry(environment.clone()).or_default();
             findings.report_with_help(&place, check, message, help);
         });
@@ -265,7 +277,11 @@ fn promotions(views: &BTreeMap<EnvironmentName, View>) -> BTreeMap<&EnvironmentN
     promotions.collect()
 }
 
-fn promotion_unknown(views: &BTreeMap<EnvironmentName, View>, report: &mut dyn FnMut(&EnvironmentName, Complaint)) {
+fn promotion_unknown(
+    views: &BTreeMap<EnvironmentName, View>,
+    _: &Claims,
+    report: &mut dyn FnMut(&EnvironmentName, Complaint),
+) {
     for (name, (from, place)) in promotions(views) {
         if !views.contains_key(from) {
             let known = views.keys().filter(|known| *known != name).map(EnvironmentName::as_str).collect::<Vec<_>>();
@@ -278,7 +294,11 @@ fn promotion_unknown(views: &BTreeMap<EnvironmentName, View>, report: &mut dyn F
     }
 }
 
-fn promotion_cycle(views: &BTreeMap<EnvironmentName, View>, report: &mut dyn FnMut(&EnvironmentName, Complaint)) {
+fn promotion_cycle(
+    views: &BTreeMap<EnvironmentName, View>,
+    _: &Claims,
+    report: &mut dyn FnMut(&EnvironmentName, Complaint),
+) {
     let promotions = promotions(views);
     for (name, (_, place)) in &promotions {
         let mut path = vec![*name];
@@ -315,9 +335,13 @@ fn claim(view: &View, target: &RawTarget<'_>) -> Option<String> {
     Some(format!("{resource} in {account}, {region}"))
 }
 
-/// Of two environments that claim one resource both are wrong: which of them has it is not ours to guess. Within one
-/// environment the later target is.
-fn claimed_twice(views: &BTreeMap<EnvironmentName, View>, report: &mut dyn FnMut(&EnvironmentName, Complaint)) {
+/// Of two environments that claim one resource both are wrong, unless it is known which of them had it before: which one
+/// is to have it is not ours to guess. Within one environment the later target is.
+fn claimed_twice(
+    views: &BTreeMap<EnvironmentName, View>,
+    held: &Claims,
+    report: &mut dyn FnMut(&EnvironmentName, Complaint),
+) {
     let mut claims: BTreeMap<String, Vec<(&EnvironmentName, RawTarget<'_>)>> = BTreeMap::new();
     for (name, view) in views {
         for target in view.targets() {
@@ -329,7 +353,9 @@ fn claimed_twice(views: &BTreeMap<EnvironmentName, View>, report: &mut dyn FnMut
     for (claim, claimants) in &claims {
         for (index, (name, target)) in claimants.iter().enumerate() {
             let earlier = claimants.iter().take(index).next();
-            let elsewhere = claimants.iter().find(|(other, _)| other != name);
+            let had = held.get(claim) == Some(*name);
+            let elsewhere = claimants.iter().find(|(other, _)| other != name && !had);
+            let earlier = earlier.filter(|(other, _)| other == name || !had);
             if let Some((other, claimant)) = earlier.or(elsewhere) {
                 let by = format!("{other}/{} ({})", claimant.local, claimant.place.line());
                 let message = format!("{by} claims the {claim}, too");

@@ -78,6 +78,7 @@ impl Draft {
             promotion: self.promotion.clone(),
             targets: self.targets.clone(),
             pins: pins.collect(),
+            held: BTreeMap::new(),
         }
     }
 }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+/// So many findings are kept of what is checked together. Who has mended these will see the next.
+const MOST: usize = 200;
+
 /// A file as it was given: its path and its text.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Source {
@@ -134,7 +137,7 @@ impl Findings {
     }
 
     pub(crate) fn report(&mut self, place: &Place, check: &'static str, message: impl Into<String>) {
-        self.0.insert(Finding::new(place, check, message.into(), None));
+        self.add(place, check, message.into(), None);
     }
 
     pub(crate) fn report_with_help(
@@ -144,7 +147,15 @@ impl Findings {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        self.0.insert(Finding::new(place, check, message.into(), Some(help.into())));
+        self.add(place, check, message.into(), Some(help.into()));
+    }
+
+    /// Finding the line of each costs as much as the file is long: a stranger's file of nothing but mistakes would take
+    /// minutes.
+    fn add(&mut self, place: &Place, check: &'static str, message: String, help: Option<String>) {
+        if self.0.len() < MOST {
+            self.0.insert(Finding::new(place, check, message, help));
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use schemars::{Schema, json_schema};
 use super::finding::{Findings, Place};
 use super::template::{Placeholder, Template};
 use super::tree::{Node, Value};
-use crate::model::{AccountId, Component, Digest, EnvironmentName, LocalRef, Region, Version};
+use crate::model::{AccountId, CommitId, Component, Digest, EnvironmentName, LocalRef, Region, Version};
 
 /// What can be read from a node.
 pub(crate) trait Shape: Sized {
@@ -214,6 +214,7 @@ macro_rules! names {
 
 names! {
     AccountId, "^[0-9]{12}$";
+    CommitId, "^[0-9a-f]{40}$";
     Component, "^[a-z0-9][a-z0-9_-]{0,62}$";
     Digest, "^sha256:[0-9a-f]{64}$";
     EnvironmentName, "^[a-z0-9][a-z0-9_-]{0,62}$";

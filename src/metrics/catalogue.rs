@@ -58,6 +58,8 @@ catalogue! {
         "Calls to AWS: ok, retry, denied, conflict or invalid";
     AWS_THROTTLES, Counter, "pinion_aws_throttles_total", &["environment", "service"],
         "Calls that AWS answered by asking for fewer";
+    BRAKE_HELD, Gauge, "pinion_brake_held", &["environment"],
+        "1 while a brake holds something of the environment until a commit acknowledges it";
     BUILD_INFO, Gauge, "pinion_build_info", &["version"],
         "Always 1, labelled with Pinion's version";
     CONVERGENCE, Histogram, "pinion_convergence_seconds", &["environment", "component"],
@@ -65,19 +67,29 @@ catalogue! {
     ENVIRONMENT_VALID, Gauge, "pinion_environment_valid", &["environment"],
         "1 if the environment's files at the branch's tip are good, 0 if its last good desired state is kept";
     GIT_LAST_SUCCESS, Gauge, "pinion_git_last_success_timestamp_seconds", &["repository", "branch"],
-        "When the branch was last polled with success";
+        "When the branch was last polled with success; 0 if it never was";
     GIT_POLL_DURATION, Histogram, "pinion_git_poll_duration_seconds", &[],
         "How long polls of Git took, with the fetch where there was news";
     GIT_POLLS, Counter, "pinion_git_polls_total", &["repository", "result"],
         "Polls of Git: unchanged, changed or failed";
+    GIT_REFUSED_COMMITS, Gauge, "pinion_git_refused_commits", &["repository", "branch"],
+        "Commits on the branch that are refused for their signatures; only where signatures are checked";
     GIT_REVISION_INFO, Gauge, "pinion_git_revision_info", &["repository", "branch", "revision"],
         "Always 1, labelled with the commit at the branch's tip";
+    GIT_SIGNATURES_VALID, Gauge, "pinion_git_signatures_valid", &["repository", "branch"],
+        "1 if all commits of the branch are signed by those who may, 0 if its tip doesn't count; only where signatures are checked";
     GUARDRAIL_DENIALS, Counter, "pinion_guardrail_denials_total", &["environment", "target", "kind", "component", "policy"],
         "Rollouts that a guardrail began to forbid, by the policy's @id";
     GUARDRAILS_VALID, Gauge, "pinion_guardrails_valid", &["repository", "branch"],
         "1 if the policies at the branch's tip are good, 0 if they aren't and nothing is rolled out from it";
     HISTORY_DROPPED, Counter, "pinion_history_dropped_total", &[],
         "Events that are missing in the history because they came quicker than they could be written";
+    HOOKS, Counter, "pinion_hooks_total", &["result"],
+        "Push events at /hooks/git: polled, ignored, denied, invalid or limited";
+    NOTIFICATIONS_QUEUED, Gauge, "pinion_notifications_queued", &["destination"],
+        "Commit statuses and notifications that wait to be sent";
+    NOTIFICATIONS, Counter, "pinion_notifications_total", &["destination", "result"],
+        "Commit statuses and notifications: sent, retried, failed or dropped";
     QUARANTINED, Gauge, "pinion_quarantined", TARGET,
         "1 while the target's pin is quarantined because its rollout failed";
     RECONCILE_DURATION, Histogram, "pinion_reconcile_duration_seconds", &["environment"],

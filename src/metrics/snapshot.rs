@@ -21,9 +21,12 @@ pub(super) fn render(status: &Status, now: Timestamp) -> String {
             families.add(&catalogue::GIT_REVISION_INFO, &[url, branch, revision], 1.0);
             families.add(&catalogue::GUARDRAILS_VALID, &[url, branch], flag(repository.guardrail_errors.is_empty()));
         }
-        if let Some(at) = repository.last_success {
-            families.add(&catalogue::GIT_LAST_SUCCESS, &[url, branch], seconds(at));
+        if let Some(signatures) = &repository.signatures {
+            families.add(&catalogue::GIT_SIGNATURES_VALID, &[url, branch], flag(signatures.refused == 0));
+            families.add(&catalogue::GIT_REFUSED_COMMITS, &[url, branch], count(signatures.refused));
         }
+        // 0 for one that was never read: its age is beyond any limit, and an alert can tell.
+        families.add(&catalogue::GIT_LAST_SUCCESS, &[url, branch], repository.last_success.map_or(0.0, seconds));
     }
     for (name, environment) in &status.environments {
         add_environment(&mut families, name, environment, now);
@@ -35,6 +38,7 @@ pub(super) fn render(status: &Status, now: Timestamp) -> String {
 }
 
 fn add_environment(families: &mut Families, name: &str, environment: &EnvironmentStatus, now: Timestamp) {
+    families.add(&catalogue::BRAKE_HELD, &[name], flag(environment.brake.is_some()));
     families.add(&catalogue::ENVIRONMENT_VALID, &[name], flag(environment.valid));
     if let Some(at) = environment.last_success {
         families.add(&catalogue::RECONCILE_LAST_SUCCESS, &[name], seconds(at));

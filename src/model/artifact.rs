@@ -1,5 +1,6 @@
 //! What a pin resolves to.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -69,14 +70,21 @@ pub enum Artifact {
         id: String,
         /// Its name.
         name: Option<String>,
+        /// Its architecture in AWS's spelling, `x86_64` or `arm64`; `None` if AWS doesn't say.
+        architecture: Option<String>,
+        /// Whether its owner has deprecated it: it works, but not for ever.
+        deprecated: bool,
     },
     /// A container image that exists.
     Image {
         /// What the task definition's container is to say: `registry/repository:tag`, or `registry/repository@digest`
         /// where the pin names a digest.
         image: String,
-        /// The digest that the tag has now; `None` outside ECR, where it isn't looked up.
+        /// The digest that the tag had when it was looked up; `None` outside ECR, where it isn't.
         digest: Option<Digest>,
+        /// The architectures that an image index offers, in its own spelling (`amd64`, `arm64`); empty where that isn't
+        /// known, as of an image that is no index.
+        architectures: BTreeSet<String>,
     },
 }
 

@@ -24,6 +24,8 @@ pub struct Environment {
     pub targets: BTreeMap<LocalRef, Target>,
     /// The pins, one for each component that a target uses.
     pub pins: BTreeMap<Component, Pin>,
+    /// The components whose pins a brake holds, and why: nothing rolls out to them.
+    pub held: BTreeMap<Component, String>,
 }
 
 impl Environment {

@@ -195,6 +195,15 @@ impl RoleArn {
     pub fn account(&self) -> &str {
         self.0.split(':').nth(4).unwrap_or_default()
     }
+
+    /// Another role of the same account, by its name, with its path if it has one.
+    ///
+    /// # Errors
+    /// [`InvalidName`] if no role can have this name.
+    pub fn renamed(&self, name: &str) -> Result<Self, InvalidName> {
+        let account = self.0.split(":role/").next().unwrap_or_default();
+        Self::try_from(format!("{account}:role/{name}"))
+    }
 }
 
 impl CommitId {

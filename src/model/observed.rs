@@ -1,8 +1,10 @@
 //! What AWS reports of a target now, in the shape that planning needs.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
-use super::{ClusterName, GroupName, Marker, ServiceName};
+use super::{ClusterName, Digest, GroupName, Marker, ServiceName};
 
 /// A target as AWS reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +24,29 @@ pub struct ObservedGroup {
     pub name: GroupName,
     /// What it launches instances from.
     pub template: GroupTemplate,
-    /// The launch-template version that the group resolves to now; `None` where it has no launch template of its own.
+    /// The launch-template version that the group resolves to now, of a mixed-instances policy the policy's own; `None`
+    /// where it has none.
     pub current: Option<TemplateVersion>,
     /// Its instances, in any lifecycle state.
     pub instances: Vec<GroupInstance>,
     /// `DesiredCapacity`.
     pub desired_capacity: u32,
+    /// What else stands in the way of a refresh.
+    pub traits: GroupTraits,
+}
+
+/// What of a group's settings matters to a refresh, besides what it launches.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GroupTraits {
+    /// Names of the suspended processes, such as `Launch`.
+    pub suspended: BTreeSet<String>,
+    /// Ids of the instances that are protected from scale-in.
+    pub protected: BTreeSet<String>,
+    /// Whether new instances are protected from scale-in as well.
+    pub protects_new: bool,
+    /// The instance types that the group may launch, each with the architectures that it supports in AWS's spelling
+    /// (`x86_64`, `arm64`); none where AWS wasn't asked or didn't say.
+    pub types: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// What a group launches instances from.
@@ -41,11 +60,37 @@ pub enum GroupTemplate {
         version: TemplateVersionSpec,
     },
     /// A mixed-instances policy.
-    MixedInstances,
+    MixedInstances(MixedPolicy),
     /// A launch configuration, by its name.
     LaunchConfiguration(String),
     /// Nothing that this build knows.
     Unknown,
+}
+
+/// A mixed-instances policy, as far as images go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MixedPolicy {
+    /// The launch template for all overrides that have none of their own.
+    pub template: TemplateRef,
+    /// The version of it that the policy names.
+    pub version: TemplateVersionSpec,
+    /// The launch templates of overrides that have their own, each template and version once.
+    pub own: Vec<OverrideTemplate>,
+    /// Whether an override has `InstanceRequirements`.
+    pub instance_requirements: bool,
+    /// The AMIs that overrides name themselves (`ImageId`).
+    pub images: BTreeSet<String>,
+}
+
+/// The launch template of an override.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OverrideTemplate {
+    /// Which.
+    pub template: TemplateRef,
+    /// The version that the override names.
+    pub version: TemplateVersionSpec,
+    /// The version that this is now; `None` if there is none.
+    pub current: Option<TemplateVersion>,
 }
 
 /// A launch template.
@@ -71,10 +116,14 @@ pub enum TemplateVersionSpec {
 /// A version of a launch template. Never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TemplateVersion {
+    /// The launch template's id, `lt-…`.
+    pub template: String,
     /// Its number.
     pub number: u64,
     /// `ImageId`, as it stands in the template: an AMI id or `resolve:ssm:…`.
     pub image: Option<String>,
+    /// `InstanceType`.
+    pub instance_type: Option<String>,
     /// Whether it has `InstanceRequirements`, with which AWS allows no desired configuration.
     pub instance_requirements: bool,
     /// What Pinion wrote into its description, if Pinion made it.
@@ -123,17 +172,24 @@ pub struct ObservedService {
     pub desired: u32,
     /// `runningCount`.
     pub running: u32,
+    /// The digest that each container's image had when the service was last deployed, by the container's name. Empty
+    /// where ECS doesn't say.
+    pub digests: BTreeMap<String, Digest>,
 }
 
-/// A task-definition revision. Never changes.
+/// A task-definition revision. Never changes, but that it may be deregistered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskDefinition {
     /// Its ARN, with the revision.
     pub arn: String,
     /// Its containers.
     pub containers: Vec<Container>,
+    /// `runtimePlatform.cpuArchitecture`: `X86_64`, which is also what AWS takes where none is said, or `ARM64`.
+    pub architecture: Option<String>,
     /// What Pinion wrote into its tags, if Pinion made it.
     pub marker: Option<Marker>,
+    /// Whether it can be deployed. What was read long ago may have been deregistered since.
+    pub active: bool,
 }
 
 /// A container of a task definition.

@@ -24,6 +24,31 @@ pub struct Provenance {
     /// once has a line for each.
     #[serde(default)]
     pub trailers: BTreeMap<String, String>,
+    /// Who signed it, if signatures are checked and this one holds.
+    #[serde(default)]
+    pub signer: Option<Signer>,
+}
+
+/// Who signed a commit, as far as that was verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signer {
+    /// The committer's address, which the key is allowed to sign for; for a merge signed by a forge, the forge's name in
+    /// the file of its keys.
+    pub identity: String,
+    /// The key's fingerprint: `SHA256:…` for SSH, hexadecimal for OpenPGP.
+    pub key: String,
+    /// What kind of signature it is.
+    pub kind: SignerKind,
+}
+
+/// Kinds of signatures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignerKind {
+    /// By an SSH key.
+    Ssh,
+    /// By an OpenPGP key.
+    OpenPgp,
 }
 
 impl Provenance {
@@ -37,6 +62,7 @@ impl Provenance {
             time: now,
             subject: "not committed yet".to_owned(),
             trailers: BTreeMap::new(),
+            signer: None,
         }
     }
 }

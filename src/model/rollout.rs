@@ -1,5 +1,6 @@
 //! Attempts to move a target to an artifact, as AWS remembers them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -81,6 +82,12 @@ impl RolloutId {
             None => &self.0,
         }
     }
+
+    /// Whether it is the ARN of an ECS service deployment, which can be stopped by it.
+    #[must_use]
+    pub fn is_service_deployment(&self) -> bool {
+        self.0.contains(":service-deployment/")
+    }
 }
 
 impl fmt::Display for RolloutId {
@@ -95,10 +102,27 @@ impl fmt::Display for RolloutId {
 pub enum RolloutTarget {
     /// A version of the group's launch template.
     TemplateVersion(u64),
+    /// Versions of the launch templates of a mixed-instances policy of which overrides have their own: template id and
+    /// number, the policy's own first.
+    TemplateVersions(Vec<(String, u64)>),
     /// A task definition's ARN.
     TaskDefinition(String),
     /// Something else: no desired configuration, another template, a revision that is gone.
     Unknown,
+}
+
+impl RolloutTarget {
+    /// Of versions of launch templates, each with its template's id: one by its number alone.
+    #[must_use]
+    pub fn of_versions(mut versions: Vec<(String, u64)>) -> Self {
+        let mut seen = BTreeSet::new();
+        versions.retain(|version| seen.insert(version.clone()));
+        match versions.as_slice() {
+            [] => Self::Unknown,
+            [(_, number)] => Self::TemplateVersion(*number),
+            _ => Self::TemplateVersions(versions),
+        }
+    }
 }
 
 /// How far a rollout is.
@@ -155,7 +179,8 @@ pub enum RolloutHistory {
     Group {
         /// Instance refreshes, newest first (six weeks at most).
         refreshes: Vec<Rollout>,
-        /// The launch-template versions newer than the group's, and those that the refreshes name; newest first.
+        /// The launch-template versions newer than the group's, and those that the refreshes name; newest first. Of all
+        /// the templates of a mixed-instances policy.
         versions: Vec<TemplateVersion>,
     },
     /// Of an ECS service.

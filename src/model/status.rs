@@ -52,6 +52,38 @@ pub struct RepositoryStatus {
     /// What is wrong with its guardrails. If anything is, nothing is rolled out from this branch.
     #[serde(default)]
     pub guardrail_errors: Vec<String>,
+    /// What its signatures are like; `None` if they aren't checked.
+    #[serde(default)]
+    pub signatures: Option<SignaturesStatus>,
+}
+
+/// What the signatures of a branch's commits are like.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct SignaturesStatus {
+    /// The commit that counts: the tip, or the newest one before it that rests on no refused commit. Absent if there is
+    /// none.
+    pub accepted: Option<String>,
+    /// How many commits are refused.
+    pub refused: u64,
+    /// The refused commits, the oldest first; not all of them if they are many.
+    pub commits: Vec<RefusedCommit>,
+}
+
+/// A commit whose signature doesn't count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RefusedCommit {
+    /// The commit.
+    pub commit: String,
+    /// Its author's name and address, as it says.
+    pub author: String,
+    /// Its committer's name and address, as it says.
+    pub committer: String,
+    /// The first line of its message.
+    pub subject: String,
+    /// The kind of reason, such as `unsigned` or `unknown-key`.
+    pub kind: String,
+    /// The reason, for people.
+    pub reason: String,
 }
 
 /// An environment.
@@ -61,12 +93,21 @@ pub struct EnvironmentStatus {
     pub account: String,
     /// The region.
     pub region: String,
+    /// The URL of the repository that feeds it, without credentials.
+    #[serde(default)]
+    pub repository: String,
+    /// The branch that feeds it.
+    #[serde(default)]
+    pub branch: String,
     /// The commit that the desired state was read from.
     pub revision: String,
     /// Whether the files at the branch's tip are good. If not, the last good desired state is kept.
     pub valid: bool,
     /// What is wrong with the files, if they aren't good.
     pub errors: Vec<String>,
+    /// What a brake holds of it, and what lets it through.
+    #[serde(default)]
+    pub brake: Option<String>,
     /// Why the last pass failed as a whole, if it did.
     pub error: Option<String>,
     /// When the last pass succeeded.
@@ -92,6 +133,9 @@ pub struct TargetStatus {
     pub state: State,
     /// Why it is in that state, for people.
     pub reason: Option<String>,
+    /// The guardrails that forbid its rollout now, each by its `@id`.
+    #[serde(default)]
+    pub denied_by: Vec<String>,
     /// When it came into that state, as this process saw it.
     #[schemars(with = "String")]
     pub since: Timestamp,
@@ -122,6 +166,9 @@ pub struct TargetStatus {
     pub updated: u32,
     /// Instances or tasks in all.
     pub total: u32,
+    /// What works now but needs somebody's attention.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Where the pin comes from.
     pub pin: PinStatus,
     /// The rollout in flight or, in quarantine, the one that failed.

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::model::{ClusterName, GroupName, Marker, Probe, RolloutId, ServiceName, TemplateRef};
+use crate::model::{
+    ClusterName, GroupName, Marker, Probe, RolloutId, RolloutTarget, ServiceName, TemplateRef, TemplateVersionSpec,
+};
 
 /// One thing to do about one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,24 @@ pub enum Action {
         /// How.
         preferences: RefreshPreferences,
     },
+    /// `UpdateAutoScalingGroup`: the same as `NumberTemplate` for a mixed-instances policy. All else in it stays as it
+    /// is read.
+    NumberPolicy {
+        /// The group.
+        group: GroupName,
+        /// Each template version that the policy names, and the number for it.
+        moves: Vec<VersionMove>,
+    },
+    /// `StartInstanceRefresh` with the group's mixed-instances policy as desired configuration, in which only the
+    /// versions of launch templates differ.
+    RefreshPolicy {
+        /// The group.
+        group: GroupName,
+        /// Each template version that the policy names, and the one to move to.
+        moves: Vec<VersionMove>,
+        /// How.
+        preferences: RefreshPreferences,
+    },
     /// `CancelInstanceRefresh`: the pin has moved on.
     CancelRefresh {
         /// The group.
@@ -53,6 +73,15 @@ pub enum Action {
         group: GroupName,
         /// The refresh that must be the active one.
         refresh: RolloutId,
+    },
+    /// `StopServiceDeployment` with `ROLLBACK`: probes failed while the deployment bakes.
+    RollBackDeployment {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The service.
+        service: ServiceName,
+        /// The service deployment, by its ARN.
+        deployment: RolloutId,
     },
     /// `RegisterTaskDefinition`: the base with one container's image changed, and the marker as tags.
     RegisterTaskDefinition {
@@ -91,20 +120,21 @@ impl Action {
     /// Whether it starts a rollout, so that what runs will change.
     #[must_use]
     pub fn starts_rollout(&self) -> bool {
-        matches!(self, Self::StartRefresh { .. } | Self::UpdateService { .. })
+        matches!(self, Self::StartRefresh { .. } | Self::RefreshPolicy { .. } | Self::UpdateService { .. })
     }
 
     /// The AWS operation that carries it out; `GET` for probes.
     #[must_use]
     pub fn operation(&self) -> &'static str {
         match self {
-            Self::NumberTemplate { .. } => "UpdateAutoScalingGroup",
+            Self::NumberTemplate { .. } | Self::NumberPolicy { .. } => "UpdateAutoScalingGroup",
             Self::CreateTemplateVersion { .. } => "CreateLaunchTemplateVersion",
-            Self::StartRefresh { .. } => "StartInstanceRefresh",
+            Self::StartRefresh { .. } | Self::RefreshPolicy { .. } => "StartInstanceRefresh",
             Self::CancelRefresh { .. } => "CancelInstanceRefresh",
             Self::RollbackRefresh { .. } => "RollbackInstanceRefresh",
             Self::RegisterTaskDefinition { .. } => "RegisterTaskDefinition",
             Self::UpdateService { .. } => "UpdateService",
+            Self::RollBackDeployment { .. } => "StopServiceDeployment",
             Self::Verify { .. } => "GET",
         }
     }
@@ -123,6 +153,12 @@ impl fmt::Display for Action {
             Self::StartRefresh { group, template, version, .. } => {
                 write!(f, "refresh the instances of group {group} to version {version} of {}", template.name)
             }
+            Self::NumberPolicy { group, moves } => {
+                write!(f, "put the mixed-instances policy of group {group} on {}", VersionMove::list(moves))
+            }
+            Self::RefreshPolicy { group, moves, .. } => {
+                write!(f, "refresh the instances of group {group} to {}", VersionMove::list(moves))
+            }
             Self::CancelRefresh { group, refresh } => write!(f, "cancel instance refresh {refresh} of group {group}"),
             Self::RollbackRefresh { group, refresh } => {
                 write!(f, "roll back instance refresh {refresh} of group {group}")
@@ -133,6 +169,9 @@ impl fmt::Display for Action {
             Self::UpdateService { cluster, service, task_definition } => {
                 write!(f, "update service {service} in cluster {cluster} to {}", short_arn(task_definition))
             }
+            Self::RollBackDeployment { cluster, service, deployment } => {
+                write!(f, "roll back deployment {} of service {service} in cluster {cluster}", deployment.short())
+            }
             Self::Verify { probes } => write!(f, "send {} probe(s)", probes.len()),
         }
     }
@@ -141,6 +180,30 @@ impl fmt::Display for Action {
 /// `family:revision` of a task definition's ARN.
 pub(crate) fn short_arn(arn: &str) -> &str {
     arn.rsplit_once('/').map_or(arn, |(_, short)| short)
+}
+
+/// A version of a launch template that a mixed-instances policy names, and the one to name instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionMove {
+    /// The launch template.
+    pub template: TemplateRef,
+    /// What the policy says now.
+    pub from: TemplateVersionSpec,
+    /// The number that it is to say.
+    pub to: u64,
+}
+
+impl VersionMove {
+    /// Where a refresh with these leads.
+    #[must_use]
+    pub fn destination(moves: &[Self]) -> RolloutTarget {
+        RolloutTarget::of_versions(moves.iter().map(|one| (one.template.id.clone(), one.to)).collect())
+    }
+
+    fn list(moves: &[Self]) -> String {
+        let moves = moves.iter().map(|one| format!("version {} of {}", one.to, one.template.name));
+        moves.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// How an instance refresh goes about it. What is `None` or empty is left to AWS and the group.

@@ -5,16 +5,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::revision::{Revision, View};
-use super::{Action, Input, Memory, Observed, Plan, ProbeRecord, Reason, TargetPlan, group, service};
-use crate::guardrail::Proposal;
+use super::{Action, Input, Memory, Observed, Plan, ProbeRecord, Reason, TargetPlan, back, group, service};
+use crate::guardrail::{Denial, Proposal};
 use crate::model::{
     Artifact, Environment, LocalRef, ObservedTarget, Pin, Rollout, RolloutHistory, RolloutOutcome, State, Suspension,
     Target, TargetSpec,
 };
 use crate::ports::{ErrorClass, PortError, ResolveError};
 
+/// For this long reads of a target may lag behind what its rollouts say.
+const LAG: Duration = Duration::from_secs(30);
+
 /// What a decision comes to.
-struct Verdict {
+pub(super) struct Verdict {
     state: State,
     reason: Option<Reason>,
     action: Option<Action>,
@@ -23,15 +26,15 @@ struct Verdict {
 }
 
 impl Verdict {
-    fn of(state: State, reason: impl Into<Option<Reason>>) -> Self {
+    pub(super) fn of(state: State, reason: impl Into<Option<Reason>>) -> Self {
         Self { state, reason: reason.into(), action: None, rollout: None, ours: false }
     }
 
-    fn doing(self, action: impl Into<Option<Action>>) -> Self {
+    pub(super) fn doing(self, action: impl Into<Option<Action>>) -> Self {
         Self { action: action.into(), ..self }
     }
 
-    fn about(self, rollout: &Rollout, ours: bool) -> Self {
+    pub(super) fn about(self, rollout: &Rollout, ours: bool) -> Self {
         Self { rollout: Some(rollout.clone()), ours, ..self }
     }
 }
@@ -95,6 +98,11 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     let attempt =
         view.as_ref().zip(pin).zip(artifact_found).and_then(|((view, pin), artifact)| attempt(view, pin, artifact));
     let just_rolled = just_rolled(target, attempt, input.now);
+    let due = verdict.state != State::InSync;
+    let warnings = match (seen, artifact_found) {
+        (Some(ObservedTarget::Group(group)), Some(artifact)) => group::warnings(group, artifact, due),
+        _ => Vec::new(),
+    };
     TargetPlan {
         drifted: pin.is_some_and(|pin| drifted(input, target, &verdict, attempt, pin)),
         running: view.as_ref().map(|view| {
@@ -112,6 +120,7 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
         action: verdict.action,
         rollout: verdict.rollout,
         ours: verdict.ours,
+        warnings,
         just_rolled,
     }
 }
@@ -150,6 +159,15 @@ fn premises<'a>(input: Input<'a>, target: &'a Target) -> Result<Premises<'a>, Bo
         Some(Err(error)) => return Err(Box::new(failed(error))),
         None => return Err(Box::new(unread())),
     };
+    let Some(pin) = input.desired.pin_of(target) else {
+        // The files are sound, or they wouldn't count: it is the history that doesn't tell.
+        let why = format!(
+            "no commit is known that has set the pin of component {}, so that a rollout could not be told from others; \
+             set the pin by a commit of its own",
+            target.component
+        );
+        return Err(Box::new(Verdict::of(State::Blocked, Reason::NoArtifact(why))));
+    };
     let artifact = match input.observed.artifacts.get(local) {
         Some(Ok(artifact)) => artifact,
         Some(Err(ResolveError::Unusable(why))) => {
@@ -161,10 +179,6 @@ fn premises<'a>(input: Input<'a>, target: &'a Target) -> Result<Premises<'a>, Bo
     if let Some(Err(error)) = input.observed.histories.get(local) {
         return Err(Box::new(failed(error)));
     }
-    let Some(pin) = input.desired.pin_of(target) else {
-        let why = format!("component {} has no pin; add it to pins.toml", target.component);
-        return Err(Box::new(Verdict::of(State::Blocked, Reason::NoArtifact(why))));
-    };
     Ok(Premises { pin, artifact, seen })
 }
 
@@ -231,7 +245,8 @@ fn attempt<'a>(view: &'a View, pin: &Pin, artifact: &Artifact) -> Option<&'a Rol
 /// passes or, where something has to be done about it, from AWS's memory of the rollout that ended well.
 fn drifted(input: Input<'_>, target: &Target, verdict: &Verdict, attempt: Option<&Rollout>, pin: &Pin) -> bool {
     let local = &target.reference.local;
-    let due = verdict.state == State::Pending || verdict.action.as_ref().is_some_and(Action::is_write);
+    let write = verdict.action.as_ref().is_some_and(Action::is_write);
+    let due = verdict.state == State::Pending || (write && verdict.state != State::Quarantined);
     let moving = matches!(verdict.state, State::RollingOut | State::Overdue) && input.memory.drifted.contains(local);
     let remembered =
         input.memory.converged.get(local).is_some_and(|converged| converged.commit == pin.provenance.commit);
@@ -240,13 +255,13 @@ fn drifted(input: Input<'_>, target: &Target, verdict: &Verdict, attempt: Option
 }
 
 /// A target about which everything is known.
-struct Decision<'a> {
+pub(super) struct Decision<'a> {
     input: Input<'a>,
-    target: &'a Target,
+    pub(super) target: &'a Target,
     pin: &'a Pin,
     artifact: &'a Artifact,
-    seen: &'a ObservedTarget,
-    view: &'a View,
+    pub(super) seen: &'a ObservedTarget,
+    pub(super) view: &'a View,
     so_far: &'a Plan,
 }
 
@@ -255,8 +270,8 @@ impl Decision<'_> {
         let view = self.view;
         let active = view.rollouts.iter().find(|rollout| rollout.outcome.is_active());
         if view.settled && runs(&view.current, self.artifact) && !self.is_at_work(active) {
-            let verdict = self.converged();
-            return match attempt(view, self.pin, self.artifact) {
+            let verdict = self.tag_moved().unwrap_or_else(|| self.converged());
+            return match self.attempt() {
                 Some(rollout) => verdict.about(rollout, true),
                 None => verdict,
             };
@@ -266,13 +281,28 @@ impl Decision<'_> {
         {
             return verdict;
         }
-        if let Some(failed) = attempt(view, self.pin, self.artifact).filter(|attempt| self.counts(attempt)) {
+        if let Some(failed) = self.attempt().filter(|attempt| self.counts(attempt)) {
             return self.quarantined(failed);
         }
         if runs(&view.current, self.artifact) && matches!(self.target.spec, TargetSpec::Fargate(_)) {
             return self.unsettled_service();
         }
         self.start()
+    }
+
+    /// The newest rollout made for this pin.
+    pub(super) fn attempt(&self) -> Option<&Rollout> {
+        attempt(self.view, self.pin, self.artifact)
+    }
+
+    /// Everything runs the pinned tag, but by now the tag is on an image that nobody has released here.
+    fn tag_moved(&self) -> Option<Verdict> {
+        let Artifact::Image { image, digest: Some(now), architectures } = self.artifact else { return None };
+        // Of an index, tasks may report the digest of their own platform's image.
+        let comparable = !image.contains('@') && architectures.is_empty();
+        let running = self.view.digest.as_ref().filter(|running| *running != now && comparable)?;
+        let (image, running, now) = (image.clone(), running.to_string(), now.to_string());
+        Some(Verdict::of(State::Blocked, Reason::TagMoved { image, running, now }))
     }
 
     /// Whether a rollout is at work though everything that runs is right already: the last instances of a refresh
@@ -282,15 +312,11 @@ impl Decision<'_> {
     }
 
     /// Whether a rollout of this pin speaks against trying again.
-    fn counts(&self, rollout: &Rollout) -> bool {
-        let ended_badly = matches!(rollout.outcome, RolloutOutcome::Failed | RolloutOutcome::Cancelled);
-        let forgiven = self.input.memory.retry_since.is_some_and(|since| rollout.started.is_none_or(|at| at < since));
-        ended_badly && !forgiven
-    }
-
-    fn quarantined(&self, failed: &Rollout) -> Verdict {
-        let Rollout { id, status, reason, .. } = failed.clone();
-        Verdict::of(State::Quarantined, Reason::RolloutFailed { id, status, reason }).about(failed, true)
+    pub(super) fn counts(&self, rollout: &Rollout) -> bool {
+        let memory = self.input.memory;
+        let forgiven = memory.retry_since.is_some_and(|since| rollout.started.is_none_or(|at| at < since))
+            && !memory.tried.contains(&self.target.reference.local);
+        back::ended_badly(rollout) && !forgiven
     }
 
     /// Everything runs the artifact: probes have the last word.
@@ -299,7 +325,7 @@ impl Decision<'_> {
             Probes::Passed => Verdict::of(State::InSync, None),
             Probes::Due => Verdict::of(State::Verifying, Reason::Probing).doing(self.verify()),
             Probes::Failing(why) => Verdict::of(State::Verifying, Reason::ProbeFailed(why)).doing(self.verify()),
-            Probes::Failed(why) => Verdict::of(State::Quarantined, Reason::ProbeFailed(why)),
+            Probes::Failed(why) => Verdict::of(State::Quarantined, Reason::ProbeGaveUp(why)),
         }
     }
 
@@ -309,10 +335,13 @@ impl Decision<'_> {
         let ours = revision.is_some_and(|revision| self.view.is_ours(revision));
         let right = revision.is_some_and(|revision| runs(revision, self.artifact));
         let undoing = active.outcome == RolloutOutcome::Undoing;
+        if !right && let Some(verdict) = self.way_back_runs(active) {
+            return Some(verdict);
+        }
         let verdict = match (right, ours) {
-            (true, _) if undoing => {
+            (true, _) if undoing => self.overdue(active, false).unwrap_or_else(|| {
                 Verdict::of(State::RollingOut, Reason::RollingBack { reason: active.reason.clone() })
-            }
+            }),
             (true, _) => self.progress(active),
             (false, true) => return self.superseded(active).map(|verdict| verdict.about(active, false)),
             (false, false) => {
@@ -326,12 +355,9 @@ impl Decision<'_> {
     /// A rollout to the artifact runs.
     fn progress(&self, active: &Rollout) -> Verdict {
         let (status, percentage) = (active.status.clone(), active.percentage);
-        let deadline = self.target.rollout.deadline;
-        let verdict = if active.started.is_some_and(|started| age(started, self.input.now) > deadline) {
-            Verdict::of(State::Overdue, Reason::Overdue { deadline: deadline.as_secs(), status })
-        } else {
-            Verdict::of(State::RollingOut, Reason::Progress { status, percentage })
-        };
+        let verdict = self
+            .overdue(active, false)
+            .unwrap_or_else(|| Verdict::of(State::RollingOut, Reason::Progress { status, percentage }));
         if active.outcome != RolloutOutcome::Baking {
             return verdict;
         }
@@ -343,15 +369,32 @@ impl Decision<'_> {
                 Verdict::of(State::RollingOut, Reason::ProbeFailed(why))
                     .doing(Action::RollbackRefresh { group, refresh })
             }
+            (Probes::Failed(why), ObservedTarget::Service(service)) if active.id.is_service_deployment() => {
+                let (cluster, service, deployment) = (service.cluster.clone(), service.name.clone(), active.id.clone());
+                Verdict::of(State::RollingOut, Reason::ProbeFailed(why)).doing(Action::RollBackDeployment {
+                    cluster,
+                    service,
+                    deployment,
+                })
+            }
             (Probes::Due | Probes::Failing(_) | Probes::Failed(_), _) => verdict.doing(self.verify()),
         }
+    }
+
+    /// A rollout that has outlived its deadline, whatever it does now.
+    fn overdue(&self, active: &Rollout, superseded: bool) -> Option<Verdict> {
+        let deadline = self.target.rollout.deadline;
+        active.started.filter(|started| age(*started, self.input.now) > deadline)?;
+        let (status, deadline) = (active.status.clone(), deadline.as_secs());
+        Some(Verdict::of(State::Overdue, Reason::Overdue { deadline, status, superseded }))
     }
 
     /// Our rollout to what another pin wanted runs.
     fn superseded(&self, active: &Rollout) -> Option<Verdict> {
         let id = active.id.clone();
         if active.outcome == RolloutOutcome::Undoing {
-            return Some(Verdict::of(State::RollingOut, Reason::Superseded { id }));
+            let stopping = || Verdict::of(State::RollingOut, Reason::Superseded { id });
+            return Some(self.overdue(active, true).unwrap_or_else(stopping));
         }
         // It isn't stopped before the next one may start: a half-done rollout would be left behind.
         if let Some(waiting) = self.waits() {
@@ -377,21 +420,31 @@ impl Decision<'_> {
             return self.quarantined(failed);
         }
         let status = "old tasks are stopping".to_owned();
-        Verdict::of(State::RollingOut, Reason::Progress { status, percentage: None })
+        let led_here = self.view.rollouts.iter().find(|rollout| rollout.target == self.view.current.target);
+        let overdue = led_here.and_then(|rollout| {
+            self.overdue(&Rollout { status: "stopping old tasks".to_owned(), ..rollout.clone() }, false)
+        });
+        overdue.unwrap_or_else(|| Verdict::of(State::RollingOut, Reason::Progress { status, percentage: None }))
     }
 
     /// A rollout is due.
     fn start(&self) -> Verdict {
+        if self.reads_lag() {
+            let status = "it has ended well, but what was read still shows what was before".to_owned();
+            return Verdict::of(State::RollingOut, Reason::Progress { status, percentage: None });
+        }
         if let Some(waiting) = self.waits() {
             return waiting;
         }
-        let image = self.artifact.identity();
+        let history = self.input.observed.histories.get(&self.target.reference.local);
+        let history = history.and_then(|history| history.as_ref().ok());
         let step = match (self.seen, &self.target.spec) {
             (ObservedTarget::Group(group), _) => {
-                group::next_step(group, self.view, self.pin, image, &self.target.rollout)
+                group::next_step(group, self.view, history, self.pin, self.artifact, &self.target.rollout)
             }
             (ObservedTarget::Service(service), TargetSpec::Fargate(spec)) => {
-                service::next_step(service, spec, self.view, self.pin, image)
+                let made = self.input.memory.made.get(&self.target.reference.local);
+                service::next_step(service, spec, self.view, self.pin, self.artifact, made)
             }
             _ => Err(format!("{} is of another kind than what was read for it", self.target.reference)),
         };
@@ -401,24 +454,51 @@ impl Decision<'_> {
         }
     }
 
+    /// Whether this pin's rollout has only just ended well: that the target isn't there yet is then no reason to begin
+    /// another one, unless it was seen there.
+    fn reads_lag(&self) -> bool {
+        let local = &self.target.reference.local;
+        let commit = &self.pin.provenance.commit;
+        let seen = self.input.memory.converged.get(local).is_some_and(|converged| converged.commit == *commit);
+        let ended = self.attempt().filter(|rollout| rollout.outcome == RolloutOutcome::Succeeded);
+        let ended = ended.and_then(|rollout| rollout.ended);
+        !seen && ended.is_some_and(|ended| age(ended, self.input.now) < LAG)
+    }
+
     /// Why a rollout that is due may not start yet.
     fn waits(&self) -> Option<Verdict> {
+        if let Some(held) = self.input.desired.held.get(&self.target.component) {
+            return Some(Verdict::of(State::Pending, Reason::Brake(held.clone())));
+        }
         for before in &self.target.after {
             let state = self.so_far.targets.get(before).map_or(State::Unknown, |plan| plan.state);
             if state != State::InSync {
                 return Some(Verdict::of(State::Pending, Reason::After { target: before.clone(), state }));
             }
         }
+        let denials = self.denials();
+        (!denials.is_empty()).then(|| Verdict::of(State::Pending, Reason::Guardrail(denials)))
+    }
+
+    /// What forbids a rollout now.
+    pub(super) fn denials(&self) -> Vec<Denial> {
         let running = running(self.input, &self.target.reference.local, self.view);
-        let denials = self.input.guardrails.check(Proposal {
+        self.input.guardrails.check(Proposal {
             environment: self.input.desired,
             target: self.target,
             pin: self.pin,
             running: Some(&running),
             fleet: self.input.fleet,
             now: self.input.now,
-        });
-        (!denials.is_empty()).then(|| Verdict::of(State::Pending, Reason::Guardrail(denials)))
+        })
+    }
+
+    /// What the probe said that failed for this pin after its rollout, as far as this process knows.
+    pub(super) fn probe_failure(&self) -> Option<String> {
+        match self.probes() {
+            Probes::Failing(why) | Probes::Failed(why) => Some(why),
+            Probes::Passed | Probes::Due => None,
+        }
     }
 
     fn verify(&self) -> Action {

@@ -1,134 +1,238 @@
 //! Auto Scaling groups: their view for the decision, and the steps of a rollout.
 
+mod shape;
+
 use std::collections::BTreeMap;
 
+use self::shape::Slot;
+use super::action::VersionMove;
 use super::revision::{Revision, View};
 use super::{Action, RefreshPreferences};
 use crate::model::{
-    GroupTemplate, Marker, ObservedGroup, Pin, RolloutHistory, RolloutSettings, RolloutTarget, TemplateRef,
+    Artifact, GroupTemplate, Marker, ObservedGroup, Pin, RolloutHistory, RolloutSettings, RolloutTarget,
     TemplateVersion, TemplateVersionSpec,
 };
 
 /// The view of a group, or why Pinion can't roll it out and what to change.
 pub(super) fn view(group: &ObservedGroup, history: Option<&RolloutHistory>) -> Result<View, String> {
-    let (template, current) = shape(group)?;
+    let slots = shape::slots(group)?;
     let (versions, rollouts) = match history {
         Some(RolloutHistory::Group { versions, refreshes }) => (versions.as_slice(), refreshes.clone()),
         _ => (&[][..], Vec::new()),
     };
+    let current = current(&slots).ok_or_else(|| format!("group {} has no launch template", group.name))?;
+    let others: Vec<Revision> = if slots.len() == 1 {
+        let of_the_template =
+            |version: &&TemplateVersion| slots.iter().any(|slot| slot.template.id == version.template);
+        let revisions = versions.iter().filter(of_the_template).map(revision);
+        revisions.filter(|revision| revision.target != current.target).collect()
+    } else {
+        let mut others: Vec<Revision> = Vec::new();
+        for rollout in &rollouts {
+            if rollout.target != current.target && others.iter().all(|known| known.target != rollout.target) {
+                others.extend(together(&rollout.target, &slots, versions));
+            }
+        }
+        others
+    };
     let staying = || group.instances.iter().filter(|instance| !instance.is_leaving());
     let mut running: BTreeMap<RolloutTarget, u32> = BTreeMap::new();
     for instance in staying() {
-        let target = match &instance.template {
-            Some((id, number)) if *id == template.id => RolloutTarget::TemplateVersion(*number),
-            _ => RolloutTarget::Unknown,
-        };
+        let target = instance
+            .template
+            .as_ref()
+            .map_or(RolloutTarget::Unknown, |(id, number)| running_on(id, *number, &slots, &current, &others));
         *running.entry(target).or_default() += 1;
     }
-    let on_current = RolloutTarget::TemplateVersion(current.number);
     Ok(View {
-        current: revision(current),
-        settled: running.keys().all(|target| *target == on_current),
+        settled: running.keys().all(|target| *target == current.target),
         quiet: staying().all(|instance| instance.lifecycle == "InService" && instance.healthy)
             && staying().count() >= usize::try_from(group.desired_capacity).unwrap_or(usize::MAX),
         // The group takes another version only when a refresh has ended well.
-        bases: Some(vec![current.number.to_string()]),
-        others: versions.iter().filter(|version| version.number != current.number).map(revision).collect(),
+        bases: Some(vec![current.name.clone()]),
+        current,
+        others,
         rollouts,
+        digest: None,
         running: running.into_iter().collect(),
         total: u32::try_from(staying().count()).unwrap_or(u32::MAX),
     })
 }
 
-/// The next write of a rollout of `image`: each pass carries out one, and the next pass finds it done.
+/// The next write of a rollout of `artifact`: each pass carries out one, and the next pass finds it done.
 pub(super) fn next_step(
     group: &ObservedGroup,
     view: &View,
+    history: Option<&RolloutHistory>,
     pin: &Pin,
-    image: &str,
+    artifact: &Artifact,
     settings: &RolloutSettings,
 ) -> Result<Action, String> {
-    let (template, current) = shape(group)?;
+    let slots = shape::slots(group)?;
+    shape::can_refresh(group)?;
+    shape::can_launch(group, artifact)?;
     // Before any new version exists: a group on `$Latest` would launch from it at once, and could never be rolled back.
-    if !matches!(group.template, GroupTemplate::LaunchTemplate { version: TemplateVersionSpec::Number(_), .. }) {
-        return Ok(Action::NumberTemplate {
-            group: group.name.clone(),
-            template: template.clone(),
-            version: current.number,
-        });
+    if slots.iter().any(|slot| !matches!(slot.version, TemplateVersionSpec::Number(_))) {
+        return Ok(number(group, &slots));
     }
-    let made_for_this = |revision: &&Revision| {
-        let made = revision.marker.as_ref();
-        revision.image.as_deref() == Some(image)
-            && made.is_some_and(|made| made.commit == pin.provenance.commit && made.base == view.current.name)
+    let image = artifact.identity();
+    let known = match history {
+        Some(RolloutHistory::Group { versions, .. }) => versions.as_slice(),
+        _ => &[],
     };
-    let ready = if view.current.image.as_deref() == Some(image) {
-        Some(&view.current)
-    } else {
-        view.others.iter().find(made_for_this)
+    let mut moves = Vec::new();
+    for slot in &slots {
+        let made_for_this = |version: &&TemplateVersion| {
+            let made = version.marker.as_ref();
+            version.template == slot.template.id
+                && version.image.as_deref() == Some(image)
+                && made.is_some_and(|made| {
+                    made.commit == pin.provenance.commit && made.base == slot.current.number.to_string()
+                })
+        };
+        let ready = if slot.current.image.as_deref() == Some(image) {
+            Some(slot.current)
+        } else {
+            known.iter().find(made_for_this)
+        };
+        let Some(ready) = ready else {
+            return Ok(Action::CreateTemplateVersion {
+                template: slot.template.clone(),
+                source: slot.current.number,
+                image: image.to_owned(),
+                marker: Marker {
+                    version: pin.version.clone(),
+                    commit: pin.provenance.commit.clone(),
+                    base: slot.current.number.to_string(),
+                },
+            });
+        };
+        moves.push(VersionMove { template: slot.template.clone(), from: slot.version, to: ready.number });
+    }
+    let preferences = preferences(settings, VersionMove::destination(&moves) != view.current.target);
+    Ok(refresh(group, moves, preferences))
+}
+
+/// The way back of a group whose instances are left mixed: a refresh to what the group is on. There is nothing to go
+/// back to from there, and alarms that are raised already must not end it.
+pub(super) fn way_back(group: &ObservedGroup, settings: &RolloutSettings) -> Option<Action> {
+    let slots = shape::slots(group).ok()?;
+    shape::can_refresh(group).ok()?;
+    if slots.iter().any(|slot| !matches!(slot.version, TemplateVersionSpec::Number(_))) {
+        return None;
+    }
+    let all = preferences(settings, false);
+    let preferences = RefreshPreferences {
+        min_healthy: all.min_healthy,
+        max_healthy: all.max_healthy,
+        warmup: all.warmup,
+        ..Default::default()
     };
-    Ok(match ready.map(|revision| &revision.target) {
-        Some(RolloutTarget::TemplateVersion(version)) => Action::StartRefresh {
+    let moves: Vec<VersionMove> = slots
+        .iter()
+        .map(|slot| VersionMove { template: slot.template.clone(), from: slot.version, to: slot.current.number })
+        .collect();
+    Some(refresh(group, moves, preferences))
+}
+
+/// The refresh that makes these moves.
+fn refresh(group: &ObservedGroup, moves: Vec<VersionMove>, preferences: RefreshPreferences) -> Action {
+    match (&group.template, moves.as_slice()) {
+        (GroupTemplate::LaunchTemplate { .. }, [only]) => Action::StartRefresh {
+            group: group.name.clone(),
+            template: only.template.clone(),
+            version: only.to,
+            preferences,
+        },
+        _ => Action::RefreshPolicy { group: group.name.clone(), moves, preferences },
+    }
+}
+
+/// What works now but needs somebody's attention. `due`: also what stands in the way of a refresh.
+pub(super) fn warnings(group: &ObservedGroup, artifact: &Artifact, due: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Artifact::Ami { id, deprecated: true, .. } = artifact {
+        warnings.push(format!(
+            "AMI {id} is deprecated: it works until its owner disables or deregisters it; pin a newer version"
+        ));
+    }
+    if due {
+        warnings.extend(shape::obstacles(group));
+    }
+    warnings
+}
+
+/// Puts every version that the group names on the number that it is now.
+fn number(group: &ObservedGroup, slots: &[Slot<'_>]) -> Action {
+    match (&group.template, slots) {
+        (GroupTemplate::LaunchTemplate { template, .. }, [only]) => Action::NumberTemplate {
             group: group.name.clone(),
             template: template.clone(),
-            version: *version,
-            preferences: preferences(settings, *version != current.number),
+            version: only.current.number,
         },
-        _ => Action::CreateTemplateVersion {
-            template: template.clone(),
-            source: current.number,
-            image: image.to_owned(),
-            marker: Marker {
-                version: pin.version.clone(),
-                commit: pin.provenance.commit.clone(),
-                base: current.number.to_string(),
-            },
-        },
+        _ => {
+            let moves = slots.iter().map(|slot| VersionMove {
+                template: slot.template.clone(),
+                from: slot.version,
+                to: slot.current.number,
+            });
+            Action::NumberPolicy { group: group.name.clone(), moves: moves.collect() }
+        }
+    }
+}
+
+/// The revision that the group is on: of several templates, all as one.
+fn current(slots: &[Slot<'_>]) -> Option<Revision> {
+    as_one(slots.iter().map(|slot| slot.current).collect())
+}
+
+/// Versions of several templates as one revision. It has an image if they all have the same, and is Pinion's if they all
+/// were made for the same commit; what it is called and made from is the first one's.
+fn as_one(versions: Vec<&TemplateVersion>) -> Option<Revision> {
+    let first = *versions.first()?;
+    let commit = |version: &TemplateVersion| version.marker.as_ref().map(|marker| marker.commit.clone());
+    Some(Revision {
+        target: RolloutTarget::of_versions(
+            versions.iter().map(|version| (version.template.clone(), version.number)).collect(),
+        ),
+        name: first.number.to_string(),
+        image: first.image.clone().filter(|_| versions.iter().all(|version| version.image == first.image)),
+        marker: first.marker.clone().filter(|_| versions.iter().all(|version| commit(version) == commit(first))),
+        usable: true,
     })
 }
 
-fn shape(group: &ObservedGroup) -> Result<(&TemplateRef, &TemplateVersion), String> {
-    let name = &group.name;
-    let template = match &group.template {
-        GroupTemplate::LaunchTemplate { template, .. } => template,
-        GroupTemplate::MixedInstances => {
-            return Err(format!(
-                "group {name} has a mixed-instances policy, which this version of Pinion can't roll out; \
-                 give the group a launch template"
-            ));
-        }
-        GroupTemplate::LaunchConfiguration(configuration) => {
-            return Err(format!(
-                "group {name} is on launch configuration {configuration}, which knows no versions; \
-                 move the group to a launch template"
-            ));
-        }
-        GroupTemplate::Unknown => {
-            return Err(format!("group {name} has neither launch template nor launch configuration"));
-        }
+/// The revision that a refresh of several templates moves to, if all its versions are known.
+fn together(to: &RolloutTarget, slots: &[Slot<'_>], versions: &[TemplateVersion]) -> Option<Revision> {
+    let RolloutTarget::TemplateVersions(wanted) = to else { return None };
+    let find = |(template, number): &(String, u64)| {
+        let is_it = |version: &&TemplateVersion| version.template == *template && version.number == *number;
+        versions.iter().chain(slots.iter().map(|slot| slot.current)).find(is_it)
     };
-    let current = group.current.as_ref().ok_or_else(|| {
-        format!(
-            "the version of launch template {} ({}) that group {name} names doesn't exist; \
-             put the group on a version that does",
-            template.name, template.id
-        )
-    })?;
-    if current.instance_requirements {
-        return Err(format!(
-            "version {} of launch template {} has instance requirements, with which AWS allows no rollback; \
-             name instance types instead",
-            current.number, template.name
-        ));
+    as_one(wanted.iter().map(find).collect::<Option<Vec<_>>>()?)
+}
+
+/// The revision that an instance runs.
+fn running_on(
+    template: &str,
+    number: u64,
+    slots: &[Slot<'_>],
+    current: &Revision,
+    others: &[Revision],
+) -> RolloutTarget {
+    if slots.iter().any(|slot| slot.template.id == template && slot.current.number == number) {
+        return current.target.clone();
     }
-    if current.image.as_deref().is_some_and(|image| image.starts_with("resolve:ssm:")) {
-        return Err(format!(
-            "version {} of launch template {} takes its AMI from a parameter (`resolve:ssm:`), with which AWS allows \
-             no rollback; put the group on a version with an AMI id, and pin by `ami.parameter`",
-            current.number, template.name
-        ));
+    match slots {
+        [only] if only.template.id == template => RolloutTarget::TemplateVersion(number),
+        _ => {
+            let has = |revision: &&Revision| {
+                matches!(&revision.target, RolloutTarget::TemplateVersions(all)
+                    if all.iter().any(|(id, version)| id == template && *version == number))
+            };
+            others.iter().find(has).map_or(RolloutTarget::Unknown, |revision| revision.target.clone())
+        }
     }
-    Ok((template, current))
 }
 
 fn revision(version: &TemplateVersion) -> Revision {
@@ -137,6 +241,7 @@ fn revision(version: &TemplateVersion) -> Revision {
         name: version.number.to_string(),
         image: version.image.clone(),
         marker: version.marker.clone(),
+        usable: true,
     }
 }
 

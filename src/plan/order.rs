@@ -18,18 +18,32 @@ pub struct Cycle(
 /// `manifest` refuses, come last.
 #[must_use]
 pub fn in_order(targets: &BTreeMap<LocalRef, Target>) -> Vec<LocalRef> {
-    let mut order = Vec::with_capacity(targets.len());
-    let mut placed = BTreeSet::new();
-    while order.len() < targets.len() {
-        let ready = targets.iter().find(|(local, target)| {
-            !placed.contains(*local)
-                && target.after.iter().all(|before| placed.contains(before) || !targets.contains_key(before))
-        });
-        let Some((local, _)) = ready else { break };
-        placed.insert(local.clone());
-        order.push(local.clone());
+    // How many each one waits for, and who waits for it.
+    let mut waits: BTreeMap<&LocalRef, usize> = BTreeMap::new();
+    let mut followers: BTreeMap<&LocalRef, Vec<&LocalRef>> = BTreeMap::new();
+    for (local, target) in targets {
+        let before: BTreeSet<&LocalRef> = target.after.iter().filter(|before| targets.contains_key(*before)).collect();
+        waits.insert(local, before.len());
+        for one in before {
+            followers.entry(one).or_default().push(local);
+        }
     }
-    order.extend(targets.keys().filter(|local| !placed.contains(*local)).cloned());
+    let mut ready: BTreeSet<&LocalRef> =
+        waits.iter().filter(|(_, before)| **before == 0).map(|(local, _)| *local).collect();
+    let mut order = Vec::with_capacity(targets.len());
+    while let Some(local) = ready.pop_first() {
+        waits.remove(local);
+        order.push(local.clone());
+        for follower in followers.remove(local).into_iter().flatten() {
+            if let Some(before) = waits.get_mut(follower) {
+                *before = before.saturating_sub(1);
+                if *before == 0 {
+                    ready.insert(follower);
+                }
+            }
+        }
+    }
+    order.extend(waits.into_keys().cloned());
     order
 }
 
@@ -37,38 +51,33 @@ impl Cycle {
     /// The first cycle in a graph of who waits for whom, if there is one.
     #[must_use]
     pub fn find(after: &BTreeMap<LocalRef, BTreeSet<LocalRef>>) -> Option<Self> {
-        let mut done = BTreeSet::new();
+        let mut done: BTreeSet<&LocalRef> = BTreeSet::new();
         for start in after.keys() {
-            let mut path = Vec::new();
-            if let Some(cycle) = walk(after, start, &mut path, &mut done) {
-                return Some(cycle);
+            // The way from the start, each with those that are still to be looked at. Not by recursion: files can name
+            // more targets than the stack holds calls.
+            let below = |local: &LocalRef| after.get(local).into_iter().flatten();
+            let mut path = vec![(start, below(start))];
+            let mut on_path = BTreeSet::from([start]);
+            if done.contains(start) {
+                continue;
+            }
+            while let Some((at, rest)) = path.last_mut() {
+                let Some(next) = rest.next() else {
+                    on_path.remove(*at);
+                    done.insert(*at);
+                    path.pop();
+                    continue;
+                };
+                if on_path.contains(next) {
+                    let cycle = path.iter().map(|(local, _)| *local).skip_while(|local| *local != next);
+                    return Some(Self(cycle.chain([next]).cloned().collect()));
+                }
+                if !done.contains(next) {
+                    on_path.insert(next);
+                    path.push((next, below(next)));
+                }
             }
         }
         None
     }
-}
-
-fn walk(
-    after: &BTreeMap<LocalRef, BTreeSet<LocalRef>>,
-    at: &LocalRef,
-    path: &mut Vec<LocalRef>,
-    done: &mut BTreeSet<LocalRef>,
-) -> Option<Cycle> {
-    if let Some(position) = path.iter().position(|seen| seen == at) {
-        let mut cycle = path.split_off(position);
-        cycle.push(at.clone());
-        return Some(Cycle(cycle));
-    }
-    if done.contains(at) {
-        return None;
-    }
-    path.push(at.clone());
-    for next in after.get(at).into_iter().flatten() {
-        if let Some(cycle) = walk(after, next, path, done) {
-            return Some(cycle);
-        }
-    }
-    path.pop();
-    done.insert(at.clone());
-    None
 }

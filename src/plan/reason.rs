@@ -52,6 +52,26 @@ pub enum Reason {
         /// AWS's word for how far it is.
         status: String,
     },
+    /// Pending: what an earlier pin's failed rollout has left is being brought back to what ran before.
+    WayBack {
+        /// Where it goes back to: a launch-template version's number, or `family:revision`.
+        to: String,
+        /// AWS's id of the rollout that does it.
+        id: RolloutId,
+        /// AWS's word for how far it is.
+        status: String,
+    },
+    /// Blocked: what runs was made from the pinned tag, but the tag is on another image now.
+    TagMoved {
+        /// The image, with its tag.
+        image: String,
+        /// The digest that runs.
+        running: String,
+        /// The digest that the tag has now.
+        now: String,
+    },
+    /// Pending: a brake holds the pin. Says which, why, and what lets it through.
+    Brake(String),
     /// Pending: a guardrail forbids it.
     Guardrail(Vec<Denial>),
     /// Rolling out: getting ready, nothing that runs has changed yet.
@@ -79,6 +99,8 @@ pub enum Reason {
         deadline: u64,
         /// AWS's word for how far it is.
         status: String,
+        /// Whether it is the rollout of an earlier pin, which is being stopped.
+        superseded: bool,
     },
     /// Quarantined: our rollout of this very pin ended badly.
     RolloutFailed {
@@ -88,11 +110,70 @@ pub enum Reason {
         status: String,
         /// AWS's reason.
         reason: Option<String>,
+        /// What the probe said that made Pinion roll it back.
+        probe: Option<String>,
+        /// How what it left behind is brought back to what ran before; `None` where nothing is left.
+        back: Option<WayBack>,
     },
-    /// Verifying or quarantined: a probe isn't answered as expected.
+    /// Verifying: a probe isn't answered as expected.
     ProbeFailed(String),
+    /// Quarantined: a probe wasn't answered as expected, when AWS could take nothing back any more.
+    ProbeGaveUp(String),
     /// Verifying: probes are about to be sent.
     Probing,
+}
+
+impl Reason {
+    /// The policies that forbid the rollout, each by its `@id`.
+    pub fn policies(&self) -> impl Iterator<Item = &str> {
+        let denials = if let Self::Guardrail(denials) = self { denials.as_slice() } else { &[] };
+        denials.iter().map(|denial| denial.policy.as_str())
+    }
+}
+
+/// How the rest of a failed rollout is brought back to what ran before. `to` is a launch-template version's number, or
+/// `family:revision`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WayBack {
+    /// It is about to be.
+    Due {
+        /// Where to.
+        to: String,
+    },
+    /// It is under way.
+    Running {
+        /// Where to.
+        to: String,
+        /// AWS's word for how far it is.
+        status: String,
+    },
+    /// It ended badly, too. It isn't tried a second time.
+    Failed {
+        /// Where to.
+        to: String,
+        /// AWS's word for how it ended.
+        status: String,
+    },
+    /// A guardrail forbids it.
+    Forbidden {
+        /// Where to.
+        to: String,
+        /// Which, and why.
+        by: String,
+    },
+}
+
+impl fmt::Display for WayBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Due { to } => write!(f, "what it left is brought back to {to}"),
+            Self::Running { to, status } => write!(f, "what it left is on its way back to {to} ({status})"),
+            Self::Failed { to, status } => {
+                write!(f, "versions are mixed, as the way back to {to} ended as {status}")
+            }
+            Self::Forbidden { to, by } => write!(f, "versions are mixed, as the way back to {to} is forbidden by {by}"),
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -116,35 +197,54 @@ impl fmt::Display for Reason {
             Self::ForeignRollout { id, status } => {
                 write!(f, "waits for a rollout that Pinion didn't start: {} ({status})", id.short())
             }
-            Self::Guardrail(denials) => {
-                f.write_str("forbidden by ")?;
-                for (index, denial) in denials.iter().enumerate() {
-                    if index > 0 {
-                        f.write_str("; ")?;
-                    }
-                    write!(f, "{denial}")?;
-                }
-                Ok(())
+            Self::WayBack { to, id, status } => {
+                write!(f, "waits until what an earlier rollout left is back on {to}: {} ({status})", id.short())
             }
+            Self::Brake(held) => f.write_str(held),
+            Self::TagMoved { image, running, now } => write!(
+                f,
+                "what runs is {running}, but the tag of {image} is on {now} by now: the tag was moved; pin the digest \
+                 that you want, or give the new image a tag of its own"
+            ),
+            Self::Guardrail(denials) => write!(f, "forbidden by {}", listed(denials)),
             Self::Preparing => f.write_str("getting ready"),
             Self::Progress { status, percentage: Some(percentage) } => write!(f, "{status}, {percentage} %"),
             Self::Progress { status, percentage: None } => f.write_str(status),
             Self::Superseded { id } => write!(f, "the pin has moved on; stopping {}", id.short()),
             Self::RollingBack { reason: Some(reason) } => write!(f, "the rollout failed and is rolled back: {reason}"),
             Self::RollingBack { reason: None } => f.write_str("the rollout failed and is rolled back"),
-            Self::Overdue { deadline, status } => {
+            Self::Overdue { deadline, status, superseded: false } => {
                 write!(f, "still {status} after the deadline of {deadline} s; it is left running")
             }
-            Self::RolloutFailed { id, status, reason } => {
+            Self::Overdue { deadline, status, superseded: true } => {
+                write!(f, "the pin has moved on, but its rollout is still {status} after the deadline of {deadline} s")
+            }
+            Self::RolloutFailed { id, status, reason, probe, back } => {
                 write!(f, "the rollout ended as {status}")?;
                 if let Some(reason) = reason {
                     write!(f, ": {}", reason.trim_end_matches('.'))?;
                 }
                 write!(f, " ({}); ", id.short())?;
+                if let Some(probe) = probe {
+                    write!(f, "the probe failed: {probe}; ")?;
+                }
+                if let Some(back) = back {
+                    write!(f, "{back}; ")?;
+                }
                 f.write_str("pin another version, or retry with `pinion resync --retry-quarantined`")
             }
             Self::ProbeFailed(failure) => write!(f, "the probe fails: {failure}"),
+            Self::ProbeGaveUp(failure) => write!(
+                f,
+                "the probe fails: {failure}; the rollout itself is over, so that only another pin takes it back: pin \
+                 another version, or probe again with `pinion resync --retry-quarantined`"
+            ),
             Self::Probing => f.write_str("probes are sent"),
         }
     }
+}
+
+/// Denials, one after the other.
+pub(super) fn listed(denials: &[Denial]) -> String {
+    denials.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -1,7 +1,7 @@
 //! What a launch-template version and a task-definition revision, an instance refresh and a service deployment have in
 //! common. The decision is taken on this view, once for both kinds.
 
-use crate::model::{Marker, Rollout, RolloutTarget};
+use crate::model::{Digest, Marker, Rollout, RolloutTarget};
 
 /// A launch-template version or a task-definition revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub(super) struct Revision {
     pub(super) image: Option<String>,
     /// What Pinion wrote on it, if Pinion made it.
     pub(super) marker: Option<Marker>,
+    /// Whether it can still be rolled out: a task definition that was deregistered can't.
+    pub(super) usable: bool,
 }
 
 /// A target as the decision sees it.
@@ -31,6 +33,8 @@ pub(super) struct View {
     pub(super) others: Vec<Revision>,
     /// Rollouts, newest first; empty while the history isn't read.
     pub(super) rollouts: Vec<Rollout>,
+    /// The digest that our container's image had when the service was deployed, where that is known.
+    pub(super) digest: Option<Digest>,
     /// How many instances or tasks run each revision that they are on.
     pub(super) running: Vec<(RolloutTarget, u32)>,
     /// Instances or tasks in all.

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::Action;
 use super::action::short_arn;
 use super::revision::{Revision, View};
+use super::{Action, Made};
 use crate::model::{
-    Container, FargateSpec, Marker, ObservedDeployment, ObservedService, Pin, Rollout, RolloutHistory, RolloutId,
-    RolloutOutcome, RolloutTarget, TaskDefinition,
+    Artifact, Container, FargateSpec, Marker, ObservedDeployment, ObservedService, Pin, Rollout, RolloutHistory,
+    RolloutId, RolloutOutcome, RolloutTarget, TaskDefinition,
 };
 
 /// The view of a service, or why Pinion can't roll it out and what to change.
@@ -29,6 +29,7 @@ pub(super) fn view(
         name: short_arn(&deployment.task_definition).to_owned(),
         image: image_of(&deployment.containers, &container),
         marker: deployment.marker.clone(),
+        usable: true,
     });
     for other in known.chain(deployed) {
         if other.target != current.target && others.iter().all(|seen| seen.target != other.target) {
@@ -55,6 +56,7 @@ pub(super) fn view(
         bases: (!before.is_empty()).then_some(before),
         others,
         rollouts: rollouts(service, history),
+        digest: service.digests.get(&container).cloned(),
         running: running.into_iter().collect(),
         total: service.desired,
     })
@@ -66,15 +68,28 @@ pub(super) fn next_step(
     spec: &FargateSpec,
     view: &View,
     pin: &Pin,
-    image: &str,
+    artifact: &Artifact,
+    made: Option<&Made>,
 ) -> Result<Action, String> {
+    runs_on(&service.task_definition, artifact)?;
+    let image = artifact.identity();
     let made_for_this = |revision: &&Revision| {
         let made = revision.marker.as_ref();
-        revision.image.as_deref() == Some(image)
+        revision.usable
+            && revision.image.as_deref() == Some(image)
             && made.is_some_and(|made| made.commit == pin.provenance.commit && made.base == view.current.name)
     };
-    Ok(match view.others.iter().find(made_for_this).map(|revision| &revision.target) {
-        Some(RolloutTarget::TaskDefinition(arn)) => Action::UpdateService {
+    // The oldest: of two Pinions that have each registered one, both take the same.
+    let listed = view.others.iter().rev().find(made_for_this).and_then(|revision| match &revision.target {
+        RolloutTarget::TaskDefinition(arn) => Some(arn),
+        _ => None,
+    });
+    // Listing lags behind: what this process has just made itself may not be there yet.
+    let own = made.filter(|made| {
+        made.image == image && made.marker.commit == pin.provenance.commit && made.marker.base == view.current.name
+    });
+    Ok(match listed.or(own.map(|made| &made.arn)) {
+        Some(arn) => Action::UpdateService {
             cluster: service.cluster.clone(),
             service: service.name.clone(),
             task_definition: arn.clone(),
@@ -90,6 +105,40 @@ pub(super) fn next_step(
             },
         },
     })
+}
+
+/// The way back of a service that is left on a task definition whose rollout failed: to the one that it was made from.
+pub(super) fn way_back(service: &ObservedService, view: &View, base: &str) -> Option<Action> {
+    let known = view.others.iter().find(|revision| revision.name == base);
+    let arn = match known.map(|revision| (&revision.target, revision.usable)) {
+        Some((RolloutTarget::TaskDefinition(arn), true)) => arn.clone(),
+        Some(_) => return None,
+        // Deployed longer ago than ECS remembers; it is in the same account and region.
+        None => format!("{}/{base}", service.task_definition.arn.rsplit_once('/')?.0),
+    };
+    let (cluster, service) = (service.cluster.clone(), service.name.clone());
+    Some(Action::UpdateService { cluster, service, task_definition: arn })
+}
+
+/// Whether an image can run where the task definition wants it to; what to change if not. An image that doesn't say what
+/// it is for is believed.
+fn runs_on(definition: &TaskDefinition, artifact: &Artifact) -> Result<(), String> {
+    let Artifact::Image { image, architectures, .. } = artifact else { return Ok(()) };
+    let wanted = definition.architecture.as_deref().unwrap_or("X86_64");
+    let spelt = match wanted {
+        "X86_64" => "amd64",
+        "ARM64" => "arm64",
+        _ => return Ok(()),
+    };
+    if architectures.is_empty() || architectures.contains(spelt) {
+        return Ok(());
+    }
+    let offered = architectures.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    Err(format!(
+        "{image} is an image index for {offered}, but task definition {} runs on {wanted}; push an image that has {spelt} \
+         too, or change runtimePlatform.cpuArchitecture",
+        short_arn(&definition.arn)
+    ))
 }
 
 /// The container whose image is ours.
@@ -186,6 +235,7 @@ fn revision(definition: &TaskDefinition, container: &str) -> Revision {
         name: short_arn(&definition.arn).to_owned(),
         image: image_of(&definition.containers, container),
         marker: definition.marker.clone(),
+        usable: definition.active,
     }
 }
 

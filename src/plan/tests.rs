@@ -1,5 +1,6 @@
 //! The planner's tables, and properties over a small model of AWS.
 
+mod failures;
 mod groups;
 mod model;
 mod properties;
@@ -36,6 +37,7 @@ pub(super) fn pin(component: &str, version: &str, digit: char) -> Pin {
             time: at(0),
             subject: format!("{component}: {version}"),
             trailers: BTreeMap::new(),
+            signer: None,
         },
     }
 }
@@ -71,6 +73,7 @@ pub(super) fn environment(frontend: (&str, char), backend: (&str, char)) -> Envi
         image: ImageReference::parse(&format!("registry/backend:{}", backend.0)).unwrap(),
     });
     Environment {
+        held: BTreeMap::new(),
         account: Account {
             id: AccountId::try_from("222222222222").unwrap(),
             region: Region::try_from("us-west-1").unwrap(),
@@ -109,8 +112,15 @@ pub(super) fn artifacts(environment: &Environment) -> BTreeMap<LocalRef, Result<
         .map(|(local, target)| {
             let version = environment.pin_of(target).unwrap().version.as_str();
             let artifact = match local.kind {
-                Kind::Asg => Artifact::Ami { id: ami(version), name: Some(format!("frontend-{version}")) },
-                Kind::Fargate => Artifact::Image { image: image(version), digest: None },
+                Kind::Asg => Artifact::Ami {
+                    id: ami(version),
+                    name: Some(format!("frontend-{version}")),
+                    architecture: Some("x86_64".to_owned()),
+                    deprecated: false,
+                },
+                Kind::Fargate => {
+                    Artifact::Image { image: image(version), digest: None, architectures: BTreeSet::new() }
+                }
             };
             (local.clone(), Ok(artifact))
         })
@@ -297,6 +307,25 @@ fn order_puts_each_target_behind_those_it_waits_for_and_cycles_are_found() {
     let after = BTreeMap::from([(web(), BTreeSet::from([api()])), (api(), BTreeSet::from([web()]))]);
     assert_eq!(Cycle::find(&after).unwrap().0.len(), 3);
     assert_eq!(Cycle::find(&BTreeMap::from([(web(), BTreeSet::from([api()]))])), None);
+}
+
+#[test]
+fn a_chain_is_as_long_as_a_file_allows() {
+    let local = |number: usize| LocalRef::try_from(format!("asg/t{number}")).unwrap();
+    let target = environment(("1", 'a'), ("1", 'a')).targets.remove(&web()).unwrap();
+    let mut targets = BTreeMap::new();
+    let mut after = BTreeMap::new();
+    for number in 0..20_000 {
+        let mut target = target.clone();
+        target.after = BTreeSet::from([local(number + 1)]);
+        after.insert(local(number), target.after.clone());
+        targets.insert(local(number), target);
+    }
+    assert_eq!(Cycle::find(&after), None);
+    let order = in_order(&targets);
+    assert_eq!((order.len(), order.first()), (20_000, Some(&local(19_999))));
+    after.insert(local(20_000), BTreeSet::from([local(0)]));
+    assert_eq!(Cycle::find(&after).unwrap().0.len(), 20_002);
 }
 
 #[test]

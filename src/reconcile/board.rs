@@ -1,15 +1,17 @@
 //! What the controller says about itself. Written here, read by the server and the metrics through a watch.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::desired::Desired;
 use super::resync::Resyncs;
-use crate::model::status::{EnvironmentStatus, RepositoryStatus, Status, TargetStatus};
-use crate::model::{CommitId, EnvironmentName};
+use crate::model::status::{EnvironmentStatus, RepositoryStatus, SignaturesStatus, Status, TargetStatus};
+use crate::model::{CommitId, EnvironmentName, LocalRef};
+use crate::ports::Verified;
 
 /// Holds the status of everything.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub struct Board {
     status: watch::Sender<Arc<Status>>,
     /// Whether every repository has been polled once, so that all environments are known that can be.
     complete: AtomicBool,
+    /// What was shown of targets before a reload, by environment: since when each is in its state isn't forgotten.
+    before: Mutex<BTreeMap<String, BTreeMap<String, TargetStatus>>>,
 }
 
 impl Default for Board {
@@ -25,6 +29,7 @@ impl Default for Board {
         Self {
             status: watch::Sender::new(Arc::new(Status { version, ..Status::default() })),
             complete: AtomicBool::new(false),
+            before: Mutex::default(),
         }
     }
 }
@@ -39,9 +44,18 @@ impl Board {
         self.complete.store(false, Ordering::Relaxed);
         self.change(|status| {
             status.repositories = repositories;
-            status.environments.clear();
+            let shown = std::mem::take(&mut status.environments).into_iter();
+            let shown = shown.map(|(name, environment)| (name, environment.targets)).collect();
+            *self.before.lock().unwrap_or_else(PoisonError::into_inner) = shown;
             status.ready = false;
         });
+    }
+
+    /// What was shown of an environment's targets before the last reload. Asked for once.
+    pub(crate) fn take_before(&self, name: &EnvironmentName) -> BTreeMap<LocalRef, TargetStatus> {
+        let shown = self.before.lock().unwrap_or_else(PoisonError::into_inner).remove(name.as_str());
+        let shown = shown.into_iter().flatten();
+        shown.filter_map(|(local, status)| Some((LocalRef::try_from(local).ok()?, status))).collect()
     }
 
     /// The status, as it is now and whenever it changes.
@@ -74,6 +88,36 @@ impl Board {
         self.repository(url, branch, |repository| fail(repository, error));
     }
 
+    /// What a branch's signatures are like. Says in the log what is new of it.
+    pub(crate) fn signatures(&self, url: &str, branch: &str, verified: &Verified) {
+        if !verified.checked {
+            return;
+        }
+        self.repository(url, branch, |repository| {
+            let known = repository.signatures.take().unwrap_or_default();
+            for commit in verified.commits.iter().filter(|commit| !known.commits.contains(commit)) {
+                tracing::error!(
+                    repository = url,
+                    branch,
+                    commit = commit.commit,
+                    author = commit.author,
+                    committer = commit.committer,
+                    kind = commit.kind,
+                    "commit is refused: {}",
+                    commit.reason
+                );
+            }
+            if known.refused > 0 && verified.refused == 0 {
+                tracing::info!(repository = url, branch, "all commits are signed by those who may");
+            }
+            repository.signatures = Some(SignaturesStatus {
+                accepted: verified.accepted.as_ref().map(ToString::to_string),
+                refused: verified.refused as u64,
+                commits: verified.commits.clone(),
+            });
+        });
+    }
+
     /// What a branch's guardrails are like.
     pub(crate) fn guardrails(&self, url: &str, branch: &str, policies: usize, errors: &[String]) {
         self.repository(url, branch, |repository| {
@@ -89,6 +133,15 @@ impl Board {
             environment.revision = desired.revision.to_string();
             environment.valid = true;
             environment.errors.clear();
+            environment.brake.clone_from(&desired.brake);
+        });
+    }
+
+    /// Which branch of which repository feeds an environment.
+    pub(crate) fn fed(&self, name: &EnvironmentName, url: &str, branch: &str) {
+        self.environment(name, |environment| {
+            url.clone_into(&mut environment.repository);
+            branch.clone_into(&mut environment.branch);
         });
     }
 
@@ -133,13 +186,13 @@ impl Board {
         self.change(|status| self.settle(status));
     }
 
-    /// Ready once every environment that can have a first pass has had one.
+    /// Ready once every environment has had its first pass. Those that are broken and have no
+    /// past can have none: what is wrong with them is known, and that is all that a first pass could tell.
     fn settle(&self, status: &mut Status) {
         let passed = |environment: &EnvironmentStatus| environment.passes > 0;
-        let mut environments = status.environments.values();
         status.ready |= self.complete.load(Ordering::Relaxed)
-            && environments.clone().any(passed)
-            && environments.all(|environment| passed(environment) || environment.account.is_empty());
+            && !status.environments.is_empty()
+            && status.environments.values().all(|environment| passed(environment) || environment.account.is_empty());
     }
 
     fn repository(&self, url: &str, branch: &str, change: impl FnOnce(&mut RepositoryStatus)) {

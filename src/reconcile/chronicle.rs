@@ -59,7 +59,8 @@ impl Telling<'_> {
             }
             _ => {}
         }
-        let rollout = if kind == EventKind::InSync { led_by.map(str::to_owned).or(id.filter(|id| is_final(id))) } else { id };
+        let rollout =
+            if kind == EventKind::InSync { led_by.map(str::to_owned).or(id.filter(|id| is_final(id))) } else { id };
         chronicle.note(Event { rollout, ..self.event(kind, key, at) });
     }
 

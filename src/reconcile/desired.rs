@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::guardrail::{Guardrails, Policies};
 use crate::manifest::{self, Draft};
 use crate::model::{CommitId, Component, Environment, EnvironmentName, Provenance};
-use crate::ports::{PinKey, Repository, RepositoryError};
+use crate::ports::{Files, PinKey, Repository, RepositoryError};
 
 /// The environments that a branch may feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Claim {
 }
 
 impl Claim {
-    fn covers(&self, name: &EnvironmentName) -> bool {
+    pub(super) fn covers(&self, name: &EnvironmentName) -> bool {
         match self {
             Self::All => true,
             Self::Only(names) => names.contains(name),
@@ -29,6 +29,7 @@ impl Claim {
 }
 
 /// What Git wants of one environment.
+#[derive(Clone)]
 pub struct Desired {
     /// The environment.
     pub environment: Environment,
@@ -40,6 +41,8 @@ pub struct Desired {
     pub soaks: bool,
     /// When Pinion saw that commit on the branch; `None` for the state found at start, whose arrival it didn't see.
     pub seen: Option<Timestamp>,
+    /// What a brake holds of it, and what lets it through.
+    pub brake: Option<String>,
 }
 
 /// What a poller has to say.
@@ -72,9 +75,13 @@ pub struct Reading {
     pub policies: Policies,
     /// What is wrong with the guardrails.
     pub policy_errors: Vec<String>,
+    /// Which of the good environments has each AWS resource.
+    pub claims: BTreeMap<String, EnvironmentName>,
+    /// The files that all this was read from.
+    pub files: Files,
 }
 
-/// Reads what a commit of a branch wants.
+/// Reads what a commit of a branch wants. `held` says which environment had each AWS resource before.
 ///
 /// # Errors
 /// [`RepositoryError`] if the repository can't be read. Mistakes in the files aren't errors of this function.
@@ -84,15 +91,18 @@ pub async fn read(
     commit: &CommitId,
     claim: &Claim,
     seen: Option<Timestamp>,
+    held: &BTreeMap<String, EnvironmentName>,
 ) -> Result<Reading, RepositoryError> {
     let files = repository.files(commit).await?;
-    let loaded = manifest::load_with_refused(&files.files, &files.refused);
+    let loaded = manifest::load_after(&files.files, &files.refused, held);
     let mut reading = Reading {
         environments: BTreeMap::new(),
         broken: BTreeMap::new(),
         whole: loaded.findings.iter().map(ToString::to_string).collect(),
         policies: loaded.policies,
         policy_errors: loaded.policy_findings.iter().map(ToString::to_string).collect(),
+        claims: loaded.claims,
+        files,
     };
 
     let mut drafts = BTreeMap::new();
@@ -121,7 +131,7 @@ pub async fn read(
 }
 
 /// How many commits are looked at for the last good desired state.
-const LOOK_BACK: usize = 200;
+pub(super) const LOOK_BACK: usize = 200;
 
 /// The last good desired state of environments that are broken at a commit: what a process that has run all the while
 /// would still have. For a process that has just started, history is all there is to know it by. Only those of `wanted`
@@ -194,6 +204,7 @@ async fn complete(
             guardrails: Arc::clone(&guardrails),
             soaks: sources.contains(&name),
             seen,
+            brake: None,
         };
         (name, Arc::new(desired))
     };

@@ -19,7 +19,7 @@ use crate::clock::entropy;
 use crate::guardrail::{Denial, Member};
 use crate::model::status::TargetStatus;
 use crate::model::{Environment, EnvironmentName, LocalRef, State, Target};
-use crate::plan::{Converged, Memory, Observed, Plan, ProbeRecord, Reason, TargetPlan};
+use crate::plan::{Action, Converged, Made, Memory, Observed, Plan, ProbeRecord, Reason, TargetPlan, WayBack};
 use crate::ports::{ErrorClass, PortError, ResolveError};
 
 /// After this long a pass no longer counts against how many may be under way: accounts that hang or are throttled must
@@ -43,7 +43,7 @@ pub(super) async fn run(
         backoff,
         retried: 0,
         memory: Memory::default(),
-        statuses: BTreeMap::new(),
+        statuses: shared.board.take_before(&name),
         past: BTreeMap::new(),
     };
     let mut next = Instant::now();
@@ -120,7 +120,7 @@ impl Keeper {
         self.remember(desired, &plan, &outcomes, now);
         self.tell(desired, &plan, &outcomes, now);
 
-        let failure = failure(&observed, &outcomes);
+        let failure = failure(environment, &observed, &outcomes);
         self.shared.metrics.pass_ended(&self.name, failure.is_none(), started.elapsed());
         let targets = self.statuses.iter().map(|(local, status)| (local.to_string(), status.clone()));
         self.shared.board.passed(&self.name, failure.as_ref().map(ToString::to_string), now, targets);
@@ -160,6 +160,7 @@ impl Keeper {
         if let Some((number, at)) = retry.filter(|(number, _)| *number > self.retried) {
             self.retried = number;
             self.memory.retry_since = self.memory.retry_since.max(Some(at));
+            self.memory.tried.clear();
             let now = self.shared.clock.now();
             self.memory.probes.values_mut().for_each(|record| record.first = now);
         }
@@ -170,6 +171,10 @@ impl Keeper {
         self.memory.converged.retain(|local, _| environment.targets.contains_key(local));
         self.memory.probes.retain(|local, _| environment.targets.contains_key(local));
         self.memory.drifted.retain(|local| environment.targets.contains_key(local));
+        self.memory.made.retain(|local, _| environment.targets.contains_key(local));
+        let started = plan.actions().filter(|(_, action)| action.starts_rollout()).map(|(local, _)| local);
+        let accepted = |local: &&LocalRef| matches!(outcomes.get(*local), Some(Outcome::Applied(_)));
+        self.memory.tried.extend(started.filter(accepted).cloned());
         for (local, target) in &environment.targets {
             let (Some(plan), Some(pin)) = (plan.targets.get(local), environment.pin_of(target)) else { continue };
             let commit = &pin.provenance.commit;
@@ -181,6 +186,16 @@ impl Keeper {
                 self.memory.drifted.remove(local);
             } else if plan.drifted {
                 self.memory.drifted.insert(local.clone());
+            }
+            if let (Some(Outcome::Applied(applied)), Some(Action::RegisterTaskDefinition { image, marker, .. })) =
+                (outcomes.get(local), &plan.action)
+                && let Some(arn) = applied.id.clone()
+            {
+                let made = Made { marker: marker.clone(), image: image.clone(), arn };
+                self.memory.made.insert(local.clone(), made);
+            }
+            if matches!(outcomes.get(local), Some(Outcome::Failed(error)) if error.class == ErrorClass::Invalid) {
+                self.memory.made.remove(local);
             }
             if let (Some(Outcome::Probed(verdict)), Some(artifact)) = (outcomes.get(local), &plan.artifact) {
                 let artifact = artifact.identity().to_owned();
@@ -203,7 +218,18 @@ impl Keeper {
         let environment = &desired.environment;
         let mut statuses = BTreeMap::new();
         for (local, target) in &environment.targets {
-            let (Some(plan), Some(pin)) = (plan.targets.get(local), environment.pin_of(target)) else { continue };
+            let Some(plan) = plan.targets.get(local) else { continue };
+            let unknown;
+            let pin = match environment.pin_of(target) {
+                Some(pin) => pin,
+                None => match target::unknown_pin(target, now) {
+                    Some(pin) => {
+                        unknown = pin;
+                        &unknown
+                    }
+                    None => continue,
+                },
+            };
             let (outcome, before) = (outcomes.get(local), self.statuses.get(local).cloned());
             let before = before.as_ref();
             let after = target::status(target, pin, plan, outcome, before, now);
@@ -246,6 +272,8 @@ impl Keeper {
             |status: &TargetStatus| matches!(status.state, State::RollingOut | State::Verifying | State::Overdue);
         let foreign = |plan: &TargetPlan| match &plan.reason {
             Some(Reason::ForeignRollout { .. }) => true,
+            Some(Reason::WayBack { .. }) => true,
+            Some(Reason::RolloutFailed { back, .. }) => matches!(back, Some(WayBack::Running { .. })),
             Some(Reason::Guardrail(denials)) => denials.iter().all(Denial::is_brief),
             _ => false,
         };
@@ -267,9 +295,29 @@ fn planning_time(environment: &Environment, asked: Timestamp, now: Timestamp) ->
 }
 
 /// The failure that the pass as a whole reports: the worst for the account, not for one target's own doing.
-fn failure(observed: &Observed, outcomes: &BTreeMap<LocalRef, Outcome>) -> Option<PortError> {
-    if let Some(Err(error)) = &observed.identity {
-        return Some(error.clone());
+fn failure(
+    environment: &Environment,
+    observed: &Observed,
+    outcomes: &BTreeMap<LocalRef, Outcome>,
+) -> Option<PortError> {
+    match &observed.identity {
+        Some(Err(error)) => return Some(error.clone()),
+        Some(Ok(caller)) if *caller != environment.account.id => {
+            return Some(PortError {
+                class: ErrorClass::Denied,
+                service: "sts",
+                operation: "GetCallerIdentity",
+                code: "WrongAccount".to_owned(),
+                message: format!(
+                    "the credentials of role {} belong to account {caller}, the environment to {}; nothing was read or \
+                     written; correct `account.role` or `account.id` in environment.toml",
+                    environment.account.role, environment.account.id
+                ),
+                request_id: None,
+                throttled: false,
+            });
+        }
+        Some(Ok(_)) | None => {}
     }
     let reads = observed.targets.values().filter_map(|read| read.as_ref().err());
     let histories = observed.histories.values().filter_map(|read| read.as_ref().err());

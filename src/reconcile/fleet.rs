@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::crew::Crew;
-use super::desired::{Desired, SourceNews};
+use super::desired::{Claim, Desired, SourceNews};
 use super::{Shared, environment};
 use crate::guardrail;
 use crate::model::EnvironmentName;
@@ -25,6 +25,9 @@ pub(super) struct Fleet {
     stillborn: BTreeMap<EnvironmentName, Origin>,
     /// The ends of stopped tasks that still have a call in flight.
     leaving: BTreeMap<EnvironmentName, CancellationToken>,
+    /// The sources that haven't been polled yet, each with what its branches may feed: what comes before in the
+    /// configuration counts, however long its first answer takes.
+    unpolled: BTreeMap<usize, Vec<Claim>>,
     crew: Crew,
 }
 
@@ -36,13 +39,14 @@ struct Member {
 }
 
 impl Fleet {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, unpolled: BTreeMap<usize, Vec<Claim>>) -> Self {
         Self {
             shared,
             members: BTreeMap::new(),
             offers: BTreeMap::new(),
             stillborn: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            unpolled,
             crew: Crew::default(),
         }
     }
@@ -116,7 +120,34 @@ impl Fleet {
             }
         }
         self.offers.retain(|_, offers| !offers.is_empty());
+        for (name, member) in &self.members {
+            let (source, branch) = &member.origin;
+            let url = self.shared.urls.get(*source).map(String::as_str).unwrap_or_default();
+            self.shared.board.fed(name, url, branch);
+        }
         self.shared.resyncs.settle();
+    }
+
+    /// A source has been polled for the first time. Says whether that was the last one.
+    pub(super) fn polled(&mut self, source: usize) -> bool {
+        if self.unpolled.remove(&source).is_none() {
+            return false;
+        }
+        let waiting: Vec<EnvironmentName> =
+            self.offers.keys().filter(|name| !self.members.contains_key(*name)).cloned().collect();
+        for name in waiting {
+            for (origin, desired) in self.offers.remove(&name).unwrap_or_default() {
+                self.give(name.clone(), &origin, desired);
+            }
+        }
+        self.offers.retain(|_, offers| !offers.is_empty());
+        self.shared.resyncs.settle();
+        self.unpolled.is_empty()
+    }
+
+    /// Whether a source that comes before may yet turn out to feed this environment.
+    fn is_early(&self, name: &EnvironmentName, origin: &Origin) -> bool {
+        self.unpolled.range(..origin.0).any(|(_, claims)| claims.iter().any(|claim| claim.covers(name)))
     }
 
     /// The environment is gone from the branch that fed it: another one takes over, or nobody looks after it any more.
@@ -151,13 +182,28 @@ impl Fleet {
                 self.shared.board.valid(&name, &desired);
                 member.desired.send_replace(desired);
             }
-            Some(_) => {
+            Some(member) => {
+                let first = member.origin.clone().min(origin.clone());
+                let (second, other) = if first == *origin {
+                    self.shared.board.valid(&name, &desired);
+                    match self.members.get_mut(&name) {
+                        Some(member) => {
+                            (std::mem::replace(&mut member.origin, first), member.desired.send_replace(desired))
+                        }
+                        None => return,
+                    }
+                } else {
+                    (origin.clone(), desired)
+                };
                 let offers = self.offers.entry(name.clone()).or_default();
-                if offers.insert(origin.clone(), desired).is_none() {
-                    tracing::error!(environment = %name, branch = origin.1,
+                if offers.insert(second.clone(), other).is_none() {
+                    tracing::error!(environment = %name, branch = second.1,
                         "two repositories or branches feed this environment; the first one counts. \
                          Say with `environments` in pinion.toml which one it is");
                 }
+            }
+            None if self.is_early(&name, origin) => {
+                self.offers.entry(name).or_default().insert(origin.clone(), desired);
             }
             None => self.start(name, origin, desired),
         }

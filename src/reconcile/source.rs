@@ -7,27 +7,43 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
+use super::brakes::Brakes;
 use super::desired::{self, News, SourceNews};
+use super::hints::APART;
 use super::{Shared, Source};
 use crate::clock::entropy;
 use crate::metrics::PollResult;
 use crate::model::{CommitId, EnvironmentName};
-use crate::ports::Tip;
+use crate::ports::{Tip, Verified};
 
 /// Polls until shutdown.
 pub(super) async fn run(index: usize, source: Source, shared: Arc<Shared>, news: mpsc::Sender<News>) {
-    let mut poller = Poller { index, source, shared, news, read: BTreeMap::new(), good: BTreeMap::new(), first: true };
+    let brakes = Brakes::new(shared.brakes);
+    let (read, good, held) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut poller = Poller { index, source, shared, news, read, good, held, brakes, first: true };
     let pace = poller.shared.pace;
     let mut backoff = Backoff::new(pace.backoff_first, pace.backoff_longest, entropy());
     let mut requests = poller.shared.resyncs.requests();
+    let mut hints = poller.shared.hints.of(&poller.source.url);
     let mut next = Instant::now();
+    let mut started = next;
     loop {
         tokio::select! {
             () = poller.shared.shutdown.cancelled() => return,
             () = tokio::time::sleep_until(next) => {}
+            changed = hints.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                next = next.min(Instant::now().max(started + APART));
+                continue;
+            }
             changed = requests.changed() => if changed.is_err() { return },
         }
         let request = requests.borrow_and_update().number;
+        started = Instant::now();
+        // What was said to have moved before this poll is in it.
+        hints.mark_unchanged();
         let went_well = poller.poll().await;
         // Through the same channel as what was read, so that no environment completes a resync with what was before.
         if poller.news.send(News::Polled { source: index, number: request }).await.is_err() {
@@ -52,10 +68,17 @@ struct Poller {
     read: BTreeMap<String, LastRead>,
     /// The environments of each branch that were good at some time, so that their last good desired state is known.
     good: BTreeMap<String, BTreeSet<EnvironmentName>>,
+    /// Which environment of each branch had each AWS resource when it was last good.
+    held: BTreeMap<String, BTreeMap<String, EnvironmentName>>,
+    /// What one commit may not do unnoticed.
+    brakes: Brakes,
     first: bool,
 }
 
 struct LastRead {
+    /// The branch's tip.
+    tip: CommitId,
+    /// The commit that was read: the tip, unless signatures say otherwise.
     commit: CommitId,
     /// What is wrong with it as a whole, so that nothing in it counts.
     wrong: Option<String>,
@@ -80,13 +103,13 @@ impl Poller {
             }
         };
         let moved = |(branch, tip): (&String, &Result<Tip, _>)| {
-            tip.as_ref().is_ok_and(|tip| self.read.get(branch).map(|last| &last.commit) != Some(&tip.commit))
+            tip.as_ref().is_ok_and(|tip| self.read.get(branch).map(|last| &last.tip) != Some(&tip.commit))
         };
         let result = if tips.iter().any(moved) { PollResult::Changed } else { PollResult::Unchanged };
         self.shared.metrics.git_polled(&self.source.url, result, took);
         let mut went_well = true;
         for (branch, tip) in tips {
-            let commit = match tip {
+            let tip = match tip {
                 Ok(tip) => {
                     if tip.forced {
                         tracing::warn!(
@@ -104,22 +127,41 @@ impl Poller {
                     continue;
                 }
             };
-            if let Some(last) = self.read.get(&branch).filter(|last| last.commit == commit) {
+            let last = self.read.get(&branch).map(|last| &last.commit);
+            let verified = match self.source.repository.verify(&branch, &tip, last).await {
+                Ok(verified) => verified,
+                Err(error) => {
+                    self.shared.board.git_failed(&self.source.url, &branch, &error.to_string());
+                    went_well = false;
+                    continue;
+                }
+            };
+            self.shared.board.signatures(&self.source.url, &branch, &verified);
+            let Some(commit) = &verified.accepted else {
                 let now = self.shared.clock.now();
-                self.shared.board.git_polled(&self.source.url, &branch, &commit, now, last.wrong.as_deref());
+                let wrong = refused(&verified);
+                self.shared.board.git_polled(&self.source.url, &branch, &tip, now, wrong.as_deref());
+                continue;
+            };
+            if let Some(last) = self.read.get_mut(&branch).filter(|last| last.commit == *commit) {
+                let now = self.shared.clock.now();
+                let wrong = refused(&verified).or_else(|| last.wrong.clone());
+                self.shared.board.git_polled(&self.source.url, &branch, &tip, now, wrong.as_deref());
+                last.tip = tip;
                 continue;
             }
-            went_well &= self.read(&branch, commit).await;
+            went_well &= self.read(&branch, &tip, commit.clone(), refused(&verified)).await;
         }
         self.first = false;
         went_well
     }
 
-    async fn read(&mut self, branch: &str, commit: CommitId) -> bool {
+    async fn read(&mut self, branch: &str, tip: &CommitId, commit: CommitId, refused: Option<String>) -> bool {
         let Some(claim) = self.source.branches.get(branch) else { return true };
         let now = self.shared.clock.now();
         let seen = (!self.first).then_some(now);
-        let read = desired::read(self.source.repository.as_ref(), branch, &commit, claim, seen).await;
+        let held = self.held.entry(branch.to_owned()).or_default();
+        let read = desired::read(self.source.repository.as_ref(), branch, &commit, claim, seen, held).await;
         let mut reading = match read {
             Ok(reading) => reading,
             Err(error) => {
@@ -135,6 +177,8 @@ impl Poller {
             broken = reading.broken.len(),
             "new revision"
         );
+        held.retain(|_, name| reading.broken.contains_key(name));
+        held.extend(reading.claims.clone());
         let nothing = reading.environments.is_empty() && reading.broken.is_empty();
         let good = self.good.entry(branch.to_owned()).or_default();
         let lost = match (nothing, good.is_empty()) {
@@ -160,6 +204,17 @@ impl Poller {
                 reading.environments.insert(name, desired);
             }
         }
+        let repository = self.source.repository.as_ref();
+        match self.brakes.apply(repository, branch, &commit, claim, &mut reading).await {
+            Ok(None) => {}
+            Ok(Some(held)) => {
+                tracing::warn!(repository = self.source.url, branch, revision = held.commit.short(), "{held}");
+            }
+            Err(error) => {
+                self.shared.board.git_failed(&self.source.url, branch, &error.to_string());
+                return false;
+            }
+        }
         good.extend(reading.environments.keys().cloned());
         for finding in reading.whole.iter().filter(|_| !nothing) {
             tracing::error!(repository = self.source.url, branch, "{finding}");
@@ -183,8 +238,23 @@ impl Poller {
             environments: reading.environments,
             broken: reading.broken,
         };
-        self.shared.board.git_polled(&self.source.url, branch, &commit, now, wrong.as_deref());
-        self.read.insert(branch.to_owned(), LastRead { commit, wrong });
+        self.shared.board.git_polled(&self.source.url, branch, tip, now, refused.as_deref().or(wrong.as_deref()));
+        self.read.insert(branch.to_owned(), LastRead { tip: tip.clone(), commit, wrong });
         self.news.send(News::Read(message)).await.is_ok()
     }
+}
+
+/// What is wrong with the signatures of a branch, in one line; `None` if nothing is.
+fn refused(verified: &Verified) -> Option<String> {
+    let first = verified.commits.first()?;
+    let more = match verified.refused.saturating_sub(1) {
+        0 => String::new(),
+        more => format!("; and so are {more} more"),
+    };
+    let kept = match &verified.accepted {
+        Some(commit) => format!("commit {} is what counts until that is mended", commit.short()),
+        None => "nothing counts until that is mended".to_owned(),
+    };
+    let (commit, author, reason) = (first.commit.get(..8).unwrap_or(&first.commit), &first.author, &first.reason);
+    Some(format!("commit {commit} by {author} is refused: {reason}{more}; {kept}"))
 }

@@ -49,6 +49,7 @@ impl Telling<'_> {
         self.drift();
         self.action(past);
         self.state();
+        self.warnings();
         self.rollout(past, metrics, chronicle);
         self.convergence(past, metrics);
         let succeeded = past.succeeded.as_ref().filter(|(_, commit)| *commit == self.after.pin.commit);
@@ -62,7 +63,7 @@ impl Telling<'_> {
             Outcome::Applied(applied) => {
                 past.failing = None;
                 let (id, version) = (applied.id.as_deref(), &self.after.desired);
-                if action.starts_rollout() {
+                if action.starts_rollout() && self.after.state != State::Quarantined {
                     tracing::info!(
                         target = target,
                         version,
@@ -146,6 +147,14 @@ impl Telling<'_> {
             && after.state == State::RollingOut
         {
             tracing::info!(target = after.target, reason, "{}", after.state);
+        }
+    }
+
+    /// Says each warning once, when it comes up.
+    fn warnings(&self) {
+        let known = |warning: &&String| self.before.is_some_and(|before| before.warnings.contains(warning));
+        for warning in self.after.warnings.iter().filter(|warning| !known(warning)) {
+            tracing::warn!(target = self.after.target, "{warning}");
         }
     }
 

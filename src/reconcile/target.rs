@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use super::pass::Outcome;
 use crate::model::status::{PinStatus, RolloutStatus, SuspensionStatus, TargetStatus};
-use crate::model::{Pin, RolloutOutcome, State, Target};
-use crate::plan::TargetPlan;
+use crate::model::{Pin, Provenance, RolloutOutcome, State, Target, Version};
+use crate::plan::{Reason, TargetPlan};
 use crate::ports::ErrorClass;
 
 /// The status of a target after a pass.
@@ -40,6 +40,7 @@ pub(super) fn status(
         component: target.component.to_string(),
         state,
         reason,
+        denied_by: plan.reason.iter().flat_map(Reason::policies).map(ToOwned::to_owned).collect(),
         since,
         out_of_sync_since,
         observed: if unknown { before.and_then(|before| before.observed) } else { Some(now) },
@@ -66,6 +67,7 @@ pub(super) fn status(
             time: pin.provenance.time,
             subject: pin.provenance.subject.clone(),
         },
+        warnings: kept.map_or_else(|| plan.warnings.clone(), |kept| kept.warnings.clone()),
         rollout: kept.map_or(rollout, |kept| kept.rollout.clone()),
         suspension: target.suspend.as_ref().map(|suspension| SuspensionStatus {
             owner: suspension.owner.clone(),
@@ -73,6 +75,16 @@ pub(super) fn status(
             until: suspension.until,
         }),
     }
+}
+
+/// What is shown for a pin of which nobody knows who set it, so that its target isn't missing.
+pub(super) fn unknown_pin(target: &Target, now: Timestamp) -> Option<Pin> {
+    Some(Pin {
+        component: target.component.clone(),
+        version: Version::try_from("unknown").ok()?,
+        digest: None,
+        provenance: Provenance::uncommitted(now),
+    })
 }
 
 /// Since when the target is in sync with its pin. A process that has just begun takes AWS's word for when the rollout
@@ -103,7 +115,16 @@ fn in_sync_since(
 /// yet go through leaves the state as planned and says what happened.
 fn settle(plan: &TargetPlan, outcome: Option<&Outcome>) -> (State, Option<String>) {
     match outcome {
+        // The way back that can't be begun makes the pin no better.
+        Some(Outcome::Failed(error)) if plan.state == State::Quarantined => {
+            let reason = plan.reason.as_ref().map(ToString::to_string).unwrap_or_default();
+            (plan.state, Some(format!("{reason}; going back: {error}")))
+        }
         Some(Outcome::Failed(error)) => match error.class {
+            // The others say themselves what to do.
+            ErrorClass::Denied if error.service != "sts" => {
+                (State::Blocked, Some(Reason::Denied(error.to_string()).to_string()))
+            }
             ErrorClass::Denied | ErrorClass::Invalid => (State::Blocked, Some(error.to_string())),
             ErrorClass::Retry | ErrorClass::Conflict => (plan.state, Some(format!("{error}; will be tried again"))),
         },

@@ -1,5 +1,6 @@
 //! The loop with in-memory ports and paused time: hours of it pass in milliseconds, and nothing opens a socket.
 
+mod brakes;
 mod git;
 mod islands;
 mod resyncs;
@@ -21,11 +22,12 @@ use tracing::subscriber::DefaultGuard;
 use self::git::Git;
 use self::world::{Doors, World};
 use super::desired::Claim;
-use super::{Board, Pace, Parts, Resyncs, Source, run};
+use super::{Board, Hints, Pace, Parts, Resyncs, Source, run};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::State;
 use crate::model::status::{EnvironmentStatus, Status, TargetStatus};
+use crate::plan::brake::Limits;
 
 const PACE: Pace = Pace {
     steady: secs(60),
@@ -89,11 +91,13 @@ impl io::Write for Log {
 struct Setup {
     pace: Pace,
     concurrency: usize,
+    brakes: Limits,
     world: Arc<World>,
     /// The repositories, each with its branches.
     sources: Vec<(Arc<Git>, BTreeMap<String, Claim>)>,
     board: Arc<Board>,
     resyncs: Arc<Resyncs>,
+    hints: Arc<Hints>,
     clock: Arc<PausedClock>,
     log: Log,
     guard: DefaultGuard,
@@ -117,10 +121,13 @@ impl Setup {
         Self {
             pace: PACE,
             concurrency: 16,
+            // Most tests remove environments as if that were nothing.
+            brakes: Limits { removal: false, ..Limits::default() },
             world: Arc::new(World::new(Arc::clone(&clock))),
             sources: vec![(git, BTreeMap::from([("main".to_owned(), Claim::All)]))],
             board: Arc::default(),
             resyncs: Arc::default(),
+            hints: Arc::default(),
             clock,
             log,
             guard: tracing::subscriber::set_default(subscriber),
@@ -158,8 +165,10 @@ impl Setup {
             board: Arc::clone(&self.board),
             chronicle: Arc::new(crate::ports::NoChronicle),
             resyncs: Arc::clone(&self.resyncs),
+            hints: Arc::clone(&self.hints),
             pace: self.pace,
             concurrency: self.concurrency,
+            brakes: self.brakes,
         };
         let task = tokio::spawn(run(parts, stop.clone()));
         Rig {
@@ -167,6 +176,7 @@ impl Setup {
             git,
             board: self.board,
             resyncs: self.resyncs,
+            hints: self.hints,
             clock: self.clock,
             metrics,
             stop,
@@ -184,6 +194,7 @@ struct Rig {
     git: Arc<Git>,
     board: Arc<Board>,
     resyncs: Arc<Resyncs>,
+    hints: Arc<Hints>,
     clock: Arc<PausedClock>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,

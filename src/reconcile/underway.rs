@@ -6,7 +6,7 @@ use super::chronicle;
 use super::pass::Outcome;
 use super::story::Telling;
 use crate::model::{Artifact, RolloutTarget, State};
-use crate::plan::{Action, Reason};
+use crate::plan::{Action, Reason, VersionMove};
 
 /// A rollout on its way. Told from others by where it leads: ECS knows the same one by two ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +28,9 @@ impl Underway {
         let plan = telling.plan;
         let aim =
             (plan.artifact.as_ref().map(|artifact| artifact.identity().to_owned()), telling.after.desired.clone());
-        let started =
-            plan.action.as_ref().and_then(destination).filter(|_| matches!(telling.outcome, Some(Outcome::Applied(_))));
+        // The way back of a quarantined pin is no rollout of it.
+        let applied = matches!(telling.outcome, Some(Outcome::Applied(_))) && plan.state != State::Quarantined;
+        let started = plan.action.as_ref().and_then(destination).filter(|_| applied);
         if let Some(target) = started {
             return Some(Self { target, version: Some(aim.1), started: telling.now, id: None, artifact: aim.0 });
         }
@@ -37,7 +38,8 @@ impl Underway {
         if !matches!(plan.state, State::RollingOut | State::Overdue) {
             return None;
         }
-        let moved_on = matches!(plan.reason, Some(Reason::Superseded { .. }));
+        let moved_on =
+            matches!(plan.reason, Some(Reason::Superseded { .. } | Reason::Overdue { superseded: true, .. }));
         Some(Self {
             target: rollout.target.clone(),
             version: (!moved_on).then_some(aim.1),
@@ -57,6 +59,7 @@ impl Underway {
 fn destination(action: &Action) -> Option<RolloutTarget> {
     match action {
         Action::StartRefresh { version, .. } => Some(RolloutTarget::TemplateVersion(*version)),
+        Action::RefreshPolicy { moves, .. } => Some(VersionMove::destination(moves)),
         Action::UpdateService { task_definition, .. } => Some(RolloutTarget::TaskDefinition(task_definition.clone())),
         _ => None,
     }

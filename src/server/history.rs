@@ -107,12 +107,12 @@ pub(super) async fn figures(
     let history = shared.server.history.clone();
     let read = tokio::task::spawn_blocking(move || history.deliveries(environment.as_deref(), since, now)).await;
     let failed = |error: String| (StatusCode::INTERNAL_SERVER_ERROR, error);
-    read.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
+    read.map_err(|error| failed(error.to_string()))
 }
 
 /// Reads beside the threads that serve.
 pub(super) async fn page(shared: &Shared, query: Query) -> Result<EventPage, String> {
     let history = shared.server.history.clone();
     let read = tokio::task::spawn_blocking(move || history.page(&query)).await;
-    read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    read.map_err(|error| error.to_string())
 }

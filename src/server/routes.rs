@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{LIMITS, Server, history, page, resync};
+use super::{LIMITS, Server, history, hooks, page, resync};
 use crate::metrics;
 use crate::model::status::Status;
 
@@ -55,6 +55,7 @@ pub(super) fn router(server: Server, stop: CancellationToken) -> Router {
         .route("/api/v1/history", get(history::history))
         .route("/api/v1/dora", get(history::dora))
         .route("/api/v1/resync", post(resync::resync))
+        .route("/hooks/git", post(hooks::receive))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(LIMITS.body))
@@ -100,7 +101,10 @@ async fn not_found() -> Response {
 }
 
 async fn wrong_method() -> Response {
-    refuse(StatusCode::METHOD_NOT_ALLOWED, "not with this method: all is read with GET, but /api/v1/resync needs POST")
+    refuse(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "not with this method: all is read with GET, but /api/v1/resync and /hooks/git need POST",
+    )
 }
 
 /// Ends requests that take too long, such as those whose body comes byte by byte.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use super::engine::asg;
 use super::faults::Fault;
 use super::file::{ContainerImageFile, ImageFile};
-use super::http::Stand;
+use super::http::{Inner, Stand};
 use super::world::{Group, Parameter, Service, World};
 
 /// The routes.
@@ -31,7 +32,10 @@ pub(crate) fn router() -> Router<Arc<Stand>> {
         .route("/_sim/parameters", post(put_parameter))
         .route("/_sim/terminate-instance", post(terminate_instance))
         .route("/_sim/alarms", post(set_alarm))
+        .route("/_sim/hooks", post(set_hook))
         .route("/_sim/faults", get(list_faults).post(add_fault).delete(remove_faults))
+        .route("/_sim/held", get(held))
+        .route("/_sim/release", post(release))
 }
 
 type Shared = State<Arc<Stand>>;
@@ -137,8 +141,14 @@ fn view_service(service: &Service) -> Value {
             })
         })
         .collect();
-    let records: Vec<Value> =
-        service.service_deployments.iter().map(|one| json!({ "arn": one.arn, "status": one.status })).collect();
+    let records: Vec<Value> = service
+        .service_deployments
+        .iter()
+        .map(|one| {
+            let stage = one.shift.filter(|_| one.is_active()).map(|shift| shift.stage.name());
+            json!({ "arn": one.arn, "status": one.status, "stage": stage })
+        })
+        .collect();
     json!({
         "desired": service.desired,
         "task_definition": service.task_definition,
@@ -168,7 +178,7 @@ struct Advance {
 }
 
 async fn advance(State(stand): Shared, Json(given): Json<Advance>) -> Response {
-    stand.jump(given.seconds);
+    stand.lock().jump(given.seconds.saturating_mul(1000));
     stand.save();
     let seconds = stand.lock().world.now / 1000;
     Json(json!({ "engine_seconds": seconds })).into_response()
@@ -178,6 +188,9 @@ async fn advance(State(stand): Shared, Json(given): Json<Advance>) -> Response {
 #[serde(deny_unknown_fields)]
 struct Speed {
     speed: f64,
+    /// Seconds of engine time that pass with every AWS call.
+    #[serde(default)]
+    per_call: u64,
 }
 
 async fn set_speed(State(stand): Shared, Json(given): Json<Speed>) -> Response {
@@ -189,6 +202,7 @@ async fn set_speed(State(stand): Shared, Json(given): Json<Speed>) -> Response {
         let mut inner = stand.lock();
         let wall = inner.world.wall;
         inner.world.anchor(wall, given.speed);
+        inner.per_call = given.per_call.saturating_mul(1000);
         inner.dirty = true;
     }
     stand.save();
@@ -326,12 +340,37 @@ async fn set_alarm(State(stand): Shared, Json(given): Json<Alarm>) -> Response {
     Json(json!({})).into_response()
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Hook {
+    account: String,
+    region: Option<String>,
+    target: String,
+    status: String,
+}
+
+async fn set_hook(State(stand): Shared, Json(given): Json<Hook>) -> Response {
+    {
+        let mut inner = stand.lock();
+        let region = place(&inner.world, given.region);
+        inner.dirty = true;
+        inner.world.region_mut(&given.account, &region).hooks.insert(given.target, given.status);
+    }
+    stand.save();
+    Json(json!({})).into_response()
+}
+
 async fn list_faults(State(stand): Shared) -> Response {
     Json(json!({ "faults": stand.lock().faults.all() })).into_response()
 }
 
 async fn add_fault(State(stand): Shared, Json(fault): Json<Fault>) -> Response {
-    let id = stand.lock().faults.add(fault);
+    let mut inner = stand.lock();
+    let wall = inner.world.wall;
+    let id = inner.faults.add(fault, wall);
+    let lag = inner.faults.longest_lag();
+    let Inner { past, world, .. } = &mut *inner;
+    past.note(world, lag);
     Json(json!({ "id": id })).into_response()
 }
 
@@ -344,4 +383,21 @@ struct Which {
 async fn remove_faults(State(stand): Shared, Query(which): Query<Which>) -> Response {
     stand.lock().faults.remove(which.id);
     Json(json!({})).into_response()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wait {
+    /// How long to wait for the first held call.
+    #[serde(default)]
+    millis: u64,
+}
+
+async fn held(State(stand): Shared, Query(wait): Query<Wait>) -> Response {
+    let held = stand.held.wait(Duration::from_millis(wait.millis)).await;
+    Json(json!({ "held": held })).into_response()
+}
+
+async fn release(State(stand): Shared, Json(which): Json<Which>) -> Response {
+    Json(json!({ "released": stand.held.release(which.id) })).into_response()
 }

@@ -2,6 +2,7 @@
 
 mod build;
 mod fleet;
+mod identities;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::iam::PolicyError;
 use super::world::{Fate, Timing, World};
 
 /// When everything that a world file names was made: 2026-01-01T00:00:00Z, in milliseconds.
@@ -46,6 +48,15 @@ pub enum WorldError {
         /// Account, region and name of what refers to it.
         place: String,
     },
+    /// A policy can't be enforced.
+    #[error("the policy of {place} can't be used; give a table, JSON text or the path of a JSON file, in AWS's form")]
+    Policy {
+        /// What it is the policy of.
+        place: String,
+        /// Why.
+        #[source]
+        source: PolicyError,
+    },
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,6 +92,10 @@ struct AccountFile {
     #[serde(default)]
     role: Vec<RoleFile>,
     #[serde(default)]
+    user: Vec<UserFile>,
+    #[serde(default)]
+    key: Vec<KeyFile>,
+    #[serde(default)]
     image: Vec<ImageFile>,
     #[serde(default)]
     launch_template: Vec<TemplateFile>,
@@ -103,6 +118,36 @@ struct RoleFile {
     external_id: Option<String>,
     #[serde(default = "hour")]
     max_session: i64,
+    trust: Option<PolicyFile>,
+    policies: Option<Vec<PolicyFile>>,
+}
+
+/// A user, and what it may do.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UserFile {
+    name: String,
+    policies: Option<Vec<PolicyFile>>,
+}
+
+/// A long-lived access key: a user's, or one that stands for a session of a role.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyFile {
+    id: String,
+    user: Option<String>,
+    role: Option<String>,
+    /// Session tags, of a role's: all of them are inherited by the roles that it assumes.
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
+/// A policy: a table, JSON text, or the path of a JSON file, relative to the world file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum PolicyFile {
+    Text(String),
+    Table(Map<String, Value>),
 }
 
 /// A machine image, in a world file or published at run time.
@@ -177,6 +222,10 @@ struct GroupFile {
     suspended: BTreeSet<String>,
     #[serde(default)]
     protected: usize,
+    #[serde(default)]
+    protects: bool,
+    #[serde(default)]
+    standby: usize,
 }
 
 #[derive(Debug, Deserialize)]
@@ -219,6 +268,8 @@ struct ServiceFile {
     name: String,
     task_definition: String,
     desired: i64,
+    #[serde(default = "yes")]
+    active: bool,
     #[serde(default = "rolling")]
     controller: String,
     #[serde(default)]
@@ -238,6 +289,7 @@ struct RepositoryFile {
     region: Option<String>,
     #[serde(default)]
     allowed: BTreeSet<String>,
+    policy: Option<PolicyFile>,
     #[serde(default)]
     image: Vec<ContainerImageFile>,
 }
@@ -250,6 +302,9 @@ pub(crate) struct ContainerImageFile {
     pub(crate) digest: Option<String>,
     #[serde(default)]
     pub(crate) behaviour: Fate,
+    /// Of an image index: what it has images for, as `amd64` and `arm64`. None: it is no index.
+    #[serde(default)]
+    pub(crate) architectures: BTreeSet<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -333,15 +388,21 @@ impl World {
     pub fn load(path: &Path) -> Result<Self, WorldError> {
         let text =
             std::fs::read_to_string(path).map_err(|source| WorldError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text).map_err(|error| WorldError::File { path: path.to_owned(), source: Box::new(error) })
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::parse_in(&text, folder)
+            .map_err(|error| WorldError::File { path: path.to_owned(), source: Box::new(error) })
     }
 
-    /// Reads a world from TOML text.
+    /// Reads a world from TOML text. Paths of policies in it are relative to the working directory.
     ///
     /// # Errors
     ///
     /// If the text isn't a world file, or names what it doesn't hold.
     pub fn parse(text: &str) -> Result<Self, WorldError> {
+        Self::parse_in(text, Path::new(""))
+    }
+
+    fn parse_in(text: &str, folder: &Path) -> Result<Self, WorldError> {
         let mut file: WorldFile = toml::from_str(text).map_err(|error| WorldError::Parse(Box::new(error)))?;
         if let Some(fleet) = file.fleet.take() {
             let text = fleet::text(&fleet, &file.controller, &file.region);
@@ -354,6 +415,7 @@ impl World {
         // Artifacts of all accounts first: what runs in one account may come from another.
         for account in &mut file.account {
             world.add_artifacts(account, &file.region);
+            world.add_identities(account, folder)?;
         }
         for account in file.account {
             world.add_workloads(account, &file.region)?;

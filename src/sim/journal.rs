@@ -17,6 +17,9 @@ pub(crate) struct Entry {
     /// Engine milliseconds.
     pub(crate) engine: u64,
     pub(crate) account: Option<String>,
+    /// The caller's ARN; a role session's name is its last part.
+    #[serde(default)]
+    pub(crate) caller: Option<String>,
     pub(crate) service: String,
     pub(crate) region: String,
     pub(crate) operation: String,
@@ -25,6 +28,9 @@ pub(crate) struct Entry {
     pub(crate) params: Value,
     pub(crate) status: u16,
     pub(crate) code: Option<String>,
+    /// The action that no policy allows, if the call was refused for that.
+    #[serde(default)]
+    pub(crate) denied: Option<String>,
     pub(crate) request_id: String,
 }
 
@@ -95,6 +101,7 @@ mod tests {
             at: "2026-01-01T00:00:00Z".to_owned(),
             engine: 0,
             account: None,
+            caller: None,
             service: "autoscaling".to_owned(),
             region: "us-west-1".to_owned(),
             operation: operation.to_owned(),
@@ -102,6 +109,7 @@ mod tests {
             params: Value::Null,
             status: 200,
             code: None,
+            denied: None,
             request_id: String::new(),
         }
     }

@@ -11,11 +11,13 @@ pub(crate) use sts::role_id;
 
 use serde_json::Value;
 
+use super::iam;
 use super::wire::{ApiError, Call, Service};
 use super::world::World;
 
 /// Carries out a call.
 pub(crate) fn dispatch(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    iam::check(world, call)?;
     match call.service {
         Service::Sts => sts::call(world, call),
         Service::Ec2 => ec2::call(world, call),

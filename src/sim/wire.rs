@@ -11,6 +11,8 @@ pub(crate) use error::ApiError;
 pub(crate) use form::decode as decode_form;
 pub(crate) use sign::{Scope, read_scope};
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -77,13 +79,17 @@ impl Service {
 }
 
 /// Who calls.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Caller {
     pub(crate) account: String,
     pub(crate) arn: String,
     pub(crate) user_id: String,
     /// Whether the credentials came from `AssumeRole`.
     pub(crate) is_session: bool,
+    /// Session tags.
+    pub(crate) tags: BTreeMap<String, String>,
+    /// Keys of the session tags that the next role's session inherits.
+    pub(crate) transitive: BTreeSet<String>,
 }
 
 /// One call of one operation.

@@ -7,7 +7,7 @@ mod compute;
 mod container;
 mod registry;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -17,6 +17,8 @@ pub(crate) use container::*;
 pub(crate) use registry::*;
 
 use super::engine;
+use super::iam::Policy;
+use super::wire::Caller;
 
 /// One step of the engines, in milliseconds of engine time.
 pub(crate) const TICK: u64 = 1000;
@@ -46,6 +48,9 @@ pub struct World {
     pub(crate) controller: String,
     pub(crate) accounts: BTreeMap<String, Account>,
     pub(crate) sessions: BTreeMap<String, Session>,
+    /// Who holds the long-lived access keys that the world file names; all others are the controller's.
+    #[serde(default)]
+    pub(crate) keys: BTreeMap<String, Caller>,
     pub(crate) log: VecDeque<Event>,
 }
 
@@ -119,6 +124,9 @@ pub(crate) struct Account {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) roles: BTreeMap<String, Role>,
+    /// The permission policies of users, by name; none: a user may do everything.
+    #[serde(default)]
+    pub(crate) users: BTreeMap<String, Option<Vec<Policy>>>,
     pub(crate) regions: BTreeMap<String, Region>,
 }
 
@@ -129,6 +137,12 @@ pub(crate) struct Role {
     pub(crate) external_id: Option<String>,
     /// Longest session in seconds.
     pub(crate) max_session: i64,
+    /// Who may assume it; without, anybody who may assume roles at all and knows the external id.
+    #[serde(default)]
+    pub(crate) trust: Option<Policy>,
+    /// What it may do; without, everything in its account.
+    #[serde(default)]
+    pub(crate) policies: Option<Vec<Policy>>,
 }
 
 /// What an account holds in one region.
@@ -142,6 +156,9 @@ pub(crate) struct Region {
     pub(crate) groups: BTreeMap<String, Group>,
     /// Names of the CloudWatch alarms that are in ALARM.
     pub(crate) alarms: std::collections::BTreeSet<String>,
+    /// What lifecycle hooks answer, by their target's ARN: `SUCCEEDED` (where nothing is said), `FAILED`, `IN_PROGRESS`.
+    #[serde(default)]
+    pub(crate) hooks: BTreeMap<String, String>,
     pub(crate) task_definitions: BTreeMap<String, Vec<TaskDefinition>>,
     pub(crate) clusters: BTreeMap<String, Cluster>,
     pub(crate) repositories: BTreeMap<String, Repository>,
@@ -157,6 +174,10 @@ pub(crate) struct Session {
     pub(crate) token: String,
     /// Wall-clock milliseconds.
     pub(crate) expires: i64,
+    #[serde(default)]
+    pub(crate) tags: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) transitive: BTreeSet<String>,
 }
 
 /// One line of the story: what happened to what, when.
@@ -247,6 +268,7 @@ impl World {
             controller: controller.to_owned(),
             accounts: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            keys: BTreeMap::new(),
             log: VecDeque::new(),
         }
     }

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// The text with everything escaped that could end a line, move the cursor, change colours or turn the writing
-/// direction: control characters, line and paragraph separators, and Unicode's formatting characters for direction.
+/// direction, and what has no width and so could hide: control characters, line and paragraph separators, and Unicode's
+/// formatting characters.
 #[must_use]
 pub fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_harmful) {
@@ -29,8 +30,8 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
 fn is_harmful(character: char) -> bool {
     character.is_control()
         || matches!(character,
-            '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{061c}'
-            | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            '\u{ad}' | '\u{061c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use pinion::guardrail::{Explanation, Fleet, Guardrails as _, Member, Policies, Proposal};
 use pinion::manifest::{self, Loaded};
 use pinion::model::{
-    CommitId, Component, Environment, EnvironmentName, LocalRef, Provenance, State, TargetRef, Version,
+    CommitId, Component, Environment, EnvironmentName, LocalRef, Provenance, Signer, SignerKind, State, TargetRef,
+    Version,
 };
 
 const DEFAULTS: &str = r#"
@@ -69,6 +70,7 @@ impl Case {
             time: time("2026-12-03T11:00:00Z"),
             subject: "frontend 1.4.2".to_owned(),
             trailers: BTreeMap::new(),
+            signer: None,
         };
         let draft = loaded.environments[&environment].as_ref().unwrap();
         let provenance = draft.pins().into_keys().map(|component| (component, provenance.clone())).collect();
@@ -106,6 +108,15 @@ impl Case {
     pub(crate) fn trailer(mut self, key: &str, value: &str) -> Self {
         for pin in self.environment.pins.values_mut() {
             pin.provenance.trailers.insert(key.to_owned(), value.to_owned());
+        }
+        self
+    }
+
+    pub(crate) fn signed_by(mut self, identity: &str) -> Self {
+        let (identity, key) = (identity.to_owned(), "SHA256:abc".to_owned());
+        for pin in self.environment.pins.values_mut() {
+            let (identity, key) = (identity.clone(), key.clone());
+            pin.provenance.signer = Some(Signer { identity, key, kind: SignerKind::Ssh });
         }
         self
     }

@@ -12,6 +12,8 @@ const ROLLING_LIMIT: &str = include_str!("../../docs/guardrails/rolling-limit.ce
 const STOP: &str = include_str!("../../docs/guardrails/stop-after-quarantines.cedar");
 const GRAMMAR: &str = include_str!("../../docs/guardrails/version-grammar.cedar");
 
+const SIGNED: &str = include_str!("../../docs/guardrails/signed-commits.cedar");
+
 const NOTHING: [&str; 0] = [];
 
 #[test]
@@ -24,10 +26,11 @@ fn all_of_them_go_together() {
         ("rolling-limit.cedar", ROLLING_LIMIT),
         ("stop-after-quarantines.cedar", STOP),
         ("version-grammar.cedar", GRAMMAR),
+        ("signed-commits.cedar", SIGNED),
     ];
     let loaded = load(&all, "1.4.2");
     assert_eq!(loaded.all_findings().to_string(), "");
-    assert_eq!(loaded.policies.len(), 8);
+    assert_eq!(loaded.policies.len(), 10);
     // What lies in the folder is what is tested here, and what the page shows.
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guardrails");
     let page = std::fs::read_to_string(folder.with_extension("md")).unwrap();
@@ -153,4 +156,12 @@ fn versions_have_a_grammar() {
     let api = |version: &str| Case::new(GRAMMAR).target("fargate/api").pinned(version).forbidden_by();
     assert_eq!(api("backend.2.0.1"), NOTHING);
     assert_eq!(api("latest"), ["backend-versions"]);
+}
+
+#[test]
+fn commits_are_signed_in_prod_by_who_wrote_them() {
+    assert_eq!(Case::new(SIGNED).forbidden_by(), ["signed-commits"]);
+    assert_eq!(Case::in_environment("dev", SIGNED).forbidden_by(), NOTHING);
+    assert_eq!(Case::new(SIGNED).signed_by("ada@example.com").forbidden_by(), NOTHING);
+    assert_eq!(Case::new(SIGNED).signed_by("bob@example.com").forbidden_by(), ["signed-by-author"]);
 }

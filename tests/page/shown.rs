@@ -156,7 +156,11 @@ fn story(controller: &Controller) {
         seconds: Some(seconds),
         ..event
     };
-    let found = Event { key: format!("target-found|{web}"), commit: Some(COMMITS[1].to_owned()), ..event("08:00:00", EventKind::TargetFound, web, None) };
+    let found = Event {
+        key: format!("target-found|{web}"),
+        commit: Some(COMMITS[1].to_owned()),
+        ..event("08:00:00", EventKind::TargetFound, web, None)
+    };
     let mut seen = event("09:01:00", EventKind::PinSeen, web, None);
     (seen.previous, seen.key) = (Some("1.4.1".to_owned()), format!("pin-seen|{web}|{}", COMMITS[0]));
     for event in [

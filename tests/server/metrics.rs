@@ -30,6 +30,9 @@ fn full() -> Metrics {
         duration: Duration::from_millis(80),
     };
     metrics.record(&prod, call);
+    metrics.hook("polled");
+    metrics.notified("releases", "sent");
+    metrics.notifications_queued("releases", 0);
     metrics
 }
 

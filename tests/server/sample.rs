@@ -10,7 +10,8 @@ use pinion::clock::Clock;
 use pinion::history::{History, Limits};
 use pinion::metrics::Metrics;
 use pinion::model::status::{
-    EnvironmentStatus, PinStatus, RepositoryStatus, ResyncStatus, RolloutStatus, Status, SuspensionStatus, TargetStatus,
+    EnvironmentStatus, PinStatus, RepositoryStatus, ResyncStatus, RolloutStatus, SignaturesStatus, Status,
+    SuspensionStatus, TargetStatus,
 };
 use pinion::model::{Kind, State};
 use pinion::server::{RequestResync, Running, Server};
@@ -46,6 +47,7 @@ pub(crate) fn target(environment: &str, kind: Kind, name: &str, state: State) ->
         component: "frontend".to_owned(),
         state,
         reason: None,
+        denied_by: Vec::new(),
         since: time("2026-01-02T11:55:00Z"),
         out_of_sync_since: (state != State::InSync).then(|| time("2026-01-02T11:50:00Z")),
         observed: Some(now()),
@@ -58,6 +60,7 @@ pub(crate) fn target(environment: &str, kind: Kind, name: &str, state: State) ->
         artifact: Some("ami-1".to_owned()),
         updated: 4,
         total: 4,
+        warnings: Vec::new(),
         pin: PinStatus {
             commit: COMMIT.to_owned(),
             author: "Ada".to_owned(),
@@ -80,6 +83,7 @@ pub(crate) fn status() -> Status {
         error: None,
         guardrails: 2,
         guardrail_errors: Vec::new(),
+        signatures: Some(SignaturesStatus { accepted: Some(COMMIT.to_owned()), refused: 0, commits: Vec::new() }),
     }];
     let mut web = target("prod", Kind::Asg, "web", State::RollingOut);
     web.running = Some("1.4.1".to_owned());
@@ -166,6 +170,7 @@ impl Controller {
             history: Arc::clone(&history),
             resync: Arc::clone(&requests) as Arc<dyn RequestResync>,
             token: token.map(SecretString::from),
+            hooks: None,
             clock: Arc::new(Fixed),
         };
         let running = server.start("127.0.0.1:0".parse().unwrap(), stop.clone()).await.unwrap();

@@ -99,6 +99,11 @@ impl Stand {
         self.http.get(url).send().await.unwrap().json().await.unwrap()
     }
 
+    pub(crate) async fn sim_delete(&self, path: &str) {
+        let url = format!("{}/_sim/{path}", self.sim.endpoint());
+        self.http.delete(url).send().await.unwrap().error_for_status().unwrap();
+    }
+
     pub(crate) async fn advance(&self, seconds: u64) {
         self.post("advance", json!({ "seconds": seconds })).await;
     }

@@ -1,15 +1,18 @@
 //! Sets a stage up.
 
 use std::cell::Cell;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 use super::git::{GitServer, Repo};
+use super::process::FakeTime;
 use super::{Git, GitEnd, Stage};
 
 /// What a stage is made of.
 pub(crate) struct Builder {
     world: Vec<String>,
+    record: Option<PathBuf>,
     files: Vec<(String, String)>,
     branches: Vec<(String, Vec<String>)>,
     git: Git,
@@ -18,6 +21,10 @@ pub(crate) struct Builder {
     interval: String,
     keep_state: bool,
     controlled: bool,
+    time_jumps: bool,
+    repository_has: String,
+    configuration_has: String,
+    key: Option<PathBuf>,
 }
 
 impl Stage {
@@ -25,6 +32,7 @@ impl Stage {
     pub(crate) fn of(world: &str) -> Builder {
         Builder {
             world: vec![world.to_owned()],
+            record: None,
             files: Vec::new(),
             branches: vec![("main".to_owned(), Vec::new())],
             git: Git::File,
@@ -33,6 +41,10 @@ impl Stage {
             interval: "1s".to_owned(),
             keep_state: false,
             controlled: true,
+            time_jumps: false,
+            repository_has: String::new(),
+            configuration_has: String::new(),
+            key: None,
         }
     }
 
@@ -91,6 +103,36 @@ impl Builder {
         self
     }
 
+    /// Signs commits with an SSH key, from the first one on.
+    pub(crate) fn signed_with(mut self, key: &Path) -> Self {
+        self.key = Some(key.to_owned());
+        self
+    }
+
+    /// The stand-in notes its answers down in this file.
+    pub(crate) fn recording_to(mut self, path: PathBuf) -> Self {
+        self.record = Some(path);
+        self
+    }
+
+    /// Lets the time of the stand-in and of the controller jump, see [`Stage::jump`].
+    pub(crate) fn with_time_that_jumps(mut self) -> Self {
+        self.time_jumps = true;
+        self
+    }
+
+    /// More keys and tables for the end of each `[[repository]]`.
+    pub(crate) fn repository_with(mut self, text: &str) -> Self {
+        self.repository_has.push_str(text);
+        self
+    }
+
+    /// More tables for the end of the controller's configuration.
+    pub(crate) fn configured_with(mut self, text: &str) -> Self {
+        self.configuration_has.push_str(text);
+        self
+    }
+
     /// Everything but the controller.
     pub(crate) fn without_controller(mut self) -> Self {
         self.controlled = false;
@@ -101,6 +143,12 @@ impl Builder {
     pub(crate) fn start(self) -> Stage {
         let folder = TempDir::new().unwrap();
         let repo = Repo::new();
+        if let Some(key) = self.key.as_ref().map(|key| key.display().to_string()) {
+            let settings = [("gpg.format", "ssh"), ("user.signingkey", &key), ("commit.gpgsign", "true")];
+            for (name, value) in settings {
+                repo.git(&["config", name, value]);
+            }
+        }
         for (path, text) in &self.files {
             repo.write(path, text);
         }
@@ -113,7 +161,7 @@ impl Builder {
             Git::Http { token } => (GitEnd::Http(GitServer::start(&repo).token(&token)), Some(token)),
             Git::File => (GitEnd::File, None),
         };
-        let world = match self.world.as_slice() {
+        let mut world = match self.world.as_slice() {
             [text] => {
                 let path = folder.path().join("world.toml");
                 std::fs::write(&path, text).unwrap();
@@ -121,6 +169,9 @@ impl Builder {
             }
             _ => self.world,
         };
+        if let Some(path) = self.record {
+            world.extend(["--record".to_owned(), path.display().to_string()]);
+        }
         let mut stage = Stage {
             folder,
             repo,
@@ -132,6 +183,9 @@ impl Builder {
             reconcile: self.reconcile,
             interval: self.interval,
             branches: self.branches,
+            time: self.time_jumps.then(FakeTime::new),
+            repository_has: self.repository_has,
+            configuration_has: self.configuration_has,
             sim: None,
             endpoint: String::new(),
             controller: None,

@@ -63,21 +63,28 @@ impl Repo {
 
     /// Runs git in the working copy; its output without the last line break.
     pub(crate) fn git(&self, arguments: &[&str]) -> String {
-        let date = format!("{} +0000", self.clock.get());
         let output = hermetic(&mut Command::new("git"), self.folder.path())
             .args(arguments)
             .current_dir(self.work())
-            .env("GIT_AUTHOR_NAME", "Ada Lovelace")
-            .env("GIT_AUTHOR_EMAIL", "ada@example.com")
-            .env("GIT_COMMITTER_NAME", "Forge")
-            .env("GIT_COMMITTER_EMAIL", "forge@example.com")
-            .env("GIT_AUTHOR_DATE", &date)
-            .env("GIT_COMMITTER_DATE", &date)
+            .envs(self.identity())
             .output()
             .unwrap();
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "git {arguments:?} failed: {errors}");
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// Who commits, and when: for programs that run git.
+    pub(crate) fn identity(&self) -> [(&'static str, String); 6] {
+        let date = format!("{} +0000", self.clock.get());
+        [
+            ("GIT_AUTHOR_NAME", "Ada Lovelace".to_owned()),
+            ("GIT_AUTHOR_EMAIL", "ada@example.com".to_owned()),
+            ("GIT_COMMITTER_NAME", "Forge".to_owned()),
+            ("GIT_COMMITTER_EMAIL", "forge@example.com".to_owned()),
+            ("GIT_AUTHOR_DATE", date.clone()),
+            ("GIT_COMMITTER_DATE", date),
+        ]
     }
 
     /// Writes a file into the working copy.
@@ -182,6 +189,7 @@ struct Shared {
 struct Served {
     token: Option<String>,
     status: Option<u16>,
+    rubbish: bool,
     requests: Vec<Request>,
 }
 
@@ -224,6 +232,17 @@ impl GitServer {
         self.shared.state.lock().unwrap().status = Some(status);
     }
 
+    /// From now on answers every request with what isn't Git's.
+    pub(crate) fn talk_rubbish(&self) {
+        self.shared.state.lock().unwrap().rubbish = true;
+    }
+
+    /// From now on answers as it should, and asks for no other token than before.
+    pub(crate) fn mend(&self) {
+        let mut state = self.shared.state.lock().unwrap();
+        (state.status, state.rubbish) = (None, false);
+    }
+
     /// The URL of `environments.git`.
     pub(crate) fn url(&self) -> String {
         self.url_of("environments.git")
@@ -255,9 +274,9 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    let (token, forced) = {
+    let (token, forced, rubbish) = {
         let state = shared.state.lock().unwrap();
-        (state.token.clone(), state.status)
+        (state.token.clone(), state.status, state.rubbish)
     };
     let authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
     let password = authorization.as_deref().and_then(password_of);
@@ -265,6 +284,12 @@ async fn answer(
     let path = uri.path().to_owned();
     let (status, answer_headers, bytes) = if let Some(status) = forced {
         (status, Vec::new(), Vec::new())
+    } else if rubbish {
+        (
+            200,
+            vec![("content-type".to_owned(), "text/html".to_owned())],
+            b"<h1>Sign in to the guest network</h1>".to_vec(),
+        )
     } else if token.is_some() && token != password {
         (401, vec![("www-authenticate".to_owned(), "Basic realm=\"test\"".to_owned())], Vec::new())
     } else {

@@ -10,6 +10,13 @@ use std::time::Duration;
 
 /// An answer: its status and its body. `None` if nobody answers.
 pub(crate) fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Option<(u16, String)> {
+    let (head, body) = answer(method, url, headers, body)?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, body))
+}
+
+/// An answer: its head and its body. `None` if nobody answers.
+pub(crate) fn answer(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Option<(String, String)> {
     let (host, path) = url.strip_prefix("http://")?.split_once('/')?;
     let mut stream = TcpStream::connect(host).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
@@ -23,8 +30,7 @@ pub(crate) fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &
     stream.read_to_end(&mut answer).ok()?;
     let answer = String::from_utf8(answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some((status, body.to_owned()))
+    Some((head.to_owned(), body.to_owned()))
 }
 
 /// Gets a page.

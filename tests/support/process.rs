@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +15,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn now() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "a test waits in real time")]
     Instant::now()
+}
+
+/// Says a figure that is to be seen also where what passing tests print is kept back.
+pub(crate) fn figure(line: &str) {
+    std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 /// A running program. It is killed when it is dropped.
@@ -59,6 +65,11 @@ impl Process {
     /// How much it has printed, in bytes.
     pub(crate) fn printed(&self) -> usize {
         self.output().len()
+    }
+
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal: `TERM`, `HUP`, `USR1`.
@@ -108,4 +119,45 @@ pub(crate) fn clean(mut command: Command, home: &Path) -> Command {
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .current_dir(home);
     command
+}
+
+/// A clock that jumps, for programs that are started with it: libfaketime reads from a file how far it is off.
+pub(crate) struct FakeTime {
+    folder: tempfile::TempDir,
+    library: PathBuf,
+}
+
+impl FakeTime {
+    pub(crate) fn new() -> Self {
+        let folders = std::fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
+        let mut libraries = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
+        let library = libraries.find(|library| library.exists());
+        let library = library.expect("libfaketime is missing; install Debian's package `faketime`");
+        let time = Self { folder: tempfile::TempDir::new().unwrap(), library };
+        time.jump(0);
+        time
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("offset")
+    }
+
+    /// From now on it is so many hours later than it really is.
+    pub(crate) fn jump(&self, hours: u32) {
+        // In one step, as it is read all the time.
+        let next = self.folder.path().join("next");
+        std::fs::write(&next, format!("+{}\n", hours * 3600)).unwrap();
+        std::fs::rename(next, self.file()).unwrap();
+    }
+
+    /// Lets a program have this time.
+    pub(crate) fn lend(&self, command: &mut Command) {
+        command
+            .env("LD_PRELOAD", &self.library)
+            .env("FAKETIME_TIMESTAMP_FILE", self.file())
+            .env("FAKETIME_NO_CACHE", "1")
+            // Waits and time limits go on as they did.
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("DONT_FAKE_MONOTONIC", "1");
+    }
 }

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -24,8 +24,10 @@ pub(crate) mod view;
 #[path = "watch.rs"]
 mod watch;
 
+#[allow(unused_imports, reason = "each test uses its part")]
+pub(crate) use builder::Builder;
 use git::{GitServer, Repo};
-use process::{Process, pinion};
+use process::{FakeTime, Process, clean, pinion};
 pub(crate) use view::{Fleet, REGION};
 
 /// The token that asks for resyncs.
@@ -61,6 +63,9 @@ pub(crate) struct Stage {
     reconcile: String,
     interval: String,
     branches: Vec<(String, Vec<String>)>,
+    time: Option<FakeTime>,
+    repository_has: String,
+    configuration_has: String,
     sim: Option<Process>,
     endpoint: String,
     controller: Option<Process>,
@@ -76,6 +81,7 @@ impl Stage {
         if self.keep_state {
             command.arg("--state").arg(self.folder.path().join("world.json"));
         }
+        self.time.iter().for_each(|time| time.lend(&mut command));
         let log = self.folder.path().join("sim.log");
         let from = std::fs::metadata(&log).map_or(0, |log| usize::try_from(log.len()).unwrap());
         let mut sim = Process::start("pinion sim", &mut command, log);
@@ -113,9 +119,11 @@ impl Stage {
             if self.token.is_some() {
                 text.push_str("[repository.auth]\ntoken_file = \"git-token\"\n");
             }
+            text.push_str(&self.repository_has);
         }
         text.push_str(&format!("[reconcile]\n{}", self.reconcile));
         text.push_str("[server]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"resync-token\"\n");
+        text.push_str(&self.configuration_has);
         text
     }
 
@@ -126,19 +134,50 @@ impl Stage {
 
     /// Starts the controller and waits until it listens.
     pub(crate) fn start_controller(&mut self) {
+        self.start_controller_by(&[]);
+    }
+
+    /// Starts the controller by another program that ends as the controller, such as `env` with options.
+    pub(crate) fn start_controller_by(&mut self, wrapper: &[&str]) {
         self.configure(&self.configuration());
         std::fs::write(self.folder.path().join("resync-token"), format!("{TOKEN}\n")).unwrap();
         if let Some(token) = &self.token {
             std::fs::write(self.folder.path().join("git-token"), format!("{token}\n")).unwrap();
         }
-        let mut command = pinion(self.folder.path());
+        let (controller, address) = self.run_controller(wrapper, "pinion.toml", self.log());
+        self.address = address;
+        self.controller = Some(controller);
+    }
+
+    /// Starts another controller beside the first: the same repository and accounts, a cache of its own. It ends when it
+    /// is dropped.
+    pub(crate) fn another_controller(&self) -> Process {
+        let configuration = self.configuration().replace("cache_dir = \"cache\"", "cache_dir = \"another-cache\"");
+        std::fs::write(self.folder.path().join("another.toml"), configuration).unwrap();
+        self.run_controller(&[], "another.toml", self.folder.path().join("another.log")).0
+    }
+
+    /// The folder of the controller's mirrors.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.folder.path().join("cache")
+    }
+
+    fn run_controller(&self, wrapper: &[&str], configuration: &str, log: PathBuf) -> (Process, String) {
+        let mut command = match wrapper {
+            [] => pinion(self.folder.path()),
+            [program, arguments @ ..] => {
+                let mut command = clean(Command::new(program), self.folder.path());
+                command.args(arguments).arg(env!("CARGO_BIN_EXE_pinion"));
+                command
+            }
+        };
         command
-            .args(["run", "--config", "pinion.toml"])
+            .args(["run", "--config", configuration])
             .env("AWS_ENDPOINT_URL", &self.endpoint)
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("AWS_REGION", REGION);
-        let log = self.log();
+        self.time.iter().for_each(|time| time.lend(&mut command));
         let from = std::fs::metadata(&log).map_or(0, |log| usize::try_from(log.len()).unwrap());
         let mut controller = Process::start("pinion run", &mut command, log);
         let listening = |output: &str| {
@@ -147,8 +186,18 @@ impl Stage {
                 (line["message"] == "listening").then(|| line["address"].as_str().unwrap().to_owned())
             })
         };
-        self.address = controller.wait_for("where it listens", from, listening);
-        self.controller = Some(controller);
+        let address = controller.wait_for("where it listens", from, listening);
+        (controller, address)
+    }
+
+    /// Lets so many hours pass at once, for the stand-in and for the controller.
+    pub(crate) fn jump(&self, hours: u32) {
+        self.time.as_ref().expect("this stage's time doesn't jump").jump(hours);
+    }
+
+    /// All that the controller has logged.
+    pub(crate) fn logged(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap()
     }
 
     fn log(&self) -> PathBuf {
@@ -179,12 +228,19 @@ impl Stage {
 
     /// Runs `pinion` with a subcommand beside the controller.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        pinion(self.folder.path())
+        self.run_as("test", arguments)
+    }
+
+    /// The same with another access key.
+    pub(crate) fn run_as(&self, key: &str, arguments: &[&str]) -> Output {
+        let mut command = pinion(self.folder.path());
+        self.time.iter().for_each(|time| time.lend(&mut command));
+        command
             .args(arguments)
             .env("PINION_ADDRESS", format!("http://{}", self.address))
             .env("PINION_TOKEN", TOKEN)
             .env("AWS_ENDPOINT_URL", &self.endpoint)
-            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_ACCESS_KEY_ID", key)
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .output()
             .unwrap()
@@ -204,6 +260,11 @@ impl Stage {
             GitEnd::Http(server) => server,
             GitEnd::File => panic!("this stage has no HTTP server for Git"),
         }
+    }
+
+    /// Where the stand-in's AWS API is.
+    pub(crate) fn aws(&self) -> &str {
+        &self.endpoint
     }
 
     /// The repository's URL as the controller knows it.

@@ -23,6 +23,8 @@ pub(crate) struct Call {
     pub(crate) params: Value,
     pub(crate) status: u16,
     pub(crate) code: Option<String>,
+    /// The action that no policy allows, if it was refused for that.
+    pub(crate) denied: Option<String>,
 }
 
 impl fmt::Display for Call {

@@ -29,6 +29,11 @@ impl Stage {
         self.sim("GET", "/_sim/state", None)["accounts"][account]["regions"][REGION].take()
     }
 
+    /// All that the stand-in holds of all accounts.
+    pub(crate) fn state_of_all(&self) -> Value {
+        self.sim("GET", "/_sim/state", None)
+    }
+
     /// The AWS calls after a number.
     pub(crate) fn calls(&self, since: u64) -> Vec<Call> {
         serde_json::from_value(self.sim("GET", &format!("/_sim/journal?since={since}"), None)["entries"].take())
@@ -62,6 +67,19 @@ impl Stage {
 
     /// A call to ECS by somebody else with the account's role: Pinion isn't the only one there.
     pub(crate) fn by_hand(&self, role: &str, operation: &str, parameters: &Value) -> Value {
+        let target = format!("AmazonEC2ContainerServiceV20141113.{operation}");
+        let headers = [("X-Amz-Target", target), ("Content-Type", "application/x-amz-json-1.1".to_owned())];
+        serde_json::from_str(&self.as_somebody(role, "ecs", &headers, &parameters.to_string())).unwrap()
+    }
+
+    /// The same to Auto Scaling; the parameters are a form's, without action and version.
+    pub(crate) fn by_hand_in_a_group(&self, role: &str, operation: &str, parameters: &str) {
+        let form = format!("Action={operation}&Version=2011-01-01&{parameters}");
+        let headers = [("Content-Type", "application/x-www-form-urlencoded".to_owned())];
+        self.as_somebody(role, "autoscaling", &headers, &form);
+    }
+
+    fn as_somebody(&self, role: &str, service: &str, headers: &[(&str, String)], body: &str) -> String {
         let url = format!("{}/", self.endpoint);
         let signed = |key: &str, service: &str| {
             format!(
@@ -69,28 +87,27 @@ impl Stage {
             )
         };
         let form = format!("Action=AssumeRole&Version=2011-06-15&RoleArn={role}&RoleSessionName=somebody");
-        let headers = [
+        let to_assume = [
             ("Authorization", signed("AKIASOMEBODY", "sts")),
             ("Content-Type", "application/x-www-form-urlencoded".to_owned()),
         ];
         let post = |headers: &[(&str, String)], body: &str| {
             let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
             let (status, text) = http::request("POST", &url, &headers, body).unwrap();
-            assert_eq!(status, 200, "{operation} by hand: {text}");
+            assert_eq!(status, 200, "{body} by hand: {text}");
             text
         };
-        let session = post(&headers, &form);
+        let session = post(&to_assume, &form);
         let member = |name: &str| {
             let (_, rest) = session.split_once(&format!("<{name}>")).unwrap();
             rest.split_once('<').unwrap().0.to_owned()
         };
-        let headers = [
-            ("Authorization", signed(&member("AccessKeyId"), "ecs")),
+        let mut all = vec![
+            ("Authorization", signed(&member("AccessKeyId"), service)),
             ("X-Amz-Security-Token", member("SessionToken")),
-            ("X-Amz-Target", format!("AmazonEC2ContainerServiceV20141113.{operation}")),
-            ("Content-Type", "application/x-amz-json-1.1".to_owned()),
         ];
-        serde_json::from_str(&post(&headers, &parameters.to_string())).unwrap()
+        all.extend_from_slice(headers);
+        post(&all, body)
     }
 }
 
@@ -145,7 +162,7 @@ impl Stage {
 
     /// Damages the history that it has left.
     pub(crate) fn damage_history(&self) {
-        let path = self.folder.path().join("cache/history.redb");
+        let path = self.folder.path().join("cache/history.log");
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, bytes.iter().map(|byte| !byte).collect::<Vec<_>>()).unwrap();
     }

@@ -30,11 +30,19 @@ fn group_on(
             })
             .collect(),
         desired_capacity: u32::try_from(instances.len()).unwrap(),
+        traits: GroupTraits::default(),
     }))
 }
 
-fn version_of(number: u64, version: &str, marker: Option<Marker>) -> TemplateVersion {
-    TemplateVersion { number, image: Some(ami(version)), instance_requirements: false, marker }
+pub(super) fn version_of(number: u64, version: &str, marker: Option<Marker>) -> TemplateVersion {
+    TemplateVersion {
+        template: "lt-1".to_owned(),
+        number,
+        image: Some(ami(version)),
+        instance_type: Some("t3.small".to_owned()),
+        instance_requirements: false,
+        marker,
+    }
 }
 
 pub(super) fn refresh(id: &str, to: u64, outcome: RolloutOutcome, minute: i64) -> Rollout {
@@ -110,7 +118,7 @@ fn decisions() {
     our refresh bakes: rolling-out (Baking, 50 %)
     our refresh is rolled back: rolling-out (the rollout failed and is rolled back)
     our refresh failed: quarantined (the rollout ended as Failed (r); pin another version, or retry with `pinion resync --retry-quarantined`)
-    our refresh was cancelled: quarantined (the rollout ended as Cancelled (r); pin another version, or retry with `pinion resync --retry-quarantined`)
+    our refresh was cancelled: quarantined (the rollout ended as Cancelled (r); what it left is brought back to 1; pin another version, or retry with `pinion resync --retry-quarantined`) => refresh the instances of group frontend to version 1 of frontend
     an earlier pin's refresh runs: rolling-out (the pin has moved on; stopping r) => cancel instance refresh r of group frontend
     an earlier pin's refresh stops: rolling-out (the pin has moved on; stopping r)
     an earlier pin's refresh failed: rolling-out (getting ready) => create a version of launch template frontend from version 1 with ami-1.1
@@ -121,6 +129,26 @@ fn decisions() {
 }
 
 #[test]
+fn a_group_read_just_before_its_refresh_ended_is_read_again() {
+    let environment = environment(("1.1", 'b'), ("2.0", 'b'));
+    let ended = |second: i64| {
+        let ended = Timestamp::from_second(at(10).as_second() - second).unwrap();
+        let done = Rollout { ended: Some(ended), ..refresh("r", 2, RolloutOutcome::Succeeded, 1) };
+        let seen = group(1, &[(1, "1.0", None)], &[1, 2]);
+        decide_one(
+            &environment,
+            &web(),
+            seen,
+            Some(history(&[(2, "1.1", marker("1.1", 'b', "1"))], &[done])),
+            |_, _| {},
+        )
+    };
+    assert_eq!((ended(1).state, ended(1).action, ended(1).drifted), (State::RollingOut, None, false));
+    assert!(matches!(ended(40).action, Some(Action::StartRefresh { version: 2, .. })), "by now it is drift");
+    assert!(ended(40).drifted);
+}
+
+#[test]
 fn shapes_that_cannot_be_rolled_out_say_what_to_change() {
     let environment = environment(("1.1", 'b'), ("2.0", 'b'));
     let base = || match group(1, &[(1, "1.0", None)], &[1]) {
@@ -128,7 +156,7 @@ fn shapes_that_cannot_be_rolled_out_say_what_to_change() {
         _ => unreachable!("it is a group"),
     };
     let table: [fn(&mut ObservedGroup); 5] = [
-        |group| group.template = GroupTemplate::MixedInstances,
+        |group| group.template = GroupTemplate::Unknown,
         |group| group.template = GroupTemplate::LaunchConfiguration("old".to_owned()),
         |group| group.current = None,
         |group| group.current.as_mut().unwrap().instance_requirements = true,
@@ -143,8 +171,8 @@ fn shapes_that_cannot_be_rolled_out_say_what_to_change() {
         lines += &format!("{}\n", line(&plan));
     }
     insta::assert_snapshot!(lines, @r"
-    blocked (group frontend has a mixed-instances policy, which this version of Pinion can't roll out; give the group a launch template)
-    blocked (group frontend is on launch configuration old, which knows no versions; move the group to a launch template)
+    blocked (group frontend has neither launch template nor launch configuration; give it a launch template)
+    blocked (group frontend is on launch configuration old, which has no versions to roll out or back to; make a launch template of it (EC2 console: Launch configurations, Copy to launch template) and put the group on a numbered version)
     blocked (the version of launch template frontend (lt-1) that group frontend names doesn't exist; put the group on a version that does)
     blocked (version 1 of launch template frontend has instance requirements, with which AWS allows no rollback; name instance types instead)
     blocked (version 1 of launch template frontend takes its AMI from a parameter (`resolve:ssm:`), with which AWS allows no rollback; put the group on a version with an AMI id, and pin by `ami.parameter`)
@@ -164,6 +192,11 @@ fn a_retry_forgives_what_failed_before_it() {
     };
     assert_eq!(retried(4).state, State::Quarantined, "it failed again after the retry");
     assert!(matches!(retried(6).action, Some(Action::StartRefresh { version: 2, .. })));
+    let tried = decide_one(&environment, &web(), seen(), failed(), |_, memory| {
+        memory.retry_since = Some(at(60));
+        memory.tried.insert(web());
+    });
+    assert_eq!(tried.state, State::Quarantined, "a clock that is ahead doesn't forgive what came of the retry");
 }
 
 #[test]
@@ -221,4 +254,121 @@ fn probes_have_the_last_word() {
     assert!(matches!(with(seen(), baking(), None).action, Some(Action::Verify { .. })));
     let failed = with(seen(), baking(), Some(record(1, Some("answered 500"))));
     assert!(matches!(failed.action, Some(Action::RollbackRefresh { .. })));
+}
+
+/// A group whose policy's own template is `lt-1` and whose override has `lt-2`, each on version 1 of 1.0.
+fn mixed(spec: TemplateVersionSpec, instances: &[(&str, u64)]) -> ObservedGroup {
+    let ObservedTarget::Group(group) = group(1, &[(1, "1.0", None)], &[]) else { unreachable!("it is a group") };
+    let template = |id: &str| TemplateRef { id: id.to_owned(), name: id.to_owned() };
+    let instance = |(index, (id, version)): (usize, &(&str, u64))| GroupInstance {
+        id: format!("i-{index}"),
+        lifecycle: "InService".to_owned(),
+        healthy: true,
+        template: Some(((*id).to_owned(), *version)),
+    };
+    ObservedGroup {
+        template: GroupTemplate::MixedInstances(MixedPolicy {
+            template: template("lt-1"),
+            version: spec,
+            own: vec![OverrideTemplate {
+                template: template("lt-2"),
+                version: spec,
+                current: Some(of("lt-2", version_of(1, "1.0", None))),
+            }],
+            instance_requirements: false,
+            images: BTreeSet::new(),
+        }),
+        instances: instances.iter().enumerate().map(instance).collect(),
+        desired_capacity: u32::try_from(instances.len()).unwrap(),
+        ..*group
+    }
+}
+
+fn of(template: &str, version: TemplateVersion) -> TemplateVersion {
+    TemplateVersion { template: template.to_owned(), ..version }
+}
+
+#[test]
+fn a_policy_moves_with_all_its_templates() {
+    use RolloutOutcome::{Failed, Running, Succeeded};
+    let environment = environment(("1.1", 'b'), ("2.0", 'b'));
+    let on = TemplateVersionSpec::Number(1);
+    let old = &[("lt-1", 1), ("lt-2", 1)];
+    let half = &[("lt-1", 2), ("lt-2", 1)];
+    let one = || vec![version_of(2, "1.1", marker("1.1", 'b', "1"))];
+    let both = || {
+        vec![version_of(2, "1.1", marker("1.1", 'b', "1")), of("lt-2", version_of(4, "1.1", marker("1.1", 'b', "1")))]
+    };
+    let foreign = || vec![version_of(2, "1.1", None), of("lt-2", version_of(4, "1.1", None))];
+    let to = || RolloutTarget::TemplateVersions(vec![("lt-1".to_owned(), 2), ("lt-2".to_owned(), 4)]);
+    let rollout = |outcome| vec![Rollout { target: to(), ..refresh("r", 0, outcome, 9) }];
+    let table = [
+        ("on $Latest", mixed(TemplateVersionSpec::Latest, old), vec![], vec![]),
+        ("no version is there", mixed(on, old), vec![], vec![]),
+        ("one version is there", mixed(on, old), one(), vec![]),
+        ("both are there", mixed(on, old), both(), vec![]),
+        ("our refresh runs", mixed(on, half), both(), rollout(Running)),
+        ("our refresh failed", mixed(on, half), both(), rollout(Failed)),
+        ("a refresh to somebody else's versions runs", mixed(on, half), foreign(), rollout(Running)),
+    ];
+    let mut lines = String::new();
+    for (name, seen, versions, refreshes) in table {
+        let history = RolloutHistory::Group { refreshes, versions };
+        let plan = decide_one(&environment, &web(), ObservedTarget::Group(Box::new(seen)), Some(history), |_, _| {});
+        lines += &format!("{name}: {} [{} of {}]\n", line(&plan), plan.updated, plan.total);
+    }
+    insta::assert_snapshot!(lines, @r"
+    on $Latest: rolling-out (getting ready) => put the mixed-instances policy of group frontend on version 1 of lt-1, version 1 of lt-2 [0 of 2]
+    no version is there: rolling-out (getting ready) => create a version of launch template lt-1 from version 1 with ami-1.1 [0 of 2]
+    one version is there: rolling-out (getting ready) => create a version of launch template lt-2 from version 1 with ami-1.1 [0 of 2]
+    both are there: rolling-out (getting ready) => refresh the instances of group frontend to version 2 of lt-1, version 4 of lt-2 [0 of 2]
+    our refresh runs: rolling-out (Running, 50 %) [1 of 2]
+    our refresh failed: quarantined (the rollout ended as Failed (r); what it left is brought back to 1; pin another version, or retry with `pinion resync --retry-quarantined`) => refresh the instances of group frontend to version 1 of lt-1, version 1 of lt-2 [1 of 2]
+    a refresh to somebody else's versions runs: rolling-out (Running, 50 %) [1 of 2]
+    ");
+
+    // Done: the group has taken the policy with the new versions.
+    let mut done = mixed(TemplateVersionSpec::Number(2), &[("lt-1", 2), ("lt-2", 4)]);
+    done.current = both().first().cloned();
+    let GroupTemplate::MixedInstances(policy) = &mut done.template else { unreachable!("it is mixed") };
+    policy.own[0].current = both().last().cloned();
+    let history = RolloutHistory::Group { refreshes: rollout(Succeeded), versions: both() };
+    let plan = decide_one(&environment, &web(), ObservedTarget::Group(Box::new(done)), Some(history), |_, _| {});
+    assert_eq!((plan.state, plan.updated, plan.total), (State::InSync, 2, 2));
+}
+
+#[test]
+fn what_stands_in_the_way_of_a_refresh_is_seen_before_it_starts() {
+    let environment = environment(("1.1", 'b'), ("2.0", 'b'));
+    let decided = |change: fn(&mut ObservedGroup)| {
+        let ObservedTarget::Group(mut group) = group(1, &[(1, "1.0", None)], &[1, 1, 1]) else { unreachable!() };
+        change(&mut group);
+        let plan = decide_one(&environment, &web(), ObservedTarget::Group(group), Some(history(&[], &[])), |_, _| {});
+        format!("{} {:?}\n", line(&plan), plan.warnings)
+    };
+    let lines = [
+        decided(|group| group.traits.suspended = BTreeSet::from(["Launch".to_owned()])),
+        decided(|group| group.traits.suspended = ["Launch", "Terminate"].map(str::to_owned).into()),
+        decided(|group| {
+            group.traits.suspended = ["AZRebalance", "HealthCheck", "ReplaceUnhealthy"].map(str::to_owned).into()
+        }),
+        decided(|group| {
+            let arm = BTreeSet::from(["arm64".to_owned()]);
+            group.traits.types =
+                BTreeMap::from([("t4g.small".to_owned(), arm), ("t3.small".to_owned(), BTreeSet::new())]);
+        }),
+        decided(|group| group.traits.protected = ["i-0", "i-1", "i-2"].map(str::to_owned).into()),
+        decided(|group| {
+            group.instances[0].lifecycle = "Standby".to_owned();
+            group.instances[2].lifecycle = "EnteringStandby".to_owned();
+        }),
+    ];
+    insta::assert_snapshot!(lines.concat(), @r#"
+    blocked (in group frontend the process Launch is suspended, without which a refresh can't replace instances; resume with `aws autoscaling resume-processes`) []
+    blocked (in group frontend the processes Launch, Terminate are suspended, without which a refresh can't replace instances; resume with `aws autoscaling resume-processes`) []
+    rolling-out (getting ready) => create a version of launch template frontend from version 1 with ami-1.1 ["processes HealthCheck, ReplaceUnhealthy are suspended: unhealthy instances aren't replaced, and a bad image may pass for a good one; resume with `aws autoscaling resume-processes`"]
+    blocked (AMI ami-1.1 is for x86_64, but group frontend launches t4g.small (arm64); pin an AMI for these instance types, or change them) []
+    rolling-out (getting ready) => create a version of launch template frontend from version 1 with ami-1.1 ["instances i-0 and 2 more are protected from scale-in: a refresh waits for that to end, and fails after an hour without progress; end it with `aws autoscaling set-instance-protection --no-protected-from-scale-in`"]
+    rolling-out (getting ready) => create a version of launch template frontend from version 1 with ami-1.1 ["instances i-0 and i-2 are in standby: a refresh waits for that to end, and fails after an hour without progress; end it with `aws autoscaling exit-standby`"]
+    "#);
 }

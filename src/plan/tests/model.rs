@@ -40,7 +40,7 @@ impl World {
 
     fn template(&self, number: u64) -> TemplateVersion {
         let (version, marker) = self.templates[usize::try_from(number).unwrap() - 1].clone();
-        TemplateVersion { number, image: Some(ami(&version)), instance_requirements: false, marker }
+        groups::version_of(number, &version, marker)
     }
 
     fn arn(revision: u64) -> String {
@@ -50,7 +50,13 @@ impl World {
     fn definition(&self, revision: u64) -> TaskDefinition {
         let (version, marker) = self.revisions[usize::try_from(revision).unwrap() - 1].clone();
         let container = Container { name: "app".to_owned(), image: image(&version), essential: true };
-        TaskDefinition { arn: Self::arn(revision), containers: vec![container], marker }
+        TaskDefinition {
+            arn: Self::arn(revision),
+            containers: vec![container],
+            architecture: None,
+            marker,
+            active: true,
+        }
     }
 
     pub(super) fn observe(&self, environment: &Environment) -> Observed {
@@ -73,6 +79,7 @@ impl World {
                 })
                 .collect(),
             desired_capacity: u32::try_from(self.instances.len()).unwrap(),
+            traits: GroupTraits::default(),
         }));
         let definition = self.definition(self.service_on);
         let service = ObservedTarget::Service(Box::new(ObservedService {
@@ -96,6 +103,7 @@ impl World {
             task_definition: definition,
             desired: 2,
             running: 2,
+            digests: BTreeMap::new(),
         }));
         let mut observed = Observed {
             identity: Some(Ok(environment.account.id.clone())),
@@ -164,7 +172,12 @@ impl World {
                 }
                 self.deployments.insert(0, rollout);
             }
-            Action::CancelRefresh { .. } | Action::RollbackRefresh { .. } | Action::Verify { .. } => {
+            Action::NumberPolicy { .. }
+            | Action::RefreshPolicy { .. }
+            | Action::CancelRefresh { .. }
+            | Action::RollbackRefresh { .. }
+            | Action::RollBackDeployment { .. }
+            | Action::Verify { .. } => {
                 panic!("nothing runs that {action} could be about")
             }
         }

@@ -26,7 +26,13 @@ pub(super) fn service(
         arn: "arn:aws:ecs:us-west-1:222222222222:service/app/api".to_owned(),
         status: "ACTIVE".to_owned(),
         controller: "ECS".to_owned(),
-        task_definition: TaskDefinition { arn: arn(on), containers: containers(version), marker: marker.clone() },
+        task_definition: TaskDefinition {
+            arn: arn(on),
+            containers: containers(version),
+            architecture: None,
+            marker: marker.clone(),
+            active: true,
+        },
         deployments: deployments
             .iter()
             .map(|(revision, primary, state, running)| ObservedDeployment {
@@ -44,10 +50,11 @@ pub(super) fn service(
             .collect(),
         desired: 2,
         running: 2,
+        digests: BTreeMap::new(),
     }))
 }
 
-fn deployment(to: u64, outcome: RolloutOutcome, minute: i64) -> Rollout {
+pub(super) fn deployment(to: u64, outcome: RolloutOutcome, minute: i64) -> Rollout {
     Rollout {
         target: RolloutTarget::TaskDefinition(arn(to)),
         percentage: None,
@@ -63,7 +70,9 @@ pub(super) fn history(revisions: &[(u64, &str, Option<Marker>)], deployments: &[
             .map(|(revision, version, marker)| TaskDefinition {
                 arn: arn(*revision),
                 containers: containers(version),
+                architecture: None,
                 marker: marker.clone(),
+                active: true,
             })
             .collect(),
     }
@@ -127,11 +136,37 @@ fn decisions() {
     old tasks stop: rolling-out (old tasks are stopping)
     our deployment is rolled back: rolling-out (the rollout failed and is rolled back)
     the breaker has rolled it back: quarantined (the rollout ended as Failed (d); pin another version, or retry with `pinion resync --retry-quarantined`)
-    failed without rollback: quarantined (the rollout ended as FAILED (ecs-svc/2); pin another version, or retry with `pinion resync --retry-quarantined`)
+    failed without rollback: quarantined (the rollout ended as FAILED (ecs-svc/2); what it left is brought back to api:1; pin another version, or retry with `pinion resync --retry-quarantined`) => update service api in cluster app to api:1
     an earlier pin's deployment runs: rolling-out (getting ready) => register a revision of api:2 with registry/backend:2.1 in container app
     somebody else's deployment runs: pending (waits for a rollout that Pinion didn't start: d (Running))
     changed by hand: rolling-out (getting ready) => register a revision of api:3 with registry/backend:2.1 in container app [drifted]
     ");
+}
+
+#[test]
+fn a_revision_just_registered_is_used_though_it_is_not_listed_yet() {
+    let environment = environment(("1.0", 'b'), ("2.1", 'b'));
+    let at_rest = || service(1, "2.0", None, &[(1, true, "COMPLETED", 2)]);
+    let made = |digit, base| Made { marker: marker("2.1", digit, base).unwrap(), image: image("2.1"), arn: arn(3) };
+    let with = |made: Made, revisions: &[(u64, &str, Option<Marker>)]| {
+        let plan = decide_one(&environment, &api(), at_rest(), Some(history(revisions, &[])), |_, memory| {
+            memory.made.insert(api(), made);
+        });
+        plan.action.unwrap()
+    };
+    let updated = |action: Action| match action {
+        Action::UpdateService { task_definition, .. } => task_definition,
+        other => other.operation().to_owned(),
+    };
+    assert_eq!(updated(with(made('b', "api:1"), &[])), arn(3));
+    let twin = (2, "2.1", marker("2.1", 'b', "api:1"));
+    assert_eq!(
+        updated(with(made('b', "api:1"), &[twin])),
+        arn(2),
+        "the oldest that is listed, as another process takes it, too"
+    );
+    assert_eq!(updated(with(made('a', "api:1"), &[])), "RegisterTaskDefinition", "for another commit");
+    assert_eq!(updated(with(made('b', "api:0"), &[])), "RegisterTaskDefinition", "from another base");
 }
 
 #[test]

@@ -65,6 +65,7 @@ impl Git {
             time: self.clock.now(),
             subject: "a change".to_owned(),
             trailers: BTreeMap::new(),
+            signer: None,
         };
         let files = tree.iter().filter(|(path, _)| path.ends_with("/pins.toml"));
         let values = files.flat_map(|(path, bytes)| {
@@ -207,6 +208,13 @@ impl Repository for Git {
 
     async fn before(&self, commit: &CommitId) -> Result<Option<CommitId>, RepositoryError> {
         Ok(self.state.lock().unwrap().commits[commit].parent.clone())
+    }
+
+    async fn trailers(&self, commit: &CommitId, key: &str) -> Result<Vec<String>, RepositoryError> {
+        let state = self.state.lock().unwrap();
+        let pins = state.commits[commit].pins.values();
+        let mine = pins.filter(|(_, provenance)| provenance.commit == *commit);
+        Ok(mine.filter_map(|(_, provenance)| provenance.trailers.get(key).cloned()).collect())
     }
 
     async fn provenance(

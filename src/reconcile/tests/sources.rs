@@ -227,3 +227,61 @@ async fn whoever_starts_with_an_emptied_repository_takes_what_was_there_before()
     rig.until_state("prod", State::InSync).await;
     assert!(["dev", "prod"].iter().all(|name| !rig.environment(name).valid));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_hint_brings_a_poll_at_once_and_many_bring_one_more() {
+    let rig = Rig::converged(&["dev"]).await;
+    sleep(secs(5)).await;
+    let (polls, commit) = (rig.git.polls(), rig.git.pin("dev", "1.1"));
+    rig.hints.moved("https://git.example/0");
+    sleep(Duration::from_millis(50)).await;
+    assert_eq!(rig.git.polls(), polls + 1);
+    assert_eq!(rig.environment("dev").revision, commit.to_string());
+    assert_eq!(rig.state("dev"), State::RollingOut);
+    for _ in 0..100 {
+        rig.hints.moved("https://git.example/0");
+        rig.hints.moved("https://git.example/elsewhere");
+    }
+    sleep(Duration::from_millis(900)).await;
+    assert_eq!(rig.git.polls(), polls + 1, "a second apart");
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(rig.git.polls(), polls + 2);
+    sleep(secs(20)).await;
+    assert_eq!(rig.git.polls(), polls + 2, "and then as always");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_claims_what_another_environment_has_is_broken_and_the_other_goes_on() {
+    let rig = Rig::converged(&["dev", "prod"]).await;
+    // Of another name and folder, but the same account and group.
+    rig.git.commit(|tree| {
+        let text = super::git::environment("dev", "");
+        tree.insert("environments/aaa/environment.toml".to_owned(), text.into_bytes());
+        tree.insert("environments/aaa/pins.toml".to_owned(), b"web = \"2.0\"\n".to_vec());
+    });
+    sleep(secs(31)).await;
+    let status = rig.status();
+    assert!(status.environments["dev"].valid, "it had the group first: {:#?}", status.environments["dev"].errors);
+    let newcomer = &status.environments["aaa"];
+    assert!(!newcomer.valid && newcomer.errors[0].contains("claims the"), "{newcomer:#?}");
+    rig.git.pin("dev", "1.1");
+    rig.until(|status| status.environments["dev"].targets["asg/web"].desired == "1.1").await;
+    rig.until_state("dev", State::InSync).await;
+    assert_eq!(rig.world.writes("aaa").len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_source_counts_however_late_its_first_answer_comes() {
+    let mut setup = Setup::new(&["dev"]);
+    setup.sources[0].0.slow(secs(20));
+    let other = setup.source("live");
+    other.add_on("live", "dev");
+    other.add_on("live", "prod");
+    other.commit_on("live", |tree| {
+        tree.insert("environments/dev/pins.toml".to_owned(), b"web = \"2.0\"\n".to_vec());
+    });
+    let rig = setup.start();
+    rig.until(|status| status.ready).await;
+    assert_eq!((rig.web("dev").desired.as_str(), rig.world.writes("dev").len()), ("1.0", 0));
+    assert_eq!(rig.state("prod"), State::InSync, "the other one's own environment waits only for the first answer");
+}

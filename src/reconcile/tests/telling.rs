@@ -271,3 +271,47 @@ async fn a_suspension_that_ends_while_the_account_is_read_ends_with_the_next_pas
     assert_eq!((rig.state("dev"), rig.world.writes("dev").len()), (State::Suspended, 0));
     rig.until_state("dev", State::InSync).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn credentials_of_another_account_are_a_failed_pass() {
+    let rig = Rig::converged(&["dev"]).await;
+    rig.world.mood("dev", |mood| mood.stranger = true);
+    rig.git.pin("dev", "1.1");
+    rig.until_state("dev", State::Blocked).await;
+    sleep(secs(300)).await;
+    assert!(rig.metric("pinion_reconcile_total", &["failed"]) >= 5.0);
+    let environment = rig.environment("dev");
+    assert!(environment.error.unwrap().contains("belong to account"), "it is said of the environment, too");
+    assert!(environment.last_success.unwrap() < environment.targets["asg/web"].since);
+    assert_eq!(rig.world.writes("dev").len(), 0);
+    rig.world.mood("dev", |mood| mood.stranger = false);
+    rig.until_state("dev", State::InSync).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_broken_and_has_no_past_holds_readiness_up_no_more_than_others() {
+    let setup = Setup::new(&[]);
+    setup.sources[0].0.write("dev", "nonsense");
+    let rig = setup.start();
+    rig.until(|status| status.ready).await;
+    assert!(!rig.environment("dev").valid);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_forgets_no_ages() {
+    let mut first = Rig::converged(&["dev"]).await;
+    first.world.mood("dev", |mood| mood.bad.insert("1.1".to_owned()));
+    first.git.pin("dev", "1.1");
+    first.until_state("dev", State::Quarantined).await;
+    let before = first.web("dev");
+    sleep(secs(600)).await;
+    first.stop().await;
+    let mut setup = Setup::new(&["dev"]);
+    (setup.board, setup.world) = (Arc::clone(&first.board), Arc::clone(&first.world));
+    (setup.clock, setup.sources[0].0) = (Arc::clone(&first.clock), Arc::clone(&first.git));
+    let second = setup.start();
+    second.until(|status| status.ready).await;
+    let after = second.web("dev");
+    assert_eq!(after.state, State::Quarantined);
+    assert_eq!((after.since, after.out_of_sync_since), (before.since, before.out_of_sync_since));
+}

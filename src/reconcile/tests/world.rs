@@ -31,6 +31,8 @@ pub(super) struct Mood {
     /// It can't be asked whose the credentials are.
     pub(super) identity_fails: Option<ErrorClass>,
     pub(super) write_fails: Option<ErrorClass>,
+    /// The credentials belong to another account.
+    pub(super) stranger: bool,
     /// Reads never end.
     pub(super) hangs: bool,
     pub(super) panics: bool,
@@ -245,9 +247,16 @@ impl Group {
         (refresh.outcome, refresh.status) = (outcome, status.to_owned());
     }
 
-    fn version(&self, number: u64) -> TemplateVersion {
+    fn version(&self, name: &GroupName, number: u64) -> TemplateVersion {
         let (image, marker) = self.versions[usize::try_from(number).unwrap() - 1].clone();
-        TemplateVersion { number, image: Some(image), instance_requirements: false, marker }
+        TemplateVersion {
+            template: format!("lt-{name}"),
+            number,
+            image: Some(image),
+            instance_type: None,
+            instance_requirements: false,
+            marker,
+        }
     }
 
     fn observed(&self, name: &GroupName) -> ObservedTarget {
@@ -263,9 +272,10 @@ impl Group {
                 template: TemplateRef { id: format!("lt-{name}"), name: name.to_string() },
                 version: TemplateVersionSpec::Number(self.on),
             },
-            current: Some(self.version(self.on)),
+            current: Some(self.version(name, self.on)),
             instances: self.instances.iter().enumerate().map(instance).collect(),
             desired_capacity: 2,
+            traits: GroupTraits::default(),
         }))
     }
 
@@ -323,6 +333,7 @@ impl Observe for Door {
         });
         match self.mood().identity_fails {
             Some(class) => Err(error(class, "AssumeRole", number)),
+            None if self.mood().stranger => Ok(account("other")),
             None => Ok(account(&self.environment)),
         }
     }
@@ -332,9 +343,12 @@ impl Observe for Door {
         queries: &BTreeSet<ArtifactQuery>,
     ) -> BTreeMap<ArtifactQuery, Result<Artifact, ResolveError>> {
         let artifact = |query: &ArtifactQuery| match query {
-            ArtifactQuery::Ami(AmiQuery::Name { name, .. }) => {
-                Artifact::Ami { id: format!("ami-{name}"), name: Some(name.clone()) }
-            }
+            ArtifactQuery::Ami(AmiQuery::Name { name, .. }) => Artifact::Ami {
+                id: format!("ami-{name}"),
+                name: Some(name.clone()),
+                architecture: None,
+                deprecated: false,
+            },
             other => panic!("not part of this world: {other:?}"),
         };
         queries.iter().map(|query| (query.clone(), Ok(artifact(query)))).collect()
@@ -361,11 +375,12 @@ impl Observe for Door {
 
     async fn history(&self, observed: &ObservedTarget) -> Result<RolloutHistory, PortError> {
         let ObservedTarget::Group(group) = observed else { panic!("not part of this world") };
-        Ok(self.with(&group.name, |group, _| {
+        let name = &group.name;
+        Ok(self.with(name, |group, _| {
             let count = u64::try_from(group.versions.len()).unwrap();
             RolloutHistory::Group {
                 refreshes: group.refreshes.iter().map(|(refresh, _)| refresh.clone()).collect(),
-                versions: (1..=count).rev().map(|number| group.version(number)).collect(),
+                versions: (1..=count).rev().map(|number| group.version(name, number)).collect(),
             }
         }))
     }

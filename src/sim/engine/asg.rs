@@ -37,7 +37,7 @@ pub(crate) fn settle(group: &mut Group, scene: &mut Scene<'_>) {
             return;
         }
     }
-    for instance in &mut group.instances {
+    for instance in group.instances.iter_mut().filter(|instance| instance.lifecycle == Lifecycle::Pending) {
         instance.lifecycle = Lifecycle::InService;
         instance.ready_at = 0;
     }
@@ -54,12 +54,11 @@ pub(crate) fn begin_rollback(group: &Group, refresh: &mut Refresh, reason: &str,
     refresh.status = RefreshStatus::RollbackInProgress;
     refresh.reason = Some(reason.to_owned());
     refresh.target = group.source.resolved(scene.world, scene.account, scene.region);
-    let target = refresh.target.template().cloned();
     let (replace, keep): (Vec<_>, Vec<_>) = group
         .instances
         .iter()
         .filter(|instance| instance.lifecycle != Lifecycle::Terminating)
-        .partition(|instance| instance.template != target);
+        .partition(|instance| !refresh.target.launches(instance.template.as_ref()));
     refresh.replace = replace.iter().map(|instance| instance.id.clone()).collect();
     refresh.keep = keep.iter().map(|instance| instance.id.clone()).collect();
     refresh.total = count(refresh.replace.len());
@@ -75,6 +74,21 @@ pub(crate) fn terminate(instance: &mut Instance, scene: &Scene<'_>) {
     instance.gone_at = Some(scene.now() + scene.world.timing.terminate * 1000);
 }
 
+/// Whether instances' health is looked at.
+fn checks(group: &Group) -> bool {
+    !group.suspended.contains("HealthCheck")
+}
+
+/// Which override the next instance is launched from: the one that the fewest live instances are of.
+fn turn(group: &Group, source: &Source) -> usize {
+    let Source::Mixed { overrides, .. } = source else { return 0 };
+    let used = |given: &serde_json::Map<String, serde_json::Value>| {
+        let kind = given.get("InstanceType").and_then(serde_json::Value::as_str);
+        group.instances.iter().filter(|one| one.is_live() && Some(one.instance_type.as_str()) == kind).count()
+    };
+    overrides.iter().enumerate().min_by_key(|(_, given)| used(given)).map_or(0, |(index, _)| index)
+}
+
 fn count(length: usize) -> i64 {
     i64::try_from(length).unwrap_or(i64::MAX)
 }
@@ -86,7 +100,9 @@ fn live(group: &Group) -> i64 {
 /// Moves every instance on in its own life.
 fn age(group: &mut Group, scene: &mut Scene<'_>) {
     let now = scene.now();
-    let replace = !group.suspended.contains("ReplaceUnhealthy");
+    let works = |process: &str| !group.suspended.contains(process);
+    let replace = works("ReplaceUnhealthy") && works("Terminate");
+    let checks = checks(group);
     for instance in &mut group.instances {
         match instance.lifecycle {
             Lifecycle::Pending if now >= instance.ready_at => {
@@ -97,7 +113,7 @@ fn age(group: &mut Group, scene: &mut Scene<'_>) {
                 terminate(instance, scene);
                 scene.tell(&group.name, format!("{} Terminating: unhealthy", instance.id));
             }
-            Lifecycle::InService if instance.healthy && instance.unhealthy_at.is_some_and(|at| now >= at) => {
+            Lifecycle::InService if checks && instance.healthy && instance.unhealthy_at.is_some_and(|at| now >= at) => {
                 instance.healthy = false;
                 scene.tell(&group.name, format!("{} Unhealthy", instance.id));
             }
@@ -112,7 +128,7 @@ fn launch(group: &mut Group, source: &Source, scene: &mut Scene<'_>) -> bool {
     if group.suspended.contains("Launch") || scene.now() < group.launch_after {
         return false;
     }
-    let launch = match scene.world.launch(scene.account, scene.region, source) {
+    let launch = match scene.world.launch(scene.account, scene.region, source, turn(group, source)) {
         Ok(launch) => launch,
         Err(why) => {
             group.launch_after = scene.now() + LAUNCH_RETRY * 1000;
@@ -133,7 +149,7 @@ fn launch(group: &mut Group, source: &Source, scene: &mut Scene<'_>) -> bool {
         template: launch.template,
         lifecycle: Lifecycle::Pending,
         healthy: true,
-        protected: false,
+        protected: group.protects,
         launched: scene.wall(),
         ready_at,
         unhealthy_at: (!launch.healthy).then_some(ready_at + timing.unhealthy * 1000),
@@ -151,6 +167,9 @@ fn balance(group: &mut Group, source: &Source, scene: &mut Scene<'_>) {
 
 /// Terminates the oldest unprotected instances.
 fn shrink(group: &mut Group, surplus: i64, scene: &mut Scene<'_>) {
+    if group.suspended.contains("Terminate") {
+        return;
+    }
     let surplus = usize::try_from(surplus).unwrap_or(0);
     let candidates = group.instances.iter_mut().filter(|instance| instance.is_live() && !instance.protected);
     for instance in candidates.take(surplus) {
@@ -205,9 +224,8 @@ fn triggered(refresh: &Refresh, scene: &Scene<'_>) -> Option<String> {
 /// From Pending to InProgress: settles what is to be replaced.
 fn begin(group: &mut Group, refresh: &mut Refresh, scene: &mut Scene<'_>) {
     let preferences = &refresh.preferences;
-    let target = refresh.target.template();
     let stays = |instance: &Instance| {
-        (preferences.skip_matching && instance.template.as_ref() == target)
+        (preferences.skip_matching && refresh.target.launches(instance.template.as_ref()))
             || (instance.protected && preferences.protected == "Ignore")
             || (instance.lifecycle == Lifecycle::Standby && preferences.standby == "Ignore")
     };
@@ -263,16 +281,19 @@ fn replace(group: &mut Group, refresh: &mut Refresh, scene: &mut Scene<'_>) {
         return;
     }
     let warmup = refresh.preferences.warmup;
+    let checks = checks(group);
     let (quota, last) = quota(refresh);
     let remain = refresh.total - quota;
     let (least, most) = bounds(group, refresh);
+    let stuck = group.suspended.contains("Terminate") || group.suspended.contains("InstanceRefresh");
+    let wait = |what: &str| what == "Wait";
+    let (protected, standby) = (wait(&refresh.preferences.protected), wait(&refresh.preferences.standby));
     let waits = |instance: &Instance| {
-        (instance.protected && refresh.preferences.protected == "Wait")
-            || (instance.lifecycle == Lifecycle::Standby && refresh.preferences.standby == "Wait")
+        stuck || (instance.protected && protected) || (instance.lifecycle == Lifecycle::Standby && standby)
     };
     let warm = |instance: &Instance, replaced: &BTreeSet<String>, kept: &BTreeSet<String>| {
         let old = replaced.contains(&instance.id) || kept.contains(&instance.id);
-        instance.is_warm(if old { 0 } else { warmup }, now)
+        instance.is_warm(if old { 0 } else { warmup }, now, checks)
     };
 
     // Old ones go first where they are of no use, then as far as enough healthy ones remain.
@@ -331,14 +352,22 @@ fn replace(group: &mut Group, refresh: &mut Refresh, scene: &mut Scene<'_>) {
         refresh.reason = Some("Waiting for the checkpoint delay to pass.".to_owned());
         scene.tell(&group.name, format!("refresh {} waits at a checkpoint", refresh.id));
     } else if now >= refresh.progressed_at + scene.world.timing.no_progress * 1000 {
-        fail(group, refresh, "The instances did not become healthy before the time limit was reached.", scene);
+        let held = |instance: &&Instance| refresh.replace.contains(&instance.id) && waits(instance);
+        let held: Vec<&str> = group.instances.iter().filter(held).map(|instance| instance.id.as_str()).collect();
+        let reason = match held.as_slice() {
+            [] => "The instances did not become healthy before the time limit was reached.".to_owned(),
+            held => format!("Waited too long for instances that are protected or in standby: {}.", held.join(", ")),
+        };
+        fail(group, refresh, &reason, scene);
     }
 }
 
 /// Updates percentage and the number of instances to go.
 fn measure(group: &Group, refresh: &mut Refresh, old: i64, warmup: i64, scene: &Scene<'_>) {
     let fresh = group.instances.iter().filter(|one| {
-        one.is_warm(warmup, scene.now()) && !refresh.replace.contains(&one.id) && !refresh.keep.contains(&one.id)
+        one.is_warm(warmup, scene.now(), checks(group))
+            && !refresh.replace.contains(&one.id)
+            && !refresh.keep.contains(&one.id)
     });
     let done = (refresh.total - old).min(count(fresh.count())).max(0);
     let to_update = refresh.total - done;

@@ -1,9 +1,11 @@
 //! ECS services: tasks start, run and stop; deployments complete, fail, or are rolled back.
 
+mod shift;
+
 use std::collections::BTreeMap;
 
 use super::super::world::{
-    Deployment, Fate, Phase, Pull, Revision, Rollout, Scene, Service, ServiceDeployment, ServiceRollback, Task,
+    Deployment, Fate, Phase, Pull, Revision, Rollout, Scene, Service, ServiceDeployment, ServiceRollback, Stage, Task,
     TaskContainer, TaskDefinition,
 };
 
@@ -33,6 +35,7 @@ pub(crate) fn step(service: &mut Service, scene: &mut Scene<'_>) {
     age(service, scene);
     obey_stop(service, scene);
     watch(service, scene);
+    shift::step(service, scene);
     schedule(service, scene);
     complete(service, scene);
 }
@@ -50,7 +53,7 @@ pub(crate) fn settle(service: &mut Service, scene: &mut Scene<'_>) {
     let created = scene.wall();
     for task in &mut service.tasks {
         for container in &mut task.containers {
-            if let Pull::Found(digest, _) = scene.world.pull(scene.account, &container.image) {
+            if let Pull::Found(digest, _) = scene.world.pull(scene.account, &definition.arn, &container.image) {
                 container.digest = Some(digest);
             }
         }
@@ -88,7 +91,7 @@ pub(crate) fn begin(
         Some((service_deployment, revision)) => (service_deployment, revision),
         None => {
             let images = definition(task_definition, scene).map(TaskDefinition::images).unwrap_or_default();
-            let digest = |image: &str| match scene.world.pull(scene.account, image) {
+            let digest = |image: &str| match scene.world.pull(scene.account, task_definition, image) {
                 Pull::Found(digest, _) => Some(digest),
                 Pull::Missing(_) => None,
             };
@@ -104,6 +107,7 @@ pub(crate) fn begin(
             let record = arn("service-deployment", &scene.chance.upper(21));
             supersede(service, wall);
             let (breaker, _) = service.breaker();
+            let shift = shift::begin(service, scene);
             service.service_deployments.push(ServiceDeployment {
                 arn: record.clone(),
                 status: "IN_PROGRESS".to_owned(),
@@ -120,6 +124,7 @@ pub(crate) fn begin(
                 failures: 0,
                 threshold: service.threshold(),
                 rollback: None,
+                shift,
             });
             service.revisions.push(revision.clone());
             (record, revision)
@@ -141,6 +146,7 @@ pub(crate) fn begin(
             updated: wall,
             halted: false,
             is_rollback,
+            muted: raised(service, scene),
             launch_after: 0,
             digests: digests.collect(),
         },
@@ -297,6 +303,7 @@ fn forget(service: &mut Service, now: u64) {
 /// Pulls a task's images. The task's fate is that of its worst image.
 fn start(task: &mut Task, scene: &Scene<'_>) -> Result<(), String> {
     let mut fate = Fate::Healthy;
+    let architecture = definition(&task.task_definition, scene).map_or("amd64", TaskDefinition::architecture);
     for container in &mut task.containers {
         // A digest that the deployment resolved is pulled even when its tag has moved on since.
         let reference = match &container.digest {
@@ -305,7 +312,7 @@ fn start(task: &mut Task, scene: &Scene<'_>) -> Result<(), String> {
             }
             _ => container.image.clone(),
         };
-        match scene.world.pull(scene.account, &reference) {
+        match scene.world.pull_for(scene.account, &task.task_definition, &reference, architecture) {
             Pull::Found(digest, its) => {
                 container.digest = Some(digest);
                 if its != Fate::Healthy {
@@ -355,7 +362,8 @@ fn watch(service: &mut Service, scene: &mut Scene<'_>) {
         record.failures = failed;
     }
     let tripped = enabled && failed >= threshold;
-    let alarm = triggered(service, scene);
+    // On the way back nobody asks them: they are what the way back is for.
+    let alarm = triggered(service, scene).filter(|_| !is_rollback);
     let (reason, rolls_back) = match &alarm {
         Some((name, rolls_back)) => {
             (format!("Service deployment rolled back because alarm {name} is in ALARM."), *rolls_back)
@@ -380,17 +388,21 @@ fn watch(service: &mut Service, scene: &mut Scene<'_>) {
     }
 }
 
-/// A deployment alarm that is in ALARM, and whether it is to roll back.
+/// The deployment alarms that are in ALARM.
+fn raised(service: &Service, scene: &Scene<'_>) -> Vec<String> {
+    let names = service.configuration.get("alarms").and_then(|alarms| alarms.get("alarmNames"));
+    let names = names.and_then(serde_json::Value::as_array).into_iter().flatten().filter_map(|name| name.as_str());
+    let raised = scene.world.region(scene.account, scene.region).map(|region| &region.alarms);
+    names.filter(|name| raised.is_some_and(|raised| raised.contains(*name))).map(str::to_owned).collect()
+}
+
+/// A deployment alarm that has gone into ALARM since the deployment began, and whether it is to roll back.
 fn triggered(service: &Service, scene: &Scene<'_>) -> Option<(String, bool)> {
     let alarms = service.configuration.get("alarms")?;
     let flag = |key: &str| alarms.get(key).and_then(serde_json::Value::as_bool).unwrap_or(false);
-    if !flag("enable") {
-        return None;
-    }
-    let raised = &scene.world.region(scene.account, scene.region)?.alarms;
-    let names = alarms.get("alarmNames")?.as_array()?;
-    let name = names.iter().filter_map(serde_json::Value::as_str).find(|name| raised.contains(*name))?;
-    Some((name.to_owned(), flag("rollback")))
+    let muted = &service.primary()?.muted;
+    let name = raised(service, scene).into_iter().find(|name| !muted.contains(name)).filter(|_| flag("enable"))?;
+    Some((name, flag("rollback")))
 }
 
 /// Stops the running deployment where it is.
@@ -427,7 +439,10 @@ fn roll_back(service: &mut Service, reason: &str, scene: &mut Scene<'_>) {
             Some(ServiceRollback { reason: reason.to_owned(), started: wall, revision: earlier.arn.clone() });
     }
     let definition = earlier.task_definition.clone();
-    let id = begin(service, &definition, Some((primary.service_deployment.clone(), earlier)), scene);
+    let id = match take_back(service, &primary, &earlier, scene) {
+        Some(id) => id,
+        None => begin(service, &definition, Some((primary.service_deployment.clone(), earlier)), scene),
+    };
     if let Some(failed) = service.deployments.iter_mut().find(|one| one.id == primary.id) {
         failed.rollout = Rollout::Failed;
         failed.halted = true;
@@ -445,8 +460,31 @@ fn roll_back(service: &mut Service, reason: &str, scene: &mut Scene<'_>) {
     service.note(event, wall, &format!("rolling back to deployment {id}."));
 }
 
+/// Where traffic was only shifted, the old revision's tasks still run: its deployment is the primary one again. Answers
+/// its id.
+fn take_back(service: &mut Service, failed: &Deployment, earlier: &Revision, scene: &Scene<'_>) -> Option<String> {
+    let raised = raised(service, scene);
+    let record = service.service_deployments.iter_mut().find(|one| one.arn == failed.service_deployment)?;
+    record.shift.as_mut()?.weight = 0.0;
+    let place = service.deployments.iter().position(|one| one.revision == earlier.arn && !one.halted)?;
+    let mut old = service.deployments.remove(place);
+    old.rollout = Rollout::InProgress;
+    old.is_rollback = true;
+    old.service_deployment.clone_from(&failed.service_deployment);
+    old.failed = 0;
+    old.muted = raised;
+    let id = old.id.clone();
+    service.task_definition.clone_from(&earlier.task_definition);
+    service.deployments.insert(0, old);
+    Some(id)
+}
+
 /// Starts and stops tasks as far as minimumHealthyPercent and maximumPercent allow.
 fn schedule(service: &mut Service, scene: &mut Scene<'_>) {
+    if let Some(shift) = service.shift() {
+        shift::schedule(service, shift.stage, scene);
+        return;
+    }
     let Some(primary) = service.primary().cloned() else { return };
     let (least, most) = service.bounds();
     let new = |task: &Task| task.deployment == primary.id;
@@ -520,6 +558,7 @@ fn complete(service: &mut Service, scene: &mut Scene<'_>) {
     let steady = count(service.tasks.iter().filter(|task| task.is_live() && task.steady).count());
     let done = primary.rollout == Rollout::InProgress
         && !primary.halted
+        && service.shift().is_none_or(|shift| shift.stage == Stage::CleanUp)
         && service.deployments.len() == 1
         && steady == service.desired
         && live(service) == service.desired;

@@ -2,6 +2,7 @@
 
 mod refreshes;
 mod rollouts;
+mod shifts;
 
 use serde_json::{Value, json};
 
@@ -86,7 +87,7 @@ fn call(world: &mut World, service: Service, operation: &str, params: Value) -> 
         account: ACCOUNT.to_owned(),
         arn: format!("arn:aws:iam::{ACCOUNT}:user/test"),
         user_id: "AIDATEST".to_owned(),
-        is_session: false,
+        ..Caller::default()
     };
     let call = Call { service, region: REGION.to_owned(), operation: operation.to_owned(), params, caller };
     dispatch(world, &call)

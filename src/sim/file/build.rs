@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use super::super::engine;
 use super::super::world::{
-    Account, Cluster, ContainerImage, Group, Image, LaunchTemplate, Parameter, Repository, Role, Service, Source,
-    TemplateRef, TemplateVersion, World, stable_hex,
+    Account, Cluster, ContainerImage, Group, Image, LaunchTemplate, Lifecycle, Parameter, Repository, Service, Source,
+    TemplateRef, TemplateVersion, World, shown_template, stable_hex,
 };
 use super::{AccountFile, BORN, ClusterFile, ContainerImageFile, GroupFile, ImageFile, TemplateFile, WorldError};
 
@@ -51,8 +51,10 @@ impl World {
         let held =
             self.region_mut(owner, region).repositories.entry(repository.to_owned()).or_insert_with(|| Repository {
                 name: repository.to_owned(),
+                region: region.to_owned(),
                 created: pushed,
                 allowed: BTreeSet::new(),
+                policy: None,
                 images: BTreeMap::new(),
             });
         for image in held.images.values_mut() {
@@ -63,23 +65,22 @@ impl World {
             tags: BTreeSet::new(),
             pushed,
             fate: file.behaviour,
+            architectures: BTreeSet::new(),
         });
         image.tags.extend(file.tags);
         image.fate = file.behaviour;
+        image.architectures = file.architectures;
         digest
     }
 
     pub(super) fn add_artifacts(&mut self, file: &mut AccountFile, default_region: &str) {
         let id = file.id.clone();
-        let roles = file.role.drain(..).map(|role| {
-            let held = Role { name: role.name.clone(), external_id: role.external_id, max_session: role.max_session };
-            (role.name, held)
-        });
         let account = self.accounts.entry(id.clone()).or_default();
         *account = Account {
             id: id.clone(),
             name: file.name.clone(),
-            roles: roles.collect(),
+            roles: BTreeMap::new(),
+            users: BTreeMap::new(),
             regions: account.regions.clone(),
         };
         let place = |region: Option<String>| region.unwrap_or_else(|| default_region.to_owned());
@@ -87,19 +88,21 @@ impl World {
             let region = place(image.region.clone());
             self.add_image(&id, &region, image, BORN);
         }
-        for repository in file.repository.drain(..) {
-            let region = place(repository.region);
-            for image in repository.image {
+        for repository in &mut file.repository {
+            let region = place(repository.region.clone());
+            for image in repository.image.drain(..) {
                 self.add_container_image(&id, &region, &repository.name, image, BORN);
             }
             let held = self.region_mut(&id, &region).repositories.entry(repository.name.clone());
             let held = held.or_insert_with(|| Repository {
                 name: repository.name.clone(),
+                region: region.clone(),
                 created: BORN,
                 allowed: BTreeSet::new(),
+                policy: None,
                 images: BTreeMap::new(),
             });
-            held.allowed = repository.allowed;
+            held.allowed.clone_from(&repository.allowed);
         }
         for parameter in file.parameter.drain(..) {
             let region = place(parameter.region);
@@ -165,22 +168,30 @@ impl World {
 
     fn add_group(&mut self, account: &str, region: &str, file: GroupFile) -> Result<(), WorldError> {
         let missing = |what: String| WorldError::Missing { what, place: format!("{account}/{region}/{}", file.name) };
+        let find = |name: &str, version: &str| {
+            let held = self.region(account, region);
+            let template = held
+                .and_then(|held| held.templates.values().find(|template| template.name == *name))
+                .filter(|template| template.number(version).is_some())
+                .ok_or_else(|| missing(format!("launch template {name} version {version}")))?;
+            Ok(TemplateRef { id: template.id.clone(), name: template.name.clone(), version: version.to_owned() })
+        };
         let source = match (&file.launch_template, &file.launch_configuration) {
-            (Some(name), _) => {
-                let held = self.region(account, region);
-                let template = held
-                    .and_then(|held| held.templates.values().find(|template| template.name == *name))
-                    .filter(|template| template.number(&file.version).is_some())
-                    .ok_or_else(|| missing(format!("launch template {name} version {}", file.version)))?;
-                let template =
-                    TemplateRef { id: template.id.clone(), name: template.name.clone(), version: file.version.clone() };
-                match file.mixed {
-                    None => Source::Template(template),
-                    Some(mixed) => {
-                        Source::Mixed { template, overrides: mixed.overrides, distribution: mixed.distribution }
+            (Some(name), _) => match file.mixed {
+                None => Source::Template(find(name, &file.version)?),
+                Some(mixed) => {
+                    let mut overrides = mixed.overrides;
+                    for given in &mut overrides {
+                        let Some(own) = given.get("LaunchTemplateSpecification") else { continue };
+                        let text = |key: &str| own.get(key).and_then(Value::as_str);
+                        let name = text("LaunchTemplateName").unwrap_or_default();
+                        let own = find(name, text("Version").unwrap_or("$Default"))?;
+                        given.insert("LaunchTemplateSpecification".to_owned(), shown_template(&own));
                     }
+                    let template = find(name, &file.version)?;
+                    Source::Mixed { template, overrides, distribution: mixed.distribution }
                 }
-            }
+            },
             (None, Some(configuration)) => {
                 Source::Configuration { name: configuration.name.clone(), image: configuration.image.clone() }
             }
@@ -205,15 +216,22 @@ impl World {
             target_groups: file.target_groups,
             tags: file.tags,
             maintenance: file.maintenance,
-            suspended: file.suspended,
+            suspended: BTreeSet::new(),
+            protects: file.protects,
             created: BORN,
             instances: Vec::new(),
             refreshes: Vec::new(),
             launch_after: 0,
         };
         self.with_region(account, region, |_, _, scene| engine::asg::settle(&mut group, scene));
+        // Only now: it had its instances before.
+        group.suspended = file.suspended;
         for instance in group.instances.iter_mut().take(file.protected) {
             instance.protected = true;
+        }
+        for instance in group.instances.iter_mut().rev().take(file.standby) {
+            instance.lifecycle = Lifecycle::Standby;
+            group.desired -= 1;
         }
         self.region_mut(account, region).groups.insert(file.name, group);
         Ok(())
@@ -241,7 +259,7 @@ impl World {
                 name: service.name.clone(),
                 cluster: file.name.clone(),
                 cluster_arn: arn.clone(),
-                active: true,
+                active: service.active,
                 task_definition: definition.arn.clone(),
                 desired: service.desired,
                 controller: service.controller,

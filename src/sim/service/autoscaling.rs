@@ -1,18 +1,24 @@
 //! Auto Scaling: groups and instance refreshes.
 
 mod groups;
+mod processes;
 mod refreshes;
 
 use serde_json::{Map, Value, json};
 
 use super::super::wire::{ApiError, Args, Call, Service};
-use super::super::world::{Group, Source, TemplateRef, World};
+use super::super::world::{Group, Source, TemplateRef, World, shown_template};
 
 pub(super) fn call(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     match call.operation.as_str() {
         "DescribeAutoScalingGroups" => groups::describe(world, call),
         "UpdateAutoScalingGroup" => groups::update(world, call),
         "SetDesiredCapacity" => groups::set_desired_capacity(world, call),
+        "SetInstanceProtection" => processes::protect(world, call),
+        "EnterStandby" => processes::enter_standby(world, call),
+        "ExitStandby" => processes::exit_standby(world, call),
+        "SuspendProcesses" => processes::suspend(world, call),
+        "ResumeProcesses" => processes::resume(world, call),
         "StartInstanceRefresh" => refreshes::start(world, call),
         "DescribeInstanceRefreshes" => refreshes::describe(world, call),
         "CancelInstanceRefresh" => refreshes::cancel(world, call),
@@ -70,6 +76,11 @@ fn mixed(world: &World, call: &Call, given: Args<'_>, before: &Source) -> Result
     let launch_template = given.at("LaunchTemplate");
     if let Some(given) = launch_template.filter(|given| given.has("Overrides")) {
         overrides = given.list("Overrides").iter().filter_map(Value::as_object).cloned().collect();
+        for given in &mut overrides {
+            let Some(value) = given.get("LaunchTemplateSpecification") else { continue };
+            let own = template(world, call, Args { service: Service::AutoScaling, value })?;
+            given.insert("LaunchTemplateSpecification".to_owned(), shown_template(&own));
+        }
     }
     if let Some(given) = given.at("InstancesDistribution").and_then(|given| given.value.as_object()) {
         distribution.extend(given.clone());
@@ -95,14 +106,6 @@ fn source(world: &World, call: &Call, given: Args<'_>, before: &Source) -> Resul
         (None, Some(policy)) => Ok(Some(mixed(world, call, policy, before)?)),
         (None, None) => Ok(None),
     }
-}
-
-fn shown_template(template: &TemplateRef) -> Value {
-    json!({
-        "LaunchTemplateId": template.id,
-        "LaunchTemplateName": template.name,
-        "Version": template.version,
-    })
 }
 
 /// `LaunchTemplate`, `MixedInstancesPolicy` or `LaunchConfigurationName`.

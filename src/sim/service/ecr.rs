@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::iam;
 use super::super::wire::{ApiError, Args, Call, Service, epoch, page};
-use super::super::world::{ContainerImage, Repository, World};
+use super::super::world::{ContainerImage, Repository, World, stable_hex};
 
 pub(super) fn call(world: &World, call: &Call) -> Result<Value, ApiError> {
     match call.operation.as_str() {
@@ -33,10 +34,8 @@ fn repository<'a>(world: &'a World, call: &Call, name: &str) -> Result<&'a Repos
             format!("The repository with name '{name}' does not exist in the registry with id '{registry}'"),
         )
     })?;
-    if registry != call.caller.account && !held.allowed.contains(&call.caller.account) {
-        let action = format!("ecr:{}", call.operation);
-        let why = format!(" because no resource-based policy allows the {action} action");
-        return Err(ApiError::denied(Service::Ecr, &call.caller.arn, &action, &arn(call, name), &why));
+    if registry != call.caller.account {
+        iam::check_repository(call, held, &arn(call, name))?;
     }
     Ok(held)
 }
@@ -94,12 +93,30 @@ fn describe_images(world: &World, call: &Call) -> Result<Value, ApiError> {
             "imageTags": image.tags,
             "imageSizeInBytes": 52_428_800,
             "imagePushedAt": epoch(image.pushed),
-            "imageManifestMediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "imageManifestMediaType": manifest(image).0,
             "artifactMediaType": "application/vnd.docker.container.image.v1+json",
         })
     });
     let (details, next) = page(details.collect(), args, "maxResults", "nextToken", 100, 1000)?;
     Ok(json!({ "imageDetails": details, "nextToken": next }))
+}
+
+/// Media type and manifest: an index where the image is for several architectures.
+fn manifest(image: &ContainerImage) -> (&'static str, Value) {
+    if image.architectures.is_empty() {
+        let media = "application/vnd.docker.distribution.manifest.v2+json";
+        return (media, json!({ "schemaVersion": 2, "mediaType": media, "layers": [] }));
+    }
+    let media = "application/vnd.oci.image.index.v1+json";
+    let manifests = image.architectures.iter().map(|architecture| {
+        json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": format!("sha256:{}", stable_hex(&[&image.digest, architecture], 64)),
+            "size": 1024,
+            "platform": { "os": "linux", "architecture": architecture },
+        })
+    });
+    (media, json!({ "schemaVersion": 2, "mediaType": media, "manifests": manifests.collect::<Vec<_>>() }))
 }
 
 fn batch_get_image(world: &World, call: &Call) -> Result<Value, ApiError> {
@@ -114,12 +131,12 @@ fn batch_get_image(world: &World, call: &Call) -> Result<Value, ApiError> {
                 if let Some(tag) = id.text("imageTag") {
                     shown.insert("imageTag".to_owned(), tag.into());
                 }
-                let media = "application/vnd.docker.distribution.manifest.v2+json";
+                let (media, manifest) = manifest(image);
                 images.push(json!({
                     "registryId": registry(call),
                     "repositoryName": name,
                     "imageId": shown,
-                    "imageManifest": json!({ "schemaVersion": 2, "mediaType": media, "layers": [] }).to_string(),
+                    "imageManifest": manifest.to_string(),
                     "imageManifestMediaType": media,
                 }));
             }

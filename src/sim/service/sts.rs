@@ -1,7 +1,10 @@
 //! STS: roles and identities.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
+use super::super::iam;
 use super::super::wire::{ApiError, Call, Service, iso};
 use super::super::world::{Session, World, stable_hex};
 
@@ -52,6 +55,7 @@ fn assume_role(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     if role.external_id.is_some() && role.external_id.as_deref() != external_id {
         return Err(denied());
     }
+    iam::check_trust(world, call, role_arn, role)?;
     if call.caller.is_session && duration > 3600 {
         return Err(ApiError::invalid(
             Service::Sts,
@@ -73,12 +77,22 @@ fn assume_role(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let (secret, token) = (draw("secret", 40), draw("token", 160));
     let expires = world.wall + duration * 1000;
     let role_id = role_id(account, role_name);
+    // Tags that are inherited can't be given anew.
+    let mut tags: BTreeMap<String, String> =
+        call.caller.tags.clone().into_iter().filter(|(key, _)| call.caller.transitive.contains(key)).collect();
+    for (key, value) in iam::tags_of(args.list("Tags")) {
+        tags.entry(key).or_insert(value);
+    }
+    let mut transitive = call.caller.transitive.clone();
+    transitive.extend(args.texts("TransitiveTagKeys"));
     let session = Session {
         account: account.to_owned(),
         role: role_name.to_owned(),
         name: name.to_owned(),
         token: token.clone(),
         expires,
+        tags,
+        transitive,
     };
     world.sessions.retain(|_, held| held.expires > world.wall);
     world.sessions.insert(key.clone(), session);

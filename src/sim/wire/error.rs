@@ -9,11 +9,13 @@ pub(crate) struct ApiError {
     pub(crate) status: u16,
     pub(crate) code: String,
     pub(crate) message: String,
+    /// The action that no policy allows, if that is what is wrong.
+    pub(crate) denied: Option<String>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        Self { status, code: code.to_owned(), message: message.into() }
+        Self { status, code: code.to_owned(), message: message.into(), denied: None }
     }
 
     /// A client error with status 400.
@@ -101,10 +103,12 @@ impl ApiError {
     /// The caller may not do that.
     pub(crate) fn denied(service: Service, arn: &str, action: &str, resource: &str, why: &str) -> Self {
         let message = format!("User: {arn} is not authorized to perform: {action} on resource: {resource}{why}");
-        match service {
+        let mut error = match service {
             Service::Ec2 => Self::new(403, "UnauthorizedOperation", message),
             Service::Sts | Service::AutoScaling => Self::new(403, "AccessDenied", message),
             _ => Self::bad("AccessDeniedException", message),
-        }
+        };
+        error.denied = Some(action.to_owned());
+        error
     }
 }

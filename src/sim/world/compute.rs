@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::World;
 
@@ -136,6 +136,26 @@ pub(crate) enum Source {
     },
 }
 
+/// The launch template that an override of a mixed-instances policy names, if it has its own.
+pub(crate) fn own_template(given: &Map<String, Value>) -> Option<TemplateRef> {
+    let specification = given.get("LaunchTemplateSpecification")?;
+    let text = |key: &str| specification.get(key).and_then(Value::as_str).map(str::to_owned);
+    Some(TemplateRef {
+        id: text("LaunchTemplateId")?,
+        name: text("LaunchTemplateName").unwrap_or_default(),
+        version: text("Version").unwrap_or_else(|| "$Default".to_owned()),
+    })
+}
+
+/// The members of a `LaunchTemplateSpecification`.
+pub(crate) fn shown_template(template: &TemplateRef) -> Value {
+    json!({
+        "LaunchTemplateId": template.id,
+        "LaunchTemplateName": template.name,
+        "Version": template.version,
+    })
+}
+
 impl Source {
     pub(crate) fn template(&self) -> Option<&TemplateRef> {
         match self {
@@ -144,16 +164,57 @@ impl Source {
         }
     }
 
+    /// Every launch template that it names, a policy's own first.
+    pub(crate) fn templates(&self) -> Vec<TemplateRef> {
+        let mut templates: Vec<TemplateRef> = self.template().cloned().into_iter().collect();
+        if let Self::Mixed { overrides, .. } = self {
+            templates.extend(overrides.iter().filter_map(own_template));
+        }
+        templates
+    }
+
+    /// Whether it names launch templates, and all by numbers.
+    pub(crate) fn is_numbered(&self) -> bool {
+        self.template().is_some() && self.templates().iter().all(TemplateRef::is_numbered)
+    }
+
+    /// Whether an instance on this template could be one of its own; it must be resolved.
+    pub(crate) fn launches(&self, template: Option<&TemplateRef>) -> bool {
+        match template {
+            None => self.template().is_none(),
+            Some(template) => self.templates().contains(template),
+        }
+    }
+
+    /// The launch template and the instance type of the `nth` override.
+    fn turn(&self, nth: usize) -> Option<(TemplateRef, Option<String>)> {
+        let Self::Mixed { template, overrides, .. } = self else {
+            return self.template().map(|template| (template.clone(), None));
+        };
+        let given = overrides.get(nth % overrides.len().max(1));
+        let kind = given.and_then(|given| given.get("InstanceType")).and_then(Value::as_str).map(str::to_owned);
+        Some((given.and_then(own_template).unwrap_or_else(|| template.clone()), kind))
+    }
+
     /// The same with `$Latest` and `$Default` replaced by the number they stand for now.
     pub(crate) fn resolved(&self, world: &World, account: &str, region: &str) -> Self {
+        let number = |template: &TemplateRef| {
+            let held = world.region(account, region)?.templates.get(&template.id)?;
+            Some(held.number(&template.version)?.to_string())
+        };
         let mut source = self.clone();
-        if let Self::Template(template) | Self::Mixed { template, .. } = &mut source {
-            let number = world
-                .region(account, region)
-                .and_then(|held| held.templates.get(&template.id))
-                .and_then(|held| held.number(&template.version));
-            if let Some(number) = number {
-                template.version = number.to_string();
+        if let Self::Template(template) | Self::Mixed { template, .. } = &mut source
+            && let Some(number) = number(template)
+        {
+            template.version = number;
+        }
+        if let Self::Mixed { overrides, .. } = &mut source {
+            for given in overrides {
+                let Some(mut own) = own_template(given) else { continue };
+                if let Some(number) = number(&own) {
+                    own.version = number;
+                }
+                given.insert("LaunchTemplateSpecification".to_owned(), shown_template(&own));
             }
         }
         source
@@ -181,6 +242,9 @@ pub(crate) struct Group {
     /// Minimum and maximum healthy percentage of the maintenance policy.
     pub(crate) maintenance: Option<(i64, i64)>,
     pub(crate) suspended: BTreeSet<String>,
+    /// Whether new instances are protected from scale-in.
+    #[serde(default)]
+    pub(crate) protects: bool,
     pub(crate) created: i64,
     pub(crate) instances: Vec<Instance>,
     /// Oldest first.
@@ -236,11 +300,11 @@ impl Instance {
         matches!(self.lifecycle, Lifecycle::Pending | Lifecycle::InService)
     }
 
-    /// In service, healthy, and warmed up for `warmup` seconds.
-    pub(crate) fn is_warm(&self, warmup: i64, now: u64) -> bool {
+    /// In service, healthy as far as anybody `checks`, and warmed up for `warmup` seconds.
+    pub(crate) fn is_warm(&self, warmup: i64, now: u64, checks: bool) -> bool {
         self.lifecycle == Lifecycle::InService
             && self.healthy
-            && self.unhealthy_at.is_none()
+            && !(checks && self.unhealthy_at.is_some())
             && now >= self.ready_at + u64::try_from(warmup).unwrap_or(0) * 1000
     }
 }
@@ -358,6 +422,14 @@ impl Group {
     }
 }
 
+/// The architecture of an instance type, by its name.
+pub(crate) fn architecture(instance_type: &str) -> &'static str {
+    let family = instance_type.split('.').next().unwrap_or_default();
+    let options = family.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+    let options = options.trim_start_matches(|c: char| c.is_ascii_digit());
+    if family == "a1" || options.starts_with('g') { "arm64" } else { "x86_64" }
+}
+
 /// What a launch would give.
 #[derive(Debug, Clone)]
 pub(crate) struct Launch {
@@ -382,11 +454,10 @@ impl World {
         }
     }
 
-    /// What an instance launched from `source` now would be, or why none can be launched.
-    pub(crate) fn launch(&self, account: &str, region: &str, source: &Source) -> Result<Launch, String> {
-        let (template, named, instance_type) = match source {
-            Source::Configuration { image, .. } => (None, image.clone(), "t3.micro".to_owned()),
-            Source::Template(reference) | Source::Mixed { template: reference, .. } => {
+    /// What an instance launched from `source` now would be, of a policy by its `nth` override, or why none can be.
+    pub(crate) fn launch(&self, account: &str, region: &str, source: &Source, nth: usize) -> Result<Launch, String> {
+        let (template, named, instance_type) = match (source.turn(nth), source) {
+            (Some((reference, kind)), _) => {
                 let held = self.region(account, region).and_then(|held| held.templates.get(&reference.id));
                 let version = held.and_then(|held| held.versions.get(&held.number(&reference.version)?));
                 let version = version.ok_or_else(|| {
@@ -395,21 +466,13 @@ impl World {
                 let text = |key: &str| version.data.get(key).and_then(Value::as_str).map(str::to_owned);
                 let mut numbered = reference.clone();
                 numbered.version = version.number.to_string();
-                let overridden = match source {
-                    Source::Mixed { overrides, .. } => overrides
-                        .first()
-                        .and_then(|first| first.get("InstanceType"))
-                        .and_then(Value::as_str)
-                        .map(str::to_owned),
-                    _ => None,
-                };
-                (
-                    Some(numbered),
-                    text("ImageId").ok_or("The launch template names no image.")?,
-                    overridden.or_else(|| text("InstanceType")).unwrap_or_else(|| "t3.micro".to_owned()),
-                )
+                let image = text("ImageId").ok_or("The launch template names no image.")?;
+                (Some(numbered), image, kind.or_else(|| text("InstanceType")))
             }
+            (None, Source::Configuration { image, .. }) => (None, image.clone(), None),
+            (None, _) => return Err("The group names no launch template.".to_owned()),
         };
+        let instance_type = instance_type.unwrap_or_else(|| "t3.micro".to_owned());
         let id = self
             .resolve_image(account, region, &named)
             .ok_or_else(|| format!("The parameter of {named} does not exist."))?;
@@ -417,6 +480,15 @@ impl World {
             .image(region, &id)
             .filter(|image| image.launchable(account, self.now))
             .ok_or_else(|| format!("The image id '[{id}]' does not exist. Launching EC2 instance failed."))?;
+        let supported = architecture(&instance_type);
+        if image.architecture != supported {
+            return Err(format!(
+                "The architecture '{supported}' of the specified instance type does not match the architecture '{}' of \
+                 the specified AMI. Specify an instance type and an AMI that have matching architectures, and try again. \
+                 Launching EC2 instance failed.",
+                image.architecture
+            ));
+        }
         Ok(Launch { image: id, instance_type, template, healthy: image.healthy, boot: image.boot })
     }
 }

@@ -36,6 +36,15 @@ impl TaskDefinition {
             .collect()
     }
 
+    /// The architecture that it runs on, as images spell it.
+    pub(crate) fn architecture(&self) -> &'static str {
+        let platform = self.registered.get("runtimePlatform");
+        match platform.and_then(|it| it.get("cpuArchitecture")).and_then(Value::as_str) {
+            Some("ARM64") => "arm64",
+            _ => "amd64",
+        }
+    }
+
     /// Whether a container has a health check of its own.
     pub(crate) fn has_health_check(&self) -> bool {
         let containers = self.registered.get("containerDefinitions").and_then(Value::as_array);
@@ -100,6 +109,9 @@ pub(crate) struct Deployment {
     /// It starts no more tasks: stopped, or failed without rollback.
     pub(crate) halted: bool,
     pub(crate) is_rollback: bool,
+    /// Alarms that were raised already when it began: they say nothing about it.
+    #[serde(default)]
+    pub(crate) muted: Vec<String>,
     /// Engine time before which no task is started again after one failed.
     pub(crate) launch_after: u64,
     /// Digest by image reference, as resolved when it began.
@@ -143,6 +155,66 @@ pub(crate) struct ServiceDeployment {
     pub(crate) failures: i64,
     pub(crate) threshold: i64,
     pub(crate) rollback: Option<ServiceRollback>,
+    /// Of a deployment that shifts traffic instead of rolling: how far it is.
+    #[serde(default)]
+    pub(crate) shift: Option<Shift>,
+}
+
+/// How far a blue/green, linear or canary deployment is.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Shift {
+    pub(crate) stage: Stage,
+    /// Engine time before which the stage isn't over.
+    pub(crate) until: u64,
+    /// Per cent of the production traffic that the new revision gets.
+    pub(crate) weight: f64,
+}
+
+/// A stage of such a deployment, in their order. The names are AWS's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Stage {
+    ReconcileService,
+    PreScaleUp,
+    ScaleUp,
+    PostScaleUp,
+    TestTrafficShift,
+    PostTestTrafficShift,
+    ProductionTrafficShift,
+    PostProductionTrafficShift,
+    BakeTime,
+    CleanUp,
+}
+
+impl Stage {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::ReconcileService => "RECONCILE_SERVICE",
+            Self::PreScaleUp => "PRE_SCALE_UP",
+            Self::ScaleUp => "SCALE_UP",
+            Self::PostScaleUp => "POST_SCALE_UP",
+            Self::TestTrafficShift => "TEST_TRAFFIC_SHIFT",
+            Self::PostTestTrafficShift => "POST_TEST_TRAFFIC_SHIFT",
+            Self::ProductionTrafficShift => "PRODUCTION_TRAFFIC_SHIFT",
+            Self::PostProductionTrafficShift => "POST_PRODUCTION_TRAFFIC_SHIFT",
+            Self::BakeTime => "BAKE_TIME",
+            Self::CleanUp => "CLEAN_UP",
+        }
+    }
+
+    /// The stage after it; the last one has none.
+    pub(crate) fn next(self) -> Self {
+        match self {
+            Self::ReconcileService => Self::PreScaleUp,
+            Self::PreScaleUp => Self::ScaleUp,
+            Self::ScaleUp => Self::PostScaleUp,
+            Self::PostScaleUp => Self::TestTrafficShift,
+            Self::TestTrafficShift => Self::PostTestTrafficShift,
+            Self::PostTestTrafficShift => Self::ProductionTrafficShift,
+            Self::ProductionTrafficShift => Self::PostProductionTrafficShift,
+            Self::PostProductionTrafficShift => Self::BakeTime,
+            Self::BakeTime | Self::CleanUp => Self::CleanUp,
+        }
+    }
 }
 
 impl ServiceDeployment {
@@ -273,6 +345,16 @@ impl Service {
         let breaker = self.configuration.get("deploymentCircuitBreaker");
         let flag = |key: &str| breaker.and_then(|it| it.get(key)).and_then(Value::as_bool).unwrap_or(false);
         (flag("enable"), flag("rollback"))
+    }
+
+    /// The strategy of its deployments.
+    pub(crate) fn strategy(&self) -> &str {
+        self.configuration.get("strategy").and_then(Value::as_str).unwrap_or("ROLLING")
+    }
+
+    /// How the deployment that runs shifts traffic, if it does.
+    pub(crate) fn shift(&self) -> Option<Shift> {
+        self.service_deployments.last().filter(|record| record.status == "IN_PROGRESS")?.shift
     }
 
     fn breaker_member(&self, name: &str) -> Option<&Value> {

@@ -4,15 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::super::iam::{self, Policy};
 use super::{Fate, World};
 
 /// A repository of container images.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Repository {
     pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) region: String,
     pub(crate) created: i64,
-    /// Accounts that the repository's policy lets read.
+    /// Accounts that may read it, where it has no policy.
     pub(crate) allowed: BTreeSet<String>,
+    #[serde(default)]
+    pub(crate) policy: Option<Policy>,
     /// By digest.
     pub(crate) images: BTreeMap<String, ContainerImage>,
 }
@@ -24,6 +29,9 @@ pub(crate) struct ContainerImage {
     pub(crate) tags: BTreeSet<String>,
     pub(crate) pushed: i64,
     pub(crate) fate: Fate,
+    /// Of an index: what it has images for. None: it is one image, for whatever runs it.
+    #[serde(default)]
+    pub(crate) architectures: BTreeSet<String>,
 }
 
 impl Repository {
@@ -111,8 +119,26 @@ impl World {
         })
     }
 
-    /// What pulling `reference` in `account` gives now. Images outside ECR are taken to exist and to be healthy.
-    pub(crate) fn pull(&self, account: &str, reference: &str) -> Pull {
+    /// What a task of this definition (its ARN) and architecture gets: an index may have no image for it.
+    pub(crate) fn pull_for(&self, account: &str, definition: &str, reference: &str, architecture: &str) -> Pull {
+        let found = self.pull(account, definition, reference);
+        let Pull::Found(digest, _) = &found else { return found };
+        let offered = parse_reference(reference).and_then(|parts| {
+            let held = self.region(&parts.owner, &parts.region)?.repositories.get(&parts.repository)?;
+            Some(&held.images.get(digest)?.architectures)
+        });
+        if offered.is_none_or(|offered| offered.is_empty() || offered.contains(architecture)) {
+            return found;
+        }
+        Pull::Missing(format!(
+            "CannotPullContainerError: pull image manifest has been retried 7 time(s): image Manifest does not contain \
+             descriptor matching platform 'linux/{architecture}'"
+        ))
+    }
+
+    /// What pulling `reference` for a task of this definition (its ARN) in `account` gives now. Images outside ECR are
+    /// taken to exist and to be healthy.
+    pub(crate) fn pull(&self, account: &str, definition: &str, reference: &str) -> Pull {
         let Some(Reference { owner, region, repository, tag, digest }) = parse_reference(reference) else {
             return Pull::Found(format!("sha256:{}", super::stable_hex(&[reference], 64)), Fate::Healthy);
         };
@@ -124,8 +150,13 @@ impl World {
         let Some(held) = self.region(&owner, &region).and_then(|held| held.repositories.get(&repository)) else {
             return missing("not found");
         };
-        if owner != account && !held.allowed.contains(account) {
-            return missing("pull access denied, repository does not exist or may require authorization");
+        let home = definition.split(':').nth(3).unwrap_or(&region);
+        let definition = self.task_definition(account, home, definition);
+        let execution_role = definition.and_then(|held| held.registered.get("executionRoleArn")?.as_str());
+        if let Err(why) = iam::check_pull(self, account, execution_role, &owner, held) {
+            return missing(&format!(
+                "pull access denied, repository does not exist or may require authorization: {why}"
+            ));
         }
         let image = match (&digest, &tag) {
             (Some(digest), _) => held.images.get(digest),

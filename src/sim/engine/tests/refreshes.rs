@@ -200,3 +200,128 @@ fn an_unhealthy_fleet_is_replaced_without_a_refresh() {
     assert!(!group(&world).instances.iter().any(|one| one.id == before[0]));
     assert!(group(&world).refreshes.is_empty() && RefreshStatus::Baking.is_active());
 }
+
+/// A policy whose second override has a template of its own, both on one version.
+fn policy(version: &str) -> serde_json::Value {
+    json!({ "LaunchTemplate": {
+        "LaunchTemplateSpecification": { "LaunchTemplateName": "web", "Version": version },
+        "Overrides": [
+            { "InstanceType": "t3.small" },
+            { "InstanceType": "t3.large", "LaunchTemplateSpecification": { "LaunchTemplateName": "big", "Version": version } },
+        ],
+    } })
+}
+
+#[test]
+fn a_policy_is_replaced_and_rolled_back_as_a_whole() {
+    let mut world = world(4);
+    let templates = &mut world.region_mut(ACCOUNT, REGION).templates;
+    let mut big = templates.values().next().unwrap().clone();
+    (big.id, big.name) = ("lt-0b16".to_owned(), "big".to_owned());
+    templates.insert(big.id.clone(), big);
+    let params = json!({ "AutoScalingGroupName": "web", "MixedInstancesPolicy": policy("1") });
+    call(&mut world, Service::AutoScaling, "UpdateAutoScalingGroup", params).unwrap();
+    let start = |world: &mut super::World, version: &str| {
+        let params = json!({
+            "AutoScalingGroupName": "web",
+            "DesiredConfiguration": { "MixedInstancesPolicy": policy(version) },
+            "Preferences": { "AutoRollback": "true", "SkipMatching": "true" },
+        });
+        call(world, Service::AutoScaling, "StartInstanceRefresh", params).unwrap();
+        course(world, 2500)
+    };
+    let runs = |world: &super::World| {
+        let mut all: Vec<String> = group(world)
+            .instances
+            .iter()
+            .map(|one| format!("{}:{}", one.template.as_ref().unwrap().name, one.template.as_ref().unwrap().version))
+            .collect();
+        all.sort();
+        all.dedup();
+        all
+    };
+    assert_eq!(start(&mut world, "2"), ["Pending", "InProgress", "Successful"]);
+    assert_eq!(runs(&world), ["big:2", "web:2"]);
+    assert_eq!(start(&mut world, "3"), ["Pending", "InProgress", "RollbackInProgress", "RollbackSuccessful"]);
+    assert_eq!(runs(&world), ["big:2", "web:2"]);
+    let shown = call(&mut world, Service::AutoScaling, "DescribeAutoScalingGroups", json!({})).unwrap();
+    let policy = &shown["AutoScalingGroups"][0]["MixedInstancesPolicy"]["LaunchTemplate"];
+    assert_eq!(policy["LaunchTemplateSpecification"]["Version"], "2");
+    assert_eq!(policy["Overrides"][1]["LaunchTemplateSpecification"]["Version"], "2");
+    assert_eq!(policy["Overrides"][1]["LaunchTemplateSpecification"]["LaunchTemplateId"], "lt-0b16");
+}
+
+#[test]
+fn shapes_that_cannot_go_back_are_refused() {
+    let asking = r#"mixed = { overrides = [{ InstanceRequirements = { VCpuCount = { Min = 2 } } }] }"#;
+    for preferences in [json!({}), json!({ "SkipMatching": "true" })] {
+        let error = refresh(&mut world_with(2, asking, "{}"), "2", preferences).unwrap_err();
+        assert_eq!(error.code, "ValidationError");
+    }
+    // Without a desired configuration it is served.
+    let mut world = world_with(2, asking, "{}");
+    let params = json!({ "AutoScalingGroupName": "web" });
+    call(&mut world, Service::AutoScaling, "StartInstanceRefresh", params).unwrap();
+
+    let mut world = super::world(2);
+    let template = world.region_mut(ACCOUNT, REGION).templates.values_mut().next().unwrap();
+    template.versions.get_mut(&1).unwrap().data.insert("ImageId".to_owned(), json!("resolve:ssm:/ami"));
+    assert_eq!(refresh(&mut world, "2", json!({ "AutoRollback": "true" })).unwrap_err().code, "ValidationError");
+    refresh(&mut world, "2", json!({})).unwrap();
+}
+
+#[test]
+fn a_suspended_process_does_nothing() {
+    let set = |world: &mut super::World, operation: &str, process: &str| {
+        let params = json!({ "AutoScalingGroupName": "web", "ScalingProcesses": [process] });
+        call(world, Service::AutoScaling, operation, params).unwrap();
+    };
+    for process in ["Launch", "Terminate", "InstanceRefresh"] {
+        let mut world = world(3);
+        set(&mut world, "SuspendProcesses", process);
+        refresh(&mut world, "2", json!({})).unwrap();
+        pass(&mut world, 300);
+        assert!(!group(&world).instances.iter().any(|one| one.image == GOOD), "{process}");
+        set(&mut world, "ResumeProcesses", process);
+        assert_eq!(course(&mut world, 900), ["InProgress", "Successful"], "{process}");
+    }
+    let mut world = world(3);
+    set(&mut world, "SuspendProcesses", "HealthCheck");
+    refresh(&mut world, "3", json!({})).unwrap();
+    assert_eq!(course(&mut world, 900), ["Pending", "InProgress", "Successful"], "nobody sees that they are unhealthy");
+    let params = json!({ "AutoScalingGroupName": "web", "ScalingProcesses": ["Sleep"] });
+    let error = call(&mut world, Service::AutoScaling, "SuspendProcesses", params).unwrap_err();
+    assert_eq!(error.code, "ValidationError");
+}
+
+#[test]
+fn an_image_needs_its_architecture() {
+    let mut world = world(2);
+    world.region_mut(ACCOUNT, REGION).images.get_mut(GOOD).unwrap().architecture = "arm64".to_owned();
+    refresh(&mut world, "2", json!({ "AutoRollback": "true" })).unwrap();
+    assert_eq!(course(&mut world, 1200), ["Pending", "InProgress", "RollbackInProgress", "RollbackSuccessful"]);
+    assert!(world.log.iter().any(|event| event.event.contains("does not match the architecture 'arm64'")));
+}
+
+#[test]
+fn standby_is_entered_and_left() {
+    let mut world = world(3);
+    let id = group(&world).instances[0].id.clone();
+    let params = |more: serde_json::Value| {
+        let mut params = json!({ "AutoScalingGroupName": "web", "InstanceIds": [id] });
+        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        params
+    };
+    let decrement = json!({ "ShouldDecrementDesiredCapacity": "true" });
+    call(&mut world, Service::AutoScaling, "EnterStandby", params(decrement)).unwrap();
+    assert_eq!((group(&world).desired, in_service(&world)), (2, 2));
+    refresh(&mut world, "2", json!({})).unwrap();
+    pass(&mut world, 300);
+    assert_eq!(shown(&mut world)["Status"], "InProgress", "it waits for the one in standby");
+    call(&mut world, Service::AutoScaling, "ExitStandby", params(json!({}))).unwrap();
+    assert_eq!(group(&world).desired, 3);
+    assert_eq!(course(&mut world, 600), ["InProgress", "Successful"]);
+    assert!(group(&world).instances.iter().all(|one| one.image == GOOD));
+    let error = call(&mut world, Service::AutoScaling, "ExitStandby", params(json!({}))).unwrap_err();
+    assert_eq!(error.code, "ValidationError");
+}

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::super::super::wire::{ApiError, Args, Call, Service, iso, page};
-use super::super::super::world::{Group, Instance, Source, World};
+use super::super::super::world::{Group, Instance, Source, World, shown_template};
 use super::super::matches;
-use super::{group, invalid, shown_source, shown_template, source};
+use super::{group, invalid, shown_source, source};
 
 pub(super) fn describe(world: &World, call: &Call) -> Result<Value, ApiError> {
     let args = call.args();
@@ -80,7 +80,7 @@ fn shown(group: &Group, instances: bool) -> Value {
         "EnabledMetrics": [],
         "Tags": tags.collect::<Vec<_>>(),
         "TerminationPolicies": ["Default"],
-        "NewInstancesProtectedFromScaleIn": false,
+        "NewInstancesProtectedFromScaleIn": group.protects,
         "DefaultInstanceWarmup": group.warmup,
         "TrafficSources": [],
         "InstanceMaintenancePolicy": group.maintenance.map(|(least, most)| {
@@ -113,7 +113,12 @@ fn shown_instance(group: &Group, instance: &Instance) -> Value {
     })
 }
 
-fn write<T>(world: &mut World, call: &Call, name: &str, change: impl FnOnce(&mut Group) -> T) -> Result<T, ApiError> {
+pub(super) fn write<T>(
+    world: &mut World,
+    call: &Call,
+    name: &str,
+    change: impl FnOnce(&mut Group) -> T,
+) -> Result<T, ApiError> {
     let held = world.region_mut(&call.caller.account, &call.region).groups.get_mut(name);
     held.map(change)
         .ok_or_else(|| invalid(format!("AutoScalingGroup name not found - AutoScalingGroup {name} not found")))
@@ -145,6 +150,7 @@ pub(super) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
     let desired = given.unwrap_or(held.desired).clamp(least, most);
     let warmup = args.int("DefaultInstanceWarmup")?;
     let grace = args.int("HealthCheckGracePeriod")?;
+    let protects = args.flag("NewInstancesProtectedFromScaleIn");
     let check = args.text("HealthCheckType").map(str::to_owned);
     let configuration = configuration.map(str::to_owned);
     write(world, call, &name, |group| {
@@ -156,6 +162,7 @@ pub(super) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         (group.min, group.max, group.desired) = (least, most, desired);
         group.warmup = warmup.or(group.warmup).filter(|seconds| *seconds >= 0);
         group.grace = grace.unwrap_or(group.grace);
+        group.protects = protects.unwrap_or(group.protects);
         if let Some(check) = check {
             group.health_check_type = check;
         }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::super::engine::asg;
 use super::super::super::wire::{ApiError, Args, Call, iso, page};
-use super::super::super::world::{Group, Preferences, Refresh, RefreshStatus, World};
+use super::super::super::world::{Group, Preferences, Refresh, RefreshStatus, Source, World};
 use super::{group, invalid, shown_source, source};
 
 pub(super) fn start(world: &mut World, call: &Call) -> Result<Value, ApiError> {
@@ -33,11 +33,22 @@ pub(super) fn start(world: &mut World, call: &Call) -> Result<Value, ApiError> {
             "The AutoRollback parameter cannot be set to true when the DesiredConfiguration parameter is empty.",
         ));
     }
-    let numbered = held.source.template().is_some_and(|template| template.is_numbered());
-    if preferences.auto_rollback && !numbered {
+    if preferences.auto_rollback && !held.source.is_numbered() {
         return Err(invalid(
             "The AutoRollback parameter cannot be set to true when the Auto Scaling group's launch template uses \
              $Latest or $Default, or when it uses a launch configuration.",
+        ));
+    }
+    if preferences.auto_rollback && uses_alias(world, call, &held.source) {
+        return Err(invalid(
+            "The AutoRollback parameter cannot be set to true when the Auto Scaling group's launch template uses an \
+             Amazon Web Services Systems Manager parameter instead of an AMI ID.",
+        ));
+    }
+    if (preferences.skip_matching || desired.is_some()) && has_requirements(world, call, &held.source) {
+        return Err(invalid(
+            "Skip matching and desired configurations are not supported for Auto Scaling groups with instance \
+             requirements.",
         ));
     }
     let resolved = desired.as_ref().unwrap_or(&held.source);
@@ -217,13 +228,12 @@ pub(super) fn rollback(world: &mut World, call: &Call) -> Result<Value, ApiError
     if !matches!(active.status, RefreshStatus::Pending | RefreshStatus::InProgress | RefreshStatus::Baking) {
         return Err(irreversible("The instance refresh is not in a state that can be rolled back."));
     }
-    let template = held.source.template();
-    if !template.is_some_and(|template| template.is_numbered()) {
+    if !held.source.is_numbered() {
         return Err(irreversible(
             "The group uses a launch configuration, or a launch template's $Latest or $Default version.",
         ));
     }
-    if template.is_some_and(|template| uses_alias(world, call, &template.id, &template.version)) {
+    if uses_alias(world, call, &held.source) {
         return Err(irreversible("The group's launch template names its image by a Systems Manager parameter."));
     }
     world.with_region(&call.caller.account, &call.region, |groups, _, scene| {
@@ -237,9 +247,25 @@ pub(super) fn rollback(world: &mut World, call: &Call) -> Result<Value, ApiError
     Ok(json!({ "InstanceRefreshId": id }))
 }
 
-fn uses_alias(world: &World, call: &Call, id: &str, version: &str) -> bool {
-    let held = world.region(&call.caller.account, &call.region).and_then(|held| held.templates.get(id));
-    let version = held.and_then(|held| held.versions.get(&held.number(version)?));
-    let image = version.and_then(|version| version.data.get("ImageId")).and_then(Value::as_str);
-    image.is_some_and(|image| image.starts_with("resolve:ssm:"))
+/// Whether anything that is so of the data of one of the source's template versions.
+fn any_version(world: &World, call: &Call, source: &Source, is: impl Fn(&Map<String, Value>) -> bool) -> bool {
+    source.templates().iter().any(|template| {
+        let held = world.region(&call.caller.account, &call.region).and_then(|held| held.templates.get(&template.id));
+        held.and_then(|held| held.versions.get(&held.number(&template.version)?))
+            .is_some_and(|version| is(&version.data))
+    })
+}
+
+fn uses_alias(world: &World, call: &Call, source: &Source) -> bool {
+    let is_alias = |image: &Value| image.as_str().is_some_and(|image| image.starts_with("resolve:ssm:"));
+    any_version(world, call, source, |data| data.get("ImageId").is_some_and(is_alias))
+}
+
+fn has_requirements(world: &World, call: &Call, source: &Source) -> bool {
+    let has = |data: &Map<String, Value>| data.contains_key("InstanceRequirements");
+    let overrides = match source {
+        Source::Mixed { overrides, .. } => overrides.as_slice(),
+        Source::Template(_) | Source::Configuration { .. } => &[],
+    };
+    overrides.iter().any(has) || any_version(world, call, source, has)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::super::super::wire::{ApiError, Call, Service, iso, page};
-use super::super::super::world::{Group, Instance, Lifecycle, World, stable_hex};
+use super::super::super::world::{Group, Instance, Lifecycle, World, architecture, stable_hex};
 use super::{filters, passes, tag_set, unknown_filter};
 
 pub(super) fn describe(world: &World, call: &Call) -> Result<Value, ApiError> {
@@ -93,14 +93,6 @@ fn shown(account: &str, instance: &Instance, tags: &BTreeMap<String, String>) ->
     })
 }
 
-/// The architecture of an instance type: Graviton families have a `g` after their generation.
-fn architecture(instance_type: &str) -> &'static str {
-    let family = instance_type.split('.').next().unwrap_or(instance_type);
-    let options = family.trim_start_matches(|one: char| one.is_ascii_alphabetic());
-    let options = options.trim_start_matches(|one: char| one.is_ascii_digit());
-    if family == "a1" || options.starts_with('g') { "arm64" } else { "x86_64" }
-}
-
 pub(super) fn describe_types(call: &Call) -> Result<Value, ApiError> {
     let args = call.args();
     let mut types = args.texts("InstanceType");
@@ -113,10 +105,28 @@ pub(super) fn describe_types(call: &Call) -> Result<Value, ApiError> {
     if types.len() > 100 {
         return Err(ApiError::invalid(Service::Ec2, "At most 100 instance types can be asked for."));
     }
+    let filters = filters(args);
+    if types.is_empty() {
+        // What a filter names exists, as far as this stand-in is asked.
+        types =
+            filters.iter().filter(|(name, _)| name == "instance-type").flat_map(|(_, wanted)| wanted.clone()).collect();
+        types.retain(|name| name.contains('.') && !name.contains(['*', '?']));
+    }
     if types.is_empty() {
         types = ["m6g.large", "m7i.large", "t3.micro", "t3.small", "t4g.small"].map(str::to_owned).to_vec();
     }
-    let shown = types.iter().map(|name| {
+    let mut found = Vec::new();
+    for name in types {
+        let values = [("instance-type", name.clone()), ("current-generation", "true".to_owned())];
+        let mut keep = true;
+        for (filter, wanted) in &filters {
+            keep &= passes(filter, wanted, &values, &BTreeMap::new()).ok_or_else(|| unknown_filter(filter))?;
+        }
+        if keep {
+            found.push(name);
+        }
+    }
+    let shown = found.iter().map(|name| {
         json!({
             "instanceType": name,
             "currentGeneration": true,
@@ -133,7 +143,7 @@ pub(super) fn describe_types(call: &Call) -> Result<Value, ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use super::architecture;
+    use super::super::super::super::world::architecture;
 
     #[test]
     fn graviton_is_told_from_intel() {

@@ -60,7 +60,8 @@ fn owner<'a>(world: &'a World, call: &Call, arn: &str) -> Option<&'a Service> {
     world.region(&call.caller.account, &call.region)?.clusters.get(cluster)?.services.get(service)
 }
 
-fn summary(service: &Service, revision: &str) -> Value {
+/// A revision in a service deployment, with the share of the traffic that it gets where traffic is shifted.
+fn summary(service: &Service, revision: &str, weight: Option<f64>) -> Value {
     let ids: Vec<&str> = service
         .deployments
         .iter()
@@ -76,10 +77,13 @@ fn summary(service: &Service, revision: &str) -> Value {
         "requestedTaskCount": if primary { service.desired } else { 0 },
         "runningTaskCount": running,
         "pendingTaskCount": pending,
+        "requestedTestTrafficWeight": weight.map(|_| if primary { 100.0 } else { 0.0 }),
+        "requestedProductionTrafficWeight": weight,
     })
 }
 
 fn shown(service: &Service, record: &ServiceDeployment) -> Value {
+    let weight = record.shift.map(|shift| shift.weight);
     json!({
         "serviceDeploymentArn": record.arn,
         "serviceArn": service.arn,
@@ -87,10 +91,15 @@ fn shown(service: &Service, record: &ServiceDeployment) -> Value {
         "createdAt": epoch(record.created),
         "startedAt": epoch(record.started),
         "finishedAt": record.finished.map(epoch),
+        "lifecycleStage": record.shift.map(|shift| shift.stage.name()),
         "stoppedAt": record.stopped.map(epoch),
         "updatedAt": epoch(record.updated),
-        "sourceServiceRevisions": record.sources.iter().map(|arn| summary(service, arn)).collect::<Vec<_>>(),
-        "targetServiceRevision": summary(service, &record.target),
+        "sourceServiceRevisions": record
+            .sources
+            .iter()
+            .map(|arn| summary(service, arn, weight.map(|weight| 100.0 - weight)))
+            .collect::<Vec<_>>(),
+        "targetServiceRevision": summary(service, &record.target, weight),
         "status": record.status,
         "statusReason": record.reason,
         "deploymentConfiguration": record.configuration,
@@ -137,6 +146,7 @@ fn shown_revision(service: &Service, revision: &Revision) -> Value {
         "clusterArn": service.cluster_arn,
         "taskDefinition": revision.task_definition,
         "launchType": member("launchType"),
+        "capacityProviderStrategy": member("capacityProviderStrategy"),
         "platformVersion": member("platformVersion"),
         "platformFamily": member("platformFamily"),
         "loadBalancers": member("loadBalancers"),

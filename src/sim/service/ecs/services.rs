@@ -133,6 +133,29 @@ fn shown_deployment(service: &Service, deployment: &Deployment, primary: bool) -
     shown
 }
 
+/// A deployment of another controller.
+fn task_set(service: &Service, deployment: &Deployment, primary: bool) -> Value {
+    let (running, pending) = counts(service, Some(&deployment.id));
+    json!({
+        "id": deployment.id,
+        "taskSetArn": format!("{}/{}", service.arn.replace(":service/", ":task-set/"), deployment.id),
+        "serviceArn": service.arn,
+        "clusterArn": service.cluster_arn,
+        "startedBy": service.controller,
+        "status": if primary { "PRIMARY" } else { "ACTIVE" },
+        "taskDefinition": deployment.task_definition,
+        "computedDesiredCount": service.desired,
+        "pendingCount": pending,
+        "runningCount": running,
+        "createdAt": epoch(deployment.created),
+        "updatedAt": epoch(deployment.updated),
+        "launchType": service.shown.get("launchType"),
+        "scale": { "value": 100.0, "unit": "PERCENT" },
+        "stabilityStatus": "STEADY_STATE",
+        "stabilityStatusAt": epoch(deployment.updated),
+    })
+}
+
 /// A service as DescribeServices shows it.
 pub(super) fn shown(service: &Service, tags: bool) -> Value {
     let (running, pending) = counts(service, None);
@@ -180,6 +203,16 @@ pub(super) fn shown(service: &Service, tags: bool) -> Value {
             map.insert("currentServiceDeployment".to_owned(), record.arn.clone().into());
         }
         map.extend(service.shown.clone());
+        // What another controller deploys are task sets.
+        if service.controller != "ECS" {
+            let sets = service.deployments.iter().enumerate();
+            let sets: Vec<Value> = sets.map(|(index, one)| task_set(service, one, index == 0)).collect();
+            map.insert("taskSets".to_owned(), sets.into());
+            map.insert("deployments".to_owned(), json!([]));
+        }
+        if service.controller == "EXTERNAL" {
+            map.remove("taskDefinition");
+        }
         if tags {
             map.insert("tags".to_owned(), service.tags.clone().into());
         }

@@ -33,6 +33,13 @@ pub(super) fn list(world: &World, call: &Call) -> Result<Value, ApiError> {
     Ok(json!({ "taskArns": arns, "nextToken": next }))
 }
 
+/// The provider that a task is on where the service has a strategy of them: the one with the greatest weight.
+fn provider(service: &Service) -> Option<&Value> {
+    let strategy = service.shown.get("capacityProviderStrategy")?.as_array()?;
+    let weight = |item: &&Value| item.get("weight").and_then(Value::as_i64).unwrap_or(0);
+    strategy.iter().max_by_key(weight)?.get("capacityProvider")
+}
+
 fn desired_status(task: &Task) -> &'static str {
     if task.is_live() { "RUNNING" } else { "STOPPED" }
 }
@@ -105,7 +112,8 @@ fn shown(world: &World, call: &Call, service: &Service, task: &Task) -> Value {
         "lastStatus": task.phase.name(),
         "desiredStatus": desired_status(task),
         "healthStatus": health,
-        "launchType": service.shown.get("launchType"),
+        "launchType": service.shown.get("launchType").cloned().unwrap_or_else(|| "FARGATE".into()),
+        "capacityProviderName": provider(service),
         "platformVersion": service.shown.get("platformVersion"),
         "platformFamily": service.shown.get("platformFamily"),
         "availabilityZone": format!("{}a", call.region),

@@ -1,0 +1,139 @@
+//! Commits and pushes with the user's own `git`, as whoever its configuration says.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::Change;
+use crate::cli::error::{CliError, ResultExt as _};
+use crate::telemetry::one_line;
+
+/// Commits the changed files, and nothing else that may be staged; on a new branch if one is named.
+pub(super) fn commit(dir: &Path, branch: Option<&str>, changes: &[Change], message: &str) -> Result<(), CliError> {
+    let with = |before: &[&'static str]| -> Vec<String> {
+        let paths = changes.iter().map(|change| change.path.clone());
+        before.iter().map(|argument| (*argument).to_owned()).chain(["--".to_owned()]).chain(paths).collect()
+    };
+    let dirty = run(dir, &with(&["status", "--porcelain"]), "")
+        .map_err(|error| error.hint("--no-commit only edits the files"))?;
+    if let Some(line) = dirty.lines().next() {
+        return Err(CliError::failed(format!("there are changes that aren't committed: {}", one_line(line.trim())))
+            .hint("commit or undo them first, or edit only, with --no-commit"));
+    }
+    let before = git(dir, &["symbolic-ref", "--short", "HEAD"]).ok();
+    if let Some(branch) = branch {
+        git(dir, &["switch", "--quiet", "--create", branch])?;
+    }
+    let done = super::write(dir, changes)
+        .and_then(|()| run(dir, &with(&["commit", "--quiet", "--file=-", "--only"]), message));
+    if let Err(error) = done {
+        for change in changes {
+            // Best effort: the commit's own failure is what has to be said.
+            let _ = std::fs::write(dir.join(&change.path), &change.old);
+        }
+        if let (Some(branch), Some(before)) = (branch, before) {
+            let _ = git(dir, &["switch", "--quiet", &before]);
+            let _ = git(dir, &["branch", "--quiet", "--delete", branch]);
+        }
+        return Err(error.hint("nothing was changed"));
+    }
+    Ok(())
+}
+
+/// Where the branch that is checked out is pushed to.
+pub(super) struct Aim {
+    pub(super) remote: String,
+    pub(super) branch: String,
+}
+
+/// What became of a push.
+pub(super) enum Pushed {
+    Done,
+    /// The remote has commits that this branch hasn't.
+    Behind,
+}
+
+impl Aim {
+    pub(super) fn of(dir: &Path) -> Result<Self, CliError> {
+        let branch = git(dir, &["symbolic-ref", "--short", "HEAD"])
+            .map_err(|error| error.hint("it is committed; switch to a branch, and push it"))?;
+        let setting = |key: &str| git(dir, &["config", "--get", &format!("branch.{branch}.{key}")]).ok();
+        let remote = setting("remote").filter(|remote| !remote.is_empty()).unwrap_or_else(|| "origin".to_owned());
+        let upstream = setting("merge").and_then(|name| name.strip_prefix("refs/heads/").map(str::to_owned));
+        Ok(Self { remote, branch: upstream.unwrap_or(branch) })
+    }
+
+    pub(super) fn push(&self, dir: &Path) -> Result<Pushed, CliError> {
+        let to = format!("HEAD:refs/heads/{}", self.branch);
+        match git(dir, &["push", "--quiet", "--set-upstream", &self.remote, &to]) {
+            Ok(_) => Ok(Pushed::Done),
+            // What a server refuses for other reasons would be refused again.
+            Err(_) if self.is_ahead(dir) => Ok(Pushed::Behind),
+            Err(error) => Err(error.hint("it is committed, but not pushed")),
+        }
+    }
+
+    /// Whether the remote's branch has commits that this one hasn't.
+    fn is_ahead(&self, dir: &Path) -> bool {
+        let theirs = self.fetch(dir);
+        theirs.is_ok_and(|theirs| git(dir, &["merge-base", "--is-ancestor", &theirs, "HEAD"]).is_err())
+    }
+
+    /// Where the remote's branch is now.
+    pub(super) fn fetch(&self, dir: &Path) -> Result<String, CliError> {
+        let from = format!("refs/heads/{}", self.branch);
+        git(dir, &["fetch", "--quiet", &self.remote, &from])?;
+        git(dir, &["rev-parse", "FETCH_HEAD"])
+    }
+}
+
+/// Whether there is no other commit here than the last one that isn't there.
+pub(super) fn is_alone(dir: &Path, theirs: &str) -> Result<bool, CliError> {
+    Ok(git(dir, &["rev-list", "--count", &format!("{theirs}..HEAD")])? == "1")
+}
+
+/// Moves the branch to another commit. Files that were changed and not committed stay as they are, or nothing is moved.
+pub(super) fn move_to(dir: &Path, commit: &str) -> Result<(), CliError> {
+    let moved = git(dir, &["reset", "--quiet", "--keep", commit]);
+    moved
+        .map(drop)
+        .map_err(|error| error.hint("it is committed, but not pushed; commit or undo your own changes first"))
+}
+
+/// Puts this branch's commits on top of another one.
+pub(super) fn rebase(dir: &Path, onto: &str) -> Result<(), CliError> {
+    git(dir, &["rebase", "--quiet", "--autostash", onto]).map(drop).map_err(|error| {
+        let _ = git(dir, &["rebase", "--abort"]);
+        error.hint("it is committed, but not pushed; rebase it by hand")
+    })
+}
+
+/// Runs Git in a folder; what it printed, without the last line break.
+fn git(dir: &Path, arguments: &[&str]) -> Result<String, CliError> {
+    let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    run(dir, &arguments, "")
+}
+
+fn run(dir: &Path, arguments: &[String], input: &str) -> Result<String, CliError> {
+    let shown = arguments.first().map_or("", String::as_str);
+    let failed = || format!("can't run `git {shown}`");
+    let mut child = Command::new("git")
+        .args(arguments)
+        .current_dir(dir)
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context(failed)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A Git that fails early doesn't read; its own words come below.
+        let _ = std::io::Write::write_all(&mut stdin, input.as_bytes());
+    }
+    let output = child.wait_with_output().context(failed)?;
+    let printed = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    if output.status.success() {
+        return Ok(printed(&output.stdout));
+    }
+    let said = printed(&if output.stderr.is_empty() { output.stdout } else { output.stderr });
+    Err(CliError::failed(format!("`git {shown}` failed: {}", one_line(&said))))
+}

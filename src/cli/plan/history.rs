@@ -1,0 +1,149 @@
+//! What the working copy's history says about the files, where there is one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::cli::error::CliError;
+use crate::cli::output;
+use crate::cli::signers::{self, Signers};
+use crate::clock::Clock;
+use crate::git::{FOLDERS, Provenances, WorkingCopy};
+use crate::manifest::{self, Draft};
+use crate::model::{CommitId, Component, Environment, EnvironmentName, LocalRef, Provenance};
+use crate::plan::brake::{self, Brake, Extent, Limits};
+use crate::reconcile::outline;
+
+/// What the working copy's history says about the files.
+pub(in crate::cli) struct History {
+    pub(in crate::cli) head: CommitId,
+    provenance: BTreeMap<(String, String), Provenance>,
+    pub(super) base: Option<Base>,
+}
+
+/// The same files as of `--base`.
+pub(super) struct Base {
+    /// As it was named.
+    pub(super) revision: String,
+    pub(super) commit: CommitId,
+    /// Environments that were good.
+    environments: BTreeMap<EnvironmentName, Draft>,
+    /// Whether a commit since then acknowledges what brakes hold.
+    acknowledged: bool,
+}
+
+impl History {
+    pub(in crate::cli) fn of<'a>(
+        dir: &Path,
+        base: Option<&str>,
+        drafts: impl IntoIterator<Item = &'a Draft>,
+    ) -> Result<Self, CliError> {
+        let nothing = Self { head: CommitId::uncommitted(), provenance: BTreeMap::new(), base: None };
+        let copy = match WorkingCopy::discover(dir) {
+            Ok(copy) => copy,
+            Err(error) if base.is_some() => return Err(error.into()),
+            Err(_) => return Ok(nothing),
+        };
+        let objects = copy.objects();
+        let head = copy.head()?;
+        let base = match base {
+            None => None,
+            Some(revision) => {
+                let commit = copy.resolve(revision)?;
+                let files = objects.files(&commit, &FOLDERS)?;
+                let loaded = manifest::load_with_refused(&files.files, &files.refused);
+                let trailers = match &head {
+                    Some(head) => objects.trailers_since(Some(&commit), head, brake::TRAILER)?,
+                    None => Vec::new(),
+                };
+                Some(Base {
+                    revision: revision.to_owned(),
+                    commit,
+                    // What was broken before is new now.
+                    environments: loaded
+                        .environments
+                        .into_iter()
+                        .filter_map(|(name, result)| Some((name, result.ok()?)))
+                        .collect(),
+                    acknowledged: trailers.iter().any(|value| brake::acknowledges(value)),
+                })
+            }
+        };
+        let Some(head) = head else { return Ok(Self { base, ..nothing }) };
+        let wanted = drafts
+            .into_iter()
+            .flat_map(|draft| {
+                let path = draft.pins_path();
+                draft.pins().into_iter().map(move |(component, value)| ((path.clone(), component.to_string()), value))
+            })
+            .collect();
+        let provenance =
+            Provenances::new().provenance(&objects, &head, &wanted, &|_, bytes| manifest::pin_values(bytes))?;
+        Ok(Self { head, provenance, base })
+    }
+
+    /// Says who signed the commits that set the pins, and tells of commits that a controller would refuse.
+    pub(in crate::cli) fn sign(&mut self, signers: &Signers, dir: &Path, now: Timestamp) -> Result<(), CliError> {
+        let verified = signers.check(dir, self.provenance.values_mut(), now)?;
+        if let Some(verified) = verified.filter(|verified| verified.refused > 0) {
+            output::note(
+                &(signers::text(&verified) + "a controller that checks signatures won't follow these commits\n"),
+            );
+        }
+        Ok(())
+    }
+
+    pub(in crate::cli) fn complete(&self, draft: &Draft, clock: &dyn Clock) -> Environment {
+        let path = draft.pins_path();
+        let of_this: BTreeMap<Component, Provenance> = draft
+            .pins()
+            .into_keys()
+            .map(|component| {
+                let key = (path.clone(), component.to_string());
+                let found = self.provenance.get(&key).cloned();
+                (component, found.unwrap_or_else(|| Provenance::uncommitted(clock.now())))
+            })
+            .collect();
+        draft.clone().complete(&of_this)
+    }
+
+    /// Whether this change touches a target: what it is, how it rolls out, or its pin.
+    pub(super) fn touched(&self, environment: &Environment, local: &LocalRef) -> bool {
+        let Some(base) = &self.base else { return true };
+        let Some(before) = base.environments.get(&environment.name) else { return true };
+        let (Some(now), Some(then)) = (environment.targets.get(local), before.targets.get(local)) else { return true };
+        let value = environment.pin_of(now).map(|pin| (&pin.version, &pin.digest));
+        let earlier = before.pin_value(&then.component).map(|pin| (&pin.version, &pin.digest));
+        let place = |account: &crate::model::Account| (account.id.clone(), account.region.clone());
+        now.spec != then.spec || place(&environment.account) != place(&before.account) || value != earlier
+    }
+
+    /// The targets of an environment that this change takes out.
+    pub(super) fn removed(&self, environment: &Environment) -> Vec<String> {
+        let before = self.base.as_ref().and_then(|base| base.environments.get(&environment.name));
+        let before = before.into_iter().flat_map(|before| before.targets.keys());
+        before.filter(|local| !environment.targets.contains_key(*local)).map(ToString::to_string).collect()
+    }
+
+    /// The environments that this change takes out.
+    pub(super) fn removed_environments(&self, now: &BTreeSet<&EnvironmentName>) -> Vec<String> {
+        let before = self.base.iter().flat_map(|base| base.environments.keys());
+        before.filter(|name| !now.contains(*name)).map(ToString::to_string).collect()
+    }
+
+    /// What this change does that brakes hold, and whether that is acknowledged.
+    pub(super) fn brake<'a>(
+        &self,
+        drafts: impl IntoIterator<Item = &'a Draft>,
+        limits: Limits,
+    ) -> Option<(Brake, bool)> {
+        let base = self.base.as_ref()?;
+        let extent = |drafts: &mut dyn Iterator<Item = &Draft>| -> Extent {
+            drafts.map(|draft| (draft.name.clone(), outline(draft))).collect()
+        };
+        let before = extent(&mut base.environments.values());
+        let after = extent(&mut drafts.into_iter());
+        brake::brake(&before, &after, limits).map(|brake| (brake, base.acknowledged))
+    }
+}

@@ -1,0 +1,305 @@
+//! `--output markdown`: a comment for a pull request. Short first, details folded, never longer than a forge takes.
+//!
+//! Whatever comes from Git or AWS stands in code spans: there neither links nor mentions, HTML nor pictures mean
+//! anything, to GitHub or to GitLab.
+
+use super::report::{Report, TargetReport, course};
+use super::text;
+use crate::cli::markdown::{cell, code};
+use crate::cli::output;
+use crate::model::State;
+
+/// Tells a comment of ours from others, so that it is updated and not repeated. Stable.
+pub const MARKER: &str = "<!-- pinion:plan -->";
+
+/// A comment may have 65 536 characters. Bytes are counted, of which there are never fewer.
+const LONGEST: usize = 65_000;
+/// Rows get so much of it, the rest is for details.
+const ROWS: usize = 40_000;
+/// Kept for what is said at the end.
+const RESERVE: usize = 600;
+
+pub(super) fn render(report: &Report) -> String {
+    let mut text = format!("{MARKER}\n### Pinion: {}\n\n", headline(report));
+    if let Some(base) = &report.base {
+        let commit = base.commit.get(..12).unwrap_or(&base.commit);
+        text += &format!("What this change does, compared with {} ({}).\n\n", code(&base.revision), code(commit));
+    }
+    if !report.findings.is_empty() {
+        return text + &findings(report);
+    }
+    if let Some(brake) = &report.brake {
+        let trailer = code(&brake.trailer);
+        text += &if brake.acknowledged {
+            format!("This change {}. A trailer acknowledges it.\n\n", code(&brake.what))
+        } else {
+            format!(
+                "**Held by the blast-radius brake:** this change {}. If that is meant, add the trailer {trailer} to a \
+                 commit.\n\n",
+                code(&brake.what)
+            )
+        };
+    }
+    rows(&mut text, report);
+    for (name, environment) in &report.environments {
+        for removed in &environment.removed {
+            let target = code(&format!("{name}/{removed}"));
+            append(
+                &mut text,
+                LONGEST - RESERVE,
+                &format!("- {target} is no longer looked after; it stays as it is.\n"),
+            );
+        }
+    }
+    for removed in &report.removed {
+        let line = format!("- {} is no longer looked after; it stays as it is.\n", code(removed));
+        append(&mut text, LONGEST - RESERVE, &line);
+    }
+    let untouched: Vec<&String> = report
+        .environments
+        .iter()
+        .filter(|(_, environment)| environment.targets.is_empty() && environment.removed.is_empty())
+        .map(|(name, _)| name)
+        .collect();
+    if !untouched.is_empty() && !report.environments.is_empty() {
+        let names: Vec<String> = untouched.iter().map(|name| code(name)).collect();
+        append(&mut text, LONGEST - RESERVE, &format!("\nNot touched: {}.\n", names.join(", ")));
+    }
+    let mut left_out = 0;
+    for target in report.targets().filter(|target| has_details(target)) {
+        left_out += usize::from(!append(&mut text, LONGEST - RESERVE, &details(target, report)));
+    }
+    if left_out > 0 {
+        text += &format!("\nThe details of {left_out} more are left out; `pinion plan` shows them.\n");
+    }
+    text += &format!(
+        "\n<sub>Looked up in AWS at {}. Batches and times are estimates, by the targets' own settings.</sub>\n",
+        report.at.strftime("%Y-%m-%d %H:%M UTC")
+    );
+    text
+}
+
+fn headline(report: &Report) -> String {
+    if !report.findings.is_empty() {
+        return match report.findings.len() {
+            1 => "1 mistake in the files, nothing was planned".to_owned(),
+            count => format!("{count} mistakes in the files, nothing was planned"),
+        };
+    }
+    let mut parts = vec![match report.changes {
+        0 => "nothing to roll out".to_owned(),
+        changes => format!("{changes} to roll out"),
+    }];
+    for (count, what) in [
+        (report.waiting, "of them waiting"),
+        (report.blocked, "can't be planned"),
+        (report.quarantined, "quarantined"),
+        (report.misfits, "on the wrong processor"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
+    if report.brake.as_ref().is_some_and(|brake| !brake.acknowledged) {
+        parts.push("held by a brake".to_owned());
+    }
+    parts.join(", ")
+}
+
+fn findings(report: &Report) -> String {
+    let mut text = String::new();
+    for (index, finding) in report.findings.iter().enumerate() {
+        if !append(&mut text, LONGEST - RESERVE, &format!("- {}\n", code(finding))) {
+            text += &format!("\n{} more are left out; `pinion validate` shows them.\n", report.findings.len() - index);
+            break;
+        }
+    }
+    text
+}
+
+fn rows(text: &mut String, report: &Report) {
+    let mut left_out = 0_usize;
+    for (index, target) in report.targets().enumerate() {
+        if index == 0 {
+            text.push_str("| Target | Now | Then | What happens |\n| --- | --- | --- | --- |\n");
+        }
+        let row = format!(
+            "| {} | {} | {} | {} |\n",
+            cell(&target.target),
+            target.from.as_deref().map_or_else(|| "–".to_owned(), cell),
+            cell(&target.to),
+            happens(target)
+        );
+        left_out += usize::from(!append(text, ROWS, &row));
+    }
+    if left_out > 0 {
+        *text += &format!("\n{left_out} more targets are left out; `pinion plan` shows them.\n");
+    }
+}
+
+fn happens(target: &TargetReport) -> String {
+    let reason = || target.reason.as_deref().map(|reason| format!(": {}", cell(reason))).unwrap_or_default();
+    let misfit = target.checks.iter().any(|check| check.check == "fits" && check.ok == Some(false));
+    let stuck = target.rollout.as_ref().is_some_and(|rollout| rollout.stuck.is_some());
+    let rolls = || course(target).unwrap_or_else(|| "a rollout".to_owned());
+    match target.state {
+        State::Blocked | State::Unknown => format!("**can't be planned**{}", reason()),
+        State::Quarantined => format!("**quarantined**{}", reason()),
+        _ if misfit => "**the artifact doesn't fit**, see below".to_owned(),
+        _ if target.change && stuck => "**would get stuck**, see below".to_owned(),
+        State::Pending if !target.forbidden_by.is_empty() => {
+            let policies: Vec<String> = target.forbidden_by.iter().map(|denial| cell(&denial.policy)).collect();
+            let until = target.passes.map(|at| format!(", from {at} on it may")).unwrap_or_default();
+            format!("**waits**: forbidden by {}{until}; then {}", policies.join(", "), rolls())
+        }
+        State::Pending => format!("**waits**{}; then {}", reason(), rolls()),
+        State::RollingOut if target.next.is_some() => format!("**{}**", rolls()),
+        state => format!("{state}{}", reason()),
+    }
+}
+
+fn has_details(target: &TargetReport) -> bool {
+    target.change || !target.checks.is_empty() || !target.warnings.is_empty()
+}
+
+fn details(target: &TargetReport, report: &Report) -> String {
+    // The reference has only letters, digits, - and _.
+    let mut text = format!("\n<details><summary>{}</summary>\n\n", target.target);
+    let mut line = |key: &str, value: String| text += &format!("- **{key}:** {value}\n");
+    let age = |created: Option<jiff::Timestamp>| {
+        created.map(|created| format!(", {} old", output::ago(created, report.at))).unwrap_or_default()
+    };
+    if let Some(artifact) = &target.artifact {
+        line("Artifact", format!("{}{}", code(artifact), age(target.created)));
+    }
+    if let Some(from) = target.from_artifact.as_ref().filter(|from| Some(*from) != target.artifact.as_ref()) {
+        line("Replaces", format!("{}{}", code(from), age(target.from_created)));
+    }
+    for check in &target.checks {
+        let key = match check.check.as_str() {
+            "usable" => "Usable",
+            "current" => "Current",
+            _ => "Fits",
+        };
+        let answer = match check.ok {
+            Some(true) => "yes",
+            Some(false) => "**no**",
+            None => "not known",
+        };
+        line(key, format!("{answer}: {}", code(&check.detail)));
+    }
+    if let (Some(course), Some(rollout)) = (course(target), &target.rollout) {
+        line("Rollout", format!("{course}: {}", code(&rollout.because)));
+        if let Some(stuck) = &rollout.stuck {
+            line("Stuck", code(stuck));
+        }
+    }
+    if let Some(rollback) = &target.rollback {
+        let sign = if rollback.automatic { "yes" } else { "**no**" };
+        line("Rolls back by itself", format!("{sign}: {}", code(&rollback.how)));
+    }
+    for denial in &target.forbidden_by {
+        line("Forbidden", format!("{}: {}", code(&denial.policy), code(&denial.reason)));
+    }
+    if !target.forbidden_by.is_empty() {
+        line("May pass", text::passes(target));
+    }
+    if let Some(reason) = &target.reason {
+        line("State", format!("{}: {}", target.state, code(reason)));
+    }
+    if let Some(underway) = &target.underway {
+        let whose = if underway.ours { "this pin's own" } else { "not this pin's: it is waited for" };
+        line("Runs there now", format!("{} ({}), {whose}", code(&underway.id), code(&underway.status)));
+    }
+    for (key, range) in [("Commits", &target.commits), ("Source", &target.source)] {
+        if let Some(range) = text::shown(range) {
+            line(key, code(&range));
+        }
+    }
+    line("Pinned by", format!("{}: {}", code(&target.author), code(&target.subject)));
+    for warning in &target.warnings {
+        line("Warning", code(warning));
+    }
+    for unread in &target.unread {
+        line("Not read", code(unread));
+    }
+    text + "\n</details>\n"
+}
+
+/// Appends if it stays within a length. Says whether it did.
+fn append(text: &mut String, longest: usize, more: &str) -> bool {
+    let fits = text.len() + more.len() <= longest;
+    if fits {
+        text.push_str(more);
+    }
+    fits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::{CheckReport, DenialReport, EnvironmentReport, Range, RolloutReport};
+    use super::*;
+    use crate::model::Kind;
+
+    fn target(number: usize, long: &str) -> TargetReport {
+        TargetReport {
+            target: format!("prod/asg/web-{number}"),
+            kind: Kind::Asg,
+            component: "web".to_owned(),
+            state: State::Pending,
+            reason: Some(long.to_owned()),
+            change: true,
+            from: Some(long.to_owned()),
+            to: "1.5.0".to_owned(),
+            from_artifact: None,
+            artifact: Some("ami-1".to_owned()),
+            from_created: None,
+            created: None,
+            commits: Range::default(),
+            source: Range::default(),
+            checks: vec![CheckReport { check: "fits".to_owned(), ok: None, detail: long.to_owned() }],
+            rollout: Some(RolloutReport {
+                method: "instance refresh".to_owned(),
+                replaces: 3,
+                at_a_time: 1,
+                batches: 3,
+                seconds: 480,
+                because: long.to_owned(),
+                stuck: None,
+            }),
+            rollback: None,
+            forbidden_by: vec![DenialReport { policy: "soak".to_owned(), reason: long.to_owned() }],
+            passes: None,
+            underway: None,
+            next: None,
+            updated: 0,
+            total: 3,
+            drifted: false,
+            commit: None,
+            author: long.to_owned(),
+            subject: long.to_owned(),
+            warnings: Vec::new(),
+            unread: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_comment_is_never_longer_than_a_forge_takes() {
+        for (count, long) in [(1, 0), (400, 40), (3000, 10), (60, 5000), (5, 60_000)] {
+            let mut report = Report::broken("2026-01-02T12:00:00Z".parse().unwrap(), Vec::new());
+            let long = "ü|`".repeat(long);
+            let targets = (0..count).map(|number| target(number, &long)).collect();
+            let (account, region) = ("222222222222".to_owned(), "us-west-1".to_owned());
+            let environment = EnvironmentReport { account, region, targets, removed: Vec::new() };
+            report.environments.insert("prod".to_owned(), environment);
+            let text = render(&report);
+            assert!(text.len() <= 65_536, "{count}: {}", text.len());
+            assert!(text.starts_with(MARKER) && text.ends_with("</sub>\n"), "{count}");
+            assert_eq!(text.matches("<details>").count(), text.matches("</details>").count());
+            let left_out = text.contains("left out");
+            assert_eq!(left_out, count > 5, "{count}");
+            report.findings = vec![long; count];
+            assert!(render(&report).len() <= 65_536);
+        }
+    }
+}

@@ -1,0 +1,480 @@
+//! What `pinion plan` says: the shape of `--output json`, and what the other outputs are made from.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Planned;
+use super::history::History;
+use crate::guardrail::{Denial, Fleet, Opinion, Policies, Proposal};
+use crate::model::survey::Survey;
+use crate::model::{Kind, LocalRef, Marker, ObservedTarget, Pin, State, Target, TargetSpec};
+use crate::plan::brake::{self, Brake};
+use crate::plan::forecast::{self, Forecast, Prospect};
+use crate::plan::{Reason, TargetPlan};
+
+/// What a merge would do. Stable: fields are added, never renamed or removed.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Report {
+    /// Pinion's version.
+    pub version: String,
+    /// When AWS was looked at.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// What this change is compared with; null without `--base`.
+    pub base: Option<BaseReport>,
+    /// What a brake holds of this change; null if nothing, or without `--base`.
+    pub brake: Option<BrakeReport>,
+    /// The environments, by name.
+    pub environments: BTreeMap<String, EnvironmentReport>,
+    /// The environments that this change takes out of Pinion's hands. What runs there stays as it is.
+    pub removed: Vec<String>,
+    /// What is wrong with the files. If anything is, nothing was planned.
+    pub findings: Vec<String>,
+    /// Targets that would be rolled out, now or when what they wait for is over.
+    pub changes: usize,
+    /// Those of them that wait.
+    pub waiting: usize,
+    /// Targets that can't be planned.
+    pub blocked: usize,
+    /// Targets whose pin is quarantined.
+    pub quarantined: usize,
+    /// Targets whose artifact is for other processors than theirs, for certain.
+    pub misfits: usize,
+}
+
+/// What a change is compared with.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct BaseReport {
+    /// The revision as it was named.
+    pub revision: String,
+    /// Its commit.
+    pub commit: String,
+}
+
+/// What a brake holds.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct BrakeReport {
+    /// What this change does.
+    pub what: String,
+    /// The trailer that lets it through.
+    pub trailer: String,
+    /// Whether a commit of this change has it already, so that nothing is held.
+    pub acknowledged: bool,
+}
+
+/// An environment.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct EnvironmentReport {
+    /// The account id.
+    pub account: String,
+    /// The region.
+    pub region: String,
+    /// Its targets, in order; with `--base`, those that this change touches.
+    pub targets: Vec<TargetReport>,
+    /// The targets that this change takes out of Pinion's hands, as `kind/name`.
+    pub removed: Vec<String>,
+}
+
+/// A target.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct TargetReport {
+    /// Its reference: `prod/asg/web`.
+    pub target: String,
+    /// Its kind: `asg` or `fargate`.
+    #[schemars(with = "String")]
+    pub kind: Kind,
+    /// Its component.
+    pub component: String,
+    /// The state that a controller would give it.
+    #[schemars(with = "String")]
+    pub state: State,
+    /// Why, for people.
+    pub reason: Option<String>,
+    /// Whether the target would be rolled out, now or when what it waits for is over.
+    pub change: bool,
+    /// What runs now: a version where Pinion rolled it out, else the image's tag or id.
+    pub from: Option<String>,
+    /// The pinned version.
+    pub to: String,
+    /// The artifact that runs now.
+    pub from_artifact: Option<String>,
+    /// The artifact that the pin resolves to.
+    pub artifact: Option<String>,
+    /// When the artifact that runs was made or pushed.
+    #[schemars(with = "Option<String>")]
+    pub from_created: Option<Timestamp>,
+    /// When the pinned artifact was made or pushed.
+    #[schemars(with = "Option<String>")]
+    pub created: Option<Timestamp>,
+    /// The commits of this repository that lead from what runs to the pin.
+    pub commits: Range,
+    /// The commits of the component that its artifacts say they were built from.
+    pub source: Range,
+    /// What was asked about the pinned artifact, and the answers.
+    pub checks: Vec<CheckReport>,
+    /// What the rollout would be like; null if there would be none, or it can't be told.
+    pub rollout: Option<RolloutReport>,
+    /// Whether the rollout can be taken back; null if there would be none.
+    pub rollback: Option<RollbackReport>,
+    /// The guardrails that forbid the rollout now.
+    pub forbidden_by: Vec<DenialReport>,
+    /// The first full minute at which no guardrail forbids it, if nothing but the time changes.
+    #[schemars(with = "Option<String>")]
+    pub passes: Option<Timestamp>,
+    /// The rollout that runs there now.
+    pub underway: Option<UnderwayReport>,
+    /// The first call that a controller would make.
+    pub next: Option<Next>,
+    /// Instances or tasks that run the artifact.
+    pub updated: u32,
+    /// Instances or tasks in all.
+    pub total: u32,
+    /// Whether it differs though no pin changed.
+    pub drifted: bool,
+    /// The commit that set the pin; null while it isn't committed.
+    pub commit: Option<String>,
+    /// Its author.
+    pub author: String,
+    /// The first line of its message.
+    pub subject: String,
+    /// What works now but needs somebody's attention.
+    pub warnings: Vec<String>,
+    /// What couldn't be read, and why.
+    pub unread: Vec<String>,
+}
+
+/// Two commits; null where one isn't known.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Range {
+    /// The commit of what runs.
+    pub from: Option<String>,
+    /// The commit of what is pinned.
+    pub to: Option<String>,
+}
+
+/// A question about an artifact, and the answer.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct CheckReport {
+    /// `usable`: it exists, is available, and the account may read it. `current`: it isn't deprecated. `fits`: it is for the
+    /// processors that it is to run on.
+    pub check: String,
+    /// The answer; null if it isn't known.
+    pub ok: Option<bool>,
+    /// The answer in words.
+    pub detail: String,
+}
+
+/// What a rollout would be like. An estimate, by the target's own settings.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RolloutReport {
+    /// `instance refresh`, `rolling deployment`, `blue/green deployment`, `linear deployment` or `canary deployment`.
+    pub method: String,
+    /// Instances or tasks that are replaced.
+    pub replaces: u32,
+    /// How many at a time.
+    pub at_a_time: u32,
+    /// In how many batches.
+    pub batches: u32,
+    /// About how long, in seconds.
+    pub seconds: u64,
+    /// What the estimate rests on.
+    pub because: String,
+    /// Why it can't move at all, if the settings allow nothing to be stopped or started.
+    pub stuck: Option<String>,
+}
+
+/// Whether a rollout can be taken back.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RollbackReport {
+    /// Whether AWS does it by itself when the rollout goes wrong.
+    pub automatic: bool,
+    /// How, or why not and what helps.
+    pub how: String,
+}
+
+/// A guardrail that forbids a rollout.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DenialReport {
+    /// The policy's `@id`.
+    pub policy: String,
+    /// The policy's `@reason`, with its `@owner`.
+    pub reason: String,
+}
+
+/// A rollout that runs.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct UnderwayReport {
+    /// AWS's id of it.
+    pub id: String,
+    /// AWS's word for how far it is.
+    pub status: String,
+    /// How much is replaced, 0 to 100.
+    pub percentage: Option<u8>,
+    /// Whether this pin's rollout it is. Somebody else's is waited for.
+    pub ours: bool,
+}
+
+/// A call that a controller would make.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Next {
+    /// The AWS operation.
+    pub operation: String,
+    /// What it is for.
+    pub summary: String,
+}
+
+impl Report {
+    /// A report about files in which something is wrong.
+    pub(super) fn broken(at: Timestamp, findings: Vec<String>) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            at,
+            base: None,
+            brake: None,
+            environments: BTreeMap::new(),
+            removed: Vec::new(),
+            findings,
+            changes: 0,
+            waiting: 0,
+            blocked: 0,
+            quarantined: 0,
+            misfits: 0,
+        }
+    }
+
+    /// The report about what was planned.
+    pub(super) fn of(planned: &[Planned], given: &Given<'_>) -> Self {
+        let mut report = Self::broken(given.at, Vec::new());
+        report.base = given
+            .history
+            .base
+            .as_ref()
+            .map(|base| BaseReport { revision: base.revision.clone(), commit: base.commit.to_string() });
+        report.brake = given.brake.as_ref().map(|(brake, acknowledged)| BrakeReport {
+            what: brake.to_string(),
+            trailer: brake::LINE.to_owned(),
+            acknowledged: *acknowledged,
+        });
+        report.removed.clone_from(&given.removed);
+        for planned in planned {
+            let environment = &planned.desired.environment;
+            let mut targets = Vec::new();
+            for (local, plan) in &planned.plan.targets {
+                let Some(target) = environment.targets.get(local) else { continue };
+                let Some(pin) = environment.pin_of(target) else { continue };
+                if !given.history.touched(environment, local) {
+                    continue;
+                }
+                let shown = Subject { planned, local, target, pin, plan }.report(given);
+                report.changes += usize::from(shown.change);
+                report.waiting += usize::from(shown.change && plan.state == State::Pending);
+                report.blocked += usize::from(matches!(plan.state, State::Blocked | State::Unknown));
+                report.quarantined += usize::from(plan.state == State::Quarantined);
+                let misfit = |check: &CheckReport| check.check == "fits" && check.ok == Some(false);
+                report.misfits += usize::from(shown.change && shown.checks.iter().any(misfit));
+                targets.push(shown);
+            }
+            let (account, region) = (environment.account.id.to_string(), environment.account.region.to_string());
+            let removed = given.history.removed(environment);
+            report
+                .environments
+                .insert(environment.name.to_string(), EnvironmentReport { account, region, targets, removed });
+        }
+        report
+    }
+
+    /// All targets.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &TargetReport> {
+        self.environments.values().flat_map(|environment| &environment.targets)
+    }
+}
+
+/// What a report is made with, besides the plans.
+pub(super) struct Given<'a> {
+    pub(super) history: &'a History,
+    pub(super) policies: &'a Policies,
+    pub(super) fleet: &'a Fleet,
+    pub(super) brake: Option<(Brake, bool)>,
+    pub(super) removed: Vec<String>,
+    pub(super) at: Timestamp,
+}
+
+/// Whether the target would be rolled out, now or when what it waits for is over.
+pub(super) fn changes(plan: &TargetPlan) -> bool {
+    plan.action.as_ref().is_some_and(crate::plan::Action::is_write) || plan.state == State::Pending
+}
+
+/// One target, with all that is known of it.
+struct Subject<'a> {
+    planned: &'a Planned,
+    local: &'a LocalRef,
+    target: &'a Target,
+    pin: &'a Pin,
+    plan: &'a TargetPlan,
+}
+
+impl Subject<'_> {
+    fn report(&self, given: &Given<'_>) -> TargetReport {
+        let Self { planned, local, target, pin, plan } = *self;
+        let nothing = Survey::default();
+        let survey = planned.surveys.get(local).unwrap_or(&nothing);
+        let change = changes(plan);
+        let seen = planned.observed.targets.get(local).and_then(|seen| seen.as_ref().ok());
+        let forecast = seen.filter(|_| change || plan.state == State::Blocked).map(|seen| {
+            forecast::forecast(Prospect {
+                target,
+                seen,
+                artifact: planned.observed.artifacts.get(local),
+                survey,
+                updated: plan.updated,
+                total: plan.total,
+                now: given.at,
+            })
+        });
+        let (denials, passes) = if change { self.denials(given) } else { (Vec::new(), None) };
+        let (running, marker) = seen.map(|seen| running(&target.spec, seen)).unwrap_or_default();
+        let commit = (!pin.provenance.commit.is_uncommitted()).then(|| pin.provenance.commit.to_string());
+        let source = |facts: &Option<crate::model::survey::ImageFacts>| facts.as_ref()?.source.clone();
+        let active = plan.rollout.as_ref().filter(|rollout| rollout.outcome.is_active());
+        let course = forecast.as_ref().filter(|_| change).and_then(|forecast| forecast.course.clone());
+        TargetReport {
+            target: target.reference.to_string(),
+            kind: local.kind,
+            component: target.component.to_string(),
+            state: plan.state,
+            reason: plan.reason.as_ref().filter(|reason| **reason != Reason::Preparing).map(ToString::to_string),
+            change,
+            from: plan.running.clone(),
+            to: pin.version.to_string(),
+            from_artifact: running,
+            artifact: plan.artifact.as_ref().map(ToString::to_string),
+            from_created: survey.now.as_ref().and_then(|facts| facts.created),
+            created: survey.next.as_ref().and_then(|facts| facts.created),
+            commits: Range { from: marker.map(|marker| marker.commit.to_string()), to: commit.clone() },
+            source: Range { from: source(&survey.now), to: source(&survey.next) },
+            checks: forecast.iter().flat_map(checks).collect(),
+            rollout: course.map(|course| RolloutReport {
+                method: course.method.to_owned(),
+                replaces: course.replaces,
+                at_a_time: course.at_a_time,
+                batches: course.batches,
+                seconds: course.takes.as_secs(),
+                because: course.because,
+                stuck: course.stuck,
+            }),
+            rollback: forecast
+                .filter(|_| change)
+                .map(|it| RollbackReport { automatic: it.rollback.automatic, how: it.rollback.how }),
+            forbidden_by: denials,
+            passes,
+            underway: active.map(|rollout| UnderwayReport {
+                id: rollout.id.short().to_owned(),
+                status: rollout.status.clone(),
+                percentage: rollout.percentage,
+                ours: plan.ours,
+            }),
+            next: plan
+                .action
+                .as_ref()
+                .map(|action| Next { operation: action.operation().to_owned(), summary: action.to_string() }),
+            updated: plan.updated,
+            total: plan.total,
+            drifted: plan.drifted,
+            commit,
+            author: pin.provenance.author.clone(),
+            subject: pin.provenance.subject.clone(),
+            warnings: plan.warnings.clone(),
+            unread: survey.unread.clone(),
+        }
+    }
+
+    /// The guardrails are asked also where something else is waited for first: all that is in the way is said at once.
+    fn denials(&self, given: &Given<'_>) -> (Vec<DenialReport>, Option<Timestamp>) {
+        let explanation = given.policies.explain(Proposal {
+            environment: &self.planned.desired.environment,
+            target: self.target,
+            pin: self.pin,
+            running: self.plan.running.as_deref(),
+            fleet: given.fleet,
+            now: given.at,
+        });
+        let passes = explanation.passes;
+        let denials = explanation.opinions.into_iter().filter_map(Opinion::denial);
+        (denials.map(|Denial { policy, reason }| DenialReport { policy, reason }).collect(), passes)
+    }
+}
+
+fn checks(forecast: &Forecast) -> impl Iterator<Item = CheckReport> {
+    forecast.checks.iter().map(|check| CheckReport {
+        check: check.question.as_str().to_owned(),
+        ok: check.answer,
+        detail: check.detail.clone(),
+    })
+}
+
+/// The artifact that a target is on, and who put it there.
+fn running<'a>(spec: &TargetSpec, seen: &'a ObservedTarget) -> (Option<String>, Option<&'a Marker>) {
+    match (spec, seen) {
+        (TargetSpec::Asg(_), ObservedTarget::Group(group)) => {
+            let current = group.current.as_ref();
+            (current.and_then(|version| version.image.clone()), current.and_then(|version| version.marker.as_ref()))
+        }
+        (TargetSpec::Fargate(spec), ObservedTarget::Service(service)) => {
+            let definition = &service.task_definition;
+            let mut containers = definition.containers.iter();
+            let ours = match &spec.container {
+                Some(name) => containers.find(|container| container.name == *name),
+                None => containers.find(|container| container.essential),
+            };
+            (ours.map(|container| container.image.clone()), definition.marker.as_ref())
+        }
+        _ => (None, None),
+    }
+}
+
+/// About how long, for people: `40 s`, `12 min`, `3 h`.
+pub(super) fn about(seconds: u64) -> String {
+    match Duration::from_secs(seconds).as_secs() {
+        0 => "no time".to_owned(),
+        seconds @ ..100 => format!("{seconds} s"),
+        seconds @ ..6000 => format!("{} min", seconds.div_ceil(60)),
+        seconds => format!("{} h", seconds.saturating_add(1800) / 3600),
+    }
+}
+
+/// `n thing` or `n things`.
+pub(super) fn counted(count: u32, thing: &str) -> String {
+    match (count, thing) {
+        (1, "batch") => "1 batch".to_owned(),
+        (_, "batch") => format!("{count} batches"),
+        (1, _) => format!("1 {thing}"),
+        _ => format!("{count} {thing}s"),
+    }
+}
+
+/// What the artifact runs on.
+pub(super) fn unit(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Asg => "instance",
+        Kind::Fargate => "task",
+    }
+}
+
+/// The rollout in one line.
+pub(super) fn course(target: &TargetReport) -> Option<String> {
+    let rollout = target.rollout.as_ref()?;
+    if rollout.replaces == 0 {
+        return Some(format!("{}; nothing runs there that has to be replaced", rollout.method));
+    }
+    Some(format!(
+        "{} of {} in {}, about {}",
+        rollout.method,
+        counted(rollout.replaces, unit(target.kind)),
+        counted(rollout.batches, "batch"),
+        about(rollout.seconds)
+    ))
+}

@@ -1,0 +1,158 @@
+//! `--output text`.
+
+use super::report::{Range, Report, TargetReport, course};
+use crate::cli::output::{self, Screen};
+use crate::model::State;
+use crate::telemetry::one_line;
+
+pub(super) fn render(report: &Report, screen: Screen) -> String {
+    let mut text = String::new();
+    for (name, environment) in &report.environments {
+        text += &format!("{}  account {}, {}\n", one_line(name), environment.account, environment.region);
+        if environment.targets.is_empty() && environment.removed.is_empty() {
+            text += "  nothing in this change touches it\n";
+        }
+        let mut table = screen.table(&["  ", "TARGET", "STATE", "VERSION", ""]);
+        for target in &environment.targets {
+            let from = target.from.as_deref().unwrap_or("?");
+            let step = if target.change { format!("{from} → {}", target.to) } else { target.to.clone() };
+            table.add_row(vec![
+                screen.cell(&format!("  {}", sign(target))),
+                screen.cell(&target.target),
+                if target.next.is_some() {
+                    screen.painted("roll out", comfy_table::Color::Blue)
+                } else {
+                    screen.state(target.state)
+                },
+                screen.cell(&step),
+                screen.cell(&what(target)),
+            ]);
+        }
+        text += &output::table_text(&table);
+        text += "\n";
+        for target in environment.targets.iter().filter(|target| target.change || !target.checks.is_empty()) {
+            text += "\n";
+            text += &details(target, report);
+        }
+        for removed in &environment.removed {
+            text += &format!("  - {name}/{removed} is no longer looked after; it stays as it is\n");
+        }
+        text += "\n";
+    }
+    for removed in &report.removed {
+        text += &format!("{removed} is no longer looked after; it stays as it is\n");
+    }
+    if let Some(brake) = &report.brake {
+        let what = one_line(&brake.what);
+        text += &if brake.acknowledged {
+            format!("This change {what}; the trailer `{}` acknowledges it.\n", brake.trailer)
+        } else {
+            format!(
+                "This change {what}: the blast-radius brake will hold it, unless a commit has the trailer `{}`.\n",
+                brake.trailer
+            )
+        };
+    }
+    let in_sync = report.targets().filter(|target| target.state == State::InSync).count();
+    text + &format!(
+        "Plan: {} to roll out, {in_sync} in sync, {} quarantined, {} can't be planned.\n",
+        report.changes, report.quarantined, report.blocked
+    )
+}
+
+fn sign(target: &TargetReport) -> &'static str {
+    match (target.change, target.state) {
+        (_, State::Blocked | State::Unknown | State::Quarantined) => "!",
+        (true, State::Pending) => "…",
+        (true, _) => "~",
+        (false, _) => " ",
+    }
+}
+
+fn what(target: &TargetReport) -> String {
+    match (&target.next, &target.reason) {
+        (Some(next), _) => format!(
+            "{} of {} to replace; first: {}",
+            target.total.saturating_sub(target.updated),
+            target.total,
+            next.summary
+        ),
+        (None, Some(reason)) => reason.clone(),
+        (None, None) => format!("{} of {}", target.updated, target.total),
+    }
+}
+
+fn details(target: &TargetReport, report: &Report) -> String {
+    let mut text = format!("    {}\n", one_line(&target.target));
+    let mut line = |key: &str, value: &str| text += &format!("      {key:<10} {}\n", one_line(value));
+    let age = |created| output::ago(created, report.at);
+    if let Some(artifact) = &target.artifact {
+        let made = target.created.map(|created| format!(", {} old", age(created))).unwrap_or_default();
+        line("artifact", &format!("{artifact}{made}"));
+    }
+    if let Some(artifact) = target.from_artifact.as_ref().filter(|from| Some(*from) != target.artifact.as_ref()) {
+        let made = target.from_created.map(|created| format!(", {} old", age(created))).unwrap_or_default();
+        line("replaces", &format!("{artifact}{made}"));
+    }
+    for check in &target.checks {
+        let sign = match check.ok {
+            Some(true) => "",
+            Some(false) => "NO: ",
+            None => "? ",
+        };
+        line(&check.check, &format!("{sign}{}", check.detail));
+    }
+    if let (Some(course), Some(rollout)) = (course(target), &target.rollout) {
+        line("rollout", &format!("{course} (an estimate: {})", rollout.because));
+        if let Some(stuck) = &rollout.stuck {
+            line("stuck", stuck);
+        }
+    }
+    if let Some(rollback) = &target.rollback {
+        line("rollback", &rollback.how);
+    }
+    for denial in &target.forbidden_by {
+        line("forbidden", &format!("{}: {}", denial.policy, denial.reason));
+    }
+    if !target.forbidden_by.is_empty() {
+        line("passes", &passes(target));
+    }
+    if let Some(underway) = &target.underway {
+        let whose = if underway.ours { "this pin's" } else { "not this pin's" };
+        line("underway", &format!("{} ({}), {whose}", underway.id, underway.status));
+    }
+    for (key, range) in [("pins", &target.commits), ("source", &target.source)] {
+        if let Some(range) = shown(range) {
+            line(key, &range);
+        }
+    }
+    for warning in &target.warnings {
+        line("warning", warning);
+    }
+    for unread in &target.unread {
+        line("unread", unread);
+    }
+    text
+}
+
+/// When a rollout that guardrails forbid may pass.
+pub(super) fn passes(target: &TargetReport) -> String {
+    match target.passes {
+        Some(at) => format!("from {at}, if nothing but the time changes"),
+        None => "time alone won't change that".to_owned(),
+    }
+}
+
+/// A range of commits, as Git takes it. Ids are cut short; what isn't one stays.
+pub(super) fn shown(range: &Range) -> Option<String> {
+    let short = |commit: &str| {
+        let id = commit.len() >= 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+        commit.get(..12).filter(|_| id).unwrap_or(commit).to_owned()
+    };
+    match (&range.from, &range.to) {
+        (Some(from), Some(to)) if from != to => Some(format!("{}..{}", short(from), short(to))),
+        (_, Some(to)) => Some(short(to)),
+        (Some(from), None) => Some(format!("{}..", short(from))),
+        (None, None) => None,
+    }
+}

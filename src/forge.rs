@@ -1,0 +1,129 @@
+//! Telling others what happens: statuses on the commits that set pins, at the forge; and notifications over HTTP. Reads
+//! what the controller says about itself and drives nothing: what can't be sent waits here, and nowhere else.
+//!
+//! ```text
+//!   status (a watch) ──► ledger: what each commit is to be told ──► outbox ──► sender ──► GitHub, GitLab, Gitea
+//!                └──────► herald: what is new, for whom ──────────► outbox ──► sender ──► webhooks
+//! ```
+
+pub mod api;
+pub mod herald;
+pub mod ledger;
+pub mod news;
+mod outbox;
+mod sender;
+pub mod words;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::herald::Herald;
+use self::ledger::{Ledger, Report};
+use self::outbox::Outbox;
+use self::sender::{Sender, Statuses, Webhook};
+use crate::clock::Clock;
+use crate::config::{Forge, Notify};
+use crate::metrics::Metrics;
+use crate::model::status::Status;
+
+/// How many statuses and notifications may wait for each destination.
+const ROOM: usize = 1000;
+/// How long what still waits may take to be sent at the end.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A branch whose commits are told what became of them.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// The repository's URL, without credentials.
+    pub url: String,
+    /// The branch.
+    pub branch: String,
+    /// Where.
+    pub forge: Forge,
+}
+
+/// What telling needs.
+#[derive(Debug)]
+pub struct Parts {
+    /// The branches whose commits are told.
+    pub branches: Vec<Told>,
+    /// Who is told of events.
+    pub notify: Vec<Notify>,
+    /// What the controller says about itself.
+    pub status: watch::Receiver<Arc<Status>>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The tasks that tell. They end soon after they are told to stop.
+#[derive(Debug)]
+pub struct Telling {
+    tasks: JoinSet<()>,
+}
+
+impl Telling {
+    /// Waits for their end, but not for long.
+    pub async fn ended(mut self) {
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        // What couldn't be sent by then is told by the next process, or has been lost to a forge that is down.
+        let _ = tokio::time::timeout(FAREWELL * 2, all).await;
+    }
+}
+
+/// Starts to tell, until `stop`.
+///
+/// # Errors
+/// If the TLS backend can't be set up.
+pub fn start(parts: Parts, stop: &CancellationToken) -> Result<Telling, reqwest::Error> {
+    let client = sender::client()?;
+    let mut tasks = JoinSet::new();
+    for told in parts.branches {
+        let name = format!("{}:{}", told.forge.kind.as_str(), told.forge.project);
+        let outbox = Arc::new(Outbox::new(name, ROOM, Arc::clone(&parts.metrics)));
+        let statuses = Statuses::new(told.forge.clone(), told.branch.clone(), client.clone());
+        let sender = Sender::new(Arc::clone(&outbox), statuses, Arc::clone(&parts.clock), stop.clone());
+        tasks.spawn(sender.run());
+        tasks.spawn(report(told, parts.status.clone(), outbox, Arc::clone(&parts.clock), stop.clone()));
+    }
+    let mut listeners = Vec::new();
+    for notify in parts.notify {
+        let outbox = Arc::new(Outbox::new(notify.name.clone(), ROOM, Arc::clone(&parts.metrics)));
+        let webhook = Webhook::new(notify.clone(), client.clone());
+        let sender = Sender::new(Arc::clone(&outbox), webhook, Arc::clone(&parts.clock), stop.clone());
+        tasks.spawn(sender.run());
+        listeners.push((notify, outbox));
+    }
+    if !listeners.is_empty() {
+        tasks.spawn(Herald::new(listeners).run(parts.status, parts.clock, stop.clone()));
+    }
+    Ok(Telling { tasks })
+}
+
+/// Hands on what changes of one branch's commits.
+async fn report(
+    told: Told,
+    mut status: watch::Receiver<Arc<Status>>,
+    outbox: Arc<Outbox<Report>>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    let mut ledger = Ledger::new(&told.url, &told.branch);
+    loop {
+        let seen = Arc::clone(&status.borrow_and_update());
+        let now: Timestamp = clock.now();
+        for report in ledger.take(&seen, now) {
+            outbox.push(Some(format!("{} {}", report.commit, report.environment)), report);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = status.changed() => if changed.is_err() { return },
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! From what the controller says about itself to what each commit is to be told. Pure.
+//!
+//! A commit is told, for each environment, what became of the targets whose pins it set: it waits, runs, has succeeded
+//! or has failed. Only what changes is told; how far a rollout is, isn't.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::words;
+use crate::model::State;
+use crate::model::status::{EnvironmentStatus, Status, TargetStatus};
+
+/// A commit older than this that is in sync when this process first looks has been told long ago, or never will be.
+const OLD: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// What became of a commit in an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It waits for something.
+    Waiting,
+    /// Its rollouts run.
+    Running,
+    /// All of its targets are in sync.
+    Succeeded,
+    /// A rollout failed; the pin is in quarantine.
+    Failed,
+    /// A target can't be planned. It is tried again.
+    Blocked,
+    /// Another commit took its place before it was in sync.
+    Superseded,
+}
+
+/// What a commit is to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The commit that set the pins.
+    pub commit: String,
+    /// The environment.
+    pub environment: String,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// It in one line.
+    pub description: String,
+}
+
+/// What is known of a commit in an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    verdict: Verdict,
+    /// The description without what differs each time it is made.
+    gist: String,
+    /// When this process first saw it not in sync.
+    since: Option<Timestamp>,
+}
+
+/// What the commits of one branch have been told.
+#[derive(Debug)]
+pub struct Ledger {
+    url: String,
+    branch: String,
+    /// By environment and commit.
+    entries: BTreeMap<(String, String), Entry>,
+    /// The environments that have been looked at.
+    seen: BTreeSet<String>,
+}
+
+impl Ledger {
+    /// For one branch of the repository at this URL. Nothing has been told yet.
+    #[must_use]
+    pub fn new(url: &str, branch: &str) -> Self {
+        Self { url: url.to_owned(), branch: branch.to_owned(), entries: BTreeMap::new(), seen: BTreeSet::new() }
+    }
+
+    /// What is to be told now and hasn't been.
+    pub fn take(&mut self, status: &Status, now: Timestamp) -> Vec<Report> {
+        let mine = |environment: &EnvironmentStatus| {
+            environment.repository == self.url && environment.branch == self.branch && environment.passes > 0
+        };
+        let environments: Vec<_> = status.environments.iter().filter(|(_, environment)| mine(environment)).collect();
+        environments.into_iter().flat_map(|(name, environment)| self.environment(name, environment, now)).collect()
+    }
+
+    fn environment(&mut self, name: &str, environment: &EnvironmentStatus, now: Timestamp) -> Vec<Report> {
+        let mut commits: BTreeMap<&str, Vec<&TargetStatus>> = BTreeMap::new();
+        for target in environment.targets.values().filter(|target| !is_uncommitted(&target.pin.commit)) {
+            commits.entry(&target.pin.commit).or_default().push(target);
+        }
+        let mut reports = self.superseded(name, &commits);
+        let first = self.seen.insert(name.to_owned());
+        let old = now.checked_sub(OLD).ok().filter(|_| first);
+        for (commit, targets) in commits {
+            reports.extend(self.commit(name, commit, &targets, old, now));
+        }
+        reports
+    }
+
+    /// `old`: commits of before then are told nothing if they are in sync.
+    fn commit(
+        &mut self,
+        name: &str,
+        commit: &str,
+        targets: &[&TargetStatus],
+        old: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Option<Report> {
+        let key = (name.to_owned(), commit.to_owned());
+        let before = self.entries.get(&key);
+        let verdict = verdict(targets);
+        let settled = verdict == Verdict::Succeeded;
+        let since = before.and_then(|before| before.since).or((!settled).then_some(now));
+        let description = match verdict {
+            Verdict::Succeeded => success(targets, since, now),
+            _ => because(targets, verdict),
+        };
+        let gist = if settled { String::new() } else { gist(&description) };
+        let silent = match before {
+            None => settled && targets.iter().all(|target| old.is_some_and(|old| target.pin.time < old)),
+            Some(before) => before.verdict == verdict && before.gist == gist,
+        };
+        let since = since.filter(|_| !settled);
+        self.entries.insert(key, Entry { verdict, gist, since });
+        let (commit, environment) = (commit.to_owned(), name.to_owned());
+        (!silent).then_some(Report { commit, environment, verdict, description })
+    }
+
+    /// Commits that no target of the environment is pinned by any more.
+    fn superseded(&mut self, name: &str, commits: &BTreeMap<&str, Vec<&TargetStatus>>) -> Vec<Report> {
+        let gone =
+            |(environment, commit): &(String, String)| environment == name && !commits.contains_key(commit.as_str());
+        let gone: Vec<_> = self.entries.keys().filter(|key| gone(key)).cloned().collect();
+        // The one that came last, as far as can be told.
+        let heir = commits.iter().max_by_key(|(_, targets)| targets.iter().map(|target| target.pin.time).max());
+        let heir = heir.map(|(commit, _)| words::short(commit)).unwrap_or_default();
+        gone.into_iter()
+            .filter_map(|key| {
+                let entry = self.entries.remove(&key)?;
+                let open = matches!(entry.verdict, Verdict::Waiting | Verdict::Running | Verdict::Blocked);
+                let (environment, commit) = key;
+                let description = format!("superseded by {heir} before it was in sync");
+                open.then_some(Report { commit, environment, verdict: Verdict::Superseded, description })
+            })
+            .collect()
+    }
+}
+
+/// Set by no commit yet.
+fn is_uncommitted(commit: &str) -> bool {
+    commit.bytes().all(|byte| byte == b'0')
+}
+
+/// The state, or the last one that was known while the account can't be read.
+fn state(target: &TargetStatus) -> State {
+    match target.state {
+        State::Unknown => target.last_known.unwrap_or(State::Unknown),
+        state => state,
+    }
+}
+
+fn verdict(targets: &[&TargetStatus]) -> Verdict {
+    let states: BTreeSet<State> = targets.iter().map(|target| state(target)).collect();
+    let any = |wanted: &[State]| wanted.iter().any(|state| states.contains(state));
+    if any(&[State::Quarantined]) {
+        Verdict::Failed
+    } else if any(&[State::Blocked]) {
+        Verdict::Blocked
+    } else if any(&[State::RollingOut, State::Verifying, State::Overdue]) {
+        Verdict::Running
+    } else if any(&[State::Pending, State::Suspended, State::Unknown]) {
+        Verdict::Waiting
+    } else {
+        Verdict::Succeeded
+    }
+}
+
+/// The targets in a state that makes the verdict, and why.
+fn because(targets: &[&TargetStatus], verdict: Verdict) -> String {
+    let matters: &[State] = match verdict {
+        Verdict::Failed => &[State::Quarantined],
+        Verdict::Blocked => &[State::Blocked],
+        Verdict::Running => &[State::Overdue, State::RollingOut, State::Verifying],
+        _ => &[State::Pending, State::Suspended, State::Unknown],
+    };
+    let found = |wanted: State| targets.iter().filter(move |target| state(target) == wanted);
+    let culprits: Vec<&&TargetStatus> = matters.iter().flat_map(|state| found(*state)).collect();
+    let Some(first) = culprits.first() else { return String::new() };
+    let name = words::local(&first.target);
+    let what = match (state(first), &first.reason) {
+        // How far a rollout is changes all the time.
+        (State::RollingOut, _) => format!("rolling out {}", first.desired),
+        (State::Verifying, _) => format!("verifying {}", first.desired),
+        (State::Unknown, _) => "the account can't be read now".to_owned(),
+        (state, Some(reason)) if first.state == state => reason.clone(),
+        (state, _) => state.to_string(),
+    };
+    match culprits.len() {
+        1 => format!("{name}: {what}"),
+        more => format!("{name}: {what} (and {} more)", more - 1),
+    }
+}
+
+fn success(targets: &[&TargetStatus], since: Option<Timestamp>, now: Timestamp) -> String {
+    let versions: BTreeSet<String> =
+        targets.iter().map(|target| format!("{} {}", target.component, target.desired)).collect();
+    let versions = versions.into_iter().collect::<Vec<_>>().join(", ");
+    // For a process that saw only the end, AWS's word for when the rollout began is the next best.
+    let began = targets.iter().filter_map(|target| target.rollout.as_ref()?.started).min();
+    let ended = targets.iter().filter_map(|target| target.in_sync_since).max();
+    let took = match (since, began, ended) {
+        (Some(since), _, _) => Some(now.duration_since(since)),
+        (None, Some(began), Some(ended)) if began <= ended => Some(ended.duration_since(began)),
+        _ => None,
+    };
+    match took {
+        Some(took) => format!("{versions} in sync after {}", words::lasting(took)),
+        None => format!("{versions} in sync"),
+    }
+}
+
+/// A text without words that have digits: ids of requests, times and counts differ though nothing has changed.
+pub(super) fn gist(text: &str) -> String {
+    let words = text.split_whitespace().filter(|word| !word.bytes().any(|byte| byte.is_ascii_digit()));
+    words.collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,80 @@
+//! What a failed rollout leaves behind, and the way back: instances or tasks of a quarantined pin don't stay beside those
+//! of the version before. Goes back once; where that fails, too, people have to look.
+
+use super::decide::{Decision, Verdict};
+use super::reason::listed;
+use super::{Action, Reason, WayBack, group, service};
+use crate::model::{ObservedTarget, Rollout, RolloutOutcome, RolloutTarget, State, TargetSpec};
+
+impl Decision<'_> {
+    /// The quarantine of this pin, and what is to be done about what its rollout has left.
+    pub(super) fn quarantined(&self, failed: &Rollout) -> Verdict {
+        let (back, action) = self.way_back(failed);
+        let Rollout { id, status, reason, .. } = failed.clone();
+        let probe = self.probe_failure();
+        Verdict::of(State::Quarantined, Reason::RolloutFailed { id, status, reason, probe, back })
+            .doing(action)
+            .about(failed, true)
+    }
+
+    /// A rollout that leads back from a failed one of Pinion's, as far as that can be told: it is the next one after it,
+    /// and leads to what the failed one was made from. Whoever started it, it is waited for.
+    pub(super) fn way_back_runs(&self, active: &Rollout) -> Option<Verdict> {
+        let mut rollouts = self.view.rollouts.iter().skip_while(|rollout| rollout.id != active.id);
+        let (newest, failed) = (rollouts.next()?, rollouts.next()?);
+        let base = self.base_of(failed).filter(|_| ended_badly(failed))?;
+        if self.name_of(&newest.target) != Some(base) {
+            return None;
+        }
+        let (to, status) = (base.to_owned(), active.status.clone());
+        let of_this_pin = self.attempt().is_some_and(|attempt| attempt.id == failed.id && self.counts(attempt));
+        if !of_this_pin {
+            let id = active.id.clone();
+            return Some(Verdict::of(State::Pending, Reason::WayBack { to, id, status }).about(active, false));
+        }
+        let Rollout { id, status: ended, reason, .. } = failed.clone();
+        let (probe, back) = (self.probe_failure(), Some(WayBack::Running { to, status }));
+        let reason = Reason::RolloutFailed { id, status: ended, reason, probe, back };
+        Some(Verdict::of(State::Quarantined, reason).about(failed, true))
+    }
+
+    fn way_back(&self, failed: &Rollout) -> (Option<WayBack>, Option<Action>) {
+        let nothing = (None, None);
+        let Some(base) = self.base_of(failed) else { return nothing };
+        let (to, action) = match (self.seen, &self.target.spec) {
+            (ObservedTarget::Group(group), _) if !self.view.settled && failed.target != self.view.current.target => {
+                (self.view.current.name.clone(), group::way_back(group, &self.target.rollout))
+            }
+            (ObservedTarget::Service(service), TargetSpec::Fargate(_)) if failed.target == self.view.current.target => {
+                (base.to_owned(), service::way_back(service, self.view, base))
+            }
+            _ => return nothing,
+        };
+        let newest = self.view.rollouts.first();
+        if newest.is_some_and(|newest| newest.id != failed.id) {
+            // Something was tried since: our own way back, or somebody who looks after it.
+            let failed = newest.filter(|newest| ended_badly(newest) && self.name_of(&newest.target) == Some(&to));
+            return (failed.map(|newest| WayBack::Failed { to, status: newest.status.clone() }), None);
+        }
+        let Some(action) = action else { return nothing };
+        let denials = self.denials();
+        if denials.is_empty() {
+            (Some(WayBack::Due { to }), Some(action))
+        } else {
+            (Some(WayBack::Forbidden { to, by: listed(&denials) }), None)
+        }
+    }
+
+    /// What a failed rollout's revision was made from.
+    fn base_of(&self, rollout: &Rollout) -> Option<&str> {
+        self.view.revision(&rollout.target)?.marker.as_ref().map(|marker| marker.base.as_str())
+    }
+
+    fn name_of(&self, target: &RolloutTarget) -> Option<&str> {
+        self.view.revision(target).map(|revision| revision.name.as_str())
+    }
+}
+
+pub(super) fn ended_badly(rollout: &Rollout) -> bool {
+    matches!(rollout.outcome, RolloutOutcome::Failed | RolloutOutcome::Cancelled)
+}

@@ -1,0 +1,283 @@
+//! Blast-radius brakes: what one commit may not do unnoticed, policies or not. Pure: what was accepted before and what a
+//! commit wants are inputs.
+//!
+//! A commit that removes environments, or that moves more than a share of prod's pins at once, is held until a
+//! commit acknowledges it by a trailer. Commits are looked at one after the other along the branch's first parents, so
+//! that a process that starts later, or sees several of them at once, comes to the same end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::model::{CommitId, Component, EnvironmentName};
+
+/// The key of the trailer that acknowledges, with one capital, as trailers are kept.
+pub const TRAILER: &str = "Pinion-acknowledge";
+/// The value that it must have.
+pub const ACKNOWLEDGEMENT: &str = "blast-radius";
+/// The trailer as people write it.
+pub const LINE: &str = "Pinion-Acknowledge: blast-radius";
+
+/// What is held and what isn't.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The share of prod's pins, in per cent, that one commit may move; 100 holds none.
+    pub share: u32,
+    /// So many pins may be moved at once whatever share that is.
+    pub free: u32,
+    /// Whether removing environments is held. One that is emptied is broken, and stays as it was anyway.
+    pub removal: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { share: 50, free: 4, removal: true }
+    }
+}
+
+/// What there is of an environment, as far as brakes care.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Outline {
+    /// Whether pins are promoted to it from another one: it is prod.
+    pub promoted: bool,
+    /// Its pins, each as canonical text.
+    pub pins: BTreeMap<Component, String>,
+}
+
+/// What a branch has, environment by environment.
+pub type Extent = BTreeMap<EnvironmentName, Outline>;
+
+/// What a commit does that is held.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Brake {
+    /// The environments that it removes.
+    pub removed: BTreeSet<EnvironmentName>,
+    /// The pins of prod that it moves, where they are too many.
+    pub moved: BTreeSet<(EnvironmentName, Component)>,
+    /// How many pins prod had.
+    pub of: usize,
+    /// The share that may be moved, in per cent.
+    pub share: u32,
+}
+
+impl Brake {
+    /// The words for what it is, as in metrics: `removal`, `pins`.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        let removal = (!self.removed.is_empty()).then_some("removal");
+        removal.into_iter().chain((!self.moved.is_empty()).then_some("pins"))
+    }
+
+    /// Whether it holds anything of an environment.
+    #[must_use]
+    pub fn concerns(&self, environment: &EnvironmentName) -> bool {
+        self.removed.contains(environment) || self.moved.iter().any(|(of, _)| of == environment)
+    }
+
+    /// The components of an environment whose pins are held.
+    pub fn components<'a>(&'a self, environment: &'a EnvironmentName) -> impl Iterator<Item = &'a Component> + 'a {
+        self.moved.iter().filter(move |(of, _)| of == environment).map(|(_, component)| component)
+    }
+}
+
+/// For people: what it does.
+impl fmt::Display for Brake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        if !self.removed.is_empty() {
+            let names: Vec<&str> = self.removed.iter().map(EnvironmentName::as_str).collect();
+            parts.push(format!("removes {}", names.join(", ")));
+        }
+        if !self.moved.is_empty() {
+            let moved = self.moved.len();
+            let (of, share) = (self.of, self.share);
+            parts.push(format!("moves {moved} of {of} pins of prod at once, more than {share} %"));
+        }
+        f.write_str(&parts.join(" and "))
+    }
+}
+
+/// A brake, and the commit that it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The commit that began it.
+    pub commit: CommitId,
+    /// What is held.
+    pub brake: Brake,
+}
+
+/// For people: what is held, and what lets it through.
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.commit.is_uncommitted() {
+            write!(f, "held by the blast-radius brake: this change {}", self.brake)?;
+        } else {
+            write!(f, "held by the blast-radius brake: commit {} {}", self.commit.short(), self.brake)?;
+        }
+        write!(f, "; if that is meant, push a commit with the trailer `{LINE}`")
+    }
+}
+
+/// What a commit does, compared with what was accepted before, that has to be acknowledged; `None` if nothing has.
+#[must_use]
+pub fn brake(before: &Extent, after: &Extent, limits: Limits) -> Option<Brake> {
+    let mut brake = Brake { share: limits.share, ..Brake::default() };
+    for (name, old) in before {
+        let new = after.get(name);
+        if new.is_none() && limits.removal {
+            brake.removed.insert(name.clone());
+        }
+        if !(old.promoted || new.is_some_and(|new| new.promoted)) {
+            continue;
+        }
+        brake.of += old.pins.len();
+        for (component, value) in &old.pins {
+            if new.and_then(|new| new.pins.get(component)).is_some_and(|new| new != value) {
+                brake.moved.insert((name.clone(), component.clone()));
+            }
+        }
+    }
+    let moved = brake.moved.len() as u64;
+    let too_many = moved > u64::from(limits.free) && moved * 100 > brake.of as u64 * u64::from(limits.share);
+    if !too_many {
+        brake.moved.clear();
+    }
+    (!brake.removed.is_empty() || !brake.moved.is_empty()).then_some(brake)
+}
+
+/// Whether the value of a trailer acknowledges. What stands there more than once has a line for each.
+#[must_use]
+pub fn acknowledges(value: &str) -> bool {
+    value.lines().any(|line| line.trim().eq_ignore_ascii_case(ACKNOWLEDGEMENT))
+}
+
+/// What has been accepted of a branch so far, and what is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ledger {
+    /// The last commit that was looked at.
+    pub seen: CommitId,
+    /// The last commit that was accepted.
+    pub accepted: CommitId,
+    /// What that one has.
+    pub extent: Extent,
+    /// What isn't accepted of the commits since.
+    pub held: Option<Held>,
+}
+
+impl Ledger {
+    /// Begins with a commit that is accepted as it is.
+    #[must_use]
+    pub fn new(commit: CommitId, extent: Extent) -> Self {
+        Self { seen: commit.clone(), accepted: commit, extent, held: None }
+    }
+
+    /// Takes the next commit of the branch.
+    pub fn step(&mut self, commit: CommitId, extent: Extent, acknowledged: bool, limits: Limits) {
+        self.seen = commit.clone();
+        match brake(&self.extent, &extent, limits).filter(|_| !acknowledged) {
+            Some(brake) => {
+                let first = self.held.take().map_or(commit, |held| held.commit);
+                self.held = Some(Held { commit: first, brake });
+            }
+            None => *self = Self::new(commit, extent),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Name, whether it is prod, and pins.
+    type Given<'a> = (&'a str, bool, &'a [(&'a str, &'a str)]);
+
+    fn extent(environments: &[Given<'_>]) -> Extent {
+        let outline = |promoted: bool, pins: &[(&str, &str)]| Outline {
+            promoted,
+            pins: pins
+                .iter()
+                .map(|(component, version)| (Component::try_from(*component).unwrap(), (*version).to_owned()))
+                .collect(),
+        };
+        environments
+            .iter()
+            .map(|(name, promoted, pins)| (EnvironmentName::try_from(*name).unwrap(), outline(*promoted, pins)))
+            .collect()
+    }
+
+    fn commit(digit: char) -> CommitId {
+        CommitId::try_from(digit.to_string().repeat(40)).unwrap()
+    }
+
+    /// `count` environments of prod with two pins each, of which the first `moved` have another version of `a`, and
+    /// the first `both` of `b`, too.
+    fn prods(count: usize, moved: usize, both: usize) -> Extent {
+        let names: Vec<String> = (0..count).map(|index| format!("prod{index}")).collect();
+        let mut all = Extent::new();
+        for (index, name) in names.iter().enumerate() {
+            let a = if index < moved { "2" } else { "1" };
+            let b = if index < both { "2" } else { "1" };
+            all.extend(extent(&[(name, true, &[("a", a), ("b", b)])]));
+        }
+        all
+    }
+
+    #[test]
+    fn a_share_of_prods_pins_may_move() {
+        let limits = Limits::default();
+        let before = prods(6, 0, 0);
+        assert_eq!(brake(&before, &prods(6, 6, 0), limits), None, "half of them may");
+        let held = brake(&before, &prods(6, 6, 1), limits).unwrap();
+        assert_eq!(held.to_string(), "moves 7 of 12 pins of prod at once, more than 50 %");
+        assert_eq!(held.kinds().collect::<Vec<_>>(), ["pins"]);
+        let allowed = Limits { share: 100, ..limits };
+        assert_eq!(brake(&before, &prods(6, 6, 6), allowed), None, "the configuration allows it");
+        assert_eq!(brake(&prods(2, 0, 0), &prods(2, 2, 2), limits), None, "a release of four pins is no blast");
+        let strict = Limits { free: 0, ..limits };
+        assert!(brake(&prods(2, 0, 0), &prods(2, 2, 2), strict).is_some());
+        let dev = |version| extent(&[("dev", false, &[("a", version), ("b", version), ("c", version)])]);
+        assert_eq!(brake(&dev("1"), &dev("2"), strict), None, "dev isn't prod");
+        let mut undone = prods(6, 6, 6);
+        undone.values_mut().for_each(|outline| outline.promoted = false);
+        assert!(brake(&before, &undone, limits).is_some(), "no longer being prod is no way out");
+        assert_eq!(brake(&before, &prods(9, 0, 0), limits), None, "new environments move nothing");
+    }
+
+    #[test]
+    fn environments_do_not_vanish_unnoticed() {
+        let limits = Limits::default();
+        let both = extent(&[("dev", false, &[("a", "1")]), ("prod", true, &[("a", "1")])]);
+        let one = extent(&[("dev", false, &[("a", "1")])]);
+        assert_eq!(brake(&both, &one, limits).unwrap().to_string(), "removes prod");
+        assert_eq!(brake(&one, &both, limits), None);
+        assert_eq!(brake(&both, &Extent::new(), Limits { removal: false, ..limits }), None);
+    }
+
+    #[test]
+    fn what_is_held_stays_so_until_it_is_acknowledged_or_taken_back() {
+        let limits = Limits::default();
+        let both = extent(&[("dev", false, &[("a", "1")]), ("prod", true, &[("a", "1")])]);
+        let one = extent(&[("dev", false, &[("a", "1")])]);
+        let newer = extent(&[("dev", false, &[("a", "2")])]);
+        let mut ledger = Ledger::new(commit('a'), both.clone());
+        ledger.step(commit('b'), one, false, limits);
+        let held = ledger.held.clone().unwrap();
+        assert_eq!(
+            held.to_string(),
+            "held by the blast-radius brake: commit bbbbbbbb removes prod; if that is meant, push a commit with the \
+             trailer `Pinion-Acknowledge: blast-radius`"
+        );
+        ledger.step(commit('c'), newer.clone(), false, limits);
+        assert_eq!(ledger.held, Some(held), "another commit on top doesn't let it through, and isn't blamed");
+        assert_eq!((ledger.accepted.clone(), ledger.seen.clone()), (commit('a'), commit('c')));
+        let mut reverted = ledger.clone();
+        reverted.step(commit('d'), both, false, limits);
+        assert_eq!((reverted.held, reverted.accepted), (None, commit('d')));
+        ledger.step(commit('d'), newer, true, limits);
+        assert_eq!((ledger.held, ledger.accepted), (None, commit('d')));
+    }
+
+    #[test]
+    fn an_acknowledgement_is_a_word_on_a_line_of_its_own() {
+        assert!(acknowledges("blast-radius") && acknowledges("other\n Blast-Radius "));
+        assert!(!acknowledges("no blast-radius") && !acknowledges(""));
+    }
+}

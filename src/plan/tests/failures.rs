@@ -1,0 +1,254 @@
+//! Rollouts that end badly: what they leave behind, what outlives its deadline, and what probes take back.
+
+use super::services::{deployment, service};
+use super::*;
+use crate::guardrail::Guardrails;
+
+fn bad() -> (u64, &'static str, Option<Marker>) {
+    (2, "1.1", marker("1.1", 'b', "1"))
+}
+
+fn group_with(refreshes: &[Rollout]) -> (ObservedTarget, Option<RolloutHistory>) {
+    let seen = groups::group(1, &[(1, "1.0", None), bad()], &[1, 2]);
+    (seen, Some(groups::history(&[bad()], refreshes)))
+}
+
+fn planned(environment: &Environment, guardrails: &dyn Guardrails, refreshes: &[Rollout]) -> TargetPlan {
+    let (seen, history) = group_with(refreshes);
+    let observed = Observed {
+        identity: Some(Ok(environment.account.id.clone())),
+        artifacts: artifacts(environment),
+        targets: BTreeMap::from([(web(), Ok(seen))]),
+        histories: history.into_iter().map(|history| (web(), Ok(history))).collect(),
+    };
+    let (memory, fleet) = (Memory::default(), Fleet::default());
+    let input =
+        Input { desired: environment, observed: &observed, memory: &memory, guardrails, fleet: &fleet, now: at(10) };
+    plan(input).targets.remove(&web()).unwrap()
+}
+
+#[test]
+fn the_way_back_of_a_group() {
+    use RolloutOutcome::{Cancelled, Failed, Running, Succeeded};
+    let bad_pin = environment(("1.1", 'b'), ("2.0", 'b'));
+    let next_pin = environment(("1.2", 'c'), ("2.0", 'b'));
+    let frozen = DenyAll { reason: "frozen".to_owned() };
+    let failed = || groups::refresh("r", 2, Failed, 5);
+    let back = |outcome| groups::refresh("back", 1, outcome, 6);
+    type Row<'a> = (&'a str, &'a Environment, &'a dyn Guardrails, Vec<Rollout>);
+    let table: [Row<'_>; 8] = [
+        ("a mixed fleet", &bad_pin, &NoPolicies, vec![failed()]),
+        ("a mixed fleet in a freeze", &bad_pin, &frozen, vec![failed()]),
+        ("it is on its way back", &bad_pin, &NoPolicies, vec![back(Running), failed()]),
+        ("it goes back while another pin is set", &next_pin, &NoPolicies, vec![back(Running), failed()]),
+        ("the way back failed", &bad_pin, &NoPolicies, vec![back(Failed), failed()]),
+        ("the way back was cancelled", &bad_pin, &NoPolicies, vec![back(Cancelled), failed()]),
+        ("it went back, and somebody mixed it since", &bad_pin, &NoPolicies, vec![back(Succeeded), failed()]),
+        ("another pin is set", &next_pin, &NoPolicies, vec![failed()]),
+    ];
+    let mut lines = String::new();
+    for (name, environment, guardrails, refreshes) in table {
+        lines += &format!("{name}: {}\n", line(&planned(environment, guardrails, &refreshes)));
+    }
+    insta::assert_snapshot!(lines, @r"
+    a mixed fleet: quarantined (the rollout ended as Failed (r); what it left is brought back to 1; pin another version, or retry with `pinion resync --retry-quarantined`) => refresh the instances of group frontend to version 1 of frontend
+    a mixed fleet in a freeze: quarantined (the rollout ended as Failed (r); versions are mixed, as the way back to 1 is forbidden by pinion:invalid-policies: frozen; pin another version, or retry with `pinion resync --retry-quarantined`)
+    it is on its way back: quarantined (the rollout ended as Failed (r); what it left is on its way back to 1 (Running); pin another version, or retry with `pinion resync --retry-quarantined`)
+    it goes back while another pin is set: pending (waits until what an earlier rollout left is back on 1: back (Running))
+    the way back failed: quarantined (the rollout ended as Failed (r); versions are mixed, as the way back to 1 ended as Failed; pin another version, or retry with `pinion resync --retry-quarantined`)
+    the way back was cancelled: quarantined (the rollout ended as Failed (r); versions are mixed, as the way back to 1 ended as Cancelled; pin another version, or retry with `pinion resync --retry-quarantined`)
+    it went back, and somebody mixed it since: quarantined (the rollout ended as Failed (r); pin another version, or retry with `pinion resync --retry-quarantined`)
+    another pin is set: rolling-out (getting ready) => create a version of launch template frontend from version 1 with ami-1.2
+    ");
+
+    let action = planned(&bad_pin, &NoPolicies, &[failed()]).action;
+    let Some(Action::StartRefresh { preferences, .. }) = action else { panic!("{action:?}") };
+    assert!(!preferences.auto_rollback && preferences.checkpoints.is_empty() && preferences.alarms.is_empty());
+}
+
+#[test]
+fn the_way_back_of_a_service() {
+    use RolloutOutcome::{Failed, Running, Succeeded};
+    let bad_pin = environment(("1.0", 'b'), ("2.1", 'b'));
+    let ours = || marker("2.1", 'b', "api:1");
+    let left = || service(2, "2.1", ours(), &[(2, true, "FAILED", 0), (1, false, "COMPLETED", 2)]);
+    let back = || service(1, "2.0", None, &[(1, true, "IN_PROGRESS", 1), (2, false, "FAILED", 0)]);
+    let there = || service(1, "2.0", None, &[(1, true, "COMPLETED", 2)]);
+    let known = [(2, "2.1", ours())];
+    let table = [
+        ("left where it was stopped", left(), vec![deployment(2, Failed, 5)]),
+        ("on its way back", back(), vec![deployment(1, Running, 6), deployment(2, Failed, 5)]),
+        ("back again", there(), vec![deployment(1, Succeeded, 6), deployment(2, Failed, 5)]),
+    ];
+    let mut lines = String::new();
+    for (name, seen, mut deployments) in table {
+        for (index, one) in deployments.iter_mut().enumerate() {
+            one.id = RolloutId(format!("d-{index}"));
+        }
+        let history = services::history(&known, &deployments);
+        let plan = decide_one(&bad_pin, &api(), seen, Some(history), |_, _| {});
+        lines += &format!("{name}: {}\n", line(&plan));
+    }
+    insta::assert_snapshot!(lines, @r"
+    left where it was stopped: quarantined (the rollout ended as Failed (d-0); what it left is brought back to api:1; pin another version, or retry with `pinion resync --retry-quarantined`) => update service api in cluster app to api:1
+    on its way back: quarantined (the rollout ended as Failed (d-1); what it left is on its way back to api:1 (Running); pin another version, or retry with `pinion resync --retry-quarantined`)
+    back again: quarantined (the rollout ended as Failed (d-1); pin another version, or retry with `pinion resync --retry-quarantined`)
+    ");
+}
+
+#[test]
+fn whatever_outlives_its_deadline_is_overdue() {
+    use RolloutOutcome::{Running, Succeeded, Undoing};
+    let mut bad_pin = environment(("1.1", 'b'), ("2.1", 'b'));
+    let mut next_pin = environment(("1.2", 'c'), ("2.1", 'b'));
+    for environment in [&mut bad_pin, &mut next_pin] {
+        environment.targets.values_mut().for_each(|target| target.rollout.deadline = SHORT);
+    }
+    let old = |outcome| groups::refresh("r", 2, outcome, 0);
+    let mut lines = String::new();
+    for (name, environment, outcome) in [
+        ("it runs", &bad_pin, Running),
+        ("it is rolled back", &bad_pin, Undoing),
+        ("the pin has moved on, and it doesn't stop", &next_pin, Undoing),
+    ] {
+        lines += &format!("{name}: {}\n", line(&planned(environment, &NoPolicies, &[old(outcome)])));
+    }
+    let ours = marker("2.1", 'b', "api:1");
+    let stopping = service(2, "2.1", ours, &[(2, true, "COMPLETED", 2), (1, false, "COMPLETED", 1)]);
+    let history = services::history(&[], &[deployment(2, Succeeded, 0)]);
+    let plan = decide_one(&bad_pin, &api(), stopping, Some(history), |_, _| {});
+    lines += &format!("old tasks don't stop: {}\n", line(&plan));
+    insta::assert_snapshot!(lines, @r"
+    it runs: overdue (still Running after the deadline of 300 s; it is left running)
+    it is rolled back: overdue (still Undoing after the deadline of 300 s; it is left running)
+    the pin has moved on, and it doesn't stop: overdue (the pin has moved on, but its rollout is still Undoing after the deadline of 300 s)
+    old tasks don't stop: overdue (still stopping old tasks after the deadline of 300 s; it is left running)
+    ");
+}
+
+#[test]
+fn a_deployment_in_its_bake_time_is_rolled_back_when_probes_fail() {
+    let mut environment = environment(("1.0", 'b'), ("2.1", 'b'));
+    environment.targets.get_mut(&api()).unwrap().verify.push(Probe {
+        http: "https://example.com/health".to_owned(),
+        status: 200,
+        timeout: Duration::from_secs(5),
+        within: SHORT,
+    });
+    let ours = || marker("2.1", 'b', "api:1");
+    let arn = "arn:aws:ecs:us-west-1:222222222222:service-deployment/app/api/abc";
+    let with = |id: &str, first: i64| {
+        let baking = Rollout { id: RolloutId(id.to_owned()), ..deployment(2, RolloutOutcome::Baking, 9) };
+        let seen = service(2, "2.1", ours(), &[(2, true, "IN_PROGRESS", 2)]);
+        decide_one(&environment, &api(), seen, Some(services::history(&[], &[baking])), |_, memory| {
+            let record = ProbeRecord {
+                commit: commit('b'),
+                artifact: image("2.1"),
+                first: at(first),
+                failure: Some("answered 500".to_owned()),
+                after_rollout: true,
+            };
+            memory.probes.insert(api(), record);
+        })
+    };
+    let plan = with(arn, 1);
+    assert_eq!(
+        line(&plan),
+        "rolling-out (the probe fails: answered 500) => roll back deployment app/api/abc of service api in cluster app"
+    );
+    assert!(matches!(with(arn, 9).action, Some(Action::Verify { .. })), "not yet");
+    assert!(
+        matches!(with("ecs-svc/1", 1).action, Some(Action::Verify { .. })),
+        "without a service deployment nobody can"
+    );
+}
+
+#[test]
+fn what_was_deregistered_is_not_rolled_out_and_of_two_the_oldest_is() {
+    let environment = environment(("1.0", 'b'), ("2.1", 'b'));
+    let at_rest = || service(1, "2.0", None, &[(1, true, "COMPLETED", 2)]);
+    let ours = || marker("2.1", 'b', "api:1");
+    let step = |active: &dyn Fn(&str) -> bool| {
+        let mut history = services::history(&[(3, "2.1", ours()), (2, "2.1", ours())], &[]);
+        let RolloutHistory::Service { revisions, .. } = &mut history else { panic!("it is a service") };
+        revisions.iter_mut().for_each(|revision| revision.active = active(&revision.arn));
+        decide_one(&environment, &api(), at_rest(), Some(history), |_, _| {}).action.unwrap().to_string()
+    };
+    assert_eq!(step(&|_| true), "update service api in cluster app to api:2");
+    assert_eq!(step(&|arn| !arn.ends_with(":2")), "update service api in cluster app to api:3");
+    assert!(step(&|_| false).starts_with("register a revision of api:1"));
+}
+
+#[test]
+fn a_tag_that_was_moved_is_blocked_unless_the_pin_says_which() {
+    let environment = environment(("1.0", 'b'), ("2.1", 'b'));
+    let digest = |digit: char| Digest::try_from(format!("sha256:{}", digit.to_string().repeat(64))).unwrap();
+    let with = |running: Option<char>, now: Option<char>, platforms: &[&str]| {
+        let ObservedTarget::Service(mut seen) =
+            service(2, "2.1", marker("2.1", 'b', "api:1"), &[(2, true, "COMPLETED", 2)])
+        else {
+            unreachable!("it is a service")
+        };
+        seen.digests = running.map(|digit| ("app".to_owned(), digest(digit))).into_iter().collect();
+        decide_one(&environment, &api(), ObservedTarget::Service(seen), None, |observed, _| {
+            let architectures = platforms.iter().map(ToString::to_string).collect();
+            let artifact = Artifact::Image { image: image("2.1"), digest: now.map(digest), architectures };
+            observed.artifacts.insert(api(), Ok(artifact));
+        })
+    };
+    for (running, now) in [(None, Some('a')), (Some('a'), None), (Some('a'), Some('a'))] {
+        assert_eq!(with(running, now, &[]).state, State::InSync);
+    }
+    assert_eq!(with(Some('a'), Some('b'), &["arm64"]).state, State::InSync, "an index can't be compared");
+    let moved = with(Some('a'), Some('b'), &[]);
+    assert_eq!((moved.state, moved.action), (State::Blocked, None));
+}
+
+#[test]
+fn a_pin_that_no_commit_answers_for_is_blocked() {
+    let mut environment = environment(("1.1", 'b'), ("2.0", 'b'));
+    let artifacts = artifacts(&environment);
+    environment.pins.clear();
+    let observed = Observed {
+        identity: Some(Ok(environment.account.id.clone())),
+        artifacts,
+        targets: BTreeMap::from([(web(), Ok(groups::group(1, &[(1, "1.0", None)], &[1, 1])))]),
+        histories: BTreeMap::new(),
+    };
+    let (memory, fleet) = (Memory::default(), Fleet::default());
+    let input = Input {
+        desired: &environment,
+        observed: &observed,
+        memory: &memory,
+        guardrails: &NoPolicies,
+        fleet: &fleet,
+        now: at(10),
+    };
+    let plan = plan(input).targets.remove(&web()).unwrap();
+    assert_eq!((plan.state, &plan.action), (State::Blocked, &None));
+    assert!(line(&plan).contains("set the pin by a commit of its own"), "{}", line(&plan));
+}
+
+#[test]
+fn reads_that_lag_begin_nothing_anew() {
+    let environment = environment(("1.1", 'b'), ("2.0", 'b'));
+    let ended = |ended| Rollout { ended: Some(ended), ..groups::refresh("r", 2, RolloutOutcome::Succeeded, 5) };
+    let seen = || groups::group(1, &[(1, "1.0", None), bad()], &[2, 2]);
+    let with = |when: Timestamp| {
+        let history = Some(groups::history(&[bad()], &[ended(when)]));
+        decide_one(&environment, &web(), seen(), history, |_, _| {})
+    };
+    let lagging = with(at(10));
+    assert_eq!(
+        (lagging.state, lagging.action),
+        (State::RollingOut, None),
+        "the group's version is read a moment later"
+    );
+    assert!(with(at(9)).action.is_some(), "a minute later it isn't there: it is healed");
+    let converged = Converged { commit: commit('b'), version: Version::try_from("1.1").unwrap(), artifact: ami("1.1") };
+    let history = Some(groups::history(&[bad()], &[ended(at(10))]));
+    let drifted = decide_one(&environment, &web(), seen(), history, |_, memory| {
+        memory.converged.insert(web(), converged);
+    });
+    assert!(drifted.action.is_some(), "it was there, and somebody put it back");
+}

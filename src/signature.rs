@@ -1,0 +1,253 @@
+//! Whether a commit is signed by somebody who may: SSH signatures against an allowed-signers file, OpenPGP signatures
+//! against certificates. Pure: bytes, keys and the time are inputs. The only place that names ssh_key and pgp.
+//!
+//! ```text
+//!  key files ─► Trust ──────────────┐
+//!  bytes of a commit ─► Commit ─────┴─► verify ─► Signer, or the Refusal
+//! ```
+//!
+//! A key is judged as of the time when the signature was made, never as of now: what was good stays good, so that
+//! looking at the same history with the same keys has the same result at any time.
+
+mod allowed;
+mod certificate;
+mod commit;
+mod openpgp;
+mod ssh;
+mod wire;
+
+use jiff::{SignedDuration, Timestamp};
+use thiserror::Error;
+
+pub use self::commit::Commit;
+use crate::model::Signer;
+
+/// How far ahead of ours a signer's clock may be.
+const AHEAD: SignedDuration = SignedDuration::from_mins(10);
+
+/// The longest signature that is looked at, in bytes. The longest that is of use has some six thousand.
+const LONGEST_SIGNATURE: usize = 16 << 10;
+
+/// Why a commit's signature doesn't count.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// There is no signature.
+    #[error("it isn't signed")]
+    Unsigned,
+    /// The commit or its signature makes no sense.
+    #[error("{0}")]
+    Malformed(String),
+    /// A kind of signature or key that can't be checked, or is too weak to count.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The signature is of something else.
+    #[error("the signature by {key} isn't of this commit: something was changed after it was signed")]
+    Tampered {
+        /// The key.
+        key: String,
+    },
+    /// Nobody who may sign has this key.
+    #[error("it is signed by {key}, which none of those who may sign has")]
+    UnknownKey {
+        /// The key.
+        key: String,
+    },
+    /// The signature or the key is for something else than commits.
+    #[error("{0}")]
+    Namespace(String),
+    /// The key was not valid yet when it signed.
+    #[error("it was signed on {at} by {key}, which is valid only from {from} on")]
+    NotYetValid {
+        /// The key.
+        key: String,
+        /// When it was signed.
+        at: Timestamp,
+        /// From when on the key is valid.
+        from: Timestamp,
+    },
+    /// The key was no longer valid when it signed.
+    #[error("it was signed on {at} by {key}, which was valid only until {until}")]
+    Expired {
+        /// The key.
+        key: String,
+        /// When it was signed.
+        at: Timestamp,
+        /// Until when the key was valid.
+        until: Timestamp,
+    },
+    /// The key is revoked.
+    #[error("it is signed by {key}, which is revoked: {why}")]
+    Revoked {
+        /// The key.
+        key: String,
+        /// What the revocation says.
+        why: String,
+    },
+    /// The key may not sign.
+    #[error("it is signed by {key}, which is not for signing")]
+    NotForSigning {
+        /// The key.
+        key: String,
+    },
+    /// The key belongs to somebody else than the committer.
+    #[error("it is signed by {key} of {owners}, but its committer is `{committer}`")]
+    Identity {
+        /// The key.
+        key: String,
+        /// Whose key it is.
+        owners: String,
+        /// The committer's address.
+        committer: String,
+    },
+    /// It says that it is from the future.
+    #[error("it says that it is of {at}, which is yet to come: somebody's clock is wrong, or somebody lies")]
+    Future {
+        /// When it says that it was made.
+        at: Timestamp,
+    },
+}
+
+impl Refusal {
+    /// The word for it: `unsigned`, `malformed`, `unsupported`, `tampered`, `unknown-key`, `wrong-namespace`,
+    /// `not-yet-valid`, `expired`, `revoked`, `not-for-signing`, `wrong-identity`, `future`.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Unsigned => "unsigned",
+            Self::Malformed(_) => "malformed",
+            Self::Unsupported(_) => "unsupported",
+            Self::Tampered { .. } => "tampered",
+            Self::UnknownKey { .. } => "unknown-key",
+            Self::Namespace(_) => "wrong-namespace",
+            Self::NotYetValid { .. } => "not-yet-valid",
+            Self::Expired { .. } => "expired",
+            Self::Revoked { .. } => "revoked",
+            Self::NotForSigning { .. } => "not-for-signing",
+            Self::Identity { .. } => "wrong-identity",
+            Self::Future { .. } => "future",
+        }
+    }
+
+    /// Whether time alone mends it, so that the verdict is not to be remembered.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Future { .. })
+    }
+}
+
+/// Keys that are allowed to sign.
+#[derive(Debug, Default)]
+pub struct Keys {
+    ssh: Vec<allowed::AllowedSigner>,
+    openpgp: Vec<openpgp::Certificate>,
+}
+
+impl Keys {
+    /// Reads an allowed-signers file, as ssh-keygen(1) has it. Times without a zone are UTC.
+    ///
+    /// # Errors
+    /// All that is wrong with it, each with its line. Unlike ssh-keygen we don't pass over such lines.
+    pub fn allowed_signers(bytes: &[u8]) -> Result<Self, Vec<String>> {
+        Ok(Self { ssh: allowed::parse(bytes)?, openpgp: Vec::new() })
+    }
+
+    /// Reads OpenPGP certificates, binary or armored, one or several.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn keyring(bytes: &[u8]) -> Result<Self, Vec<String>> {
+        Ok(Self { ssh: Vec::new(), openpgp: openpgp::parse(bytes).map_err(|error| vec![error])? })
+    }
+
+    /// Reads either of the two.
+    ///
+    /// # Errors
+    /// As [`Keys::allowed_signers`] or [`Keys::keyring`], whichever it looks like.
+    pub fn either(bytes: &[u8]) -> Result<Self, Vec<String>> {
+        if openpgp::looks_like(bytes) { Self::keyring(bytes) } else { Self::allowed_signers(bytes) }
+    }
+
+    /// Takes over the keys of another.
+    pub fn extend(&mut self, other: Self) {
+        self.ssh.extend(other.ssh);
+        self.openpgp.extend(other.openpgp);
+    }
+
+    /// How many lines and certificates there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ssh.len() + self.openpgp.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Who is meant to have signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner<'a> {
+    /// The one with this address.
+    Committer(&'a str),
+    /// Whoever has the key.
+    Anybody,
+}
+
+/// Whose signatures count.
+#[derive(Debug, Default)]
+pub struct Trust {
+    /// Who may sign any commit, in the committer's name.
+    pub signers: Keys,
+    /// The keys of forges, which may sign merges, in anybody's name.
+    pub forges: Keys,
+}
+
+impl Trust {
+    /// Who signed a commit.
+    ///
+    /// # Errors
+    /// [`Refusal`] if nobody did whose signature counts.
+    pub fn verify(&self, commit: &Commit, now: Timestamp) -> Result<Signer, Refusal> {
+        let owner = Owner::Committer(&commit.committer);
+        let verdict = check(&self.signers, commit, owner, now);
+        if verdict.is_err() && commit.parents.len() > 1 && !self.forges.is_empty() {
+            return check(&self.forges, commit, Owner::Anybody, now).or(verdict);
+        }
+        verdict
+    }
+}
+
+fn check(keys: &Keys, commit: &Commit, owner: Owner<'_>, now: Timestamp) -> Result<Signer, Refusal> {
+    let Some(signature) = &commit.signature else { return Err(Refusal::Unsigned) };
+    if signature.len() > LONGEST_SIGNATURE {
+        return Err(Refusal::Malformed(format!("its signature has more than {LONGEST_SIGNATURE} bytes")));
+    }
+    let text = std::str::from_utf8(signature).map_err(|_| malformed("it isn't text"))?.trim();
+    if let Some(at) = [commit.time].into_iter().find(|at| now.duration_since(*at) < -AHEAD) {
+        return Err(Refusal::Future { at });
+    }
+    if text.starts_with(ssh::BEGIN) {
+        ssh::check(&keys.ssh, text, commit, owner)
+    } else if text.starts_with("-----BEGIN PGP ") {
+        openpgp::check(&keys.openpgp, text, commit, owner, now)
+    } else if text.starts_with("-----BEGIN SIGNED MESSAGE-----") {
+        Err(Refusal::Unsupported("its signature is an X.509 one; sign with an SSH or an OpenPGP key".to_owned()))
+    } else {
+        Err(malformed("it is neither an SSH nor an OpenPGP signature"))
+    }
+}
+
+/// A stranger's text as part of a reason: on one line, not too long, and without what could steer a terminal or turn the
+/// direction of writing.
+fn shown(text: &str) -> String {
+    let steers = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().filter(|c| !steers(*c)).take(200).collect()
+}
+
+fn malformed(what: &str) -> Refusal {
+    Refusal::Malformed(format!("its signature can't be read: {what}"))
+}

@@ -1,0 +1,113 @@
+//! Trouble with Git, the mirror and the disk. What runs keeps running, and what Git wanted last stays wanted.
+
+use std::process::Command;
+
+use crate::document::failure_mode;
+use crate::place::{DEV, Place, ami};
+use crate::stage::{Git, Stage};
+
+/// What is wrong with the repository.
+fn error(stage: &Stage) -> String {
+    stage.status()["repositories"][0]["error"].as_str().unwrap_or_default().to_owned()
+}
+
+fn mended(stage: &Stage) {
+    stage.wait_until("the repository can be read again", |stage| error(stage).is_empty());
+}
+
+#[test]
+fn a_server_that_is_down_talks_rubbish_or_wants_another_token() {
+    let place = Place::new().group("web", "", "");
+    let stage = place.on(place.builder().git(Git::http_with_token("token-0123456789abcdef")));
+    let server = stage.git_server();
+    let from = stage.last();
+    server.fail_with(503);
+    failure_mode("git-down").says(&stage, error);
+    failure_mode("git-down").is_counted(&stage, "failed");
+    assert_eq!(stage.state("dev/asg/web"), "in-sync");
+    server.mend();
+    mended(&stage);
+    server.talk_rubbish();
+    failure_mode("git-rubbish").says(&stage, error);
+    server.mend();
+    mended(&stage);
+    server.set_token("another-0123456789abcdef");
+    failure_mode("git-token").says(&stage, error);
+    stage.settles();
+    assert_eq!(stage.written(from), Vec::<String>::new());
+    server.set_token("token-0123456789abcdef");
+    stage.pin("dev", "web", "1.1");
+    stage.wait_until("the pin arrives", |stage| stage.fleet().group_runs(DEV, "web", ami("1.1")));
+    mended(&stage);
+}
+
+#[test]
+fn a_rewritten_history_is_followed_and_a_damaged_mirror_is_cloned_again() {
+    let stage = Place::new().group("web", "", "").start();
+    stage.pin("dev", "web", "1.1");
+    stage.wait_for_sync(&["dev/asg/web"]);
+    stage.wait_until("it runs 1.1", |stage| stage.fleet().group_runs(DEV, "web", ami("1.1")));
+    stage.repo().git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    stage.repo().force_push();
+    stage.wait_until("it runs 1.0 again", |stage| stage.fleet().group_runs(DEV, "web", ami("1.0")));
+    stage.wait_for_sync(&["dev/asg/web"]);
+    failure_mode("history-rewritten").holds(&stage, "dev/asg/web");
+
+    let mirrors: Vec<_> = std::fs::read_dir(stage.cache()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let packs = mirrors[0].join("objects/pack");
+    let packs = if packs.is_dir() { packs } else { find(&mirrors[0], "pack") };
+    for pack in std::fs::read_dir(packs).unwrap() {
+        let path = pack.unwrap().path();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, b"rubbish").unwrap();
+    }
+    stage.pin("dev", "web", "1.1");
+    stage.wait_until("it runs 1.1", |stage| stage.fleet().group_runs(DEV, "web", ami("1.1")));
+    stage.wait_for_sync(&["dev/asg/web"]);
+    failure_mode("mirror-damaged").holds(&stage, "dev/asg/web");
+    mended(&stage);
+}
+
+/// A folder of this name below another.
+fn find(folder: &std::path::Path, name: &str) -> std::path::PathBuf {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        if next.ends_with(name) {
+            return next;
+        }
+        folders
+            .extend(std::fs::read_dir(&next).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()));
+    }
+    panic!("no folder {name} below {}", folder.display());
+}
+
+/// A file-size limit stands for a full disk: what is written beyond it fails the same way.
+#[test]
+fn a_full_disk_keeps_what_was_read_last() {
+    let place = Place::new().group("web", "", "");
+    let mut stage = place.on(place.builder());
+    stage.kill_controller();
+    stage.start_controller_by(&["env", "--ignore-signal=XFSZ"]);
+    stage.wait_until_ready();
+    let controller = stage.controller().id().to_string();
+    let limit = |limit: &str| {
+        let set = Command::new("prlimit").args(["--pid", &controller, &format!("--fsize={limit}:")]).status().unwrap();
+        assert!(set.success());
+    };
+    limit("300000");
+    stage.commit("release: 1.1, and something large", |repo| {
+        let mut noise = 1_u32;
+        let mut byte = || {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (noise >> 24) as u8
+        };
+        repo.write("large", (0..1_000_000).map(|_| byte()).collect::<Vec<u8>>());
+        crate::stage::set_pin(repo, "dev", "web", "1.1");
+    });
+    failure_mode("disk-full").says(&stage, error);
+    failure_mode("disk-full").is_counted(&stage, "failed");
+    assert_eq!(stage.state("dev/asg/web"), "in-sync");
+    limit("unlimited");
+    stage.wait_until("the pin arrives", |stage| stage.fleet().group_runs(DEV, "web", ami("1.1")));
+    mended(&stage);
+}

@@ -1,0 +1,194 @@
+//! Rollouts that fail.
+
+use serde_json::json;
+
+use crate::document::failure_mode;
+use crate::place::{self, DEV, Place, accepted, ami, attempts, by_hand_on, image};
+use crate::stage::http::Application;
+use crate::stage::{Stage, amis, set_pin};
+
+const BREAKER: &str = "configuration = { deploymentCircuitBreaker = { enable = true, rollback = true } }";
+const BREAKER_ONLY: &str = "configuration = { deploymentCircuitBreaker = { enable = true, rollback = false } }";
+
+/// Sets several pins in one commit.
+fn release(stage: &Stage, pins: &[(&str, &str)]) {
+    stage.commit(&format!("release: {pins:?}"), |repo| {
+        for (component, version) in pins {
+            set_pin(repo, "dev", component, version);
+        }
+    });
+}
+
+#[test]
+fn bad_versions_are_rolled_back_and_never_tried_again() {
+    let alarms = "[asg.alarmed.rollout]\nalarms = [\"errors\"]\n";
+    let alarm = "configuration = { alarms = { enable = true, rollback = true, alarmNames = [\"errors\"] } }";
+    let stage = Place::new()
+        .group("sick", "", "")
+        .group("alarmed", "", alarms)
+        .service("exits", BREAKER, "")
+        .service("halts", BREAKER_ONLY, "")
+        .service("watched", alarm, "")
+        .start();
+    let from = stage.last();
+    stage.meddle("/_sim/speed", &json!({ "speed": 10 }));
+    release(&stage, &[("sick", "1.2"), ("alarmed", "1.1"), ("exits", "1.2"), ("halts", "1.2"), ("watched", "1.1")]);
+    stage.wait_until("both roll out", |stage| attempts(stage, "alarmed") == 1 && attempts(stage, "watched") == 1);
+    // Not before: ECS doesn't mind an alarm that was raised already when the deployment began.
+    place::alarm(&stage, "errors", true);
+    stage.meddle("/_sim/speed", &json!({ "speed": 60 }));
+    failure_mode("unhealthy-instances").holds(&stage, "dev/asg/sick");
+    failure_mode("refresh-alarm").holds(&stage, "dev/asg/alarmed");
+    failure_mode("container-exits").holds(&stage, "dev/fargate/exits");
+    failure_mode("deployment-alarm").holds(&stage, "dev/fargate/watched");
+    failure_mode("breaker-without-rollback").holds(&stage, "dev/fargate/halts");
+
+    stage.wait_until("everything runs what it ran before", |stage| {
+        let fleet = stage.fleet();
+        let groups = ["sick", "alarmed"].iter().all(|group| fleet.group_runs(DEV, group, ami("1.0")));
+        let services = ["exits", "halts", "watched"];
+        groups && services.iter().all(|name| fleet.service_runs(DEV, &format!("app/{name}"), &image("1.0")))
+    });
+    stage.settles();
+    for (name, times) in [("sick", 1), ("alarmed", 1), ("exits", 1), ("watched", 1), ("halts", 2)] {
+        assert_eq!(attempts(&stage, name), times, "{name}: one rollout, and the way back where AWS knows none");
+    }
+    let halted: Vec<String> = accepted(&stage, "UpdateService", "halts")
+        .iter()
+        .map(|params| params["taskDefinition"].as_str().unwrap().rsplit('/').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(halted, ["halts:2", "halts:1"], "{:#?}", stage.writes(from));
+
+    // The same bad pin, set again by a new commit, is tried once more, and no more than once.
+    release(&stage, &[("sick", "1.0"), ("exits", "1.0")]);
+    stage.wait_for_sync(&["dev/asg/sick", "dev/fargate/exits"]);
+    release(&stage, &[("sick", "1.2"), ("exits", "1.2")]);
+    stage.wait_until("both are tried again", |stage| attempts(stage, "sick") == 2 && attempts(stage, "exits") == 2);
+    failure_mode("bad-pin-again").holds(&stage, "dev/asg/sick");
+    failure_mode("container-exits").holds(&stage, "dev/fargate/exits");
+    stage.settles();
+    assert_eq!((attempts(&stage, "sick"), attempts(&stage, "exits")), (2, 2));
+}
+
+#[test]
+fn nothing_can_be_launched() {
+    let healthy = |table: &str, least: u8, most: u8| {
+        format!("[asg.{table}.rollout]\nmin_healthy = {least}\nmax_healthy = {most}\n")
+    };
+    let stage = Place::new()
+        .group("full", "", &healthy("full", 100, 150))
+        .group("stuck", "", &healthy("stuck", 50, 100))
+        .start();
+    stage.meddle("/_sim/speed", &json!({ "speed": 1 }));
+    release(&stage, &[("full", "1.1"), ("stuck", "1.1")]);
+    stage.wait_until("both roll out", |stage| attempts(stage, "full") == 1 && attempts(stage, "stuck") == 1);
+    // An image that can't be launched stands for capacity that isn't there: neither version gets any.
+    for version in ["1.0", "1.1"] {
+        let gone = json!({ "id": ami(version), "name": format!("app-{version}"), "state": "deregistered" });
+        stage.meddle("/_sim/images", &json!({ "account": DEV, "image": gone }));
+    }
+    stage.meddle("/_sim/speed", &json!({ "speed": 60 }));
+    // The first one launches before it terminates, so that it has lost nothing; the other one can't go back either.
+    failure_mode("no-capacity").holds(&stage, "dev/asg/full");
+    failure_mode("rollback-failed").holds(&stage, "dev/asg/stuck");
+    let fleet = stage.fleet();
+    assert_eq!(fleet.instances(DEV, "full").iter().filter(|one| one.ami == ami("1.0")).count(), 2);
+    assert_eq!(amis(&fleet, DEV, "stuck").into_iter().collect::<Vec<_>>(), [ami("1.0")]);
+    stage.settles();
+    assert_eq!((attempts(&stage, "full"), attempts(&stage, "stuck")), (1, 1));
+}
+
+#[test]
+fn what_never_ends_is_overdue_and_a_revert_ends_it() {
+    let deadline = |table: &str, more: &str| format!("[{table}.rollout]\ndeadline = \"4s\"\n{more}");
+    let slow = deadline("asg.slow", "checkpoints = [50, 100]\ncheckpoint_delay = \"1h\"\n");
+    let stage = Place::new().group("slow", "", &slow).service("hung", "", &deadline("fargate.hung", "")).start();
+    release(&stage, &[("slow", "1.1"), ("hung", "1.2")]);
+    failure_mode("deadline-passed").holds(&stage, "dev/asg/slow");
+    failure_mode("no-failure-detector").holds(&stage, "dev/fargate/hung");
+    stage.settles();
+    assert_eq!((attempts(&stage, "slow"), attempts(&stage, "hung")), (1, 1), "they are left running");
+
+    release(&stage, &[("slow", "1.0"), ("hung", "1.0")]);
+    stage.wait_until("every machine is of 1.0", |stage| {
+        attempts(stage, "slow") == 2 && stage.fleet().instances(DEV, "slow").iter().all(|one| one.ami == ami("1.0"))
+    });
+    // A revert is a rollout like any other, and stops at its checkpoint.
+    stage.meddle("/_sim/advance", &json!({ "seconds": 3660 }));
+    stage.wait_for_sync(&["dev/asg/slow", "dev/fargate/hung"]);
+    let fleet = stage.fleet();
+    assert!(fleet.group_runs(DEV, "slow", ami("1.0")) && fleet.service_runs(DEV, "app/hung", &image("1.0")));
+    stage.settles();
+}
+
+#[test]
+fn what_somebody_cancels_is_brought_back_to_one_version() {
+    let slow = "[asg.web.rollout]\ncheckpoints = [50, 100]\ncheckpoint_delay = \"1h\"\n";
+    let stage = Place::new().group("web", "", slow).start();
+    stage.pin("dev", "web", "1.1");
+    stage.wait_until("the fleet is mixed", |stage| amis(&stage.fleet(), DEV, "web").len() == 2);
+    by_hand_on(&stage, "CancelInstanceRefresh", "web", &[]);
+    failure_mode("mixed-fleet").holds(&stage, "dev/asg/web");
+    stage.wait_until("every machine is of 1.0 again", |stage| stage.fleet().group_runs(DEV, "web", ami("1.0")));
+    failure_mode("cancelled").holds(&stage, "dev/asg/web");
+    stage.settles();
+    assert_eq!(stage.fleet().refreshes(DEV, "web"), ["Cancelled", "Successful"]);
+    assert_eq!(attempts(&stage, "web"), 2, "the rollout, and the way back");
+
+    // An operator retries it.
+    stage.signal("USR2");
+    stage.wait_until("it is tried again", |stage| attempts(stage, "web") == 3);
+    stage.wait_for("dev/asg/web", "rolling-out");
+    stage.wait_until("it waits at its checkpoint", |stage| amis(&stage.fleet(), DEV, "web").len() == 2);
+    stage.meddle("/_sim/advance", &json!({ "seconds": 3600 }));
+    stage.wait_for_sync(&["dev/asg/web"]);
+    assert!(stage.fleet().group_runs(DEV, "web", ami("1.1")));
+}
+
+#[test]
+fn a_way_back_that_is_cancelled_too_is_left_to_people() {
+    let slow = "[asg.web.rollout]\ncheckpoints = [50, 100]\ncheckpoint_delay = \"1h\"\n";
+    let stage = Place::new().group("web", "", slow).start();
+    stage.pin("dev", "web", "1.1");
+    stage.wait_until("the fleet is mixed", |stage| amis(&stage.fleet(), DEV, "web").len() == 2);
+    // So slow that the way back has replaced nothing when it is cancelled.
+    stage.meddle("/_sim/speed", &json!({ "speed": 1 }));
+    by_hand_on(&stage, "CancelInstanceRefresh", "web", &[]);
+    stage.wait_until("the way back is begun", |stage| attempts(stage, "web") == 2);
+    failure_mode("way-back").holds(&stage, "dev/asg/web");
+    by_hand_on(&stage, "CancelInstanceRefresh", "web", &[]);
+    stage.meddle("/_sim/speed", &json!({ "speed": 60 }));
+    failure_mode("way-back-failed").holds(&stage, "dev/asg/web");
+    stage.settles();
+    assert_eq!(attempts(&stage, "web"), 2);
+}
+
+#[test]
+fn probes_that_fail_take_back_what_can_be_taken_back() {
+    let application = Application::answering(200);
+    let verify = |table: &str| {
+        format!("[[{table}.verify]]\nhttp = \"{}\"\ntimeout = \"1s\"\nwithin = \"1s\"\n", application.url("/health"))
+    };
+    let bakes = format!("[asg.bakes.rollout]\nbake = \"20m\"\n{}", verify("asg.bakes"));
+    let stage = Place::new()
+        .group("bakes", "", &bakes)
+        .group("done", "", &verify("asg.done"))
+        .service("api", BREAKER, &verify("fargate.api"))
+        .start();
+    application.answer(500);
+    release(&stage, &[("bakes", "1.1"), ("done", "1.1"), ("api", "1.1")]);
+    failure_mode("probe-while-baking").holds(&stage, "dev/asg/bakes");
+    failure_mode("probe-after-refresh").holds(&stage, "dev/asg/done");
+    failure_mode("probe-after-deployment").holds(&stage, "dev/fargate/api");
+    let fleet = stage.fleet();
+    assert!(fleet.group_runs(DEV, "bakes", ami("1.0")), "taken back");
+    assert!(fleet.group_runs(DEV, "done", ami("1.1")), "nothing can take it back but another pin");
+    assert!(fleet.service_runs(DEV, "app/api", &image("1.1")));
+    let asked = application.asked();
+    stage.settles();
+    assert_eq!(application.asked(), asked, "nobody asks any more");
+
+    application.answer(200);
+    release(&stage, &[("bakes", "1.0"), ("done", "1.0"), ("api", "1.0")]);
+    stage.wait_for_sync(&["dev/asg/bakes", "dev/asg/done", "dev/fargate/api"]);
+}

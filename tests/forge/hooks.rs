@@ -1,0 +1,200 @@
+//! Push events at `/hooks/git`.
+
+use std::time::Duration;
+
+use pinion::config::{hexadecimal, hmac_sha256};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::shop::{self, DEV};
+use crate::stage::process::now;
+use crate::stage::{Git, Stage, http};
+
+const SECRET: &str = "hook-secret-0123456789";
+
+/// A stage where nothing but a push event makes Pinion poll.
+fn stage(secrets: &TempDir, speed: f64) -> Stage {
+    let file = secrets.path().join("hook-secret");
+    std::fs::write(&file, format!("the-next-secret\n{SECRET}\n")).unwrap();
+    let stage = Stage::of(&shop::world())
+        .environments(shop::environments())
+        .git(Git::http_with_token("ghp_shop_0123456789"))
+        .configured_with(&format!("[hooks]\nsecret_file = {:?}\n", file.display().to_string()))
+        .speed(speed)
+        .polling_every("1h")
+        .start();
+    stage.wait_for_sync(&["dev/fargate/api", "prod/fargate/api"]);
+    stage
+}
+
+fn event(stage: &Stage, branch: &str) -> String {
+    let repository = json!({
+        "full_name": "acme/environments",
+        "clone_url": stage.git_url(),
+        "html_url": stage.git_url().trim_end_matches(".git"),
+    });
+    json!({ "ref": format!("refs/heads/{branch}"), "repository": repository, "commits": [] }).to_string()
+}
+
+fn signed(secret: &str, body: &str) -> String {
+    format!("sha256={}", hexadecimal(&hmac_sha256(secret.as_bytes(), body.as_bytes())))
+}
+
+/// Sends an event; the answer's status, its head and its body.
+fn send(stage: &Stage, headers: &[(&str, &str)], body: &str) -> (u16, String, String) {
+    let (head, answer) = http::answer("POST", &stage.url("/hooks/git"), headers, body).unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_ascii_lowercase(), answer)
+}
+
+fn push(stage: &Stage, body: &str) -> (u16, String, String) {
+    let signature = signed(SECRET, body);
+    let headers =
+        [("Content-Type", "application/json"), ("X-GitHub-Event", "push"), ("X-Hub-Signature-256", signature.as_str())];
+    send(stage, &headers, body)
+}
+
+/// How often Git was asked where its branches are, since the last time.
+fn polls(stage: &Stage) -> usize {
+    let requests = stage.git_server().requests();
+    requests.iter().filter(|request| request.command.as_deref() == Some("ls-refs")).count()
+}
+
+fn counted(stage: &Stage, result: &str) -> u32 {
+    stage.metric(&format!("pinion_hooks_total{{result=\"{result}\"}}")).unwrap_or_default() as u32
+}
+
+#[test]
+fn a_push_is_acted_on_within_two_seconds() {
+    let secrets = TempDir::new().unwrap();
+    let stage = stage(&secrets, 1.0);
+    let mut slowest = Duration::ZERO;
+    for version in ["1.1.0", "1.2.0"] {
+        let from = stage.last();
+        let began = now();
+        stage.pin("dev", "backend", version);
+        let pushed = now();
+        assert_eq!(push(&stage, &event(&stage, "main")).0, 202);
+        let mut writes = stage.writes(from);
+        while writes.is_empty() {
+            assert!(pushed.elapsed() < Duration::from_secs(20), "nothing was written");
+            std::thread::sleep(Duration::from_millis(5));
+            writes = stage.writes(from);
+        }
+        let (took, whole) = (pushed.elapsed(), began.elapsed());
+        println!(
+            "from the push event to {}: {} ms; from before `git push`: {} ms",
+            writes[0].operation,
+            took.as_millis(),
+            whole.as_millis()
+        );
+        slowest = slowest.max(took);
+        stage.wait_for("dev/fargate/api", "rolling-out");
+    }
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert!(polls(&stage) >= 3);
+    assert_eq!(counted(&stage, "polled"), 2);
+}
+
+#[test]
+fn only_signed_pushes_to_what_is_followed_make_it_poll() {
+    let secrets = TempDir::new().unwrap();
+    let stage = stage(&secrets, 60.0);
+    polls(&stage);
+    let main = event(&stage, "main");
+    let json = ("Content-Type", "application/json; charset=utf-8");
+    let signature = signed(SECRET, &main);
+    type Refused<'a> = (&'a [(&'a str, &'a str)], u16, &'a str);
+    let refused: [Refused<'_>; 7] = [
+        (&[json], 401, "isn't signed"),
+        (&[json, ("X-Hub-Signature-256", "sha256=00")], 401, "is wrong"),
+        (&[json, ("X-Hub-Signature", "sha1=00")], 401, "isn't signed"),
+        (&[json, ("X-Gitlab-Token", "hook-secret")], 401, "is wrong"),
+        (&[json, ("X-Gitea-Signature", signature.as_str())], 401, "is wrong"),
+        (&[("X-Hub-Signature-256", signature.as_str())], 415, "application/json"),
+        (
+            &[("Content-Type", "application/x-www-form-urlencoded"), ("X-Hub-Signature-256", signature.as_str())],
+            415,
+            "JSON",
+        ),
+    ];
+    for (headers, status, says) in refused {
+        let (answered, _, answer) = send(&stage, headers, &main);
+        assert!(answered == status && answer.contains(says), "{headers:?}: {answered} {answer}");
+    }
+    let long = format!("{{\"ref\":\"{}\"}}", "x".repeat(1024 * 1024));
+    assert_eq!(push(&stage, &long).0, 413);
+    assert_eq!(push(&stage, "[]").0, 400);
+    assert_eq!((counted(&stage, "denied"), counted(&stage, "invalid")), (5, 4));
+
+    let elsewhere = main.replace("/environments", "/elsewhere");
+    let tag = main.replace("refs/heads/main", "refs/tags/v1");
+    for (body, says) in [
+        (event(&stage, "dev"), "branch is not followed"),
+        (elsewhere, "repository is not followed"),
+        (tag, "no push to a branch"),
+        (r#"{"zen":"Keep it logically awesome.","hook_id":1}"#.to_owned(), "no push to a branch"),
+    ] {
+        let (status, _, answer) = push(&stage, &body);
+        assert!(status == 202 && answer.contains("\"ignored\"") && answer.contains(says), "{answer}");
+    }
+    assert_eq!(counted(&stage, "ignored"), 4);
+    assert_eq!(polls(&stage), 0, "none of these was a reason to poll");
+
+    // Each forge's own way, and the secret that is about to be the one.
+    let (gitea, next) =
+        (hexadecimal(&hmac_sha256(SECRET.as_bytes(), main.as_bytes())), signed("the-next-secret", &main));
+    for header in [
+        ("X-Hub-Signature-256", signature.as_str()),
+        ("X-Gitea-Signature", gitea.as_str()),
+        ("X-Gitlab-Token", SECRET),
+        ("X-Hub-Signature-256", next.as_str()),
+    ] {
+        let (status, _, answer) = send(&stage, &[json, header], &main);
+        assert!(status == 202 && answer.contains("\"polled\""), "{header:?}: {answer}");
+    }
+    stage.wait_until("it polls", |stage| polls(stage) > 0);
+    stage.pin("dev", "backend", "1.1.0");
+    assert_eq!(push(&stage, &main).0, 202);
+    stage.wait_until("dev runs 1.1", |stage| shop::runs(stage, DEV, "1.1.0"));
+    let log = stage.logged();
+    assert!(!log.contains(SECRET) && !log.contains("the-next-secret"), "no secret is logged");
+}
+
+#[test]
+fn many_pushes_are_one_poll_and_too_many_are_put_off() {
+    let secrets = TempDir::new().unwrap();
+    let stage = stage(&secrets, 60.0);
+    polls(&stage);
+    let body = event(&stage, "main");
+    let began = now();
+    let answers: Vec<_> = (0..60).map(|_| push(&stage, &body)).collect();
+    let took = began.elapsed();
+    let taken = answers.iter().filter(|(status, _, _)| *status == 202).count();
+    let limited: Vec<_> = answers.iter().filter(|(status, _, _)| *status == 429).collect();
+    assert!(taken >= 30 && taken + limited.len() == 60, "{taken} of 60");
+    assert!(!limited.is_empty() && limited.iter().all(|(_, head, _)| head.contains("retry-after: 1")), "{limited:?}");
+    let polled = std::cell::Cell::new(0);
+    stage.wait_until("it polls", |stage| {
+        polled.set(polled.get() + polls(stage));
+        polled.get() > 0
+    });
+    let polled = polled.get();
+    assert!(polled <= 2 + took.as_secs() as usize, "{polled} polls for {taken} pushes in {took:?}");
+    println!("60 push events in {} ms: {taken} taken, {polled} polls", took.as_millis());
+
+    // Strangers can't use up what the forge may send.
+    for _ in 0..50 {
+        assert_eq!(send(&stage, &[("Content-Type", "application/json")], &body).0, 401);
+    }
+    stage.wait_until("the forge is heard again", |stage| push(stage, &body).0 == 202);
+}
+
+#[test]
+fn without_a_secret_nobody_is_heard() {
+    let stage = Stage::of(&shop::world()).environments(shop::environments()).start();
+    let body = "{}";
+    let signature = signed("", body);
+    let headers = [("Content-Type", "application/json"), ("X-Hub-Signature-256", signature.as_str())];
+    let (status, _, answer) = send(&stage, &headers, body);
+    assert!(status == 403 && answer.contains("[hooks]"), "{status} {answer}");
+}

@@ -1,0 +1,201 @@
+//! What `pinion iam` prints, and what others say to it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::cases::{COMMON, Kind, made, whole};
+use crate::stage::process::{clean, pinion};
+use crate::world::{access, files};
+
+/// How `policies/iam` was made; `docs/iam.md` says the same.
+const EXAMPLES: [&str; 11] = [
+    "iam",
+    "--controller",
+    "arn:aws:iam::333333333333:role/pinion-controller",
+    "--planner",
+    "arn:aws:iam::333333333333:role/pinion-planner",
+    "--execution-role",
+    "app-execution",
+    "--task-role",
+    "app-task",
+    "--instance-role",
+    "frontend",
+];
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn examples(more: &[&str]) -> String {
+    let home = TempDir::new().unwrap();
+    let output =
+        pinion(home.path()).args(EXAMPLES).args(["--dir", repository().to_str().unwrap()]).args(more).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn texts(folder: &Path) -> BTreeMap<String, String> {
+    let read = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(&path).unwrap())
+    };
+    std::fs::read_dir(folder).unwrap().map(read).collect()
+}
+
+#[test]
+fn the_examples_are_what_it_writes() {
+    let folder = TempDir::new().unwrap();
+    examples(&["--write", folder.path().to_str().unwrap()]);
+    let shipped = texts(&repository().join("policies/iam"));
+    let written = texts(folder.path());
+    assert!(shipped.len() >= 10, "{:?}", shipped.keys());
+    assert_eq!(shipped.keys().collect::<Vec<_>>(), written.keys().collect::<Vec<_>>(), "see docs/iam.md");
+    for (name, text) in &written {
+        assert_eq!(&shipped[name], text, "policies/iam/{name}: see docs/iam.md for how it is made again");
+    }
+}
+
+/// All identity policies and resource policies in a document, each under a name.
+fn policies(value: &Value, name: &str, found: &mut BTreeMap<String, Value>) {
+    if value.get("Statement").is_some() {
+        found.insert(name.to_owned(), value.clone());
+        return;
+    }
+    if let Value::Object(map) = value {
+        map.iter().for_each(|(key, value)| policies(value, &format!("{name}.{key}"), found));
+    }
+}
+
+fn tool(name: &str) -> PathBuf {
+    let here = || repository().join(".tools");
+    let path = std::env::var_os("PINION_TOOLS").map_or_else(here, PathBuf::from).join("python/bin").join(name);
+    assert!(path.exists(), "{} is missing; `make setup` installs it", path.display());
+    path
+}
+
+fn run(command: Command, arguments: &[&str]) -> String {
+    let mut command = command;
+    let output = command.args(arguments).output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+#[test]
+fn parliament_finds_nothing() {
+    let folder = TempDir::new().unwrap();
+    let cases = whole();
+    let all = access(folder.path(), &files(&cases, "http://127.0.0.1:1/"));
+    let mut found = BTreeMap::new();
+    policies(&all, "all kinds", &mut found);
+    policies(&serde_json::from_str(&examples(&[])).unwrap(), "template", &mut found);
+    let tight = ["--launch-template", "lt-0123456789abcdef0", "--session-tags"];
+    policies(&serde_json::from_str(&examples(&tight)).unwrap(), "template, tight", &mut found);
+    let path = folder.path().join("policies.json");
+    std::fs::write(&path, serde_json::to_string(&found).unwrap()).unwrap();
+    let script = repository().join("tests/iam/parliament_says.py");
+    let arguments = [script.to_str().unwrap(), path.to_str().unwrap()];
+    let said = run(clean(Command::new(tool("python")), folder.path()), &arguments);
+    println!("{said}");
+    assert!(said.starts_with(&format!("{} policies, ", found.len())) && said.contains(" 0 findings"), "{said}");
+}
+
+#[test]
+fn templates_are_good_for_those_who_take_them() {
+    let folder = TempDir::new().unwrap();
+    let whole: Value = serde_json::from_str(&examples(&[])).unwrap();
+    for kind in [None, Some("role"), Some("plan"), Some("controller"), Some("planner"), Some("common")] {
+        let kind: Vec<&str> = match kind {
+            // A stack is of one account.
+            None => vec!["prod"],
+            Some(kind @ ("role" | "plan")) => vec!["prod", "--kind", kind],
+            Some(kind) => vec!["--kind", kind],
+        };
+        let template = examples(&[&["--output", "cloudformation"], kind.as_slice()].concat());
+        let path = folder.path().join("template.json");
+        std::fs::write(&path, template).unwrap();
+        run(clean(Command::new(tool("cfn-lint")), folder.path()), &["-r", "us-west-1", "-t", path.to_str().unwrap()]);
+
+        let terraform: Value =
+            serde_json::from_str(&examples(&[&["--output", "terraform"], kind.as_slice()].concat())).unwrap();
+        let resources = terraform["resource"].as_object().unwrap();
+        assert!(!resources.is_empty());
+        for (resource, named) in resources {
+            for (name, arguments) in named.as_object().unwrap() {
+                let valid = name.chars().all(|one| one.is_ascii_alphanumeric() || one == '_');
+                assert!(valid && !name.starts_with(|one: char| one.is_ascii_digit()), "{resource} {name}");
+                for member in ["policy", "assume_role_policy"] {
+                    let Some(text) = arguments[member].as_str() else { continue };
+                    let policy: Value = serde_json::from_str(text).unwrap();
+                    assert!(policy["Statement"].is_array(), "{resource} {name}: {text}");
+                }
+            }
+        }
+    }
+    let terraform: Value = serde_json::from_str(&examples(&["prod", "--output", "terraform"])).unwrap();
+    let text = terraform["resource"]["aws_iam_role_policy"]["prod"]["policy"].as_str().unwrap();
+    let policy: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(policy, whole["environments"]["prod"]["role"]["permissions"], "the same in both");
+}
+
+#[test]
+fn versions_are_any_and_names_are_exact() {
+    let folder = TempDir::new().unwrap();
+    let cases = whole();
+    let all = access(folder.path(), &files(&cases, "http://127.0.0.1:1/"));
+    let name = |kind: Kind| cases.iter().find(|case| case.kind == kind).unwrap().name.clone();
+    let resources = |kind: Kind, sid: &str| -> Vec<String> {
+        let statements = &all["environments"][name(kind)]["role"]["permissions"]["Statement"];
+        let statement = statements.as_array().unwrap().iter().find(|statement| statement["Sid"] == sid).unwrap();
+        serde_json::from_value(statement["Resource"].clone()).unwrap()
+    };
+    let parameter = format!("arn:aws:ssm:us-west-1:000000000002:parameter/App/{}/AmiId", name(Kind::Parameter));
+    assert_eq!(resources(Kind::Parameter, "ReadParameters"), [parameter]);
+    let shared = format!("arn:aws:ssm:us-west-1:{COMMON}:parameter/Shared/AmiId");
+    assert_eq!(resources(Kind::SharedParameter, "ReadParameters"), std::slice::from_ref(&shared));
+    let image = format!("arn:aws:ecr:us-west-1:{COMMON}:repository/backend/{}", name(Kind::Service));
+    assert_eq!(resources(Kind::Service, "ReadContainerImages"), [image]);
+    assert_eq!(resources(Kind::Service, "RollOutServices"), ["arn:aws:ecs:us-west-1:000000000006:service/app/api"]);
+    let common = &all["common"][COMMON];
+    assert_eq!(common["parameters"][&shared], serde_json::json!(["000000000003"]));
+    assert_eq!(common["images"][0]["images"], "frontend-*");
+}
+
+#[test]
+fn every_operation_that_pinion_makes_is_allowed_somewhere() {
+    let operations = made();
+    let folder = TempDir::new().unwrap();
+    let all = access(folder.path(), &files(&whole(), "http://127.0.0.1:1/")).to_string();
+    // Whom one is, everybody may ask.
+    let missing: Vec<&String> = operations
+        .iter()
+        .filter(|operation| *operation != "sts:GetCallerIdentity" && !all.contains(&format!("\"{operation}\"")))
+        .collect();
+    assert!(missing.is_empty(), "no policy allows {missing:?}; src/iam/role.rs");
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let home = TempDir::new().unwrap();
+    let said = |arguments: &[&str]| {
+        let dir = repository().to_str().unwrap();
+        let output = pinion(home.path()).args(["iam", "--dir", dir]).args(arguments).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let controller = "arn:aws:iam::333333333333:role/pinion-controller";
+    let (code, text) = said(&["nowhere", "--controller", controller]);
+    assert!(code == 64 && text.contains("known are: dev, prod"), "{text}");
+    let (code, text) = said(&["--controller", "pinion"]);
+    assert!(code == 64 && text.contains("is not the ARN of a role or user"), "{text}");
+    let (code, text) = said(&["--controller", controller, "--output", "cloudformation"]);
+    assert!(code == 64 && text.contains("one environment"), "{text}");
+    let (code, text) = said(&["--controller", controller, "--plan-role", "a/b"]);
+    assert!(code == 1 && text.contains("--plan-role"), "{text}");
+    let (code, text) = said(&["--controller", controller]);
+    assert!(code == 0 && text.contains("--execution-role") && text.contains("--instance-role"), "{text}");
+}

@@ -1,0 +1,391 @@
+"""Builds the images of the Dockerfile with buildah, and runs them as a cluster would: as a user without rights, on a root
+file system that can't be written to, against the stand-in.
+
+No registry is asked for the base images. They are made here, of Debian's own packages: what the Dockerfile builds in is
+Debian with a C compiler and the Rust of this machine; what it runs in has the few files that a distroless image has.
+
+    check.py        everything, within $CARGO_TARGET_DIR/image, which is kept and makes the next time short
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HERE = pathlib.Path(__file__).resolve().parent
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
+KEPT = TARGET / "image"
+RELEASE = "bookworm"
+NONROOT = 65532
+# The aim is 30 MB for the whole image; what may never be passed is the binary's share of it.
+BINARY_AT_MOST = 40_000_000
+SHELLS = {"sh", "bash", "dash", "ash", "busybox", "zsh", "apt", "apt-get", "dpkg", "perl", "python3"}
+
+
+def run(*command, **options):
+    """Runs a command; what it says is shown only if it fails."""
+    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+    if done.returncode:
+        tail = "\n".join(done.stdout.splitlines()[-60:])
+        sys.exit(f"image: `{' '.join(str(part) for part in command)}` ended with {done.returncode}:\n{tail}")
+    return done.stdout
+
+
+def buildah(*arguments, **options):
+    storage = ("--root", KEPT / "storage", "--runroot", KEPT / "run", "--storage-driver", "vfs")
+    return run("buildah", *storage, *arguments, **options)
+
+
+def say(text):
+    print(f"image: {text}", flush=True)
+
+
+def have_image(name):
+    return name in buildah("images", "--format", "{{.Name}}:{{.Tag}}").split()
+
+
+def base(name, folder, *config):
+    """An image of one folder."""
+    container = buildah("from", "scratch").strip()
+    buildah("add", "--quiet", container, folder, "/")
+    if config:
+        buildah("config", *config, container)
+    buildah("commit", "--quiet", "--rm", container, name)
+
+
+def debian():
+    """Debian's smallest system, once."""
+    folder = KEPT / "debian"
+    if not (folder / "etc/debian_version").exists():
+        say(f"unpacking Debian {RELEASE}")
+        shutil.rmtree(folder, ignore_errors=True)
+        run("debootstrap", "--variant=minbase", "--include=ca-certificates", RELEASE, folder, "http://deb.debian.org/debian")
+        shutil.rmtree(folder / "var/cache/apt", ignore_errors=True)
+    return folder
+
+
+def runtime(debian_folder):
+    """What a distroless image holds, of the same files: glibc, libgcc, certificates, time zones, two users."""
+    folder = KEPT / "runtime"
+    shutil.rmtree(folder, ignore_errors=True)
+    for package in ("libc6", "libgcc-s1", "tzdata", "base-files"):
+        lists = list((debian_folder / "var/lib/dpkg/info").glob(f"{package}*.list"))
+        for path in lists[0].read_text().splitlines():
+            # Debian's packages still name /lib, which is a link to /usr/lib.
+            path = path.lstrip("/")
+            path = f"usr/{path}" if path.split("/")[0] in ("lib", "lib64") else path
+            source, target = debian_folder / path, folder / path
+            if source.is_symlink() or source.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target, follow_symlinks=False)
+            elif source.is_dir():
+                target.mkdir(parents=True, exist_ok=True)
+    for name in ("lib", "lib64"):
+        os.symlink(f"usr/{name}", folder / name)
+    bundle = folder / "etc/ssl/certs/ca-certificates.crt"
+    bundle.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(debian_folder / "etc/ssl/certs/ca-certificates.crt", bundle)
+    (folder / "etc/passwd").write_text(
+        f"root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:{NONROOT}:{NONROOT}:nonroot:/home/nonroot:/sbin/nologin\n"
+    )
+    (folder / "etc/group").write_text(f"root:x:0:\nnonroot:x:{NONROOT}:\n")
+    (folder / "home/nonroot").mkdir(parents=True, exist_ok=True)
+    os.chown(folder / "home/nonroot", NONROOT, NONROOT)
+    (folder / "tmp").mkdir(exist_ok=True)
+    (folder / "tmp").chmod(0o1777)
+    return folder
+
+
+def bases():
+    """The three bases, as `localhost/pinion-base/…`."""
+    folder = debian()
+    if not have_image("localhost/pinion-base/debian:latest"):
+        base("localhost/pinion-base/debian", folder, "--env", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    if not have_image("localhost/pinion-base/runtime:latest"):
+        base("localhost/pinion-base/runtime", runtime(folder), "--env", "PATH=/usr/local/bin:/usr/bin:/bin", "--user", str(NONROOT))
+    if not have_image("localhost/pinion-base/rust:latest"):
+        say("adding a C compiler")
+        container = buildah("from", "localhost/pinion-base/debian").strip()
+        for command in ("apt-get update -qq", "apt-get install -qq -y --no-install-recommends gcc libc6-dev"):
+            buildah("run", "--isolation", "chroot", container, "--", "env", "DEBIAN_FRONTEND=noninteractive", *command.split())
+        buildah("config", "--env", "PATH=/usr/local/rust/bin:/usr/local/bin:/usr/bin:/bin", "--env", "CARGO_HOME=/usr/local/cargo", container)
+        buildah("commit", "--quiet", "--rm", container, "localhost/pinion-base/rust")
+
+
+def build(target, name):
+    """One target of the Dockerfile. What cargo makes is kept outside the image, as a cached layer would be."""
+    sysroot = run("rustc", "--print", "sysroot", cwd=ROOT).strip()
+    cargo = pathlib.Path(os.environ.get("CARGO_HOME") or pathlib.Path.home() / ".cargo")
+    for folder in (KEPT / "cargo", cargo / "registry"):
+        folder.mkdir(parents=True, exist_ok=True)
+    arguments = []
+    for argument, image in (("RUST", "rust"), ("RUNTIME", "runtime"), ("DEBIAN", "debian")):
+        arguments += ["--build-arg", f"{argument}=localhost/pinion-base/{image}"]
+    start = time.time()
+    buildah(
+        "bud", "--layers", "--isolation", "chroot", "--timestamp", "0", "--pull-never", *arguments,
+        "--volume", f"{sysroot}:/usr/local/rust:ro",
+        "--volume", f"{cargo / 'registry'}:/usr/local/cargo/registry",
+        "--volume", f"{KEPT / 'cargo'}:/pinion/target",
+        "--target", target, "--tag", name, "--file", ROOT / "Dockerfile", ROOT,
+    )
+    say(f"built {name} in {time.time() - start:.0f} s")
+
+
+@contextlib.contextmanager
+def mounted(name):
+    """The files of an image, and its configuration."""
+    container = buildah("from", "--pull-never", name).strip()
+    try:
+        shown = json.loads(buildah("inspect", "--type", "image", name))
+        yield pathlib.Path(buildah("mount", container).strip()), shown["OCIv1"]["config"]
+    finally:
+        buildah("rm", container)
+
+
+def size_of(folder):
+    """The bytes of the files below a folder, each counted once."""
+    seen, total = set(), 0
+    for path in folder.rglob("*"):
+        stat = path.lstat()
+        if stat.st_ino not in seen:
+            seen.add(stat.st_ino)
+            total += stat.st_size if not path.is_dir() else 0
+    return total
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def get(url):
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return json.load(answer)
+    except (OSError, ValueError):
+        return None
+
+
+def until(what, seconds, probe):
+    """Waits until `probe` gives something; what it gave."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = probe()
+        if found:
+            return found
+        time.sleep(0.1)
+    sys.exit(f"image: {what}: not within {seconds} s")
+
+
+def repository(folder):
+    """An environments repository with one environment, which is to go to the next version; its bare copy."""
+    work, bare = folder / "work", folder / "served/environments.git"
+    dev = work / "environments/dev"
+    dev.mkdir(parents=True)
+    (dev / "environment.toml").write_text(
+        '[account]\nid = "222222222222"\nregion = "us-west-1"\nrole = "arn:aws:iam::222222222222:role/pinion"\n\n'
+        '[fargate.api]\ncluster = "app"\nservice = "api"\ncomponent = "backend"\n'
+        'image = "111111111111.dkr.ecr.us-west-1.amazonaws.com/backend:{version}"\n'
+    )
+    (dev / "pins.toml").write_text('backend = "2.1.0"\n')
+    settings = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
+    run("git", "init", "--quiet", "--initial-branch=main", work)
+    run("git", "-C", work, "add", ".")
+    run("git", "-C", work, *settings, "commit", "--quiet", "--message", "Backend 2.1.0")
+    run("git", "clone", "--quiet", "--bare", work, bare)
+    return bare
+
+
+@contextlib.contextmanager
+def server(*command, **options):
+    """A program that runs meanwhile."""
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        process.kill()
+
+
+@contextlib.contextmanager
+def git_server(folder):
+    port = free_port()
+    command = ("git", "daemon", "--export-all", "--reuseaddr", "--listen=127.0.0.1", f"--port={port}", f"--base-path={folder}", folder)
+    with server(*command):
+        yield f"git://127.0.0.1:{port}/environments.git", {}
+
+
+@contextlib.contextmanager
+def ssh_server(folder):
+    """OpenSSH's server, for the user who runs this, with a key of its own."""
+    ssh = folder.parent / "ssh"
+    ssh.mkdir()
+    for name in ("host", "client"):
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ssh / name)
+    shutil.copy(ssh / "client.pub", ssh / "authorized_keys")
+    port = free_port()
+    (ssh / "config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {ssh / 'host'}\nAuthorizedKeysFile {ssh / 'authorized_keys'}\n"
+        "PermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nStrictModes no\n"
+        f"UsePAM no\nPidFile none\n"
+    )
+    pathlib.Path("/run/sshd").mkdir(exist_ok=True)
+    host = (ssh / "host.pub").read_text().split()
+    files = {
+        "home/nonroot/.ssh/known_hosts": f"[127.0.0.1]:{port} {host[0]} {host[1]}\n",
+        "etc/pinion/key": (ssh / "client").read_text(),
+    }
+    user = run("id", "-un").strip()
+    with server("/usr/sbin/sshd", "-D", "-f", ssh / "config"):
+        yield f"ssh://{user}@127.0.0.1:{port}{folder / 'environments.git'}", files
+
+
+def in_container(root, files, command):
+    """The command that runs `command` in the image: own mount namespace, root file system read-only, no rights, and memory
+    to write to in /tmp, /cache and the home folder alone."""
+    script = [
+        "set -e", f"mount --bind {root} {root}", f"mount -o remount,bind,ro {root}", f"mount -t proc proc {root}/proc",
+    ]
+    for path in ("tmp", "cache", "home/nonroot", "etc/pinion"):
+        script.append(f"mount -t tmpfs -o mode=755,uid={NONROOT},gid={NONROOT} tmpfs {root}/{path}")
+    for path, file in files.items():
+        script += [f"install -D -o {NONROOT} -g {NONROOT} -m 600 {file} {root}/{path}"]
+    script += [f"mount -t tmpfs tmpfs {root}/dev", f"mknod -m 666 {root}/dev/null c 1 3", f"mknod -m 666 {root}/dev/urandom c 1 9"]
+    environment = "HOME=/home/nonroot PATH=/usr/local/bin:/usr/bin:/bin AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test"
+    # Another user's capabilities are gone with `--userspec`.
+    script.append(
+        f"exec env -i {environment} setpriv --no-new-privs {shutil.which('chroot')} --userspec={NONROOT}:{NONROOT} --groups= {root} {command}"
+    )
+    return ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", "\n".join(script)]
+
+
+def prepare(root):
+    """The mount points, as a container's runtime makes them."""
+    for path in ("proc", "dev", "tmp", "cache", "home/nonroot", "etc/pinion"):
+        (root / path).mkdir(parents=True, exist_ok=True)
+
+
+def check_pass(name, root, serve, pinion):
+    """A rollout by the image's binary."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        folder = pathlib.Path(folder)
+        bare = repository(folder)
+        url, files = stack.enter_context(serve(bare.parent))
+        aws, port = free_port(), free_port()
+        stack.enter_context(server(pinion, "sim", "--world", HERE / "world.toml", "--listen", f"127.0.0.1:{aws}", "--speed", "40"))
+        auth = '[repository.auth]\nssh_key_file = "/etc/pinion/key"\n' if "etc/pinion/key" in files else ""
+        files["etc/pinion/pinion.toml"] = (
+            f'cache_dir = "/cache"\n[[repository]]\nurl = "{url}"\ninterval = "1s"\n{auth}'
+            f'[reconcile]\ninterval = "1s"\nin_flight_interval = "1s"\n[server]\nlisten = "127.0.0.1:{port}"\n'
+            f'[aws]\nendpoint_url = "http://127.0.0.1:{aws}"\n'
+        )
+        written = {}
+        for number, (path, text) in enumerate(files.items()):
+            written[path] = folder / f"file{number}"
+            written[path].write_text(text)
+        until("the stand-in answers", 20, lambda: get(f"http://127.0.0.1:{aws}/_sim/fleet"))
+        log = folder / "log"
+        with log.open("wb") as output:
+            command = in_container(root, written, "/usr/local/bin/pinion run --config /etc/pinion/pinion.toml")
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            start = time.monotonic()
+
+            def in_sync():
+                if process.poll() is not None:
+                    sys.exit(f"image: pinion in {name} ended with {process.returncode}:\n{log.read_text()[-4000:]}")
+                status = get(f"http://127.0.0.1:{port}/api/v1/status") or {}
+                targets = status.get("environments", {}).get("dev", {}).get("targets", {})
+                return [target["state"] for target in targets.values()] == ["in-sync"]
+
+            end = time.monotonic() + 60
+            while not in_sync():
+                if time.monotonic() > end:
+                    sys.exit(f"image: {name}: not in sync within 60 s:\n{log.read_text()[-4000:]}")
+                time.sleep(0.1)
+            took = time.monotonic() - start
+            (uid,) = {line.split()[1] for line in pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines() if line.startswith("Uid:")}
+            if int(uid) != NONROOT:
+                sys.exit(f"image: {name} runs as user {uid}")
+            process.send_signal(signal.SIGTERM)
+            code = process.wait(30)
+            if code:
+                sys.exit(f"image: {name} ended with {code} after SIGTERM:\n{log.read_text()[-4000:]}")
+        finally:
+            process.kill()
+        say(f"{name}: a rollout from {url.split(':')[0]} was in sync after {took:.1f} s; as user {uid}, root file system read-only; SIGTERM ended it with 0")
+
+
+def check_files(name, root, config, shell):
+    """What is in the image and what isn't."""
+    if config.get("User") not in (f"{NONROOT}:{NONROOT}", str(NONROOT)):
+        sys.exit(f"image: {name} runs as {config.get('User')!r}, not as {NONROOT}")
+    if config.get("Entrypoint") != ["/usr/local/bin/pinion"] or config.get("Cmd") != ["run"]:
+        sys.exit(f"image: {name} starts {config.get('Entrypoint')} {config.get('Cmd')}")
+    found = sorted(path.name for path in root.rglob("*") if path.name in SHELLS and path.is_file())
+    if bool(found) != shell:
+        sys.exit(f"image: {name} has {found or 'no shell'}")
+    binary = (root / "usr/local/bin/pinion").stat().st_size
+    if binary > BINARY_AT_MOST:
+        sys.exit(f"image: the binary has {binary:,} bytes, more than {BINARY_AT_MOST:,}")
+    # As it is pulled: what registries keep is compressed.
+    packed = int(run("sh", "-c", f"tar -C {root} --exclude=./proc --exclude=./dev -c . | gzip -c | wc -c"))
+    say(
+        f"{name}: binary {binary / 1e6:.1f} MB; the image {size_of(root) / 1e6:.1f} MB, {packed / 1e6:.1f} MB to pull; "
+        f"{'with' if shell else 'without'} a shell"
+    )
+
+
+def check_commands(name, root):
+    prepare(root)
+    version = run(*in_container(root, {}, "/usr/local/bin/pinion --version")).strip()
+    expected = next(line.split('"')[1] for line in (ROOT / "Cargo.toml").read_text().splitlines() if line.startswith("version"))
+    if version != f"pinion {expected}":
+        sys.exit(f"image: {name}: `pinion --version` says {version!r}")
+    for command in ("sim", "demo"):
+        done = subprocess.run(in_container(root, {}, f"/usr/local/bin/pinion {command} --help"), capture_output=True, text=True)
+        if done.returncode != 64:
+            sys.exit(f"image: {name}: `pinion {command}` is in it: {done.stdout}{done.stderr}")
+    say(f"{name}: {version}; no stand-in, no demo")
+
+
+def main():
+    if os.geteuid():
+        # Building an image without a daemon, and a root file system of its own, need root.
+        if not shutil.which("sudo"):
+            sys.exit("image: building an image without a daemon needs root; run this as root, or install sudo")
+        kept = [f"{name}={os.environ[name]}" for name in ("PATH", "HOME", "CARGO_HOME", "CARGO_TARGET_DIR", "RUSTUP_HOME") if name in os.environ]
+        os.execvp("sudo", ["sudo", "env", *kept, sys.executable, __file__])
+    KEPT.mkdir(parents=True, exist_ok=True)
+    pinion = TARGET / "debug/pinion"
+    if not pinion.exists():
+        sys.exit(f"image: {pinion} is missing; `cargo build` makes it")
+    # Containers that an interrupted run left, and an earlier run's images: their layers would pile up. What takes time to
+    # compile is kept beside them.
+    buildah("rm", "--all")
+    buildah("rmi", "--prune", "--force")
+    bases()
+    for target, name, shell, serve in (("default", "localhost/pinion", False, git_server), ("ssh", "localhost/pinion-ssh", True, ssh_server)):
+        build(target, name)
+        with mounted(name) as (root, config):
+            check_files(name, root, config, shell)
+            check_commands(name, root)
+            check_pass(name, root, serve, pinion)
+    say("2 passed, 0 failed")
+
+
+if __name__ == "__main__":
+    main()
