@@ -151,6 +151,8 @@ impl Store {
                 }
             }
         }
+        // What is too much may stand in the file until that is written anew.
+        state.prune(limits, Timestamp::MIN);
         state.file = Some(Log { path: path.to_owned(), appended: None, behind: damaged, _lock: lock });
         state.save(&[])?;
         Ok(Self { state: Mutex::new(state), limits })
@@ -189,6 +191,8 @@ impl Store {
     /// [`StoreError`] if they can't be written. They are kept in memory then, and written with the next ones.
     pub fn append(&self, notes: Vec<Event>, now: Timestamp) -> Result<usize, StoreError> {
         let mut state = self.state();
+        // What is too old isn't known any more, whether it stands in the file or not.
+        state.prune(self.limits, now);
         let mut records = Vec::new();
         for note in notes {
             records.extend(state.take(note));

@@ -155,11 +155,6 @@ impl Stage {
 
 /// What the controller leaves.
 impl Stage {
-    /// What it has logged, over all its starts.
-    pub(crate) fn logged(&self) -> String {
-        std::fs::read_to_string(self.log()).unwrap_or_default()
-    }
-
     /// Damages the history that it has left.
     pub(crate) fn damage_history(&self) {
         let path = self.folder.path().join("cache/history.log");

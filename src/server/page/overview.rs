@@ -111,7 +111,7 @@ struct Source<'a> {
     branch: &'a str,
     revision: &'a str,
     guardrails: u64,
-    problems: Vec<&'a str>,
+    problems: Vec<String>,
 }
 
 /// An environment and those of its targets that are shown.
@@ -226,13 +226,16 @@ fn counts(states: &BTreeMap<State, usize>, all: &[&TargetStatus], selected: &str
 }
 
 fn source(repository: &RepositoryStatus) -> Source<'_> {
-    let errors = repository.error.iter().chain(&repository.guardrail_errors);
+    let errors = repository.error.iter().chain(&repository.guardrail_errors).cloned();
+    let refused = repository.signatures.iter().flat_map(|signatures| &signatures.commits).map(|it| {
+        format!("commit {} by {} is refused ({}): {}", super::short(&it.commit), it.author, it.subject, it.reason)
+    });
     Source {
         url: &repository.url,
         branch: &repository.branch,
         revision: repository.revision.as_deref().unwrap_or_default(),
         guardrails: repository.guardrails,
-        problems: errors.map(String::as_str).collect(),
+        problems: errors.chain(refused).collect(),
     }
 }
 
@@ -243,7 +246,7 @@ fn group<'a>(name: &'a str, environment: &'a EnvironmentStatus, filter: &Filter,
     if filter.is_set() && rows.is_empty() {
         return None;
     }
-    let problems: Vec<&str> = environment.errors.iter().chain(&environment.error).map(String::as_str).collect();
+    let problems: Vec<&str> = environment.errors.iter().chain(&environment.brake).chain(&environment.error).map(String::as_str).collect();
     let mut tally: BTreeMap<State, usize> = BTreeMap::new();
     for target in environment.targets.values() {
         *tally.entry(target.state).or_default() += 1;

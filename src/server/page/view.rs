@@ -20,6 +20,8 @@ pub(super) struct Row<'a> {
     pub(super) tone: &'static str,
     pub(super) drifted: bool,
     pub(super) reason: String,
+    /// What works now but needs somebody's attention.
+    pub(super) warnings: &'a [String],
     pub(super) desired: &'a str,
     /// What runs, if that isn't what is desired.
     pub(super) running: Option<&'a str>,
@@ -47,6 +49,7 @@ impl<'a> Row<'a> {
             tone: tone(target.state),
             drifted: target.drifted,
             reason: reason(target),
+            warnings: &target.warnings,
             desired: &target.desired,
             running: target.running.as_deref().filter(|running| *running != target.desired),
             updated: target.updated,
