@@ -111,17 +111,11 @@ fn a_story_with_kills_in_it_is_told_once() {
     stage.start_controller();
     stage.wait_for_sync(&[web]);
     stage.wait_for(api, "quarantined");
-    // Killed with the pin changed and rolled out, and both again.
+    // Mended, and killed once more.
     stage.pin("dev", "api", "3");
-    stage.wait_until("the rollout has begun", |stage| {
-        let target = stage.target(api);
-        target["state"] == "rolling-out" && target["rollout"]["id"].is_string()
-    });
+    stage.wait_for_sync(&[web, api]);
+    stage.settles();
     stage.kill_controller();
-    stage.wait_until("the rollout ends while nobody looks", |stage| {
-        let records = stage.fleet().service("222222222222", "app/api")["service_deployments"].clone();
-        records.as_array().unwrap().iter().filter(|one| one["status"] == "SUCCESSFUL").count() == 1
-    });
     stage.start_controller();
     stage.wait_for_sync(&[web, api]);
     stage.settles();

@@ -250,7 +250,7 @@ async fn every_state_is_shown_and_everybody_can_use_it() {
         assert!(words.contains(said), "{said}: {words}");
     }
     browser.open(&controller.url("/history?environment=prod"), DESK);
-    assert!(browser.text("#d-frontend").contains("50 %"), "{}", browser.text("#d-frontend"));
+    assert!(browser.text("#d-frontend").contains("100 %"), "{}", browser.text("#d-frontend"));
     assert_eq!(controller.get("/targets/prod/asg/none").await.status(), 404);
 }
 

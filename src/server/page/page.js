@@ -112,7 +112,10 @@
     const before = states();
     const time = fresh.querySelector('#live time');
     if (time) ahead = Date.parse(time.dateTime) - Date.now();
+    // A row that is moved loses the focus.
+    const active = document.activeElement;
     morph(document.getElementById('main'), main);
+    if (active && active !== document.activeElement && active.isConnected) active.focus({ preventScroll: true });
     document.title = fresh.title;
     announce(before, states());
     tick();
