@@ -24,6 +24,7 @@ RUN mkdir src \
 
 # Pinion, without the AWS stand-in and the demo. What was compiled from the empty sources is older than these are made now.
 COPY policies policies
+COPY askama.toml ./
 COPY src src
 RUN touch src/main.rs src/lib.rs \
     && cargo build --release --locked --no-default-features \

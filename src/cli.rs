@@ -7,6 +7,7 @@ pub mod controller;
 #[cfg(feature = "sim")]
 pub mod demo;
 pub mod error;
+pub mod history;
 pub mod iam;
 pub mod markdown;
 pub mod output;
@@ -50,6 +51,8 @@ enum Command {
     Policy(policy::Args),
     /// Show the targets of a running controller
     Status(status::Args),
+    /// Show what has happened, or the four DORA figures
+    History(history::Args),
     /// Pin a version, keeping comments and layout, and commit
     Bump(bump::Args),
     /// Ask a running controller for a resync, and wait for the acknowledgement
@@ -110,6 +113,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CliError> {
         Command::Policy(args) => policy::run(args).await.map(done),
         Command::Validate(args) => validate::run(args).await.map(done),
         Command::Status(args) => status::run(args).await.map(done),
+        Command::History(args) => history::run(args).await.map(done),
         Command::Resync(args) => resync::run(args).await.map(done),
         #[cfg(feature = "sim")]
         Command::Demo(args) => demo::run(args).await,

@@ -48,9 +48,11 @@ pub struct Config {
     pub notify: Vec<Notify>,
     /// How to reach AWS.
     pub aws: Aws,
+    /// How much of what has happened to keep.
+    pub history: History,
     /// How to log.
     pub log: Log,
-    /// The folder of the mirrors. It may be deleted at any time.
+    /// The folder of the mirrors and of the history. It may be deleted at any time.
     pub cache_dir: PathBuf,
     /// How long what is in flight may take to finish after a signal to end.
     pub grace_period: Duration,
@@ -128,6 +130,15 @@ pub struct Server {
 pub struct Aws {
     /// An endpoint for all services instead of AWS's own.
     pub endpoint_url: Option<String>,
+}
+
+/// How much of what has happened to keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    /// For how long.
+    pub keep: Duration,
+    /// How many events at most.
+    pub events: u64,
 }
 
 /// How to log.

@@ -26,6 +26,7 @@ pub mod forge;
 #[cfg(not(fuzzing))]
 pub mod git;
 pub mod guardrail;
+pub mod history;
 pub mod iam;
 pub mod manifest;
 #[cfg(not(fuzzing))]

@@ -79,6 +79,7 @@ pub struct Metrics {
     git_poll_duration: HistogramVec,
     git_polls: IntCounterVec,
     guardrail_denials: IntCounterVec,
+    history_dropped: IntCounterVec,
     hooks: IntCounterVec,
     notifications: IntCounterVec,
     notifications_queued: IntGaugeVec,
@@ -127,7 +128,7 @@ impl Metrics {
             registry.register(Box::new(vec.clone()))?;
             Ok(vec)
         };
-        Ok(Self {
+        let metrics = Self {
             assume_role_failures: counter(&catalogue::ASSUME_ROLE_FAILURES)?,
             aws_request_duration: histogram(&catalogue::AWS_REQUEST_DURATION, CALLS)?,
             aws_requests: counter(&catalogue::AWS_REQUESTS)?,
@@ -136,6 +137,7 @@ impl Metrics {
             git_poll_duration: histogram(&catalogue::GIT_POLL_DURATION, CALLS)?,
             git_polls: counter(&catalogue::GIT_POLLS)?,
             guardrail_denials: counter(&catalogue::GUARDRAIL_DENIALS)?,
+            history_dropped: counter(&catalogue::HISTORY_DROPPED)?,
             hooks: counter(&catalogue::HOOKS)?,
             notifications: counter(&catalogue::NOTIFICATIONS)?,
             notifications_queued: gauge(&catalogue::NOTIFICATIONS_QUEUED)?,
@@ -145,7 +147,10 @@ impl Metrics {
             rollouts: counter(&catalogue::ROLLOUTS)?,
             seen: Mutex::default(),
             registry,
-        })
+        };
+        // It has no labels, so it is there from the start.
+        metrics.history_dropped.get_metric_with_label_values::<&str>(&[])?;
+        Ok(metrics)
     }
 
     /// A rollout has ended. Its duration is from AWS's start to AWS's end.
@@ -166,6 +171,11 @@ impl Metrics {
         let reference = target.to_string();
         let (environment, kind) = (target.environment.as_str(), target.local.kind.as_str());
         count(&self.guardrail_denials, &[environment, &reference, kind, component.as_str(), policy]);
+    }
+
+    /// An event had to be left out of the history.
+    pub fn history_dropped(&self) {
+        count(&self.history_dropped, &[]);
     }
 
     /// A pass over an environment has ended.

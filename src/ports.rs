@@ -8,11 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use thiserror::Error;
 
+use crate::model::event::Event;
 use crate::model::status::RefusedCommit;
 use crate::model::survey::Survey;
 use crate::model::{
     Account, AccountId, Artifact, ArtifactQuery, CommitId, Digest, EnvironmentName, ImageReference, LocalRef,
-    ObservedTarget, Probe, Provenance, RolloutHistory, TargetSpec,
+    ObservedTarget, Probe, Provenance, RolloutHistory, TargetRef, TargetSpec,
 };
 use crate::plan::Action;
 
@@ -297,4 +298,24 @@ pub struct CallRecord {
 pub trait RecordCalls: Send + Sync + fmt::Debug {
     /// Takes note of one call of an environment.
     fn record(&self, environment: &EnvironmentName, call: CallRecord);
+}
+
+/// Keeps what has happened. Neither call waits for anything.
+pub trait Chronicle: Send + Sync + fmt::Debug {
+    /// Takes note. The same may be noted again, by this process or another: events are told apart by their key.
+    fn note(&self, event: Event);
+    /// Whether a rollout of this target is known of which no end was noted.
+    fn unfinished(&self, target: &TargetRef) -> bool;
+}
+
+/// Keeps nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoChronicle;
+
+impl Chronicle for NoChronicle {
+    fn note(&self, _event: Event) {}
+
+    fn unfinished(&self, _target: &TargetRef) -> bool {
+        false
+    }
 }

@@ -11,6 +11,7 @@
 pub mod backoff;
 pub mod board;
 mod brakes;
+mod chronicle;
 mod crew;
 pub mod desired;
 mod environment;
@@ -42,7 +43,7 @@ use crate::clock::Clock;
 use crate::guardrail;
 use crate::metrics::Metrics;
 use crate::plan::brake::Limits;
-use crate::ports::{Accounts, Prober, Repository};
+use crate::ports::{Accounts, Chronicle, Prober, Repository};
 use crew::Crew;
 use desired::{Claim, News};
 use fleet::Fleet;
@@ -88,6 +89,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// What is shown.
     pub board: Arc<Board>,
+    /// What is kept of what happens.
+    pub chronicle: Arc<dyn Chronicle>,
     /// What is asked for from outside.
     pub resyncs: Arc<Resyncs>,
     /// What is said from outside to have moved.
@@ -107,6 +110,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) board: Arc<Board>,
+    pub(crate) chronicle: Arc<dyn Chronicle>,
     pub(crate) resyncs: Arc<Resyncs>,
     pub(crate) hints: Arc<Hints>,
     /// The repositories' URLs, in the order of the sources.
@@ -130,6 +134,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
         clock: parts.clock,
         metrics: parts.metrics,
         board: parts.board,
+        chronicle: parts.chronicle,
         resyncs: parts.resyncs,
         hints: parts.hints,
         urls: parts.sources.iter().map(|source| source.url.clone()).collect(),

@@ -1,6 +1,7 @@
 //! The HTTP server of a running controller: the status page, the API, metrics and health. It reads a watch and drives
 //! nothing; all that it may ask for is a resync, through [`RequestResync`], and a poll, through [`hooks::TakeHints`].
 
+mod history;
 pub mod hooks;
 mod limits;
 mod page;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::history::History;
 use crate::metrics::Metrics;
 use crate::model::status::Status;
 
@@ -37,6 +39,8 @@ pub struct Server {
     pub metrics: Arc<Metrics>,
     /// What the controller says about itself.
     pub status: watch::Receiver<Arc<Status>>,
+    /// What has happened.
+    pub history: Arc<History>,
     /// Whom to ask for a resync.
     pub resync: Arc<dyn RequestResync>,
     /// The bearer token that whoever changes anything must show. Without one nobody may.

@@ -48,11 +48,17 @@ const ROOMS: &[Room] = &[
         never: &["axum", "hyper*"],
         asynchronous: true,
     },
+    Room {
+        name: "history",
+        rooms: Some(&["model", "metrics", "ports", "clock"]),
+        never: &["axum", "hyper*", "reqwest"],
+        asynchronous: true,
+    },
     Room { name: "sim", rooms: Some(&["clock"]), never: &[], asynchronous: true },
     Room { name: "metrics", rooms: Some(&["model", "ports"]), never: IO, asynchronous: false },
     Room {
         name: "server",
-        rooms: Some(&["model", "metrics", "clock", "config", "telemetry"]),
+        rooms: Some(&["model", "metrics", "history", "clock", "config", "telemetry"]),
         never: &["reqwest"],
         asynchronous: true,
     },

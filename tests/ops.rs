@@ -11,6 +11,8 @@
 
 #[path = "ops/arrival.rs"]
 mod arrival;
+#[path = "ops/scrape.rs"]
+mod scrape;
 #[path = "support/stage.rs"]
 mod stage;
 
@@ -41,6 +43,13 @@ fn script(name: &str, argument: Option<&str>) -> String {
 #[test]
 fn alerts() {
     script("alerts.py", None);
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_look_at_what_there_is() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), scrape::of_everything()).unwrap();
+    script("dashboard.py", Some(file.path().to_str().unwrap()));
 }
 
 #[test]

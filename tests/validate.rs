@@ -142,6 +142,10 @@ fn the_shortest_configuration() {
         aws: Aws {
             endpoint_url: None,
         },
+        history: History {
+            keep: 34560000s,
+            events: 20000,
+        },
         log: Log {
             format: None,
             filter: None,
@@ -280,6 +284,10 @@ filter = "debug"
             endpoint_url: Some(
                 "http://127.0.0.1:4566",
             ),
+        },
+        history: History {
+            keep: 34560000s,
+            events: 20000,
         },
         log: Log {
             format: Some(

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::{Client, RequestBuilder, Response, Url};
 use serde::Deserialize;
 
 use super::error::CliError;
+use crate::history::Query;
+use crate::model::event::{Deliveries, EventPage};
 use crate::model::status::Status;
 use crate::telemetry::one_line;
 
@@ -62,6 +65,45 @@ impl Controller {
     pub(super) async fn status(&self) -> Result<Status, CliError> {
         let json = self.status_json().await?;
         serde_json::from_value(json).map_err(|error| self.strange(&error))
+    }
+
+    /// Events, newest first.
+    pub(super) async fn history(&self, query: &Query) -> Result<EventPage, CliError> {
+        let mut url = self.url("api/v1/history");
+        let kinds: Vec<&str> = query.kinds.iter().map(|kind| kind.as_str()).collect();
+        let (target, environment) = match &query.scope {
+            Some(scope) if scope.contains('/') => (Some(scope.clone()), None),
+            scope => (None, scope.clone()),
+        };
+        for (name, value) in [
+            ("target", target),
+            ("environment", environment),
+            ("component", query.component.clone()),
+            ("kind", Some(kinds.join(",")).filter(|kinds| !kinds.is_empty())),
+            ("since", query.since.map(|since| since.to_string())),
+            ("before", query.before.map(|before| before.to_string())),
+            ("limit", Some(query.limit.to_string())),
+        ] {
+            if let Some(value) = value {
+                url.query_pairs_mut().append_pair(name, &value);
+            }
+        }
+        self.read(url).await
+    }
+
+    /// The DORA figures since a time.
+    pub(super) async fn dora(&self, environment: Option<&str>, since: Timestamp) -> Result<Deliveries, CliError> {
+        let mut url = self.url("api/v1/dora");
+        url.query_pairs_mut().append_pair("since", &since.to_string());
+        if let Some(environment) = environment {
+            url.query_pairs_mut().append_pair("environment", environment);
+        }
+        self.read(url).await
+    }
+
+    async fn read<T: serde::de::DeserializeOwned>(&self, url: Url) -> Result<T, CliError> {
+        let response = self.send(self.client.get(url)).await?;
+        response.json().await.map_err(|error| self.strange(&error))
     }
 
     /// Asks for a resync; returns its number.

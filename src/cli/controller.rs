@@ -1,11 +1,12 @@
 //! The controller, put together from its parts: for `pinion run` and for the demo.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{CliError, ResultExt as _};
@@ -14,9 +15,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Notify, Verify};
 use crate::forge::{self, Told};
 use crate::git::{Auth, MirroredRepository, Mirrors, Programs, RepositorySource};
+use crate::history::{self, History, Limits};
 use crate::manifest;
 use crate::metrics::Metrics;
-use crate::plan::brake::Limits;
+use crate::plan::brake;
+use crate::ports::Chronicle;
 use crate::reconcile::desired::Claim;
 use crate::reconcile::{self, Board, Hints, HttpProber, Pace, Parts, Resyncs, Source};
 use crate::server::RequestResync;
@@ -59,7 +62,7 @@ pub struct Wiring {
     /// How many environments may be in a pass at once.
     pub concurrency: usize,
     /// What one commit may not do unnoticed.
-    pub brakes: Limits,
+    pub brakes: brake::Limits,
     /// The branches whose commits are told what became of them.
     pub told: Vec<Told>,
     /// Who is told of events.
@@ -74,6 +77,8 @@ pub struct Controller {
     pub board: Arc<Board>,
     /// What is asked for.
     pub resyncs: Arc<Resyncs>,
+    /// What has happened.
+    pub history: Arc<History>,
     /// What is said to have moved.
     pub hints: Arc<Hints>,
     /// The clock.
@@ -81,18 +86,22 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// A controller that doesn't run yet.
+    /// A controller that doesn't run yet, with its history in this folder.
     ///
     /// # Errors
-    /// If the metrics can't be registered, which is a mistake of ours.
-    pub fn new() -> Result<Self, CliError> {
-        Ok(Self {
-            metrics: Arc::new(Metrics::new()?),
-            board: Arc::new(Board::default()),
-            resyncs: Arc::new(Resyncs::default()),
-            hints: Arc::new(Hints::default()),
-            clock: Arc::new(SystemClock),
-        })
+    /// If the metrics can't be registered, which is a mistake of ours, or there is no thread for the history.
+    pub fn new(folder: &Path, limits: Limits) -> Result<Self, CliError> {
+        let metrics = Arc::new(Metrics::new()?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let history = History::start(folder, limits, Arc::clone(&metrics), Arc::clone(&clock))?;
+        let (board, resyncs) = (Arc::new(Board::default()), Arc::new(Resyncs::default()));
+        Ok(Self { metrics, board, resyncs, hints: Arc::new(Hints::default()), history, clock })
+    }
+
+    /// Keeps in the history what is read off the status, until `stop`.
+    pub fn follow(&self, stop: CancellationToken) -> JoinHandle<()> {
+        let chronicle = Arc::clone(&self.history) as Arc<dyn Chronicle>;
+        tokio::spawn(history::watch(self.board.subscribe(), chronicle, Arc::clone(&self.clock), stop))
     }
 
     /// Runs until `stop`, and lets calls in flight finish.
@@ -120,6 +129,7 @@ impl Controller {
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             board: Arc::clone(&self.board),
+            chronicle: Arc::clone(&self.history) as Arc<dyn Chronicle>,
             resyncs: Arc::clone(&self.resyncs),
             hints: Arc::clone(&self.hints),
             pace: wiring.pace,

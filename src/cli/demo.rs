@@ -77,7 +77,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         .hint(|| "is another demo running? `--aws 127.0.0.1:0 --listen 127.0.0.1:0` takes free ports".to_owned())?;
     let endpoint = sim.endpoint();
 
-    let controller = Arc::new(Controller::new()?);
+    let controller = Arc::new(Controller::new(&workshop.cache(), crate::history::Limits::default())?);
     let desk = Arc::new(ResyncDesk {
         resyncs: Arc::clone(&controller.resyncs),
         board: Arc::clone(&controller.board),
@@ -86,6 +86,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     let server = Server {
         metrics: Arc::clone(&controller.metrics),
         status: controller.board.subscribe(),
+        history: Arc::clone(&controller.history),
         resync: Arc::clone(&desk) as Arc<dyn crate::server::RequestResync>,
         token: None,
         hooks: None,
@@ -117,6 +118,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     };
     let Signals { stop, abort, requests } = signals;
     tokio::spawn(heed(requests, desk));
+    controller.follow(stop.clone());
     let status = controller.board.subscribe();
     let work = {
         let (controller, stop) = (Arc::clone(&controller), stop.clone());
@@ -137,6 +139,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     };
     stop.cancel();
     let (drained, ended) = shutdown::drain(work, &stop, &abort, Duration::from_secs(10)).await;
+    controller.history.flush(Duration::from_secs(2)).await;
     sim.stop_token().cancel();
     sim.wait().await?;
     shown?;

@@ -9,6 +9,7 @@ use super::error::{CliError, ResultExt as _};
 use crate::config::{self, Config, LogFormat, Overrides, Secret};
 use crate::forge::Told;
 use crate::git;
+use crate::history::Limits;
 use crate::reconcile::Pace;
 use crate::reconcile::desired::Claim;
 use crate::server::hooks::Hooks;
@@ -21,6 +22,8 @@ const AFTER_WRITE: Duration = Duration::from_secs(1);
 /// The first wait after a failure; it doubles up to the longest.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_LONGEST: Duration = Duration::from_secs(300);
+/// How long the history may take at the end to write what it was told.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Run the controller
 #[derive(Debug, clap::Args)]
@@ -44,7 +47,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let token = token.hint(|| "`server.token_file` in pinion.toml names it".to_owned())?;
     let signals = shutdown::listen()?;
 
-    let controller = Arc::new(Controller::new()?);
+    let controller = Arc::new(Controller::new(&config.cache_dir, limits(&config))?);
     let desk = Arc::new(ResyncDesk {
         resyncs: Arc::clone(&controller.resyncs),
         board: Arc::clone(&controller.board),
@@ -53,6 +56,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let server = Server {
         metrics: Arc::clone(&controller.metrics),
         status: controller.board.subscribe(),
+        history: Arc::clone(&controller.history),
         resync: Arc::clone(&desk) as Arc<dyn crate::server::RequestResync>,
         token,
         hooks: config.hooks.clone().map(|secret| Hooks::new(secret, Arc::new(HintDesk(Arc::clone(&controller.hints))))),
@@ -60,6 +64,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     };
     let serving = server.start(config.server.listen, signals.stop.clone()).await?;
     tracing::info!(address = %serving.address, version = env!("CARGO_PKG_VERSION"), "listening");
+    controller.follow(signals.stop.clone());
 
     let Signals { stop, abort, mut requests } = signals;
     let verdict = loop {
@@ -105,6 +110,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     };
     stop.cancel();
     let _ = tokio::time::timeout(Duration::from_secs(1), serving.task).await;
+    controller.history.flush(LAST_WORDS).await;
     if verdict.is_ok() {
         tracing::info!("stopped");
     }
@@ -158,9 +164,12 @@ fn reload(args: &Args, before: &Config) -> Option<Box<Config>> {
         }
         Ok(fresh) => {
             let hooks = |config: &Config| format!("{:?}", config.hooks);
-            if fresh.server.listen != before.server.listen || fresh.log != before.log || hooks(&fresh) != hooks(before)
+            if fresh.server.listen != before.server.listen
+                || fresh.log != before.log
+                || fresh.history != before.history
+                || hooks(&fresh) != hooks(before)
             {
-                tracing::warn!("`server`, `hooks` and `log` take effect at the next start only");
+                tracing::warn!("`server`, `hooks`, `history` and `log` take effect at the next start only");
             }
             tracing::info!("configuration has changed: starting over with it");
             Some(Box::new(fresh))
@@ -181,6 +190,10 @@ fn format(format: Option<LogFormat>) -> telemetry::LogFormat {
             telemetry::LogFormat::Json => telemetry::LogFormat::Human { colour: false },
         },
     }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits { events: config.history.events, age: config.history.keep }
 }
 
 fn wiring(config: &Config) -> Wiring {

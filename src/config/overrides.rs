@@ -24,7 +24,7 @@ pub struct Overrides {
     /// Environments that have a pass at the same time (reconcile.concurrency)
     #[arg(long, value_name = "N", env = "PINION_CONCURRENCY", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: Option<u16>,
-    /// The folder of the mirrors (cache_dir)
+    /// The folder of the mirrors and of the history (cache_dir)
     #[arg(long, value_name = "DIR", env = "PINION_CACHE_DIR")]
     pub cache_dir: Option<PathBuf>,
     /// An endpoint for all AWS services (aws.endpoint_url)

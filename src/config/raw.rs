@@ -6,7 +6,7 @@ use super::LogFormat;
 use super::telling::{RawForge, RawHooks, RawNotify};
 use crate::manifest::Findings;
 use crate::manifest::shape::{At, Number, Shape, Span, Text, table};
-use crate::manifest::tree::Node;
+use crate::manifest::tree::{Node, Value};
 use crate::model::{CommitId, EnvironmentName};
 
 /// The longest interval: a day.
@@ -29,9 +29,12 @@ table! {
         notify: Vec<At<RawNotify>>,
         /// How to reach AWS.
         aws: RawAws,
+        /// How much of what has happened to keep.
+        history: RawHistory,
         /// How to log.
         log: RawLog,
-        /// The folder of the mirrors, which may be deleted at any time. Default: `pinion` in the user's cache folder.
+        /// The folder of the mirrors and of the history, which may be deleted at any time. Default: `pinion` in the user's
+        /// cache folder.
         cache_dir: Text,
         /// How long what is in flight may take to finish after SIGTERM or SIGINT. Default: "30s".
         grace_period: Span<1, 3600>,
@@ -159,12 +162,51 @@ table! {
 }
 
 table! {
+    /// How much of what has happened to keep, for the status page and `pinion history`.
+    RawHistory {
+        /// For how long. Default: "9600h", which is 400 days.
+        keep: Span<3600, { 3660 * DAY }>,
+        /// How many events at most, of about half a kilobyte each. Default: 20000.
+        events: Events,
+    }
+}
+
+table! {
     /// How to log.
     RawLog {
         /// "human" or "json". Default: human on a terminal, JSON otherwise.
         format: LogFormat,
         /// What to log, such as "info" or "pinion=debug,warn".
         filter: Text,
+    }
+}
+
+/// How many events to keep.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Events(pub(super) u64);
+
+impl Events {
+    const BOUNDS: std::ops::RangeInclusive<i64> = 100..=1_000_000;
+}
+
+impl Shape for Events {
+    fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
+        let Value::Integer(integer) = node.value else {
+            let message = format!("expected an integer, found {}", node.value.kind());
+            findings.report(&node.place, "wrong-type", message);
+            return None;
+        };
+        let (least, most) = Self::BOUNDS.into_inner();
+        let number = u64::try_from(integer).ok().filter(|_| Self::BOUNDS.contains(&integer));
+        if number.is_none() {
+            findings.report(&node.place, "out-of-range", format!("this is to be from {least} to {most}"));
+        }
+        number.map(Self)
+    }
+
+    fn schema() -> Schema {
+        let (least, most) = Self::BOUNDS.into_inner();
+        json_schema!({ "type": "integer", "minimum": least, "maximum": most })
     }
 }
 

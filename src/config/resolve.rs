@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::raw::{Merges, RawAuth, RawConfig, RawRepository, RawServer, RawVerify, Removal};
-use super::{Auth, Aws, Config, Environment, Log, Overrides, Reconcile, Repository, Secret, Server, Verify};
+use super::{Auth, Aws, Config, Environment, History, Log, Overrides, Reconcile, Repository, Secret, Server, Verify};
 use crate::manifest::shape::{At, Field, Text};
 use crate::manifest::{Findings, Place};
 use crate::model::EnvironmentName;
@@ -54,6 +54,7 @@ impl Resolver<'_> {
         let hooks = self.hooks(raw.hooks.at());
         let notify = self.notify(&raw.notify);
         let (reconcile, log, flags) = (raw.reconcile.value(), raw.log.value(), self.overrides);
+        let history = raw.history.value();
         let concurrency = reconcile.and_then(|raw| raw.concurrency.value()).map(|number| number.0);
         let cache_dir = match (&flags.cache_dir, raw.cache_dir.value()) {
             (Some(flag), _) => flag.clone(),
@@ -74,6 +75,10 @@ impl Resolver<'_> {
             hooks: hooks?,
             notify: notify?,
             aws,
+            history: History {
+                keep: seconds(history.map(|raw| &raw.keep), 400 * 86_400),
+                events: history.and_then(|raw| raw.events.value()).map_or(20_000, |events| events.0),
+            },
             log: Log {
                 format: flags.log_format.or_else(|| log.and_then(|raw| raw.format.value()).copied()),
                 filter: flags

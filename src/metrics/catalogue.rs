@@ -82,6 +82,8 @@ catalogue! {
         "Rollouts that a guardrail began to forbid, by the policy's @id";
     GUARDRAILS_VALID, Gauge, "pinion_guardrails_valid", &["repository", "branch"],
         "1 if the policies at the branch's tip are good, 0 if they aren't and nothing is rolled out from it";
+    HISTORY_DROPPED, Counter, "pinion_history_dropped_total", &[],
+        "Events that are missing in the history because they came quicker than they could be written";
     HOOKS, Counter, "pinion_hooks_total", &["result"],
         "Push events at /hooks/git: polled, ignored, denied, invalid or limited";
     NOTIFICATIONS_QUEUED, Gauge, "pinion_notifications_queued", &["destination"],
@@ -115,4 +117,6 @@ catalogue! {
         "Always 1, labelled with the pinned version, what runs, and the commit that set the pin";
     TARGET_STATE, Gauge, "pinion_target_state", &["environment", "target", "kind", "component", "state"],
         "1 for the state that the target is in, 0 for all others";
+    TARGET_SUSPENDED_UNTIL, Gauge, "pinion_target_suspended_until_timestamp_seconds", TARGET,
+        "When the suspension that stands in the target's file ends or has ended; absent where there is none";
 }

@@ -61,6 +61,9 @@ fn add_target(families: &mut Families, environment: &str, target: &TargetStatus,
     families.add(&catalogue::TARGET_OUT_OF_SYNC, &labels, target.out_of_sync_since.map_or(0.0, |at| age(at, now)));
     families.add(&catalogue::TARGET_DRIFTED, &labels, flag(target.drifted));
     families.add(&catalogue::QUARANTINED, &labels, flag(target.state == State::Quarantined));
+    if let Some(suspension) = &target.suspension {
+        families.add(&catalogue::TARGET_SUSPENDED_UNTIL, &labels, seconds(suspension.until));
+    }
     let started = target.rollout.as_ref().and_then(|rollout| rollout.started);
     if let (State::RollingOut | State::Overdue, Some(started)) = (target.state, started) {
         families.add(&catalogue::ROLLOUT_AGE, &labels, age(started, now));

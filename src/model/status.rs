@@ -173,6 +173,21 @@ pub struct TargetStatus {
     pub pin: PinStatus,
     /// The rollout in flight or, in quarantine, the one that failed.
     pub rollout: Option<RolloutStatus>,
+    /// The suspension that stands in Git, also when it has ended.
+    #[serde(default)]
+    pub suspension: Option<SuspensionStatus>,
+}
+
+/// A target switched off in Git.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SuspensionStatus {
+    /// Who answers for it.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// Until when.
+    #[schemars(with = "String")]
+    pub until: Timestamp,
 }
 
 /// The commit that set a pin.

@@ -145,11 +145,13 @@ impl Keeper {
         plan
     }
 
-    /// The targets of which this process doesn't know since when they are in sync, though guardrails may ask.
+    /// The targets of which this process doesn't know since when they are in sync, though guardrails may ask; and those
+    /// with a rollout whose end an earlier process didn't live to see.
     fn forgotten(&self, desired: &Desired) -> BTreeSet<LocalRef> {
         let known = |local: &LocalRef| self.statuses.get(local).is_some_and(|status| status.observed.is_some());
-        let targets = desired.environment.targets.keys().filter(|local| desired.soaks && !known(local));
-        targets.cloned().collect()
+        let asked = |target: &Target| desired.soaks || self.shared.chronicle.unfinished(&target.reference);
+        let targets = desired.environment.targets.iter().filter(|(local, target)| !known(local) && asked(target));
+        targets.map(|(local, _)| local.clone()).collect()
     }
 
     /// An operator has asked to retry what is quarantined. Requests are told apart by number: a clock may be set back.
@@ -232,8 +234,11 @@ impl Keeper {
             let before = before.as_ref();
             let after = target::status(target, pin, plan, outcome, before, now);
             let past = self.past.entry(local.clone()).or_default();
-            Telling { target, seen: desired.seen, plan, outcome, before, after: &after, now }
-                .tell(past, &self.shared.metrics);
+            Telling { target, seen: desired.seen, plan, outcome, before, after: &after, now }.tell(
+                past,
+                &self.shared.metrics,
+                self.shared.chronicle.as_ref(),
+            );
             statuses.insert(local.clone(), after);
         }
         self.past.retain(|local, _| statuses.contains_key(local));

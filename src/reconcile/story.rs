@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::chronicle::End;
 use super::pass::Outcome;
 use super::underway::Underway;
 use crate::metrics::{Metrics, RolloutResult};
 use crate::model::status::TargetStatus;
 use crate::model::{RolloutOutcome, State, Target};
 use crate::plan::{Reason, TargetPlan};
+use crate::ports::Chronicle;
 
 /// What was told of a target before, so that nothing is told twice.
 #[derive(Debug, Default)]
@@ -23,6 +25,8 @@ pub(super) struct Past {
     denied: Option<(String, BTreeSet<String>)>,
     /// The write that fails, and AWS's code for it.
     failing: Option<(&'static str, String)>,
+    /// AWS's id of the rollout that ended well last, and the pinning commit it was for.
+    succeeded: Option<(String, String)>,
 }
 
 /// What there is to tell about one target.
@@ -38,16 +42,18 @@ pub(super) struct Telling<'a> {
 }
 
 impl Telling<'_> {
-    /// Logs and counts.
-    pub(super) fn tell(&self, past: &mut Past, metrics: &Metrics) {
+    /// Logs and counts, and notes what is for the history.
+    pub(super) fn tell(&self, past: &mut Past, metrics: &Metrics, chronicle: &dyn Chronicle) {
         self.pin(past);
-        self.denials(past, metrics);
+        self.denials(past, metrics, chronicle);
         self.drift();
         self.action(past);
         self.state();
         self.warnings();
-        self.rollout(past, metrics);
+        self.rollout(past, metrics, chronicle);
         self.convergence(past, metrics);
+        let succeeded = past.succeeded.as_ref().filter(|(_, commit)| *commit == self.after.pin.commit);
+        self.chronicle(succeeded.map(|(id, _)| id.as_str()), chronicle);
     }
 
     fn action(&self, past: &mut Past) {
@@ -103,7 +109,7 @@ impl Telling<'_> {
     }
 
     /// Counts each policy once that has begun to forbid this pin's rollout.
-    fn denials(&self, past: &mut Past, metrics: &Metrics) {
+    fn denials(&self, past: &mut Past, metrics: &Metrics, chronicle: &dyn Chronicle) {
         match &self.plan.reason {
             Some(Reason::Guardrail(denials)) => {
                 let commit = &self.after.pin.commit;
@@ -113,6 +119,7 @@ impl Telling<'_> {
                     policies.iter().filter(|policy| known.as_ref().is_none_or(|known| !known.contains(*policy)))
                 {
                     metrics.guardrail_denied(&self.target.reference, &self.target.component, policy);
+                    self.denied(policy, chronicle);
                 }
                 past.denied = Some((commit.clone(), policies));
             }
@@ -152,20 +159,15 @@ impl Telling<'_> {
     }
 
     /// Follows rollouts from their start to their end, and counts each once.
-    fn rollout(&self, past: &mut Past, metrics: &Metrics) {
+    fn rollout(&self, past: &mut Past, metrics: &Metrics, chronicle: &dyn Chronicle) {
         if let Some(now) = Underway::of(self) {
-            match &mut past.underway {
-                Some(before) if before.target == now.target => before.started = now.started.min(before.started),
-                // The pin has moved on, and the next rollout takes the place of the one before.
-                before => {
-                    if let Some(before) = before.replace(now) {
-                        self.ended(&before, RolloutResult::Cancelled, metrics);
-                    }
-                }
-            }
+            self.runs(past, now, metrics, chronicle);
             return;
         }
-        let Some(underway) = &past.underway else { return };
+        let Some(underway) = &past.underway else {
+            self.found(past, chronicle);
+            return;
+        };
         let cancelled = self.plan.rollout.as_ref().is_some_and(|it| it.outcome == RolloutOutcome::Cancelled);
         let result = match self.after.state {
             // It led elsewhere than where the pin wants to be by now.
@@ -177,14 +179,72 @@ impl Telling<'_> {
             State::Quarantined => RolloutResult::Failed,
             _ => return,
         };
-        self.ended(underway, result, metrics);
+        let id = self.ended(underway, result, metrics, chronicle);
+        past.succeeded =
+            id.filter(|_| result == RolloutResult::Succeeded).map(|id| (id, self.after.pin.commit.clone()));
         past.underway = None;
     }
 
-    fn ended(&self, underway: &Underway, result: RolloutResult, metrics: &Metrics) {
+    /// A rollout runs: a new one, or the one that did before.
+    fn runs(&self, past: &mut Past, now: Underway, metrics: &Metrics, chronicle: &dyn Chronicle) {
+        match &mut past.underway {
+            Some(before) if before.target == now.target => {
+                before.started = now.started.min(before.started);
+                if before.id.is_some() || now.id.is_none() {
+                    return;
+                }
+                before.id = now.id;
+            }
+            // The pin has moved on, and the next rollout takes the place of the one before.
+            before => {
+                if let Some(before) = before.replace(now) {
+                    self.ended(&before, RolloutResult::Cancelled, metrics, chronicle);
+                }
+            }
+        }
+        if let Some(Underway { id: Some(id), version, started, .. }) = &past.underway {
+            self.rollout_began(id, version.as_deref(), *started, chronicle);
+        }
+    }
+
+    /// At the first look, what AWS remembers of the rollout that led to where the target is.
+    fn found(&self, past: &mut Past, chronicle: &dyn Chronicle) {
+        let (None, Some(rollout)) = (self.before, &self.plan.rollout) else { return };
+        if !super::chronicle::is_final(&rollout.id.0) {
+            return;
+        }
+        let result = match (self.after.state, rollout.outcome) {
+            (State::InSync | State::Verifying, RolloutOutcome::Succeeded) => {
+                past.succeeded = Some((rollout.id.to_string(), self.after.pin.commit.clone()));
+                RolloutResult::Succeeded
+            }
+            (State::Quarantined, RolloutOutcome::Cancelled) => RolloutResult::Cancelled,
+            (State::Quarantined, RolloutOutcome::Failed) => RolloutResult::Failed,
+            _ => return,
+        };
+        self.rollout_found(rollout, result.as_str(), chronicle);
+    }
+
+    /// Says under which id the rollout went, if that is known.
+    fn ended(
+        &self,
+        underway: &Underway,
+        result: RolloutResult,
+        metrics: &Metrics,
+        chronicle: &dyn Chronicle,
+    ) -> Option<String> {
         let rollout = self.plan.rollout.as_ref().filter(|rollout| rollout.target == underway.target);
         let ended = rollout.and_then(|rollout| rollout.ended).unwrap_or(self.now);
         let took = between(underway.started, ended);
+        let id = underway.id.clone().or_else(|| rollout.map(|rollout| rollout.id.to_string()));
+        if let Some(id) = &id {
+            let (version, started) = (underway.version.as_deref(), underway.started);
+            if underway.id.is_none() {
+                self.rollout_began(id, version, started, chronicle);
+            }
+            let reason = rollout.and_then(|rollout| rollout.reason.as_deref());
+            self.rollout_over(&End { id, version, started, ended, result: result.as_str(), reason }, chronicle);
+        }
         metrics.rollout_ended(&self.target.reference, &self.target.component, result, took);
         tracing::info!(
             target = self.after.target,
@@ -193,6 +253,7 @@ impl Telling<'_> {
             seconds = took.as_secs(),
             "rollout ended"
         );
+        id
     }
 
     /// Counts how long the pin took, once.

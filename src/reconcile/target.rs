@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::pass::Outcome;
-use crate::model::status::{PinStatus, RolloutStatus, TargetStatus};
+use crate::model::status::{PinStatus, RolloutStatus, SuspensionStatus, TargetStatus};
 use crate::model::{Pin, Provenance, RolloutOutcome, State, Target, Version};
 use crate::plan::{Reason, TargetPlan};
 use crate::ports::ErrorClass;
@@ -69,6 +69,11 @@ pub(super) fn status(
         },
         warnings: kept.map_or_else(|| plan.warnings.clone(), |kept| kept.warnings.clone()),
         rollout: kept.map_or(rollout, |kept| kept.rollout.clone()),
+        suspension: target.suspend.as_ref().map(|suspension| SuspensionStatus {
+            owner: suspension.owner.clone(),
+            reason: suspension.reason.clone(),
+            until: suspension.until,
+        }),
     }
 }
 

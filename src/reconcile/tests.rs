@@ -163,6 +163,7 @@ impl Setup {
             clock: Arc::clone(&self.clock) as _,
             metrics: Arc::clone(&metrics),
             board: Arc::clone(&self.board),
+            chronicle: Arc::new(crate::ports::NoChronicle),
             resyncs: Arc::clone(&self.resyncs),
             hints: Arc::clone(&self.hints),
             pace: self.pace,

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::chronicle;
 use super::pass::Outcome;
 use super::story::Telling;
 use crate::model::{Artifact, RolloutTarget, State};
@@ -16,6 +17,8 @@ pub(super) struct Underway {
     pub(super) version: Option<String>,
     /// When it started.
     pub(super) started: Timestamp,
+    /// AWS's id of it, once it is one that it keeps.
+    pub(super) id: Option<String>,
     artifact: Option<String>,
 }
 
@@ -29,7 +32,7 @@ impl Underway {
         let applied = matches!(telling.outcome, Some(Outcome::Applied(_))) && plan.state != State::Quarantined;
         let started = plan.action.as_ref().and_then(destination).filter(|_| applied);
         if let Some(target) = started {
-            return Some(Self { target, version: Some(aim.1), started: telling.now, artifact: aim.0 });
+            return Some(Self { target, version: Some(aim.1), started: telling.now, id: None, artifact: aim.0 });
         }
         let rollout = plan.rollout.as_ref().filter(|rollout| rollout.outcome.is_active())?;
         if !matches!(plan.state, State::RollingOut | State::Overdue) {
@@ -41,6 +44,7 @@ impl Underway {
             target: rollout.target.clone(),
             version: (!moved_on).then_some(aim.1),
             started: rollout.started.unwrap_or(telling.now),
+            id: Some(rollout.id.to_string()).filter(|id| chronicle::is_final(id)),
             artifact: aim.0.filter(|_| !moved_on),
         })
     }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, map_response};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{LIMITS, Server, hooks, page, resync};
+use super::{LIMITS, Server, history, hooks, page, resync};
 use crate::metrics;
 use crate::model::status::Status;
 
@@ -24,7 +24,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    fn status(&self) -> Arc<Status> {
+    pub(super) fn status(&self) -> Arc<Status> {
         Arc::clone(&self.server.status.borrow())
     }
 }
@@ -42,12 +42,18 @@ pub(super) fn refuse(status: StatusCode, error: impl Into<String>) -> Response {
 
 pub(super) fn router(server: Server, stop: CancellationToken) -> Router {
     Router::new()
-        .route("/", get(index))
-        .route("/style.css", get(stylesheet))
+        .route("/", get(page::overview))
+        .route("/targets/{environment}/{kind}/{name}", get(page::target))
+        .route("/history", get(page::happened))
+        .route("/style.css", get(page::stylesheet))
+        .route("/page.js", get(page::script))
+        .route("/icon.svg", get(page::icon))
         .route("/metrics", get(scrape))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/api/v1/status", get(api_status))
+        .route("/api/v1/history", get(history::history))
+        .route("/api/v1/dora", get(history::dora))
         .route("/api/v1/resync", post(resync::resync))
         .route("/hooks/git", post(hooks::receive))
         .fallback(not_found)
@@ -56,14 +62,6 @@ pub(super) fn router(server: Server, stop: CancellationToken) -> Router {
         .layer(from_fn(in_time))
         .layer(map_response(harden))
         .with_state(Shared { server, stop })
-}
-
-async fn index(State(shared): State<Shared>) -> Html<String> {
-    Html(page::render(&shared.status(), shared.server.clock.now()))
-}
-
-async fn stylesheet() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLESHEET)
 }
 
 async fn scrape(State(shared): State<Shared>) -> impl IntoResponse {
@@ -96,7 +94,10 @@ async fn api_status(State(shared): State<Shared>) -> Response {
 }
 
 async fn not_found() -> Response {
-    refuse(StatusCode::NOT_FOUND, "there is nothing here; see /, /metrics, /healthz, /readyz, /api/v1/status")
+    refuse(
+        StatusCode::NOT_FOUND,
+        "there is nothing here; see /, /history, /metrics, /healthz, /readyz, /api/v1/status, /api/v1/history",
+    )
 }
 
 async fn wrong_method() -> Response {
@@ -115,13 +116,14 @@ async fn in_time(request: Request, next: Next) -> Response {
     }
 }
 
-/// Nothing is cached, framed, sniffed or loaded from elsewhere.
+/// Nothing is cached, framed, sniffed, inlined or loaded from elsewhere.
 async fn harden(mut response: Response) -> Response {
     const HEADERS: [(HeaderName, HeaderValue); 4] = [
         (
             header::CONTENT_SECURITY_POLICY,
             HeaderValue::from_static(
-                "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+                "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
+                 base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
             ),
         ),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),

@@ -156,8 +156,8 @@ class Chart(unittest.TestCase):
     def test_every_value_has_an_effect(self):
         full, defaults = values("full"), yaml.safe_load((CHART / "values.yaml").read_text())
         whole = render(full)
-        # A tag has none beside a digest, nor `maxUnavailable` beside `minAvailable`.
-        unheard = {"image.tag", "podDisruptionBudget.maxUnavailable"}
+        # A tag has none beside a digest, nor `maxUnavailable` beside `minAvailable`, nor the size of a volume beside a claim.
+        unheard = {"image.tag", "podDisruptionBudget.maxUnavailable", "cache.sizeLimit"}
         same = {"serviceAccount.create", "networkPolicy.enabled"}
         required = {"image", "image.repository", "config", "config.repository", "secrets"}
         for path in sorted(described()):
@@ -183,7 +183,7 @@ class Chart(unittest.TestCase):
             self.assertIs(main["securityContext"]["readOnlyRootFilesystem"], True)
             self.assertEqual(main["securityContext"]["capabilities"], {"drop": ["ALL"]})
             self.assertIs(pod["automountServiceAccountToken"], False)
-            allowed = {"configMap", "emptyDir", "projected"}
+            allowed = {"configMap", "emptyDir", "persistentVolumeClaim", "projected"}
             self.assertLessEqual({kind for volume in pod["volumes"] for kind in volume} - {"name"}, allowed)
             for key in ["hostNetwork", "hostPID", "hostIPC"]:
                 self.assertNotIn(key, pod)
@@ -200,7 +200,8 @@ class Chart(unittest.TestCase):
             mounts = {mount["mountPath"]: mount for mount in main["volumeMounts"]}
             volumes = {volume["name"]: volume for volume in pod["volumes"]}
             self.assertEqual({mount["name"] for mount in main["volumeMounts"]}, set(volumes))
-            self.assertIn("emptyDir", volumes[mounts[toml["cache_dir"]]["name"]])
+            kept = {"minimal": "emptyDir", "full": "persistentVolumeClaim"}[name]
+            self.assertIn(kept, volumes[mounts[toml["cache_dir"]]["name"]])
             files = set()
             for table in [toml["server"], *(repository.get("auth", {}) for repository in toml["repository"])]:
                 files |= {value for key, value in table.items() if key in {"token_file", "ssh_key_file"}}
@@ -257,6 +258,13 @@ class Chart(unittest.TestCase):
             yaml.safe_dump(spec, file)
             file.flush()
             subprocess.run([promtool(), "check", "rules", file.name], check=True, capture_output=True)
+
+    def test_the_dashboard_is_shipped_as_it_is(self):
+        found, _ = render(values("full"))
+        maps = [d for (kind, name), d in found.items() if kind == "ConfigMap" and name.endswith("-dashboard")]
+        self.assertEqual(len(maps), 1)
+        self.assertEqual(maps[0]["data"]["pinion.json"], (CHART / "files/dashboard.json").read_text())
+        self.assertEqual(maps[0]["metadata"]["labels"]["grafana_dashboard"], "yes")
 
     def test_the_schema_of_config_is_pinions_own(self):
         schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["config"]

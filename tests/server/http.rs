@@ -1,10 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pinion::model::event::{Event, EventKind};
 use pinion::model::status::Status;
+use pinion::ports::Chronicle as _;
 use serde_json::{Value, json};
 
-use crate::sample::{self, Controller, TOKEN, client};
+use crate::sample::{self, Controller, TOKEN, client, now};
 
 #[tokio::test]
 async fn what_is_read_needs_no_secret() {
@@ -20,10 +22,14 @@ async fn what_is_read_needs_no_secret() {
     assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
     assert_eq!(page.headers()["x-content-type-options"], "nosniff");
     let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
-    assert!(policy.starts_with("default-src 'none'; style-src 'self';"), "{policy}");
+    assert!(policy.starts_with("default-src 'none'; style-src 'self'; script-src 'self';"), "{policy}");
+    assert!(!policy.contains("unsafe"), "{policy}");
     let page = page.text().await.unwrap();
-    assert!(page.contains("prod/asg/web") && page.contains("1 of 3 targets in sync"), "{page}");
-    assert!(controller.get("/style.css").await.status().is_success());
+    assert!(page.contains("prod/asg/web") && page.contains("1 of 3 targets needs attention"), "{page}");
+    for (path, kind) in [("/style.css", "text/css"), ("/page.js", "text/javascript"), ("/icon.svg", "image/svg+xml")] {
+        let asset = controller.get(path).await;
+        assert!(asset.status().is_success() && asset.headers()["content-type"].to_str().unwrap().starts_with(kind));
+    }
 }
 
 #[tokio::test]
@@ -35,7 +41,7 @@ async fn the_page_escapes_what_strangers_write() {
     web.desired = "1&2\u{202e}".to_owned();
     web.reason = Some("</table>".to_owned());
     let page = Controller::start(status, None).await.get("/").await.text().await.unwrap();
-    for harmful in ["<script", "<img", "1&2", "\u{202e}"] {
+    for harmful in ["<script>", "<img src=x", "1&2", "\u{202e}"] {
         assert!(!page.contains(harmful), "{harmful} stands in {page}");
     }
     assert_eq!(page.matches("</table>").count(), 2, "one table for each environment");
@@ -141,4 +147,95 @@ async fn a_request_out_of_bounds_is_refused() {
     let large = client().post(controller.url("/api/v1/resync")).bearer_auth(TOKEN).body(vec![b'x'; 65 * 1024]);
     assert_eq!(large.send().await.unwrap().status(), 413);
     assert!(controller.requests.retried.lock().unwrap().is_empty(), "nothing was asked for");
+}
+
+fn event(minute: i64, target: &str) -> Event {
+    Event {
+        at: now() - jiff::SignedDuration::from_mins(minute),
+        kind: EventKind::Blocked,
+        key: format!("{target}|{minute}"),
+        environment: target.split('/').next().map(str::to_owned),
+        target: Some(target.to_owned()),
+        component: Some("frontend".to_owned()),
+        version: Some("1.4.2".to_owned()),
+        commit: Some(sample::COMMIT.to_owned()),
+        ..Event::default()
+    }
+}
+
+#[tokio::test]
+async fn the_history_is_read_in_pages_and_by_scope() {
+    let controller = Controller::start(sample::status(), None).await;
+    for minute in 1..=30 {
+        controller.history.note(event(minute, if minute % 3 == 0 { "dev/asg/web" } else { "prod/asg/web" }));
+    }
+    controller.history.flush(Duration::from_secs(20)).await;
+    let read = async |query: &str| -> Value {
+        let answer = controller.get(&format!("/api/v1/history{query}")).await;
+        assert_eq!(answer.status(), 200, "{query}");
+        answer.json().await.unwrap()
+    };
+    let count = |page: &Value| page["events"].as_array().unwrap().len();
+    let whole = read("").await;
+    assert_eq!((count(&whole), &whole["next"], &whole["dropped"]), (30, &Value::Null, &json!(0)));
+    assert_eq!(whole["events"][0]["at"], "2026-01-02T11:59:00Z", "the newest first");
+    assert_eq!(whole["events"][0]["kind"], "blocked");
+    let mut seen = Vec::new();
+    let mut page = read("?limit=12").await;
+    loop {
+        seen.extend(page["events"].as_array().unwrap().iter().cloned());
+        let Some(next) = page["next"].as_str() else { break };
+        page = read(&format!("?limit=12&before={next}")).await;
+    }
+    assert_eq!(Value::from(seen), whole["events"]);
+    assert_eq!(count(&read("?environment=dev").await), 10);
+    assert_eq!(count(&read("?target=prod/asg/web&since=15m").await), 10);
+    assert_eq!(count(&read("?kind=blocked,drifted").await), 30);
+    assert_eq!(count(&read("?kind=drifted").await), 0);
+    assert_eq!(count(&read("?component=backend").await), 0);
+    assert_eq!(count(&read("?limit=100000").await), 30);
+    for (query, words) in [
+        ("history?kind=exploded", "there are started, target-found"),
+        ("history?since=yesterday", "7d"),
+        ("history?before=x", "`next`"),
+        ("history?limit=x", "`limit`"),
+        ("history?color=red", "color"),
+        ("dora?since=soon", "7d"),
+        ("dora?target=x", "target"),
+    ] {
+        let answer = controller.get(&format!("/api/v1/{query}")).await;
+        assert_eq!(answer.status(), 400, "{query}");
+        let body: Value = answer.json().await.unwrap();
+        assert!(body["error"].as_str().unwrap().contains(words), "{query}: {body}");
+    }
+    let figures: Value = controller.get("/api/v1/dora?since=7d").await.json().await.unwrap();
+    assert_eq!(figures["since"], "2025-12-26T12:00:00Z");
+    for path in ["/history", "/history?environment=prod&kind=blocked", "/targets/prod/asg/web", "/targets/gone/asg/x"] {
+        assert_eq!(controller.get(path).await.status(), if path.contains("gone") { 404 } else { 200 }, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_as_before_is_not_sent_again() {
+    let controller = Controller::start(sample::status(), None).await;
+    let asked = async |path: &str, mark: &str| {
+        client().get(controller.url(path)).header("if-none-match", mark).send().await.unwrap()
+    };
+    for path in ["/", "/history", "/targets/prod/asg/web"] {
+        let mark = controller.get(path).await.headers()["etag"].to_str().unwrap().to_owned();
+        assert_eq!(asked(path, &mark).await.status(), 304, "{path}");
+    }
+    let mark = controller.get("/").await.headers()["etag"].to_str().unwrap().to_owned();
+    assert_eq!(asked("/?state=in-sync", &mark).await.status(), 200, "another filter is another page");
+    let another_pass = |status: &mut Arc<Status>| {
+        let prod = Arc::make_mut(status).environments.get_mut("prod").unwrap();
+        prod.passes += 1;
+        prod.targets.get_mut("asg/web").unwrap().observed = Some(now());
+    };
+    controller.status.send_modify(another_pass);
+    assert_eq!(asked("/", &mark).await.status(), 304, "a pass that finds nothing new changes nothing");
+    controller.status.send_modify(|status| {
+        Arc::make_mut(status).environments.get_mut("prod").unwrap().targets.get_mut("asg/web").unwrap().updated += 1;
+    });
+    assert_eq!(asked("/", &mark).await.status(), 200);
 }

@@ -19,6 +19,7 @@ fn full() -> Metrics {
     metrics.rollout_ended(&target, &component, RolloutResult::Succeeded, Duration::from_secs(100));
     metrics.converged(&prod, &component, Duration::from_secs(130));
     metrics.guardrail_denied(&target, &component, "freeze");
+    metrics.history_dropped();
     metrics.pass_ended(&prod, true, Duration::from_millis(40));
     metrics.git_polled("https://github.com/acme/environments.git", PollResult::Changed, Duration::from_millis(200));
     let call = CallRecord {

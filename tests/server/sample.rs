@@ -1,17 +1,22 @@
 //! A status with one of everything, and a server that shows it.
 
+#![allow(dead_code, reason = "each test uses its part")]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use pinion::clock::Clock;
+use pinion::history::{History, Limits};
 use pinion::metrics::Metrics;
 use pinion::model::status::{
-    EnvironmentStatus, PinStatus, RepositoryStatus, ResyncStatus, RolloutStatus, SignaturesStatus, Status, TargetStatus,
+    EnvironmentStatus, PinStatus, RepositoryStatus, ResyncStatus, RolloutStatus, SignaturesStatus, Status,
+    SuspensionStatus, TargetStatus,
 };
 use pinion::model::{Kind, State};
 use pinion::server::{RequestResync, Running, Server};
 use secrecy::SecretString;
+use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -63,6 +68,7 @@ pub(crate) fn target(environment: &str, kind: Kind, name: &str, state: State) ->
             subject: "frontend 1.4.2".to_owned(),
         },
         rollout: None,
+        suspension: None,
     }
 }
 
@@ -105,6 +111,11 @@ pub(crate) fn status() -> Status {
     lost.last_known = Some(State::InSync);
     lost.running = None;
     lost.drifted = true;
+    lost.suspension = Some(SuspensionStatus {
+        owner: "ops@example.com".to_owned(),
+        reason: "load test".to_owned(),
+        until: time("2026-01-01T08:00:00Z"),
+    });
     lost.reason = Some("can't be read now".to_owned());
     let dev = EnvironmentStatus {
         account: "111111111111".to_owned(),
@@ -139,8 +150,10 @@ impl RequestResync for Requests {
 pub(crate) struct Controller {
     pub(crate) status: watch::Sender<Arc<Status>>,
     pub(crate) requests: Arc<Requests>,
+    pub(crate) history: Arc<History>,
     pub(crate) stop: CancellationToken,
     pub(crate) running: Running,
+    _folder: TempDir,
 }
 
 impl Controller {
@@ -148,16 +161,20 @@ impl Controller {
         let (sender, receiver) = watch::channel(Arc::new(status));
         let requests = Arc::new(Requests::default());
         let stop = CancellationToken::new();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let folder = TempDir::new().unwrap();
+        let history = History::start(folder.path(), Limits::default(), Arc::clone(&metrics), Arc::new(Fixed)).unwrap();
         let server = Server {
-            metrics: Arc::new(Metrics::new().unwrap()),
+            metrics,
             status: receiver,
+            history: Arc::clone(&history),
             resync: Arc::clone(&requests) as Arc<dyn RequestResync>,
             token: token.map(SecretString::from),
             hooks: None,
             clock: Arc::new(Fixed),
         };
         let running = server.start("127.0.0.1:0".parse().unwrap(), stop.clone()).await.unwrap();
-        Self { status: sender, requests, stop, running }
+        Self { status: sender, requests, history, stop, running, _folder: folder }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -1,0 +1,268 @@
+//! `/`: all environments and targets at a glance.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use askama::Template;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query as Parameters, State as Given};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::view::{self, Choice, Line, Row};
+use super::{Frame, answer, events};
+use crate::history::Query;
+use crate::model::State;
+use crate::model::status::{EnvironmentStatus, RepositoryStatus, Status, TargetStatus};
+use crate::server::routes::{Shared, refuse};
+
+/// How many events stand beside the targets.
+const EVENTS: usize = 12;
+/// From so many targets on, environments in which nothing is to be seen are folded.
+const MANY: usize = 100;
+/// Words for states that stand for several.
+const ATTENTION: &str = "needs-attention";
+const DRIFTED: &str = "drifted";
+
+/// Which targets to show.
+#[derive(Debug, Default, Clone, Hash, Deserialize)]
+#[serde(default)]
+pub(in crate::server) struct Filter {
+    /// A text that the target, its component, versions, reason or pin has in it.
+    q: String,
+    state: String,
+    component: String,
+    environment: String,
+}
+
+impl Filter {
+    fn is_set(&self) -> bool {
+        [&self.q, &self.state, &self.component, &self.environment].iter().any(|text| !text.trim().is_empty())
+    }
+
+    fn wants(&self, environment: &str, target: &TargetStatus) -> bool {
+        let named = |wanted: &str, is: &str| wanted.is_empty() || wanted == is;
+        let state = match self.state.as_str() {
+            ATTENTION => view::needs_attention(target),
+            DRIFTED => target.drifted,
+            word => named(word, target.state.as_str()),
+        };
+        state
+            && named(&self.component, &target.component)
+            && named(&self.environment, environment)
+            && self.q.split_whitespace().all(|word| has(target, &word.to_lowercase()))
+    }
+}
+
+fn has(target: &TargetStatus, word: &str) -> bool {
+    let texts = [
+        Some(target.target.as_str()),
+        Some(target.component.as_str()),
+        Some(target.state.as_str()),
+        Some(target.desired.as_str()),
+        target.running.as_deref(),
+        target.reason.as_deref(),
+        Some(target.pin.author.as_str()),
+        Some(target.pin.subject.as_str()),
+        Some(target.pin.commit.as_str()),
+    ];
+    texts.into_iter().flatten().any(|text| text.to_lowercase().contains(word))
+}
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct Page<'a> {
+    frame: &'a Frame,
+    now: Timestamp,
+    body: &'a Body<'a>,
+}
+
+#[derive(Debug, Hash)]
+struct Body<'a> {
+    headline: String,
+    tone: &'static str,
+    ready: bool,
+    /// How many targets are in each state that any is in, with the state's tone.
+    counts: Vec<Count>,
+    filter: &'a Filter,
+    filtered: bool,
+    shown: usize,
+    total: usize,
+    states: Vec<Choice>,
+    components: Vec<Choice>,
+    names: Vec<Choice>,
+    repositories: Vec<Source<'a>>,
+    environments: Vec<Group<'a>>,
+    events: Vec<Line>,
+}
+
+#[derive(Debug, Hash)]
+struct Count {
+    word: &'static str,
+    tone: &'static str,
+    count: usize,
+    selected: bool,
+}
+
+#[derive(Debug, Hash)]
+struct Source<'a> {
+    url: &'a str,
+    branch: &'a str,
+    revision: &'a str,
+    guardrails: u64,
+    problems: Vec<String>,
+}
+
+/// An environment and those of its targets that are shown.
+#[derive(Debug, Hash)]
+struct Group<'a> {
+    name: &'a str,
+    account: &'a str,
+    region: &'a str,
+    revision: &'a str,
+    valid: bool,
+    problems: Vec<&'a str>,
+    tally: String,
+    open: bool,
+    rows: Vec<Row<'a>>,
+}
+
+pub(in crate::server) async fn overview(
+    Given(shared): Given<Shared>,
+    headers: HeaderMap,
+    filter: Result<Parameters<Filter>, QueryRejection>,
+) -> Response {
+    let Ok(Parameters(filter)) = filter else {
+        return refuse(StatusCode::BAD_REQUEST, "this filter can't be read; start again at /");
+    };
+    let (happened, _) = events(&shared, Query::newest(EVENTS).of_interest()).await;
+    let status = shared.status();
+    let now = shared.server.clock.now();
+    let lines = happened.iter().map(|event| Line::of(event, &status)).collect();
+    let body = body(&status, &filter, lines);
+    let title = match body.tone {
+        "good" => "Pinion".to_owned(),
+        _ => format!("{} – Pinion", body.headline),
+    };
+    let frame = Frame::new("./", title, "targets", &status);
+    answer(&headers, &(&frame, &body), &Page { frame: &frame, now, body: &body })
+}
+
+fn body<'a>(status: &'a Status, filter: &'a Filter, events: Vec<Line>) -> Body<'a> {
+    let all: Vec<&TargetStatus> = status.environments.values().flat_map(|it| it.targets.values()).collect();
+    let mut states: BTreeMap<State, usize> = BTreeMap::new();
+    for target in &all {
+        *states.entry(target.state).or_default() += 1;
+    }
+    let (headline, tone) = headline(status, &all);
+    let filtered = filter.is_set();
+    let many = all.len() >= MANY;
+    let environments: Vec<Group<'a>> = status
+        .environments
+        .iter()
+        .filter_map(|(name, environment)| group(name, environment, filter, filtered || !many))
+        .collect();
+    let names = [ATTENTION, DRIFTED].into_iter().chain(State::ALL.map(State::as_str));
+    let components: BTreeSet<&str> = all.iter().map(|target| target.component.as_str()).collect();
+    Body {
+        headline,
+        tone,
+        ready: status.ready,
+        counts: counts(&states, &all, &filter.state),
+        filter,
+        filtered,
+        shown: environments.iter().map(|group| group.rows.len()).sum(),
+        total: all.len(),
+        states: Choice::among("any", names, &filter.state),
+        components: Choice::among("any", components, &filter.component),
+        names: Choice::among("any", status.environments.keys().map(String::as_str), &filter.environment),
+        repositories: status.repositories.iter().map(source).collect(),
+        environments,
+        events,
+    }
+}
+
+/// The whole in one sentence.
+fn headline(status: &Status, all: &[&TargetStatus]) -> (String, &'static str) {
+    let total = all.len();
+    let plural = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+    let bad = all.iter().filter(|target| view::needs_attention(target)).count();
+    let moving = all.iter().filter(|target| matches!(target.state, State::RollingOut | State::Verifying)).count();
+    let waiting = all.iter().filter(|target| target.state == State::Pending).count();
+    let settled = all.iter().filter(|target| target.state == State::InSync).count();
+    let troubled = status.repositories.iter().any(|it| it.error.is_some() || !it.guardrail_errors.is_empty())
+        || status.environments.values().any(|it| it.error.is_some() || !it.errors.is_empty());
+    if bad > 0 {
+        let verb = if bad == 1 { "needs" } else { "need" };
+        return (format!("{} of {} {verb} attention", bad, plural(total, "target")), "bad");
+    }
+    let word = match (total, moving, waiting) {
+        (0, _, _) if status.ready => "No targets".to_owned(),
+        (0, _, _) => "Reading the environments".to_owned(),
+        (_, 1.., _) => format!("{} rolling out, {settled} of {total} in sync", plural(moving, "target")),
+        (_, _, 1..) => format!("{} waiting, {settled} of {total} in sync", plural(waiting, "target")),
+        _ if settled == total => format!("{} in sync", plural(total, "target")),
+        _ => format!("{settled} of {} in sync", plural(total, "target")),
+    };
+    match (troubled, moving, waiting) {
+        (true, _, _) => (format!("{word}, but not everything can be read"), "bad"),
+        (_, 1.., _) => (word, "busy"),
+        (_, _, 1..) => (word, "waits"),
+        _ => (word, "good"),
+    }
+}
+
+fn counts(states: &BTreeMap<State, usize>, all: &[&TargetStatus], selected: &str) -> Vec<Count> {
+    let drifted = all.iter().filter(|target| target.drifted).count();
+    let by_state = states.iter().map(|(state, count)| Count {
+        word: state.as_str(),
+        tone: view::tone(*state),
+        count: *count,
+        selected: selected == state.as_str(),
+    });
+    let drifted = Count { word: DRIFTED, tone: "waits", count: drifted, selected: selected == DRIFTED };
+    by_state.chain((drifted.count > 0).then_some(drifted)).collect()
+}
+
+fn source(repository: &RepositoryStatus) -> Source<'_> {
+    let errors = repository.error.iter().chain(&repository.guardrail_errors).cloned();
+    let refused = repository.signatures.iter().flat_map(|signatures| &signatures.commits).map(|it| {
+        format!("commit {} by {} is refused ({}): {}", super::short(&it.commit), it.author, it.subject, it.reason)
+    });
+    Source {
+        url: &repository.url,
+        branch: &repository.branch,
+        revision: repository.revision.as_deref().unwrap_or_default(),
+        guardrails: repository.guardrails,
+        problems: errors.chain(refused).collect(),
+    }
+}
+
+/// `None` if nothing of the environment is to be shown.
+fn group<'a>(name: &'a str, environment: &'a EnvironmentStatus, filter: &Filter, open: bool) -> Option<Group<'a>> {
+    let wanted = environment.targets.iter().filter(|(_, target)| filter.wants(name, target));
+    let rows: Vec<Row<'a>> = wanted.map(|(local, target)| Row::of(local, target)).collect();
+    if filter.is_set() && rows.is_empty() {
+        return None;
+    }
+    let problems: Vec<&str> = environment.errors.iter().chain(&environment.brake).chain(&environment.error).map(String::as_str).collect();
+    let mut tally: BTreeMap<State, usize> = BTreeMap::new();
+    for target in environment.targets.values() {
+        *tally.entry(target.state).or_default() += 1;
+    }
+    let settled =
+        tally.keys().all(|state| *state == State::InSync) && !environment.targets.values().any(|target| target.drifted);
+    let tally: Vec<String> = tally.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    Some(Group {
+        name,
+        account: &environment.account,
+        region: &environment.region,
+        revision: &environment.revision,
+        valid: environment.valid,
+        open: open || !settled || !problems.is_empty(),
+        problems,
+        tally: if tally.is_empty() { "no targets yet".to_owned() } else { tally.join(" · ") },
+        rows,
+    })
+}

@@ -1,0 +1,132 @@
+//! `/targets/ENVIRONMENT/KIND/NAME`: one target and its history.
+
+use askama::Template;
+use axum::extract::{Path, Query as Parameters, State as Given};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::view::{self, Line, Row};
+use super::{Frame, answer, events};
+use crate::history::Query;
+use crate::model::status::{EnvironmentStatus, RolloutStatus, SuspensionStatus, TargetStatus};
+use crate::server::routes::{Shared, refuse};
+
+/// How many events one page has.
+const EVENTS: usize = 50;
+
+/// Where in the history to begin.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::server) struct Place {
+    before: String,
+}
+
+#[derive(Template)]
+#[template(path = "target.html")]
+struct Page<'a> {
+    frame: &'a Frame,
+    now: Timestamp,
+    body: &'a Body<'a>,
+}
+
+#[derive(Debug, Hash)]
+struct Body<'a> {
+    reference: &'a str,
+    environment: &'a str,
+    local: &'a str,
+    /// Absent if the target isn't in Git any more and only its history is left.
+    known: Option<Known<'a>>,
+    events: Vec<Line>,
+    next: Option<String>,
+    /// Whether these are the newest events.
+    newest: bool,
+}
+
+#[derive(Debug, Hash)]
+struct Known<'a> {
+    row: Row<'a>,
+    runs: &'a str,
+    account: &'a str,
+    region: &'a str,
+    artifact: &'a str,
+    digest: &'a str,
+    out_of_sync_since: Option<Timestamp>,
+    rollout: Option<Rollout<'a>>,
+    suspension: Option<Suspended<'a>>,
+}
+
+#[derive(Debug, Hash)]
+struct Rollout<'a> {
+    id: &'a str,
+    status: &'a str,
+    reason: &'a str,
+    started: Option<Timestamp>,
+}
+
+#[derive(Debug, Hash)]
+struct Suspended<'a> {
+    owner: &'a str,
+    reason: &'a str,
+    until: Timestamp,
+}
+
+pub(in crate::server) async fn target(
+    Given(shared): Given<Shared>,
+    Path((environment, kind, name)): Path<(String, String, String)>,
+    Parameters(place): Parameters<Place>,
+    headers: HeaderMap,
+) -> Response {
+    let local = format!("{kind}/{name}");
+    let reference = format!("{environment}/{local}");
+    let before = match place.before.as_str() {
+        "" => None,
+        text => match text.parse() {
+            Ok(before) => Some(before),
+            Err(error) => return refuse(StatusCode::BAD_REQUEST, error),
+        },
+    };
+    let query = Query { scope: Some(reference.clone()), before, ..Query::newest(EVENTS) };
+    let (happened, next) = events(&shared, query).await;
+    let status = shared.status();
+    let known = status.environments.get(&environment).zip(view::find(&status, &reference));
+    if known.is_none() && happened.is_empty() {
+        return refuse(StatusCode::NOT_FOUND, "there is no such target, and nothing is known of one; see /");
+    }
+    let known = known.map(|(environment, target)| known_of(environment, &local, target));
+    let body = Body {
+        reference: &reference,
+        environment: &environment,
+        local: &local,
+        known,
+        events: happened.iter().map(|event| Line::of(event, &status)).collect(),
+        next,
+        newest: before.is_none(),
+    };
+    let state = body.known.as_ref().map_or("gone", |known| known.row.state);
+    let frame = Frame::new("../../../", format!("{reference}: {state} – Pinion"), "", &status);
+    let now = shared.server.clock.now();
+    answer(&headers, &(&frame, &body), &Page { frame: &frame, now, body: &body })
+}
+
+fn known_of<'a>(environment: &'a EnvironmentStatus, local: &'a str, target: &'a TargetStatus) -> Known<'a> {
+    let rollout = |it: &'a RolloutStatus| Rollout {
+        id: &it.id,
+        status: &it.status,
+        reason: it.reason.as_deref().unwrap_or_default(),
+        started: it.started,
+    };
+    let suspended = |it: &'a SuspensionStatus| Suspended { owner: &it.owner, reason: &it.reason, until: it.until };
+    Known {
+        row: Row::of(local, target),
+        runs: target.running.as_deref().unwrap_or_default(),
+        account: &environment.account,
+        region: &environment.region,
+        artifact: target.artifact.as_deref().unwrap_or_default(),
+        digest: target.digest.as_deref().unwrap_or_default(),
+        out_of_sync_since: target.out_of_sync_since,
+        rollout: target.rollout.as_ref().map(rollout),
+        suspension: target.suspension.as_ref().map(suspended),
+    }
+}

@@ -1,0 +1,159 @@
+//! What a page shows of targets and events, borrowed from what is known. Everything here is hashed to tell whether a page
+//! has changed, so nothing here may say how long ago something was.
+
+use jiff::Timestamp;
+
+use crate::history::tell;
+use crate::model::State;
+use crate::model::event::{Event, EventKind};
+use crate::model::status::{Status, TargetStatus};
+
+/// A target's row.
+#[derive(Debug, Hash)]
+pub(super) struct Row<'a> {
+    pub(super) reference: &'a str,
+    /// `asg/web`.
+    pub(super) local: &'a str,
+    pub(super) component: &'a str,
+    pub(super) state: &'static str,
+    /// How grave the state is: `good`, `busy`, `waits`, `bad` or `off`.
+    pub(super) tone: &'static str,
+    pub(super) drifted: bool,
+    pub(super) reason: String,
+    /// What works now but needs somebody's attention.
+    pub(super) warnings: &'a [String],
+    pub(super) desired: &'a str,
+    /// What runs, if that isn't what is desired.
+    pub(super) running: Option<&'a str>,
+    pub(super) updated: u32,
+    pub(super) total: u32,
+    /// How much of a rollout that runs is done, 0 to 100.
+    pub(super) progress: Option<u8>,
+    pub(super) since: Timestamp,
+    pub(super) author: &'a str,
+    pub(super) subject: &'a str,
+    pub(super) commit: &'a str,
+    pub(super) pinned: Timestamp,
+}
+
+impl<'a> Row<'a> {
+    pub(super) fn of(local: &'a str, target: &'a TargetStatus) -> Self {
+        let moving = matches!(target.state, State::RollingOut | State::Overdue);
+        let shared = u64::from(target.updated) * 100 / u64::from(target.total.max(1));
+        let told = target.rollout.as_ref().and_then(|rollout| rollout.percentage);
+        Self {
+            reference: &target.target,
+            local,
+            component: &target.component,
+            state: target.state.as_str(),
+            tone: tone(target.state),
+            drifted: target.drifted,
+            reason: reason(target),
+            warnings: &target.warnings,
+            desired: &target.desired,
+            running: target.running.as_deref().filter(|running| *running != target.desired),
+            updated: target.updated,
+            total: target.total,
+            progress: moving.then(|| told.or_else(|| u8::try_from(shared).ok()).unwrap_or(0)),
+            since: target.since,
+            author: &target.pin.author,
+            subject: &target.pin.subject,
+            commit: &target.pin.commit,
+            pinned: target.pin.time,
+        }
+    }
+}
+
+/// Why the target is in its state, with what it was before where that can't be told.
+fn reason(target: &TargetStatus) -> String {
+    let before = target.last_known.filter(|_| target.state == State::Unknown).map(|last| format!("was {last}"));
+    let parts: Vec<&str> = before.as_deref().into_iter().chain(target.reason.as_deref()).collect();
+    parts.join("; ")
+}
+
+/// How grave a state is.
+pub(super) fn tone(state: State) -> &'static str {
+    match state {
+        State::InSync => "good",
+        State::RollingOut | State::Verifying => "busy",
+        State::Pending => "waits",
+        State::Quarantined | State::Overdue | State::Blocked => "bad",
+        State::Suspended | State::Unknown => "off",
+    }
+}
+
+/// Whether somebody has to look at a target.
+pub(super) fn needs_attention(target: &TargetStatus) -> bool {
+    target.drifted || matches!(target.state, State::Quarantined | State::Overdue | State::Blocked | State::Unknown)
+}
+
+/// An event's line.
+#[derive(Debug, Hash)]
+pub(super) struct Line {
+    pub(super) at: Timestamp,
+    pub(super) kind: &'static str,
+    pub(super) tone: &'static str,
+    /// The target or else the environment, and where that has a page, `true`.
+    pub(super) subject: String,
+    pub(super) linked: bool,
+    pub(super) words: String,
+    pub(super) commit: String,
+}
+
+impl Line {
+    pub(super) fn of(event: &Event, status: &Status) -> Self {
+        let subject = event.target.as_ref().or(event.environment.as_ref());
+        Self {
+            at: event.at,
+            kind: event.kind.as_str(),
+            tone: event_tone(event),
+            linked: event.target.as_deref().is_some_and(|target| find(status, target).is_some()),
+            subject: subject.cloned().unwrap_or_default(),
+            words: tell::words(event),
+            commit: event.commit.clone().unwrap_or_default(),
+        }
+    }
+}
+
+fn event_tone(event: &Event) -> &'static str {
+    match event.kind {
+        EventKind::InSync | EventKind::DriftHealed | EventKind::EnvironmentMended => "good",
+        EventKind::RolloutStarted | EventKind::PinSeen => "busy",
+        EventKind::Denied => "waits",
+        EventKind::Quarantined | EventKind::Overdue | EventKind::Blocked | EventKind::EnvironmentBroken => "bad",
+        EventKind::Drifted => "waits",
+        EventKind::RolloutEnded => match event.result.as_deref() {
+            Some("succeeded") => "good",
+            Some("failed") => "bad",
+            _ => "off",
+        },
+        EventKind::Started | EventKind::TargetFound | EventKind::ResyncRequested | EventKind::ResyncCompleted => "off",
+    }
+}
+
+/// A target by its reference.
+pub(super) fn find<'a>(status: &'a Status, reference: &str) -> Option<&'a TargetStatus> {
+    let (environment, local) = reference.split_once('/')?;
+    status.environments.get(environment)?.targets.get(local)
+}
+
+/// A choice of a form.
+#[derive(Debug, Hash)]
+pub(super) struct Choice {
+    pub(super) value: String,
+    pub(super) label: String,
+    pub(super) selected: bool,
+}
+
+impl Choice {
+    /// The choices of a form's field: any, then these.
+    pub(super) fn among<'c>(any: &str, values: impl IntoIterator<Item = &'c str>, selected: &str) -> Vec<Self> {
+        let any = Self { value: String::new(), label: any.to_owned(), selected: selected.is_empty() };
+        let others = values.into_iter().map(|value| Self {
+            value: value.to_owned(),
+            label: value.to_owned(),
+            selected: value == selected,
+        });
+        std::iter::once(any).chain(others).collect()
+    }
+}

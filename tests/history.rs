@@ -1,0 +1,210 @@
+//! What is kept of what has happened: a whole story with kills in it, told by `pinion history` from a running controller
+//! and from what it left.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and then shows what it saw"
+)]
+
+#[path = "support/stage.rs"]
+mod stage;
+
+use serde_json::{Value, json};
+use stage::{Stage, set_pin};
+
+const WORLD: &str = r#"
+controller = "111111111111"
+region = "us-west-1"
+
+[[account]]
+id = "222222222222"
+name = "dev"
+role = [{ name = "pinion" }]
+image = [
+    { id = "ami-0f000000000001400", name = "frontend-1.4.0" },
+    { id = "ami-0f000000000001401", name = "frontend-1.4.1" },
+]
+launch_template = [{ name = "frontend", version = [{ data = { ImageId = "ami-0f000000000001400" } }] }]
+group = [{ name = "frontend", launch_template = "frontend", version = "$Default", desired = 2, warmup = 15 }]
+repository = [{ name = "api", image = [{ tags = ["1"] }, { tags = ["2"], behaviour = "exits" }, { tags = ["3"] }] }]
+
+[[account.task_definition]]
+[account.task_definition.definition]
+family = "api"
+networkMode = "awsvpc"
+requiresCompatibilities = ["FARGATE"]
+cpu = "256"
+memory = "512"
+containerDefinitions = [
+    { name = "app", image = "222222222222.dkr.ecr.us-west-1.amazonaws.com/api:1", essential = true },
+]
+
+[[account.cluster]]
+name = "app"
+
+[[account.cluster.service]]
+name = "api"
+task_definition = "api"
+desired = 2
+configuration = { deploymentCircuitBreaker = { enable = true, rollback = true } }
+"#;
+
+const ENVIRONMENT: &str = r#"
+[account]
+id = "222222222222"
+region = "us-west-1"
+role = "arn:aws:iam::222222222222:role/pinion"
+
+[asg.frontend]
+ami = { name = "frontend-{version}" }
+
+[fargate.api]
+cluster = "app"
+image = "{account}.dkr.ecr.{region}.amazonaws.com/api:{version}"
+"#;
+
+/// What `pinion history` says, as JSON.
+fn told(stage: &Stage, arguments: &[&str]) -> Value {
+    let output = stage.run(&[&["history", "--output", "json"], arguments].concat());
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The kinds of a target's events, the oldest first, with what rollouts came to.
+fn kinds(stage: &Stage, scope: &str, more: &[&str]) -> Vec<String> {
+    let page = told(stage, &[&[scope], more].concat());
+    let mut kinds: Vec<String> = page["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| {
+            let kind = event["kind"].as_str().unwrap();
+            event["result"].as_str().map_or_else(|| kind.to_owned(), |result| format!("{kind} {result}"))
+        })
+        .collect();
+    kinds.reverse();
+    kinds
+}
+
+#[test]
+fn a_story_with_kills_in_it_is_told_once() {
+    let mut stage = Stage::of(WORLD)
+        .environments([
+            ("environments/dev/environment.toml", ENVIRONMENT),
+            ("environments/dev/pins.toml", "api = \"1\"\nfrontend = \"1.4.0\"\n"),
+        ])
+        .start();
+    let (web, api) = ("dev/asg/frontend", "dev/fargate/api");
+    stage.wait_for_sync(&[web, api]);
+    // A good version for the group and a bad one for the service; killed while both roll out.
+    stage.commit("release: 1.4.1 and 2", |repo| {
+        set_pin(repo, "dev", "frontend", "1.4.1");
+        set_pin(repo, "dev", "api", "2");
+    });
+    stage.wait_for(web, "rolling-out");
+    stage.wait_for(api, "rolling-out");
+    stage.kill_controller();
+    stage.start_controller();
+    stage.wait_for_sync(&[web]);
+    stage.wait_for(api, "quarantined");
+    // Mended, and killed once more.
+    stage.pin("dev", "api", "3");
+    stage.wait_for_sync(&[web, api]);
+    stage.settles();
+    stage.kill_controller();
+    stage.start_controller();
+    stage.wait_for_sync(&[web, api]);
+    stage.settles();
+    let expected_web = ["target-found", "pin-seen", "rollout-started", "rollout-ended succeeded", "in-sync"];
+    let expected_api = [
+        "target-found",
+        "pin-seen",
+        "rollout-started",
+        "rollout-ended failed",
+        "quarantined",
+        "pin-seen",
+        "rollout-started",
+        "rollout-ended succeeded",
+        "in-sync",
+    ];
+    let sorted = |mut kinds: Vec<String>| {
+        kinds.sort();
+        kinds
+    };
+    let expected = |kinds: &[&str]| sorted(kinds.iter().map(ToString::to_string).collect());
+    assert_eq!(kinds(&stage, web, &[]), expected_web);
+    assert_eq!(sorted(kinds(&stage, api, &[])), expected(&expected_api));
+
+    // The figures: the group's release, the service's failure, and its mending.
+    let figures = told(&stage, &["dev", "--dora"]);
+    let of = |component: &str| {
+        let all = figures["components"].as_array().unwrap();
+        all.iter().find(|it| it["component"] == component).unwrap().clone()
+    };
+    let (frontend, backend) = (of("frontend"), of("api"));
+    assert_eq!((&frontend["deployments"], &frontend["failures"]), (&json!(1), &json!(0)), "{figures:#}");
+    assert_eq!(
+        (&backend["deployments"], &backend["failures"], &backend["unrestored"]),
+        (&json!(1), &json!(1), &json!(0))
+    );
+    assert_eq!(backend["change_failure_rate"], json!(0.5));
+    assert!(frontend["lead_time_seconds"].is_u64() && backend["time_to_restore_seconds"].is_u64(), "{figures:#}");
+    let text = String::from_utf8(stage.run(&["history", "--dora"]).stdout).unwrap();
+    assert!(text.starts_with("COMPONENT") && text.contains("50 %"), "{text}");
+
+    // For people, and what else has happened.
+    assert!(stage.run(&["resync"]).status.success());
+    let text = String::from_utf8(stage.run(&["history", "--limit", "200"]).stdout).unwrap();
+    assert!(text.contains("1.4.0 → 1.4.1 by ") && text.contains("release: 1.4.1 and 2"), "{text}");
+    assert!(text.contains("resync-completed") && !text.contains("target-found"), "{text}");
+    assert_eq!(text.matches("\nTIME").count() + usize::from(text.starts_with("TIME")), 1);
+    assert_eq!(text.lines().filter(|line| line.contains(" started ")).count(), 3, "{text}");
+    let refused = stage.run(&["history", "prod/web"]);
+    assert_eq!(refused.status.code(), Some(64), "{}", String::from_utf8_lossy(&refused.stderr));
+    let missing = stage.run(&["history", "--cache-dir", "elsewhere"]);
+    let said = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert!(!missing.status.success() && said.contains("there is no history") && said.contains("cache_dir"), "{said}");
+
+    // From the file, while it runs and after a stop by the book.
+    let page = told(&stage, &[web]);
+    assert_eq!(told(&stage, &[web, "--cache-dir", "cache"]), page);
+    stage.signal("TERM");
+    assert!(stage.controller().end(stage::process::PATIENCE).success());
+    assert_eq!(told(&stage, &[web, "--cache-dir", "cache"]), page);
+
+    // Damaged, what was in it is gone: what AWS and Git still know is told again, and nothing else suffers.
+    stage.damage_history();
+    stage.start_controller();
+    stage.wait_for_sync(&[web, api]);
+    stage.wait_until("the warning", |stage| stage.logged().contains("the history is damaged"));
+    assert_eq!(kinds(&stage, web, &[])[0], "target-found");
+}
+
+#[test]
+fn drift_is_told_from_its_beginning_to_its_end() {
+    let stage = Stage::of(WORLD)
+        .environments([
+            ("environments/dev/environment.toml", ENVIRONMENT),
+            ("environments/dev/pins.toml", "api = \"1\"\nfrontend = \"1.4.0\"\n"),
+        ])
+        .start();
+    let (api, role) = ("dev/fargate/api", "arn:aws:iam::222222222222:role/pinion");
+    stage.wait_for_sync(&[api]);
+    let container =
+        json!({"name": "app", "image": "222222222222.dkr.ecr.us-west-1.amazonaws.com/api:3", "essential": true});
+    let definition = json!({
+        "family": "api", "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"], "cpu": "256", "memory": "512",
+        "containerDefinitions": [container],
+    });
+    stage.by_hand(role, "RegisterTaskDefinition", &definition);
+    stage.by_hand(role, "UpdateService", &json!({"cluster": "app", "service": "api", "taskDefinition": "api:2"}));
+    stage.wait_until("the drift is healed", |stage| {
+        kinds(stage, api, &["--kind", "drifted,drift-healed"]) == ["drifted", "drift-healed"]
+    });
+    let figures = told(&stage, &["--dora"]);
+    assert_eq!(figures["components"], json!([]), "healing isn't a deployment");
+}
