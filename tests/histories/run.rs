@@ -12,7 +12,7 @@ use pinion::metrics::Metrics;
 use pinion::model::status::Status;
 use pinion::model::{Probe, State};
 use pinion::plan::brake::Limits;
-use pinion::ports::{Prober, RecordCalls};
+use pinion::ports::{NoChronicle, Prober, RecordCalls};
 use pinion::reconcile::desired::Claim;
 use pinion::reconcile::{self, Board, Pace, Parts, Resyncs, Source};
 use pinion::sim::{Local, World};
@@ -173,6 +173,7 @@ impl Play {
             board,
             resyncs: Arc::clone(&resyncs),
             hints: Arc::default(),
+            chronicle: Arc::new(NoChronicle),
             brakes: Limits::default(),
             pace: PACE,
             concurrency: 16,

@@ -246,7 +246,8 @@ fn group<'a>(name: &'a str, environment: &'a EnvironmentStatus, filter: &Filter,
     if filter.is_set() && rows.is_empty() {
         return None;
     }
-    let problems: Vec<&str> = environment.errors.iter().chain(&environment.brake).chain(&environment.error).map(String::as_str).collect();
+    let problems: Vec<&str> =
+        environment.errors.iter().chain(&environment.brake).chain(&environment.error).map(String::as_str).collect();
     let mut tally: BTreeMap<State, usize> = BTreeMap::new();
     for target in environment.targets.values() {
         *tally.entry(target.state).or_default() += 1;
