@@ -9,8 +9,11 @@ from markdown_it import MarkdownIt
 MARKDOWN = {"h3", "p", "em", "strong", "code", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "details", "summary", "sub"}
 PAGE = {
     "html", "head", "meta", "title", "link", "body", "header", "main", "section", "h1", "h2", "p", "b", "small", "code", "pre",
-    "table", "thead", "tbody", "tr", "th", "td", "span", "a", "footer", "div",
+    "table", "thead", "tbody", "tr", "th", "td", "span", "a", "footer", "div", "caption", "details", "summary", "nav", "ol",
+    "ul", "li", "dl", "dt", "dd", "time", "form", "label", "input", "select", "option", "button", "img", "script", "strong", "em",
 }
+# What the page itself loads.
+OURS = {"script": "page.js", "img": "icon.svg"}
 HOSTILE = ["evil.example", "@team", "alert(", "ERROR all is lost", "Mallory"]
 
 
@@ -24,6 +27,9 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.tags.add(tag)
         self.attributes += attributes
+        source = dict(attributes).get("src", "")
+        if (tag in OURS or source) and not source.endswith(f"./{OURS.get(tag)}"):
+            sys.exit(f"{tag} loads {source!r}")
         if tag in ("code", "pre"):
             self.depth += 1
         if tag == "tr":
