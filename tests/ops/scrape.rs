@@ -1,7 +1,11 @@
 //! A controller in whose life everything happens once, so that its scrape has every metric and label value that alerts and
 //! dashboards look at.
 
+use std::path::Path;
+use std::process::Command;
+
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::stage::{Stage, set_pin};
 
@@ -55,9 +59,24 @@ const FREEZE: &str = r#"
 forbid (principal, action == Action::"rollout", resource) when { resource.component == "other" };
 "#;
 
+/// A new SSH key, and the file that says that it is the committer's.
+fn signer(folder: &Path) -> std::path::PathBuf {
+    let key = folder.join("key");
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status().unwrap();
+    assert!(made.success());
+    let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+    std::fs::write(folder.join("allowed_signers"), format!("forge@example.com {public}")).unwrap();
+    key
+}
+
 /// The scrape.
 pub(crate) fn of_everything() -> String {
+    let keys = TempDir::new().unwrap();
+    let key = signer(keys.path());
+    let allowed = keys.path().join("allowed_signers");
     let stage = Stage::of(WORLD)
+        .signed_with(&key)
+        .repository_with(&format!("[repository.verify]\nallowed_signers = \"{}\"\n", allowed.display()))
         .environments([
             ("environments/dev/environment.toml", ENVIRONMENT),
             ("environments/dev/pins.toml", "frontend = \"1.4.0\"\nother = \"1.4.0\"\n"),
