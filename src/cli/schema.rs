@@ -39,7 +39,7 @@ pub enum Name {
     Pinion,
     /// What `pinion plan --output json` prints
     Plan,
-    /// What a [[notify]] is sent
+    /// What a `[[notify]]` is sent
     Notification,
 }
 

@@ -53,7 +53,9 @@ fn a_rewritten_history_is_followed_and_a_damaged_mirror_is_cloned_again() {
     stage.wait_for_sync(&["dev/asg/web"]);
     failure_mode("history-rewritten").holds(&stage, "dev/asg/web");
 
-    let mirrors: Vec<_> = std::fs::read_dir(stage.cache()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mirrors = std::fs::read_dir(stage.cache()).unwrap().map(|entry| entry.unwrap().path());
+    // The history lies beside them.
+    let mirrors: Vec<_> = mirrors.filter(|path| path.is_dir()).collect();
     let packs = mirrors[0].join("objects/pack");
     let packs = if packs.is_dir() { packs } else { find(&mirrors[0], "pack") };
     for pack in std::fs::read_dir(packs).unwrap() {
