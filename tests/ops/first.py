@@ -8,6 +8,7 @@ roles enforces their very policies. What the page shows below a command has to c
 """
 
 import json
+import logging
 import os
 import pathlib
 import re
@@ -85,6 +86,7 @@ class Walk:
         self.folder = folder
         self.started = []
         self.sim_port, self.port = free(), free()
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self.moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         self.moto.start()
         host, port = self.moto.get_host_and_port()
