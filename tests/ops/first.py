@@ -3,8 +3,8 @@
 The aws command line is the real one. IAM is moto's; the rest of AWS is the stand-in, which from the step on that makes the
 roles enforces their very policies. What the page shows below a command has to come out of it.
 
-    first.py [shell...]     runs the test in these shells (bash, and zsh if it is there); PINION_BIN is the program
-    first.py --show         also prints what came out, for the page
+    first.py [SHELL]     runs the test in this shell (otherwise bash, and zsh if it is there); PINION_BIN is the program
+    first.py --show      also prints what came out, for the page
 """
 
 import json
@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 
@@ -137,7 +138,6 @@ class Walk:
         for process in self.started:
             process.kill()
             process.wait()
-        urllib.request.urlopen(urllib.request.Request(f"{self.moto_url}/moto-api/reset", method="POST"))
         self.moto.stop()
 
     def stand_in(self, world):
@@ -239,19 +239,33 @@ class Walk:
         assert left == ["bin", "home", "pinion.log", "remote.git", "sim.log", "world.toml"], left
 
 
+def walk(shell):
+    with tempfile.TemporaryDirectory() as folder:
+        walk = Walk(shell, pathlib.Path(folder))
+        # A command that waits for ever fails, too.
+        watchdog = threading.Timer(8 * PATIENCE, walk.shell.kill)
+        watchdog.start()
+        try:
+            trust = {"Version": "2012-10-17", "Statement": []}
+            walk.iam.create_role(RoleName="frontend", AssumeRolePolicyDocument=json.dumps(trust))
+            walk.iam.create_instance_profile(InstanceProfileName="frontend")
+            walk.iam.add_role_to_instance_profile(InstanceProfileName="frontend", RoleName="frontend")
+            walk.go()
+        finally:
+            watchdog.cancel()
+            walk.end()
+
+
 def main():
-    shells = [name for name in sys.argv[1:] if not name.startswith("-")] or [name for name in ["bash", "zsh"] if shutil.which(name)]
-    for shell in shells:
-        with tempfile.TemporaryDirectory() as folder:
-            walk = Walk(shell, pathlib.Path(folder))
-            try:
-                trust = {"Version": "2012-10-17", "Statement": []}
-                walk.iam.create_role(RoleName="frontend", AssumeRolePolicyDocument=json.dumps(trust))
-                walk.iam.create_instance_profile(InstanceProfileName="frontend")
-                walk.iam.add_role_to_instance_profile(InstanceProfileName="frontend", RoleName="frontend")
-                walk.go()
-            finally:
-                walk.end()
+    match [name for name in sys.argv[1:] if not name.startswith("-")]:
+        case [shell]:
+            walk(shell)
+        case _:
+            # A moto is a process's.
+            shells = [name for name in ["bash", "zsh"] if shutil.which(name)]
+            walks = [subprocess.Popen([sys.executable, __file__, shell, *sys.argv[1:]]) for shell in shells]
+            failed = [shell for shell, one in zip(shells, walks) if one.wait()]
+            assert shells and not failed, f"the page doesn't hold in {failed or 'any shell'}"
 
 
 if __name__ == "__main__":
