@@ -223,9 +223,9 @@ class Walk:
                 if told:
                     # With the group's, too: its rollouts need rights of their own.
                     self.release("frontend", "1.4.1")
-                    self.shown("dev/asg/frontend in-sync 1.4.1 1.4.1 3/3 …")
+                    self.shown("dev/asg/web in-sync 1.4.1 1.4.1 3/3 …")
                     self.release("frontend", "1.4.0")
-                    self.shown("dev/asg/frontend in-sync 1.4.0 1.4.0 3/3 …")
+                    self.shown("dev/asg/web in-sync 1.4.0 1.4.0 3/3 …")
                     self.release("backend", "2.1.1")
                     came = None
                 self.shown(text, came)
