@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::shop::{DEV, environments, runs, world};
-use crate::stage::Stage;
+use crate::stage::{Git, Stage};
 use crate::{is_harmless_page, is_tame, promtool, said};
 
 const SECRET: &str = "hook-secret-0123456789";
@@ -27,7 +27,7 @@ const TEXTS: [&str; 6] = [
 /// Bodies: what a push may hold, filled with such texts, and what is no push at all.
 fn bodies(url: &str) -> Vec<Vec<u8>> {
     let ours = |text: &str| json!({ "clone_url": url, "name": text, "description": text, text: text });
-    let long = format!("{MARK}{}\n", "\u{1b}[31m".repeat(25_000));
+    let long = format!("{MARK}\u{1b}[31m{}\n", "x".repeat(80_000));
     let mut bodies: Vec<Vec<u8>> = Vec::new();
     for text in TEXTS.into_iter().chain([long.as_str()]) {
         let commits = json!([{ "message": text, "author": { "name": text } }, text, { text: [text] }]);
@@ -42,7 +42,7 @@ fn bodies(url: &str) -> Vec<Vec<u8>> {
     }
     let deep =
         |text: &str, end: &str| format!("{{\"x\":{}{}}}", text.repeat(100_000), end.repeat(100_000)).into_bytes();
-    bodies.extend([deep("[", "]"), deep("{\"evil.example\":", ""), deep("\"\\u001b", "")]);
+    bodies.extend([deep("[", "]"), deep("{\"evil\":", ""), deep("\"\\u001b", "")]);
     for raw in [
         b"{\"ref\":\"refs/heads/\xff\xfe\x1b[31mevil.example\"}".as_slice(),
         b"\x1b]0;evil.example\x07\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
@@ -99,6 +99,7 @@ fn survives(format: &str) {
     std::fs::write(&file, format!("{SECRET}\n")).unwrap();
     let stage = Stage::of(&world())
         .environments(environments())
+        .git(Git::http_with_token("t0ken"))
         .polling_every("1h")
         .configured_with(&format!(
             "[hooks]\nsecret_file = {:?}\n[log]\nformat = \"{format}\"\nfilter = \"pinion=debug,warn\"\n",

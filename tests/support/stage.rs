@@ -184,7 +184,7 @@ impl Stage {
             output.lines().find_map(|line| {
                 // As lines for people have it.
                 if let Some((_, address)) = line.split_once(" listening address=") {
-                    return Some(address.to_owned());
+                    return address.split(' ').next().map(str::to_owned);
                 }
                 let line: Value = serde_json::from_str(line).ok()?;
                 (line["message"] == "listening").then(|| line["address"].as_str().unwrap().to_owned())
