@@ -190,7 +190,7 @@ impl Bump<'_> {
                 "{} is older than {}, which {environment} has",
                 self.version, edit.before
             ))
-            .hint("if that is meant: --allow-downgrade"));
+            .hint("if it is meant, add --allow-downgrade"));
         }
         Ok(back.first().map(|change| change.edit.before.as_str()))
     }

@@ -143,7 +143,7 @@ impl Controller {
 
     fn strange(&self, error: &(dyn std::error::Error + 'static)) -> CliError {
         CliError::from_error(error)
-            .context(format!("what answers at {} doesn't speak like a controller", self.address))
+            .context(format!("what answers at {} isn't a controller, or not of this version", self.address))
             .hint("check --address or PINION_ADDRESS, and that both sides have the same version")
     }
 }

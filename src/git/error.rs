@@ -87,7 +87,7 @@ pub enum GitError {
     },
     /// The server sent nothing for too long.
     #[error(
-        "repository {url}: the server has sent nothing for {}; is it overloaded, or a firewall in between?",
+        "repository {url}: the server has sent nothing for {}; check whether it is overloaded, or a firewall drops the connection",
         seconds(.limit)
     )]
     Stalled {
@@ -126,7 +126,7 @@ pub enum GitError {
         source: Cause,
     },
     /// The cache folder can't be used. A broken mirror within it is replaced without an error.
-    #[error("can't use the mirror {path} of {url}; is the cache folder writable, and the disk not full?")]
+    #[error("can't use the mirror {path} of {url}; check that the cache folder is writable and the disk isn't full")]
     Mirror {
         /// The repository.
         url: String,

@@ -135,7 +135,7 @@ impl Store {
         let mut damaged = false;
         let length = fs::metadata(path).map_or(0, |about| about.len());
         if length > limits.events.saturating_add(SLACK as u64).saturating_mul(2 * LARGEST) {
-            tracing::warn!(file, "the history is longer than it can have become: it is begun anew");
+            tracing::warn!(file, "the history is longer than it can have become: a new one is begun");
             damaged = true;
         } else {
             match state.read(path) {
@@ -145,7 +145,7 @@ impl Store {
                     damaged = true;
                 }
                 Err(error) => {
-                    tracing::warn!(file, "{}: it is begun anew", super::chain(&error));
+                    tracing::warn!(file, "{}: a new one is begun", super::chain(&error));
                     state = State::default();
                     damaged = true;
                 }

@@ -231,7 +231,7 @@ impl Shape for Text {
     fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
         parsed(node, findings, |text| {
             let good = !text.trim().is_empty() && !text.chars().any(char::is_control);
-            good.then(|| Self(text.to_owned())).ok_or("this is to be one line of text, and not empty")
+            good.then(|| Self(text.to_owned())).ok_or("this must be one line of text, and not empty")
         })
     }
 
@@ -244,7 +244,7 @@ impl<const VERSION: bool> Shape for Template<VERSION> {
     fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
         let text = text(node, findings)?;
         if text.trim().is_empty() || text.chars().any(char::is_control) {
-            findings.report(&node.place, "invalid-value", "this is to be one line of text, and not empty");
+            findings.report(&node.place, "invalid-value", "this must be one line of text, and not empty");
             return None;
         }
         match Self::parse(text) {
@@ -281,7 +281,7 @@ impl<const LEAST: u16, const GREATEST: u16> Shape for Number<LEAST, GREATEST> {
         };
         let number = u16::try_from(integer).ok().filter(|number| (LEAST..=GREATEST).contains(number));
         if number.is_none() {
-            let message = format!("this is to be from {LEAST} to {GREATEST}");
+            let message = format!("this must be from {LEAST} to {GREATEST}");
             findings.report(&node.place, "out-of-range", message);
         }
         number.map(Self)
@@ -312,7 +312,7 @@ impl<const LEAST: u64, const GREATEST: u64> Shape for Span<LEAST, GREATEST> {
             return None;
         };
         if !(LEAST..=GREATEST).contains(&duration.as_secs()) {
-            let message = format!("this is to be from {} to {}", spoken(LEAST), spoken(GREATEST));
+            let message = format!("this must be from {} to {}", spoken(LEAST), spoken(GREATEST));
             findings.report(&node.place, "out-of-range", message);
             return None;
         }

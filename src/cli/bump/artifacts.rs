@@ -62,7 +62,7 @@ impl Lookup {
             let reader = aws.reader(&draft.name, &draft.account);
             let asked = tokio::time::timeout(PATIENCE, reader.resolve(&queries)).await;
             let Ok(answers) = asked else {
-                output::note(&format!("{name}: whether the artifact exists couldn't be found out in time\n"));
+                output::note(&format!("{name}: couldn't find out in time whether the artifact exists\n"));
                 continue;
             };
             for result in answers.into_values() {
