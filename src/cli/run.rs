@@ -100,7 +100,9 @@ pub async fn run(args: Args) -> Result<(), CliError> {
                 desk.request(false);
             }
             (None, Drained::Done, _) => break Ok(()),
-            (_, Drained::Aborted, _) => break Err(CliError::failed("stopped at the second signal, with calls in flight")),
+            (_, Drained::Aborted, _) => {
+                break Err(CliError::failed("stopped at the second signal, with calls in flight"));
+            }
             (_, _, _) => {
                 let grace = config.grace_period.as_secs();
                 break Err(CliError::failed(format!("calls were still in flight after the grace period of {grace} s"))

@@ -59,7 +59,8 @@ impl Signers {
     ) -> Result<Option<Verified>, CliError> {
         let Some(policy) = self.policy()? else { return Ok(None) };
         let mut verifier = Verifier::new(policy)?;
-        let copy = WorkingCopy::discover(folder).context(|| "signatures are checked on the commits of a Git repository".to_owned())?;
+        let copy = WorkingCopy::discover(folder)
+            .context(|| "signatures are checked on the commits of a Git repository".to_owned())?;
         let Some(head) = copy.head()? else { return Ok(None) };
         let objects = copy.objects();
         let verified = verifier.verify(&objects, &head, None, now, &AtomicBool::new(false))?;

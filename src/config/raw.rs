@@ -10,7 +10,7 @@ use crate::manifest::tree::{Node, Value};
 use crate::model::{CommitId, EnvironmentName};
 
 /// The longest interval: a day.
-const DAY: u64 = 24 * 3600;
+pub(super) const DAY: u64 = 24 * 3600;
 
 table! {
     /// The configuration of the controller.

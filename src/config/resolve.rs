@@ -222,10 +222,7 @@ impl Resolver<'_> {
         }
         let forge = raw.merges.value() == Some(&Merges::Forge);
         let wrong = if verify.allowed_signers.is_none() && verify.keyring.is_none() {
-            Some((
-                "this names nobody who may sign",
-                "name a file with `allowed_signers` (SSH) or `keyring` (OpenPGP)",
-            ))
+            Some(("this names nobody who may sign", "name a file with `allowed_signers` (SSH) or `keyring` (OpenPGP)"))
         } else if forge && verify.forge_keys.is_none() {
             Some(("the forge's keys are missing", "name the file that holds them with `forge_keys`"))
         } else if !forge && verify.forge_keys.is_some() {
@@ -271,7 +268,10 @@ impl Resolver<'_> {
         match url::Url::parse(text) {
             Ok(url) if url.password().is_some() => {
                 // The URL itself holds a secret and isn't repeated.
-                report("this URL holds a password".to_owned(), "take it out, and name it in [repository.auth], by file or variable")
+                report(
+                    "this URL holds a password".to_owned(),
+                    "take it out, and name it in [repository.auth], by file or variable",
+                )
             }
             Ok(_) => Some(text.clone()),
             Err(error) => report(format!("this is not a URL: {error}"), "it looks like https://example.com/a/b.git"),

@@ -232,7 +232,12 @@ impl Resolver<'_> {
             Some(Text(project)) => Some(project.clone()),
             None if path.is_empty() => {
                 let help = "set `project`, such as \"acme/environments\"";
-                self.findings.report_with_help(place, "forge", "the repository's URL doesn't hold the repository's name", help);
+                self.findings.report_with_help(
+                    place,
+                    "forge",
+                    "the repository's URL doesn't hold the repository's name",
+                    help,
+                );
                 None
             }
             None => Some(path),
@@ -241,7 +246,12 @@ impl Resolver<'_> {
             (Some(at), _) => self.api_url(at),
             (None, _) if host.is_empty() => {
                 let help = "set `api_url`, such as \"https://api.github.com\"";
-                self.findings.report_with_help(place, "forge", "the repository's URL doesn't tell where the forge's API is", help);
+                self.findings.report_with_help(
+                    place,
+                    "forge",
+                    "the repository's URL doesn't tell where the forge's API is",
+                    help,
+                );
                 None
             }
             (None, kind) => kind.map(|kind| kind.api_url(&host)),

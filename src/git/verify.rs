@@ -217,7 +217,8 @@ impl Verifier {
             Some(parent) => {
                 parents.clear();
                 Err(Refusal::Malformed(format!(
-                    "its parent {parent} isn't there, so that what it builds on can't be checked; the server's repository may be a shallow clone"
+                    "its parent {parent} isn't there, so that what it builds on can't be checked; the server's \
+                     repository may be a shallow clone"
                 )))
             }
             None => self.trust.verify(&commit, now).map(Arc::new),

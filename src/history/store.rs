@@ -20,6 +20,7 @@ use super::dora;
 use super::keep::{Kept, keep, pin_key};
 use super::query::{Cursor, MOST, Query};
 use crate::model::event::{Deliveries, Event, EventKind, EventPage};
+use crate::model::words;
 
 /// When and which: microseconds since 1970, and a number that only grows.
 type Place = (i64, u64);
@@ -493,10 +494,7 @@ fn alias(event: &Event) -> Option<String> {
 fn short(mut event: Event) -> Event {
     let texts = [&mut event.text, &mut event.subject, &mut event.author, &mut event.version, &mut event.previous];
     for text in texts.into_iter().flatten() {
-        if let Some((at, _)) = text.char_indices().nth(LONGEST) {
-            text.truncate(at);
-            text.push('…');
-        }
+        *text = words::shortened(std::mem::take(text), LONGEST);
     }
     event
 }

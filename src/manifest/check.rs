@@ -240,7 +240,11 @@ fn checkpoints(view: &View, report: &mut Report<'_>) {
             .zip(checkpoints.value.iter().skip(1))
             .find(|(before, next)| next.value.0 <= before.value.0)
         {
-            report.at(&next.place, "checkpoints must ascend, and none may occur twice", "order them, such as [20, 50, 100]");
+            report.at(
+                &next.place,
+                "checkpoints must ascend, and none may occur twice",
+                "order them, such as [20, 50, 100]",
+            );
         }
         if let Some(last) = checkpoints.value.last().filter(|last| last.value.0 != 100) {
             report.at(

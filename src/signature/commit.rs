@@ -187,7 +187,10 @@ mod tests {
         // Without its signature this is the signed text; Git itself would see no parent here.
         assert_eq!(parse(&format!("{tree}\ngpgsig X\n{rest}\nm")).unwrap_err(), other_order);
         assert_eq!(parse(&format!("{SIGNED}parent {}\n\nm", "b".repeat(40))).unwrap_err(), other_order);
-        assert_eq!(parse(&format!("{tree}\n more\n{rest}\nm")).unwrap_err(), format!("{head} it has a header in a wrong place"));
+        assert_eq!(
+            parse(&format!("{tree}\n more\n{rest}\nm")).unwrap_err(),
+            format!("{head} it has a header in a wrong place")
+        );
         assert_eq!(
             parse(&format!("{SIGNED}gpgsig A\ngpgsig B\n\nm")).unwrap_err(),
             format!("{head} it has two signatures")

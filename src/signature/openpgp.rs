@@ -113,9 +113,7 @@ impl Certificate {
         // A direct signature may be about something else than the key's use.
         let with_flags = statements.iter().find(|sig| has_flags(sig));
         let Some(word) = with_flags.or(statements.first()) else {
-            return Err(format!(
-                "{name} has no valid self-signature"
-            ));
+            return Err(format!("{name} has no valid self-signature"));
         };
         let appoints = statements.iter().any(|sig| sig.revocation_key().is_some());
         let revoked: Vec<Revocation> = from
@@ -216,7 +214,8 @@ pub(super) fn check(
     }
     if signature.signature_expiration_time().is_some_and(|after| after.as_secs() != 0) {
         return Err(Refusal::Unsupported(format!(
-            "its signature by {issuer} expires, after which the commit would no longer count; sign without --default-sig-expire"
+            "its signature by {issuer} expires, after which the commit would no longer count; sign without \
+             --default-sig-expire"
         )));
     }
     let mut refusal = Refusal::UnknownKey { key: issuer };

@@ -74,7 +74,7 @@ fn all_files_are_checked_at_once_and_one_mistake_denies_all() {
     assert!(loaded.environments.values().all(Result::is_ok), "environments are none the worse");
     let case = crate::case::Case::new("");
     let denials = case.denied_by(&loaded.policies);
-    insta::assert_snapshot!(denials, @"pinion:invalid-policies: the policies are invalid (2 finding(s), the first in policies/guardrails/b.cedar); nothing is rolled out until `pinion validate` finds nothing in them");
+    insta::assert_snapshot!(denials, @"pinion:invalid-policies: the policies are invalid (2 findings, the first in policies/guardrails/b.cedar); nothing is rolled out until `pinion validate` finds nothing in them");
 }
 
 #[test]

@@ -59,19 +59,19 @@ findings! {
         "frontend = { version = \"1\", digest = \"sha256:9b2c5d0e1f7a48c3b6d90e2f4a7185c3d6e9f0b1a2c4d5e6f708192a3b4c5d6e\" }\nbackend = \"1\""
     ) => @r#"environments/prod/pins.toml:1:38: error: frontend.digest: only container images have digests, and `frontend` runs in none; write `frontend = "VERSION"`"#;
     illegal_versions: Repository::prod().pins("frontend = \"1.4.*\"\nbackend = \"2.0.1+build\"") => @r#"
-    environments/prod/pins.toml:1:12: error: frontend: asg.web.ami.name makes `frontend-1.4.*` of this, which is not good: an AMI's name has 3 to 128 of letters, digits, spaces and ( ) [ ] . / - ' @ _; pin a version that is legal there
-    environments/prod/pins.toml:2:11: error: backend: fargate.api.image makes `333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1+build` of this, which is not good: an image's tag has at most 128 of letters, digits and _ . -, and starts with a letter, a digit or _; pin a version that is legal there
+    environments/prod/pins.toml:1:12: error: frontend: asg.web.ami.name makes `frontend-1.4.*` of this, which can't be used: an AMI's name has 3 to 128 of letters, digits, spaces and ( ) [ ] . / - ' @ _; pin a version that is legal there
+    environments/prod/pins.toml:2:11: error: backend: fargate.api.image makes `333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1+build` of this, which can't be used: an image's tag has at most 128 of letters, digits and _ . -, and starts with a letter, a digit or _; pin a version that is legal there
     "#;
     illegal_templates: Repository::prod().edit("frontend-{version}", "front*-{version}").edit("333333333333.dkr.ecr.us-west-1.amazonaws.com/", "") => @r#"
-    environments/prod/environment.toml:10:16: error: asg.web.ami.name: `front*-v0.0` is not good here: an AMI's name has 3 to 128 of letters, digits, spaces and ( ) [ ] . / - ' @ _
-    environments/prod/environment.toml:16:9: error: fargate.api.image: `backend:v0` is not good here: it looks like `registry.example.com/repository:tag`
+    environments/prod/environment.toml:10:16: error: asg.web.ami.name: `front*-v0.0` can't be used here: an AMI's name has 3 to 128 of letters, digits, spaces and ( ) [ ] . / - ' @ _
+    environments/prod/environment.toml:16:9: error: fargate.api.image: `backend:v0` can't be used here: it looks like `registry.example.com/repository:tag`
     "#;
     ways_to_an_ami: Repository::prod().edit("{ name = \"frontend-{version}\", owner", "{ name = \"{version}\", id = \"{version}\", owner") => @"environments/prod/environment.toml:10:1: error: asg.web.ami: this says several ways to find the AMI: name, id; set one of name, tags, parameter, id";
     no_way_to_an_ami: Repository::prod().edit("name = \"frontend-{version}\", ", "") => @"environments/prod/environment.toml:10:1: error: asg.web.ami: this doesn't say how to find the AMI; set one of name, tags, parameter, id";
     ranges: Repository::prod().append(
         "[asg.web.rollout]\nmin_healthy = 10\nmax_healthy = 120\ncheckpoints = [50, 20, 90]\nbake = \"3d\"\ndeadline = \"45\"\nwarmup = \"49h\""
     ) => @r#"
-    environments/prod/environment.toml:19:15: error: asg.web.rollout.max_healthy: this is more than 100 above `min_healthy`, which is 10; at most 110 goes with it
+    environments/prod/environment.toml:19:15: error: asg.web.rollout.max_healthy: this is more than 100 above `min_healthy`, which is 10; set at most 110
     environments/prod/environment.toml:20:20: error: asg.web.rollout.checkpoints[1]: checkpoints must ascend, and none may occur twice; order them, such as [20, 50, 100]
     environments/prod/environment.toml:20:24: error: asg.web.rollout.checkpoints[2]: the last checkpoint isn't 100: some instances would never be replaced; end with 100
     environments/prod/environment.toml:21:8: error: asg.web.rollout.bake: `3d` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
@@ -98,12 +98,12 @@ findings! {
     probes: Repository::prod().append(
         "verify = [{ http = \"ftp://a/\", status = 99 }, { status = 600, timeout = \"2m\" }, { http = \"https://user:word@a/\" }]"
     ) => @r#"
-    environments/prod/environment.toml:17:20: error: fargate.api.verify[0].http: `ftp://a/` is not good here: a probe asks over http or https
+    environments/prod/environment.toml:17:20: error: fargate.api.verify[0].http: `ftp://a/` can't be used here: a probe asks over http or https
     environments/prod/environment.toml:17:41: error: fargate.api.verify[0].status: this must be from 100 to 599
     environments/prod/environment.toml:17:47: error: fargate.api.verify[1].http: the key `http` is missing
     environments/prod/environment.toml:17:58: error: fargate.api.verify[1].status: this must be from 100 to 599
     environments/prod/environment.toml:17:73: error: fargate.api.verify[1].timeout: this must be from 1s to 1m
-    environments/prod/environment.toml:17:90: error: fargate.api.verify[2].http: this is not good here: it must not hold credentials: this repository is no place for secrets
+    environments/prod/environment.toml:17:90: error: fargate.api.verify[2].http: this can't be used here: it must not hold credentials: this repository is no place for secrets
     "#;
     suspensions: Repository::prod().append("suspend = { owner = \"\", until = \"tomorrow\" }\n[asg.web.suspend]\nowner = \"a\"\nreason = \"b\"\nuntil = 2026-12-24T18:00:00") => @r#"
     environments/prod/environment.toml:17:1: error: fargate.api.suspend.reason: the key `reason` is missing
@@ -112,7 +112,7 @@ findings! {
     environments/prod/environment.toml:21:9: error: asg.web.suspend.until: `2026-12-24T18:00:00` is not a date and time with its offset; write it as RFC 3339 has it, such as 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00
     "#;
     syntax: Repository::prod().edit("group = \"frontend\"", "group = frontend").pins("a = \"1\"\na = \"2\"") => @r#"
-    environments/prod/environment.toml:8:9: error: invalid boolean, expected `false`; strings stand in quotes
+    environments/prod/environment.toml:8:9: error: invalid boolean, expected `false`; put the text in quotes
     environments/prod/pins.toml:2:1: error: duplicate key `a`
     "#;
     conflict_markers: Repository::prod().pins("<<<<<<< HEAD\nfrontend = \"1\"\n=======\nfrontend = \"2\"\n>>>>>>> x\n") => @r#"
@@ -261,7 +261,7 @@ fn ten_mistakes_are_ten_findings() {
     environments/prod/environment.toml:19:16: error: asg.web.rollout.checkpoints[0]: the last checkpoint isn't 100: some instances would never be replaced; end with 100
     environments/prod/environment.toml:20:12: error: asg.web.rollout.deadline: `45` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
     environments/prod/extra.toml:1:1: error: no file of this name is read; the files are environments/defaults.toml, environments/NAME/environment.toml and environments/NAME/pins.toml
-    environments/prod/pins.toml:2:11: error: backend: fargate.api.image makes `333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1+1` of this, which is not good: an image's tag has at most 128 of letters, digits and _ . -, and starts with a letter, a digit or _; pin a version that is legal there
+    environments/prod/pins.toml:2:11: error: backend: fargate.api.image makes `333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1+1` of this, which can't be used: an image's tag has at most 128 of letters, digits and _ . -, and starts with a letter, a digit or _; pin a version that is legal there
     environments/prod/pins.toml:3:10: error: worker: no target uses the component `worker`; remove it; components in use: backend, frontend
     "#);
     assert_eq!(repository.load().all_findings().len(), 10);
