@@ -147,12 +147,17 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether the wanted state is there, and nothing is on its way back any more.
+    fn is_over(&self) -> bool {
+        let target = self.target();
+        let on_its_way = target["reason"].as_str().is_some_and(|reason| reason.contains("what it left"));
+        target["state"] == self.case.state && !on_its_way
+    }
+
     /// Waits for the wanted state, and makes sure that the pass after it writes nothing.
     fn end(&self) -> End {
         let passes = |run: &Self| run.environment()["passes"].as_u64().unwrap_or_default();
-        self.wait(&format!("it is {}", self.case.state), |run| {
-            (run.target()["state"] == self.case.state).then_some(())
-        });
+        self.wait(&format!("it is {}", self.case.state), |run| run.is_over().then_some(()));
         let (seen, last) = (passes(self), self.calls(0).last().map_or(0, |call| call.sequence));
         self.wait("another pass", |run| (passes(run) > seen).then_some(()));
         let late: Vec<String> = self.calls(last).iter().filter(|call| call.write).map(ToString::to_string).collect();
@@ -265,9 +270,9 @@ fn went_before(case: &Case, before: &Before, url: &str, runtime: &Runtime) -> Va
 
 /// Runs a case that nobody disturbs.
 fn points(scene: &Scene<'_>, runtime: &Runtime) -> Plain {
-    let (case, mut run) = (scene.case, scene.run(runtime));
+    let mut run = scene.run(runtime);
     run.start();
-    run.wait("the rollout ends", |run| (run.target()["state"] == case.state).then_some(()));
+    run.wait("the rollout ends", |run| run.is_over().then_some(()));
     let calls = run.calls(0);
     let end = run.end();
     run.check();
@@ -334,11 +339,12 @@ fn killed_before_and_after_every_call() {
     for ((scene, _), (points, _)) in &plain {
         let (name, points) = (scene.case.name, points.len());
         figure(&format!("crash matrix, {name}: {} calls, {points} points", points / 2));
-        assert!(points >= 20, "{name} has few calls");
     }
     figure(&format!("crash matrix: {total} points in {} s", started.elapsed().as_secs()));
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} of {total} points failed:\n{}", failures.len(), failures.join("\n\n"));
+    let few = plain.iter().find(|(_, (points, _))| points.len() < 20);
+    assert!(few.is_none(), "{} has few calls", few.map_or("", |((scene, _), _)| scene.case.name));
 }
 
 #[test]
