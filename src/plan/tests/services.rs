@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn arn(revision: u64) -> String {
+pub(super) fn arn(revision: u64) -> String {
     format!("arn:aws:ecs:us-west-1:222222222222:task-definition/api:{revision}")
 }
 
