@@ -235,6 +235,18 @@ impl Bump<'_> {
         message
     }
 
+    /// Makes the change anew on what is checked out now. False if it is there already.
+    fn again(&self) -> Result<bool, CliError> {
+        let changes = self.changes()?;
+        if changes.is_empty() {
+            return Ok(false);
+        }
+        let back = self.backwards(&changes)?;
+        self.check(&changes)?;
+        git::commit(self.dir, None, &changes, &self.message(&changes, back))?;
+        Ok(true)
+    }
+
     /// Pushes the commit. Where the remote has moved, the change is made anew on top of it: two pins on neighbouring
     /// lines would conflict, and somebody may have pinned something newer meanwhile.
     fn push(&self) -> Result<(), CliError> {
@@ -254,18 +266,27 @@ impl Bump<'_> {
                 git::rebase(self.dir, &theirs)?;
                 continue;
             }
+            let mine = git::head(self.dir)?;
             git::move_to(self.dir, &theirs)?;
-            let changes = self.changes()?;
-            if changes.is_empty() {
+            if !self.again().map_err(|error| error.hint(left(&aim, &theirs, &mine)))? {
                 return Ok(());
             }
-            let back = self.backwards(&changes)?;
-            self.check(&changes)?;
-            git::commit(self.dir, None, &changes, &self.message(&changes, back))?;
         }
         Err(CliError::failed(format!("{} of {} moves faster than this can be pushed", aim.branch, aim.remote))
             .hint("it is committed; push it later"))
     }
+}
+
+/// What there is to know when a commit was left because its change can't be made on top of the remote's.
+fn left(aim: &git::Aim, theirs: &str, mine: &str) -> String {
+    let short = |commit: &str| commit.get(..8).unwrap_or(commit).to_owned();
+    let (branch, remote) = (one_line(&aim.branch), one_line(&aim.remote));
+    format!(
+        "nothing was pushed; this branch is where {branch} of {remote} is, at {theirs}, and the commit that was made before, {mine}, \
+         is on no branch: `git branch NAME {mine}` keeps it, `git reset --keep {mine}` goes back to it",
+        theirs = short(theirs),
+        mine = short(mine),
+    )
 }
 
 fn write(dir: &Path, changes: &[Change]) -> Result<(), CliError> {

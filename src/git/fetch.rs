@@ -103,13 +103,16 @@ impl Exchange {
             .prepare_fetch(Discard, ref_map::Options::default())
             .map_err(|error| self.broken("the branches can't be listed", &error))?;
         let branches = self.wanted(&prepared.ref_map().remote_refs);
-        if self.is_current(repository, &branches)? {
+        // A mirror of a server whose history is cut off, too, asks for the rest each time: it may be there now.
+        let shallow = repository.is_shallow().map_err(|error| Failure::Local(Cause::of_gix(&error)))?;
+        if !shallow && self.is_current(repository, &branches)? {
             return Ok(Tips { branches, fetched: false });
         }
         if packs(&self.folder) > MOST_PACKS {
             return Err(Failure::Local(Cause(format!("it has more than {MOST_PACKS} packs"))));
         }
         prepared
+            .with_shallow(if shallow { fetch::Shallow::undo() } else { fetch::Shallow::NoChange })
             .with_reflog_message(fetch::RefLogMessage::Override { message: "poll".into() })
             .receive(Discard, &self.watch.stop)
             .map_err(|error| self.broken_fetch(&error))?;

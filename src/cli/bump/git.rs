@@ -86,6 +86,11 @@ impl Aim {
     }
 }
 
+/// The commit that is checked out.
+pub(super) fn head(dir: &Path) -> Result<String, CliError> {
+    git(dir, &["rev-parse", "HEAD"])
+}
+
 /// Whether there is no other commit here than the last one that isn't there.
 pub(super) fn is_alone(dir: &Path, theirs: &str) -> Result<bool, CliError> {
     Ok(git(dir, &["rev-list", "--count", &format!("{theirs}..HEAD")])? == "1")

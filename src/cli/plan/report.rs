@@ -399,6 +399,7 @@ impl Subject<'_> {
             target: self.target,
             pin: self.pin,
             running: self.plan.running.as_deref(),
+            heals: self.plan.drifted,
             fleet: given.fleet,
             now: given.at,
         });
