@@ -222,3 +222,29 @@ fn shapes_that_cannot_be_rolled_out_say_what_to_change() {
         decide_one(&named("log"), &api(), ObservedTarget::Service(base()), Some(history(&[], &[])), |_, _| {});
     assert!(matches!(sidecar.action, Some(Action::RegisterTaskDefinition { container, .. }) if container == "log"));
 }
+
+/// What AWS says is taken as it is: nothing that it could say ends the process.
+#[test]
+fn counts_and_times_may_be_anything() {
+    use RolloutOutcome::{Failed, Running, Succeeded};
+    let mut environment = environment(("1.0", 'b'), ("2.1", 'b'));
+    let ours = || marker("2.1", 'b', "api:1");
+    let deployments = [(2, true, "IN_PROGRESS", u32::MAX), (1, false, "COMPLETED", u32::MAX), (1, false, "", u32::MAX)];
+    for (from, to) in [(Timestamp::MIN, Timestamp::MAX), (Timestamp::MAX, Timestamp::MIN)] {
+        environment.pins.values_mut().for_each(|pin| pin.provenance.time = to);
+        let mut seen = service(2, "2.1", ours(), &deployments);
+        if let ObservedTarget::Service(service) = &mut seen {
+            (service.desired, service.running) = (u32::MAX, u32::MAX);
+            service.deployments.iter_mut().for_each(|deployment| {
+                (deployment.created, deployment.desired) = (Some(from), u32::MAX);
+            });
+        }
+        for outcome in [Running, Failed, Succeeded] {
+            let rollout = Rollout { started: Some(from), ended: Some(to), ..deployment(2, outcome, 1) };
+            let history = Some(history(&[(2, "2.1", ours())], &[rollout]));
+            let plan =
+                decide_one(&environment, &api(), seen.clone(), history, |_, memory| memory.retry_since = Some(to));
+            assert!(!line(&plan).is_empty());
+        }
+    }
+}
