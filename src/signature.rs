@@ -47,7 +47,7 @@ pub enum Refusal {
         key: String,
     },
     /// Nobody who may sign has this key.
-    #[error("it is signed by {key}, which none of those who may sign has")]
+    #[error("it is signed by {key}, which is nobody's who may sign")]
     UnknownKey {
         /// The key.
         key: String,
@@ -106,7 +106,7 @@ pub enum Refusal {
     )]
     Altered(String),
     /// It says that it is from the future.
-    #[error("it says that it is of {at}, which is yet to come: somebody's clock is wrong, or somebody lies")]
+    #[error("its date, {at}, is in the future: a clock is wrong, or the date is forged")]
     Future {
         /// When it says that it was made.
         at: Timestamp,

@@ -277,7 +277,7 @@ fn what_is_staged_or_changed_elsewhere_is_not_committed_with_it() {
 fn a_version_that_would_break_an_environment_is_refused() {
     let repo = repository();
     let words = refused(&repo, &["web", "not/a/tag", "-e", "dev"]);
-    assert!(words.contains("with this version there would be 1 finding(s): nothing was changed"), "{words}");
+    assert!(words.contains("with this version there would be 1 finding: nothing was changed"), "{words}");
     assert!(words.contains("environments/dev/pins.toml:2:7: error: web:"), "{words}");
     let words = refused(&repo, &["api", "1.5.0", "-e", "dev"]);
     assert!(words.contains("there is no pin of `api`; pins: web"), "{words}");

@@ -2,7 +2,7 @@
 
 mod artifacts;
 pub mod edit;
-mod git;
+pub(super) mod git;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -15,10 +15,10 @@ use self::artifacts::Lookup;
 use self::edit::Edit;
 use self::git::Pushed;
 use super::error::{CliError, ResultExt as _};
-use super::output;
-use super::output::Screen;
+use super::output::{self, Screen};
+use super::unknown;
 use crate::manifest::{self, Findings};
-use crate::model::{Component, Digest, EnvironmentName, Version};
+use crate::model::{Component, Digest, EnvironmentName, Version, words};
 use crate::telemetry::one_line;
 
 /// How often a push is tried while others push, too.
@@ -109,6 +109,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let mut environments = args.environment.clone();
     environments.sort();
     environments.dedup();
+    unknown::folders(&args.dir, &environments)?;
     let lookup = Lookup::new(args.endpoint_url.clone());
     let (version, digest) = match &args.version {
         Some(version) => (version.clone(), args.digest.clone()),
@@ -162,7 +163,8 @@ impl Bump<'_> {
         let old = std::fs::read_to_string(&file).context(|| format!("can't read {}", file.display())).hint(|| {
             "name the folder of an environments repository with --dir, and an environment that it has".to_owned()
         })?;
-        let edit = edit::pin(&old, self.component, &self.version, self.digest.as_ref()).context(|| path.clone())?;
+        let edit = edit::pin(&old, self.component, &self.version, self.digest.as_ref())
+            .context(|| format!("can't change {path}"))?;
         // Whatever the file looks like: all other pins have to mean what they meant.
         let others = |text: &str| {
             let mut pins = manifest::pin_values(text.as_bytes());
@@ -190,7 +192,7 @@ impl Bump<'_> {
                 "{} is older than {}, which {environment} has",
                 self.version, edit.before
             ))
-            .hint("if that is meant: --allow-downgrade"));
+            .hint("if it is meant, add --allow-downgrade"));
         }
         Ok(back.first().map(|change| change.edit.before.as_str()))
     }
@@ -213,8 +215,8 @@ impl Bump<'_> {
         }
         output::note(&super::validate::text(&findings, Screen::stderr()));
         Err(CliError::failed(format!(
-            "with this version there would be {} finding(s): nothing was changed",
-            findings.len()
+            "with this version there would be {}: nothing was changed",
+            words::count(findings.len(), "finding")
         )))
     }
 

@@ -10,11 +10,12 @@ use super::error::CliError;
 use super::output::{self, Output, Screen};
 use super::plan::History;
 use super::signers::Signers;
+use super::unknown;
 use crate::clock::{Clock, SystemClock};
 use crate::guardrail::{Explanation, Fleet, Proposal, Verdict};
 use crate::manifest;
 use crate::model::status::Status;
-use crate::model::{Environment, Pin, TargetRef};
+use crate::model::{Environment, Pin, TargetRef, words};
 use crate::telemetry::one_line;
 
 /// Asks the guardrails
@@ -119,11 +120,11 @@ pub async fn run(args: Args) -> Result<(), CliError> {
             broken.extend(findings);
             None
         }
-        None => return Err(CliError::usage(format!("there is no environment `{name}`"))),
+        None => return Err(unknown::environment(name, loaded.environments.keys())),
     };
     let Some(draft) = draft.filter(|_| broken.is_empty()) else {
         output::note(&super::validate::text(&broken, Screen::stderr()));
-        return Err(CliError::failed(format!("{} finding(s)", broken.len())).hint("`pinion validate` shows the same"));
+        return Err(CliError::failed(words::count(broken.len(), "finding")).hint("`pinion validate` shows the same"));
     };
     let mut history = History::of(&args.dir, None, [draft])?;
     history.sign(&args.signers, &args.dir, SystemClock.now())?;

@@ -247,8 +247,8 @@ impl Verifier {
                 parents.clear();
                 self.missing.insert(id, parent);
                 Err(Refusal::Malformed(format!(
-                    "its parent {parent} isn't there (is the server's repository a shallow clone?), so that nobody knows \
-                     what it rests on"
+                    "its parent {parent} isn't there, so that what it builds on can't be checked; the server's \
+                     repository may be a shallow clone"
                 )))
             }
             None => match self.trust.verify(&commit, now) {
@@ -306,7 +306,7 @@ impl Verifier {
         let (kind, reason) = match self.verdicts.get(&id) {
             Some(Err(refusal)) => (refusal.as_str(), refusal.to_string()),
             // Only what time mends isn't remembered.
-            _ => ("future", "it says that it was made at a time that is yet to come".to_owned()),
+            _ => ("future", "its date is in the future".to_owned()),
         };
         let shown = |name: &str, email: &str| format!("{name} <{email}>");
         let described = describe(objects, id);

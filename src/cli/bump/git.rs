@@ -112,6 +112,14 @@ pub(super) fn rebase(dir: &Path, onto: &str) -> Result<(), CliError> {
     })
 }
 
+/// The error of a Git that has failed, with its own words as they stood.
+pub(in crate::cli) fn failure(command: &str, said: &str) -> CliError {
+    let lines = said.lines().map(|line| one_line(line.trim_end())).filter(|line| !line.is_empty());
+    let said = lines.collect::<Vec<_>>().join("\n");
+    let failed = format!("`git {command}` failed");
+    if said.is_empty() { CliError::failed(failed) } else { CliError::failed(said).context(failed) }
+}
+
 /// Runs Git in a folder; what it printed, without the last line break.
 fn git(dir: &Path, arguments: &[&str]) -> Result<String, CliError> {
     let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
@@ -140,5 +148,5 @@ fn run(dir: &Path, arguments: &[String], input: &str) -> Result<String, CliError
         return Ok(printed(&output.stdout));
     }
     let said = printed(&if output.stderr.is_empty() { output.stdout } else { output.stderr });
-    Err(CliError::failed(format!("`git {shown}` failed: {}", one_line(&said))))
+    Err(failure(shown, &said))
 }

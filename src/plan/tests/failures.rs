@@ -145,10 +145,10 @@ fn whatever_outlives_its_deadline_is_overdue() {
     let plan = decide_one(&bad_pin, &api(), stopping, Some(history), |_, _| {});
     lines += &format!("old tasks don't stop: {}\n", line(&plan));
     insta::assert_snapshot!(lines, @r"
-    it runs: overdue (still Running after the deadline of 300 s; it is left running)
-    it is rolled back: overdue (still Undoing after the deadline of 300 s; it is left running)
-    the pin has moved on, and it doesn't stop: overdue (the pin has moved on, but its rollout is still Undoing after the deadline of 300 s)
-    old tasks don't stop: overdue (still stopping old tasks after the deadline of 300 s; it is left running)
+    it runs: overdue (still Running after the deadline of 5m; it is left running)
+    it is rolled back: overdue (still Undoing after the deadline of 5m; it is left running)
+    the pin has moved on, and it doesn't stop: overdue (the pin has moved on, but its rollout is still Undoing after the deadline of 5m)
+    old tasks don't stop: overdue (still stopping old tasks after the deadline of 5m; it is left running)
     ");
 }
 

@@ -28,10 +28,10 @@ pub enum Unsigned {
     #[error("the event isn't signed; set the secret in the webhook's settings")]
     Missing,
     /// Another secret, or another body.
-    #[error("the event's signature is wrong; the webhook's secret isn't the one that Pinion knows")]
+    #[error("the event's signature is wrong; the webhook's secret isn't the one in [hooks] of pinion.toml")]
     Wrong,
     /// It was sent too long ago, or its clock or ours is wrong.
-    #[error("the event is of another time; a replay, or one of the clocks is wrong")]
+    #[error("the event was sent too long ago or in the future; it is a replay, or a clock is wrong")]
     Stale,
 }
 

@@ -62,7 +62,7 @@ pub(in crate::server) async fn happened(
     asked: Result<Parameters<Asked>, QueryRejection>,
 ) -> Response {
     let Ok(Parameters(mut asked)) = asked else {
-        return refuse(StatusCode::BAD_REQUEST, "this can't be read as a question; start again at /history");
+        return refuse(StatusCode::BAD_REQUEST, "this query can't be read; start again at /history");
     };
     asked.limit = EVENTS.to_string();
     let now = shared.server.clock.now();
