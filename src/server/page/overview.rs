@@ -111,6 +111,8 @@ struct Source<'a> {
     branch: &'a str,
     revision: &'a str,
     guardrails: u64,
+    /// Those that end by themselves: the policy, when, and whether that is past.
+    ends: Vec<(&'a str, Timestamp, bool)>,
     problems: Vec<String>,
 }
 
@@ -140,7 +142,7 @@ pub(in crate::server) async fn overview(
     let status = shared.status();
     let now = shared.server.clock.now();
     let lines = happened.iter().map(|event| Line::of(event, &status)).collect();
-    let body = body(&status, &filter, lines);
+    let body = body(&status, &filter, lines, now);
     let title = match body.tone {
         "good" => "Pinion".to_owned(),
         _ => format!("{} – Pinion", body.headline),
@@ -149,7 +151,7 @@ pub(in crate::server) async fn overview(
     answer(&headers, &(&frame, &body), &Page { frame: &frame, now, body: &body })
 }
 
-fn body<'a>(status: &'a Status, filter: &'a Filter, events: Vec<Line>) -> Body<'a> {
+fn body<'a>(status: &'a Status, filter: &'a Filter, events: Vec<Line>, now: Timestamp) -> Body<'a> {
     let all: Vec<&TargetStatus> = status.environments.values().flat_map(|it| it.targets.values()).collect();
     let mut states: BTreeMap<State, usize> = BTreeMap::new();
     for target in &all {
@@ -177,7 +179,7 @@ fn body<'a>(status: &'a Status, filter: &'a Filter, events: Vec<Line>) -> Body<'
         states: Choice::among("any", names, &filter.state),
         components: Choice::among("any", components, &filter.component),
         names: Choice::among("any", status.environments.keys().map(String::as_str), &filter.environment),
-        repositories: status.repositories.iter().map(source).collect(),
+        repositories: status.repositories.iter().map(|repository| source(repository, now)).collect(),
         environments,
         events,
     }
@@ -225,7 +227,7 @@ fn counts(states: &BTreeMap<State, usize>, all: &[&TargetStatus], selected: &str
     by_state.chain((drifted.count > 0).then_some(drifted)).collect()
 }
 
-fn source(repository: &RepositoryStatus) -> Source<'_> {
+fn source(repository: &RepositoryStatus, now: Timestamp) -> Source<'_> {
     let errors = repository.error.iter().chain(&repository.guardrail_errors).cloned();
     let refused = repository.signatures.iter().flat_map(|signatures| &signatures.commits).map(|it| {
         format!("commit {} by {} is refused ({}): {}", super::short(&it.commit), it.author, it.subject, it.reason)
@@ -235,6 +237,7 @@ fn source(repository: &RepositoryStatus) -> Source<'_> {
         branch: &repository.branch,
         revision: repository.revision.as_deref().unwrap_or_default(),
         guardrails: repository.guardrails,
+        ends: repository.guardrail_ends.iter().map(|end| (end.policy.as_str(), end.until, end.until <= now)).collect(),
         problems: errors.chain(refused).collect(),
     }
 }
