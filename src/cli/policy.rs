@@ -15,7 +15,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::guardrail::{Explanation, Fleet, Proposal, Verdict};
 use crate::manifest;
 use crate::model::status::Status;
-use crate::model::{Environment, Pin, TargetRef, words};
+use crate::model::{CommitId, Environment, Pin, TargetRef, words};
 use crate::telemetry::one_line;
 
 /// Asks the guardrails
@@ -223,7 +223,7 @@ fn text(report: &Report, screen: Screen) -> String {
     let (author, subject) = (one_line(&report.author), one_line(&report.subject));
     text += &match &report.commit {
         Some(commit) => {
-            format!("pinned by {author} in {}: {subject}\n", commit.get(..8).unwrap_or(commit))
+            format!("pinned by {author} in {}: {subject}\n", CommitId::short_of(commit))
         }
         None => "not committed yet\n".to_owned(),
     };

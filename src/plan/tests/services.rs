@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn arn(revision: u64) -> String {
+pub(super) fn arn(revision: u64) -> String {
     format!("arn:aws:ecs:us-west-1:222222222222:task-definition/api:{revision}")
 }
 
@@ -75,6 +75,19 @@ pub(super) fn history(revisions: &[(u64, &str, Option<Marker>)], deployments: &[
                 active: true,
             })
             .collect(),
+    }
+}
+
+/// What runs is what ran until the new tasks have taken over.
+#[test]
+fn a_version_runs_once_all_its_tasks_do() {
+    let environment = environment(("1.0", 'b'), ("2.1", 'b'));
+    for (new, old, expected) in [(0, 2, "2.0"), (1, 2, "2.0"), (2, 1, "2.1"), (2, 0, "2.1"), (0, 0, "2.1")] {
+        let deployments = [(2, true, "IN_PROGRESS", new), (1, false, "COMPLETED", old)];
+        let seen = service(2, "2.1", marker("2.1", 'b', "api:1"), &deployments);
+        let history = history(&[], &[deployment(2, RolloutOutcome::Running, 9)]);
+        let plan = decide_one(&environment, &api(), seen, Some(history), |_, _| {});
+        assert_eq!(plan.running.as_deref(), Some(expected), "{new} new ones, {old} old ones");
     }
 }
 
