@@ -8,6 +8,7 @@ use super::signers::{self, Signers};
 use crate::clock::{Clock as _, SystemClock};
 use crate::manifest::{self, Findings, Loaded, render};
 use crate::model::words;
+use crate::telemetry::plain_json;
 
 /// Checks an environments repository, offline
 #[derive(Debug, clap::Args)]
@@ -32,7 +33,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let loaded = manifest::load_with_refused(&folder.files, &folder.refused);
     let findings = loaded.all_findings();
     match args.output {
-        Output::Json => print(&render::json(&loaded)?)?,
+        Output::Json => print(&plain_json(&render::json(&loaded)?))?,
         Output::Text if findings.is_empty() => print(&format!("{}: no findings\n", summary(&loaded)))?,
         Output::Text => print(&text(&findings, Screen::stdout()))?,
     }
