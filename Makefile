@@ -48,6 +48,7 @@ stages:
 	@$(STAGE) production $(CARGO) clippy --locked --no-default-features --lib --bins --test edges -- -D warnings
 	@$(STAGE) build $(CARGO) test --locked --no-run
 	@$(STAGE) tests $(CARGO) test --locked --quiet
+	@$(STAGE) fuzz tests/tools/fuzz 5 $(FUZZ)
 	@$(STAGE) image python3 tests/image/check.py
 	@$(STAGE) docs env RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --quiet
 
@@ -67,7 +68,7 @@ screenshots:
 	@PINION_IMAGES=$(CURDIR)/docs/images $(CARGO) test --locked --quiet --test page gallery
 
 # The fuzzers, each for so many seconds, where a nightly toolchain is; `make fuzz FUZZ=signature FUZZ_SECONDS=600` for one.
-FUZZ ?= manifest pins config policy commit signature keys names status
+FUZZ ?= manifest pins config policy commit signature keys names status push
 FUZZ_SECONDS ?= 10
 .PHONY: fuzz
 fuzz:

@@ -146,7 +146,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     match (drained, ended) {
         (Drained::Done, Some(Ok(result))) => result?,
         (Drained::Done, Some(Err(error))) => {
-            return Err(CliError::failed(format!("the controller broke off: {error}")));
+            return Err(CliError::failed(format!("the controller ended unexpectedly: {error}")));
         }
         _ => output::note("the controller needed too long to stop and was left\n"),
     }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::model::{
     ClusterName, GroupName, Marker, Probe, RolloutId, RolloutTarget, ServiceName, TemplateRef, TemplateVersionSpec,
+    words,
 };
 
 /// One thing to do about one target.
@@ -172,7 +173,7 @@ impl fmt::Display for Action {
             Self::RollBackDeployment { cluster, service, deployment } => {
                 write!(f, "roll back deployment {} of service {service} in cluster {cluster}", deployment.short())
             }
-            Self::Verify { probes } => write!(f, "send {} probe(s)", probes.len()),
+            Self::Verify { probes } => write!(f, "send {}", words::count(probes.len(), "probe")),
         }
     }
 }

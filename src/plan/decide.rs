@@ -488,9 +488,18 @@ impl Decision<'_> {
             target: self.target,
             pin: self.pin,
             running: Some(&running),
+            heals: self.heals(),
             fleet: self.input.fleet,
             now: self.input.now,
         })
+    }
+
+    /// Whether this very pin had brought this very artifact here before.
+    fn heals(&self) -> bool {
+        let converged = self.input.memory.converged.get(&self.target.reference.local).is_some_and(|converged| {
+            converged.commit == self.pin.provenance.commit && converged.artifact == self.artifact.identity()
+        });
+        converged || self.attempt().is_some_and(|rollout| rollout.outcome == RolloutOutcome::Succeeded)
     }
 
     /// What the probe said that failed for this pin after its rollout, as far as this process knows.

@@ -38,8 +38,8 @@ pub(super) fn view(
     }
     let mut running: BTreeMap<RolloutTarget, u32> = BTreeMap::new();
     for deployment in &service.deployments {
-        *running.entry(RolloutTarget::TaskDefinition(deployment.task_definition.clone())).or_default() +=
-            deployment.running;
+        let of = running.entry(RolloutTarget::TaskDefinition(deployment.task_definition.clone())).or_default();
+        *of = of.saturating_add(deployment.running);
     }
     let before: Vec<String> = service
         .deployments

@@ -75,7 +75,7 @@ fn bad_day() -> Status {
         "prod",
         (Asg, "admin"),
         State::Overdue,
-        Some("still InProgress after the deadline of 2700 s; it is left running"),
+        Some("still InProgress after the deadline of 45m; it is left running"),
     );
     add(
         &mut prod,

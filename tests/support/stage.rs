@@ -182,6 +182,10 @@ impl Stage {
         let mut controller = Process::start("pinion run", &mut command, log);
         let listening = |output: &str| {
             output.lines().find_map(|line| {
+                // As lines for people have it.
+                if let Some((_, address)) = line.split_once(" listening address=") {
+                    return address.split(' ').next().map(str::to_owned);
+                }
                 let line: Value = serde_json::from_str(line).ok()?;
                 (line["message"] == "listening").then(|| line["address"].as_str().unwrap().to_owned())
             })

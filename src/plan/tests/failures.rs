@@ -2,7 +2,7 @@
 
 use super::services::{deployment, service};
 use super::*;
-use crate::guardrail::Guardrails;
+use crate::guardrail::{Denial, Guardrails, Proposal};
 
 fn bad() -> (u64, &'static str, Option<Marker>) {
     (2, "1.1", marker("1.1", 'b', "1"))
@@ -25,6 +25,32 @@ fn planned(environment: &Environment, guardrails: &dyn Guardrails, refreshes: &[
     let input =
         Input { desired: environment, observed: &observed, memory: &memory, guardrails, fleet: &fleet, now: at(10) };
     plan(input).targets.remove(&web()).unwrap()
+}
+
+/// Forbids all but the healing of drift.
+struct OnlyHealing;
+
+impl Guardrails for OnlyHealing {
+    fn check(&self, proposal: Proposal<'_>) -> Vec<Denial> {
+        let denial = Denial { policy: "soak".to_owned(), reason: "too young".to_owned() };
+        if proposal.heals { Vec::new() } else { vec![denial] }
+    }
+}
+
+#[test]
+fn a_guardrail_can_tell_healing_from_a_rollout() {
+    use RolloutOutcome::Succeeded;
+    let (same, next) = (environment(("1.1", 'b'), ("2.0", 'b')), environment(("1.1", 'c'), ("2.0", 'b')));
+    let foreign = || groups::refresh("f", 1, Succeeded, 8);
+    for (what, environment, refreshes, heals) in [
+        ("nothing was rolled out yet", &same, vec![], false),
+        ("this pin was, and somebody went back", &same, vec![foreign(), groups::refresh("r", 2, Succeeded, 5)], true),
+        ("another commit's was", &next, vec![foreign(), groups::refresh("r", 2, Succeeded, 5)], false),
+    ] {
+        let plan = planned(environment, &OnlyHealing, &refreshes);
+        assert_eq!(plan.action.is_some(), heals, "{what}: {}", line(&plan));
+        assert_eq!((plan.state == State::Pending, plan.drifted), (!heals, heals), "{what}: {}", line(&plan));
+    }
 }
 
 #[test]
@@ -119,10 +145,10 @@ fn whatever_outlives_its_deadline_is_overdue() {
     let plan = decide_one(&bad_pin, &api(), stopping, Some(history), |_, _| {});
     lines += &format!("old tasks don't stop: {}\n", line(&plan));
     insta::assert_snapshot!(lines, @r"
-    it runs: overdue (still Running after the deadline of 300 s; it is left running)
-    it is rolled back: overdue (still Undoing after the deadline of 300 s; it is left running)
-    the pin has moved on, and it doesn't stop: overdue (the pin has moved on, but its rollout is still Undoing after the deadline of 300 s)
-    old tasks don't stop: overdue (still stopping old tasks after the deadline of 300 s; it is left running)
+    it runs: overdue (still Running after the deadline of 5m; it is left running)
+    it is rolled back: overdue (still Undoing after the deadline of 5m; it is left running)
+    the pin has moved on, and it doesn't stop: overdue (the pin has moved on, but its rollout is still Undoing after the deadline of 5m)
+    old tasks don't stop: overdue (still stopping old tasks after the deadline of 5m; it is left running)
     ");
 }
 
