@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -196,6 +197,8 @@ struct Served {
     token: Option<String>,
     status: Option<u16>,
     rubbish: bool,
+    /// How long it thinks before it answers.
+    delay: Duration,
     requests: Vec<Request>,
 }
 
@@ -243,10 +246,15 @@ impl GitServer {
         self.shared.state.lock().unwrap().rubbish = true;
     }
 
+    /// From now on thinks for so long before each answer.
+    pub(crate) fn think_for(&self, delay: Duration) {
+        self.shared.state.lock().unwrap().delay = delay;
+    }
+
     /// From now on answers as it should, and asks for no other token than before.
     pub(crate) fn mend(&self) {
         let mut state = self.shared.state.lock().unwrap();
-        (state.status, state.rubbish) = (None, false);
+        (state.status, state.rubbish, state.delay) = (None, false, Duration::ZERO);
     }
 
     /// The URL of `environments.git`.
@@ -280,10 +288,11 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    let (token, forced, rubbish) = {
+    let (token, forced, rubbish, delay) = {
         let state = shared.state.lock().unwrap();
-        (state.token.clone(), state.status, state.rubbish)
+        (state.token.clone(), state.status, state.rubbish, state.delay)
     };
+    tokio::time::sleep(delay).await;
     let authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
     let password = authorization.as_deref().and_then(password_of);
     let (sent, command) = (body.len(), command_of(&body));
