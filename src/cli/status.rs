@@ -96,7 +96,7 @@ pub fn render(status: &Status, now: Timestamp, screen: Screen) -> String {
     }
     let mut text = if rows == 0 { "no targets yet".to_owned() } else { output::table_text(&table) };
     text.push('\n');
-    for problem in problems(status) {
+    for problem in problems(status, now) {
         text.push('\n');
         text.push_str(&problem);
     }
@@ -116,7 +116,7 @@ fn reason(target: &TargetStatus) -> String {
 }
 
 /// Each a paragraph, its last line ended.
-fn problems(status: &Status) -> Vec<String> {
+fn problems(status: &Status, now: Timestamp) -> Vec<String> {
     let mut problems = Vec::new();
     for (name, environment) in &status.environments {
         if !environment.valid || !environment.errors.is_empty() {
@@ -142,6 +142,11 @@ fn problems(status: &Status) -> Vec<String> {
             let errors: String = lines.map(|line| format!("  {}\n", one_line(line))).collect();
             let (url, branch) = (one_line(&repository.url), one_line(&repository.branch));
             problems.push(format!("the guardrails of {url} {branch} are invalid, so nothing is rolled out:\n{errors}"));
+        }
+        for end in repository.guardrail_ends.iter().filter(|end| end.until <= now) {
+            let (url, branch) = (one_line(&repository.url), one_line(&repository.branch));
+            let (policy, until) = (one_line(&end.policy), end.until);
+            problems.push(format!("guardrail {policy} of {url} {branch} ended at {until}, and is still in its file\n"));
         }
         if let Some(error) = &repository.error {
             let (url, branch) = (one_line(&repository.url), one_line(&repository.branch));

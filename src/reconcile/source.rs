@@ -226,7 +226,7 @@ impl Poller {
                 "guardrails are invalid, so nothing is rolled out: {error}"
             );
         }
-        self.shared.board.guardrails(&self.source.url, branch, reading.policies.len(), &reading.policy_errors);
+        self.shared.board.guardrails(&self.source.url, branch, &reading.policies, &reading.policy_errors);
         if nothing && reading.whole.is_empty() {
             reading.whole.push("no environment was found".to_owned());
         }

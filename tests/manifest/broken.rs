@@ -231,7 +231,7 @@ fn a_person_sees_the_line() {
 #[test]
 fn a_program_gets_json() {
     let repository = Repository::prod().edit("group", "grup");
-    insta::assert_snapshot!(render::json(&repository.load()).unwrap(), @r#"
+    insta::assert_snapshot!(render::json(&repository.load(), jiff::Timestamp::UNIX_EPOCH).unwrap(), @r#"
     {
       "valid": false,
       "environments": 1,
@@ -247,7 +247,8 @@ fn a_program_gets_json() {
           "message": "unknown key `grup`",
           "help": "did you mean `group`?"
         }
-      ]
+      ],
+      "warnings": []
     }
     "#);
 }

@@ -29,6 +29,8 @@ environment dev is broken; it keeps its last good desired state, of 01234567:
     unknown key `fronted`
 
 environment dev: ec2:DescribeImages failed: Timeout
+
+guardrail holiday-freeze of https://github.com/acme/environments.git main ended at 2026-01-02T08:00:00Z, and is still in its file
 ";
     assert_eq!(text, expected);
 }

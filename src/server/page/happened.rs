@@ -63,7 +63,12 @@ pub(in crate::server) async fn happened(
     asked: Result<Parameters<Asked>, QueryRejection>,
 ) -> Response {
     let Ok(Parameters(mut asked)) = asked else {
-        return instead(&shared, "./", StatusCode::BAD_REQUEST, "This query can't be read; start again at the history.");
+        return instead(
+            &shared,
+            "./",
+            StatusCode::BAD_REQUEST,
+            "This query can't be read; start again at the history.",
+        );
     };
     asked.limit = EVENTS.to_string();
     let now = shared.server.clock.now();

@@ -119,6 +119,8 @@ struct Source<'a> {
     branch: &'a str,
     revision: &'a str,
     guardrails: u64,
+    /// Those that end by themselves: the policy, when, and whether that is past.
+    ends: Vec<(&'a str, Timestamp, bool)>,
     /// Whether signatures are checked.
     signed: bool,
     troubles: Vec<Trouble>,
@@ -153,7 +155,7 @@ pub(in crate::server) async fn overview(
     let status = shared.status();
     let now = shared.server.clock.now();
     let lines = happened.iter().map(|event| Line::of(event, &status)).collect();
-    let body = body(&status, &filter, lines);
+    let body = body(&status, &filter, lines, now);
     let title = match body.tone {
         "good" => "Pinion".to_owned(),
         _ => format!("{} – Pinion", body.headline),
@@ -162,7 +164,7 @@ pub(in crate::server) async fn overview(
     answer(&headers, &(&frame, &body), &Page { frame: &frame, now, body: &body })
 }
 
-fn body<'a>(status: &'a Status, filter: &'a Filter, events: Vec<Line>) -> Body<'a> {
+fn body<'a>(status: &'a Status, filter: &'a Filter, events: Vec<Line>, now: Timestamp) -> Body<'a> {
     let all: Vec<&TargetStatus> = status.environments.values().flat_map(|it| it.targets.values()).collect();
     let mut states: BTreeMap<State, usize> = BTreeMap::new();
     for target in &all {
@@ -199,7 +201,7 @@ fn body<'a>(status: &'a Status, filter: &'a Filter, events: Vec<Line>) -> Body<'
         states: Choice::among("any", names, &filter.state),
         components: Choice::among("any", components, &filter.component),
         names: Choice::among("any", status.environments.keys().map(String::as_str), &filter.environment),
-        repositories: status.repositories.iter().map(source).collect(),
+        repositories: status.repositories.iter().map(|repository| source(repository, now)).collect(),
         environments,
         events,
     }
@@ -264,12 +266,13 @@ fn counts(states: &BTreeMap<State, usize>, all: &[&TargetStatus], selected: &str
     by_state.chain((drifted.count > 0).then_some(drifted)).collect()
 }
 
-fn source(repository: &RepositoryStatus) -> Source<'_> {
+fn source(repository: &RepositoryStatus, now: Timestamp) -> Source<'_> {
     Source {
         url: &repository.url,
         branch: &repository.branch,
         revision: repository.revision.as_deref().unwrap_or_default(),
         guardrails: repository.guardrails,
+        ends: repository.guardrail_ends.iter().map(|end| (end.policy.as_str(), end.until, end.until <= now)).collect(),
         signed: repository.signatures.is_some(),
         troubles: trouble::of_repository(repository),
     }
