@@ -57,7 +57,7 @@ async fn a_controller_that_is_not_there_is_said_so() {
     let error = run(&["status", "--address", &address]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Failed);
     let text = error.to_string();
-    assert!(text.starts_with(&format!("error: can't reach the controller at {address}/\n")), "{text}");
+    assert!(text.starts_with(&format!("error: can't reach the controller at {address}\n")), "{text}");
     assert!(text.contains("refused") && text.contains("hint: start one with `pinion run`"), "{text}");
     let error = run(&["status", "--address", "ftp://x"]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
