@@ -17,6 +17,7 @@ help:
 	@echo 'make test    everything that must hold: format, clippy, tests, docs, production build, dependencies'
 	@echo 'make bench   what Pinion costs in worlds of 10, 100 and 1,000 targets, beside other tools; some 15 minutes'
 	@echo 'make fuzz    the fuzzers, ten seconds each; needs a nightly toolchain; FUZZ and FUZZ_SECONDS choose'
+	@echo 'make screenshots    the pictures of the status page in docs/images, from a controller on the stand-in'
 	@echo 'make setup   only the tools that `make test` needs, into $$PINION_TOOLS (.tools)'
 
 .PHONY: demo
@@ -47,6 +48,7 @@ stages:
 	@$(STAGE) production $(CARGO) clippy --locked --no-default-features --lib --bins --test edges -- -D warnings
 	@$(STAGE) build $(CARGO) test --locked --no-run
 	@$(STAGE) tests $(CARGO) test --locked --quiet
+	@$(STAGE) fuzz tests/tools/fuzz 5 $(FUZZ)
 	@$(STAGE) image python3 tests/image/check.py
 	@$(STAGE) docs env RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --quiet
 
@@ -59,8 +61,14 @@ bench:
 	@python3 tests/bench/bench.py --sim "$${CARGO_TARGET_DIR:-target}/debug/pinion" \
 		--pinion "$${CARGO_TARGET_DIR:-target}/production/release/pinion" $(ARGS)
 
+# The pictures that the documentation shows; the test that takes them holds what is to be seen on them.
+.PHONY: screenshots
+screenshots:
+	@tests/tools/setup test
+	@PINION_IMAGES=$(CURDIR)/docs/images $(CARGO) test --locked --quiet --test page gallery
+
 # The fuzzers, each for so many seconds, where a nightly toolchain is; `make fuzz FUZZ=signature FUZZ_SECONDS=600` for one.
-FUZZ ?= manifest pins config policy commit signature keys names status
+FUZZ ?= manifest pins config policy commit signature keys names status push
 FUZZ_SECONDS ?= 10
 .PHONY: fuzz
 fuzz:

@@ -15,7 +15,9 @@ use pinion::model::status::Status;
 use pinion::model::{
     AccountId, CommitId, Component, Digest, EnvironmentName, LocalRef, Provenance, Region, RoleArn, TargetRef, Version,
 };
+use pinion::server::hooks;
 use pinion::signature::{Commit, Keys, Trust};
+use secrecy::SecretString;
 
 /// What the files of an input are separated by.
 const BETWEEN: &str = "\n=====\n";
@@ -61,7 +63,8 @@ fn use_all(loaded: &Loaded) {
             let Some(pin) = environment.pin_of(target) else { continue };
             let fleet = Fleet::default();
             let running = Some("1.4.0");
-            let proposal = Proposal { environment: &environment, target, pin, running, fleet: &fleet, now: now() };
+            let proposal =
+                Proposal { environment: &environment, target, pin, running, heals: false, fleet: &fleet, now: now() };
             let denials = loaded.policies.check(proposal);
             assert!(loaded.policy_findings.is_empty() || !denials.is_empty(), "a set that isn't valid denies all");
         }
@@ -171,6 +174,27 @@ pub(crate) fn keys(data: &[u8]) {
         match read(data) {
             Ok(keys) => assert!(!keys.is_empty()),
             Err(errors) => assert!(!errors.is_empty()),
+        }
+    }
+}
+
+/// A push event: its headers, a line each, and its body, separated by a line of `=====`.
+pub(crate) fn push(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (head, body) = text.split_once(BETWEEN).unwrap_or(("", &text));
+    let headers = head.lines().filter_map(|line| line.split_once(": "));
+    let headers = headers.filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?))).collect();
+    let secrets = [SecretString::from("whsec_bm9ib2R5IGtub3dzIGl0"), SecretString::from("nobody knows it")];
+    let verdict = hooks::signature::verify(&headers, body.as_bytes(), &secrets, now());
+    assert!(verdict.is_err(), "an event counts that was signed by nobody");
+    // Bytes that aren't text, too.
+    for body in [body.as_bytes(), data] {
+        match hooks::push::read(body) {
+            Ok(push) => {
+                assert!(!push.is_of("") && !push.is_of("file:///srv/environments.git"), "{push:?}");
+                assert_eq!(push.is_of("https://github.com/acme/e"), push.is_of("git@github.com:acme/e.git"));
+            }
+            Err(error) => assert!(!error.to_string().contains('\n')),
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod signers;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod status;
+mod unknown;
 pub mod validate;
 
 use std::process::ExitCode;

@@ -9,6 +9,7 @@
 mod error;
 mod fetch;
 mod local;
+mod merge;
 mod mirror;
 mod port;
 mod provenance;

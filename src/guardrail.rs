@@ -40,6 +40,8 @@ pub struct Proposal<'a> {
     pub pin: &'a Pin,
     /// What runs now, as far as it can be told.
     pub running: Option<&'a str>,
+    /// Whether it brings back what this very pin has brought here before: drift is healed.
+    pub heals: bool,
     /// What is known of all targets.
     pub fleet: &'a Fleet,
     /// The time.

@@ -90,7 +90,7 @@ pub struct Role {
 
 /// An environment's permissions can't be generated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` is no name of a role; --plan-role takes 1 to 64 letters, digits and +=,.@_-")]
+#[error("`{name}` is not the name of a role; --plan-role takes 1 to 64 letters, digits and +=,.@_-")]
 pub struct BadRoleName {
     /// What was given.
     pub name: String,

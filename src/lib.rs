@@ -26,6 +26,7 @@ pub mod forge;
 #[cfg(not(fuzzing))]
 pub mod git;
 pub mod guardrail;
+#[cfg(not(fuzzing))]
 pub mod history;
 pub mod iam;
 pub mod manifest;
@@ -38,6 +39,15 @@ pub mod ports;
 pub mod reconcile;
 #[cfg(not(fuzzing))]
 pub mod server;
+/// Of the server, what reads push events.
+#[cfg(fuzzing)]
+pub mod server {
+    /// Push events.
+    pub mod hooks {
+        pub mod push;
+        pub mod signature;
+    }
+}
 #[cfg(not(fuzzing))]
 pub mod shutdown;
 pub mod signature;

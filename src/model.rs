@@ -11,6 +11,7 @@ pub mod rollout;
 pub mod state;
 pub mod status;
 pub mod survey;
+pub mod words;
 
 pub use artifact::{Artifact, ArtifactQuery, ImageReference};
 pub use desired::{

@@ -47,7 +47,7 @@ pub enum Refusal {
         key: String,
     },
     /// Nobody who may sign has this key.
-    #[error("it is signed by {key}, which none of those who may sign has")]
+    #[error("it is signed by {key}, which is nobody's who may sign")]
     UnknownKey {
         /// The key.
         key: String,
@@ -99,8 +99,14 @@ pub enum Refusal {
         /// The committer's address.
         committer: String,
     },
+    /// A merge by a forge that isn't only a merge.
+    #[error(
+        "it is signed by a forge, whose merges count only if nothing is in them but what they merge; and {0}. Merge on your \
+         machine and sign that, or rebase the branch and merge again"
+    )]
+    Altered(String),
     /// It says that it is from the future.
-    #[error("it says that it is of {at}, which is yet to come: somebody's clock is wrong, or somebody lies")]
+    #[error("its date, {at}, is in the future: a clock is wrong, or the date is forged")]
     Future {
         /// When it says that it was made.
         at: Timestamp,
@@ -109,7 +115,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// The word for it: `unsigned`, `malformed`, `unsupported`, `tampered`, `unknown-key`, `wrong-namespace`,
-    /// `not-yet-valid`, `expired`, `revoked`, `not-for-signing`, `wrong-identity`, `future`.
+    /// `not-yet-valid`, `expired`, `revoked`, `not-for-signing`, `wrong-identity`, `altered`, `future`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -124,6 +130,7 @@ impl Refusal {
             Self::Revoked { .. } => "revoked",
             Self::NotForSigning { .. } => "not-for-signing",
             Self::Identity { .. } => "wrong-identity",
+            Self::Altered(_) => "altered",
             Self::Future { .. } => "future",
         }
     }
@@ -204,18 +211,31 @@ pub struct Trust {
     pub forges: Keys,
 }
 
+/// A signature that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// Whose it is.
+    pub signer: Signer,
+    /// Whether it counts as a forge's only, so that the commit has to be a merge and nothing else.
+    pub by_forge: bool,
+}
+
 impl Trust {
-    /// Who signed a commit.
+    /// Who signed a commit. Whether a forge's merge holds only what it merges is left to the caller, who has the trees.
     ///
     /// # Errors
     /// [`Refusal`] if nobody did whose signature counts.
-    pub fn verify(&self, commit: &Commit, now: Timestamp) -> Result<Signer, Refusal> {
+    pub fn verify(&self, commit: &Commit, now: Timestamp) -> Result<Signed, Refusal> {
         let owner = Owner::Committer(&commit.committer);
         let verdict = check(&self.signers, commit, owner, now);
-        if verdict.is_err() && commit.parents.len() > 1 && !self.forges.is_empty() {
-            return check(&self.forges, commit, Owner::Anybody, now).or(verdict);
+        if verdict.is_err()
+            && commit.parents.len() > 1
+            && !self.forges.is_empty()
+            && let Ok(signer) = check(&self.forges, commit, Owner::Anybody, now)
+        {
+            return Ok(Signed { signer, by_forge: true });
         }
-        verdict
+        verdict.map(|signer| Signed { signer, by_forge: false })
     }
 }
 

@@ -37,6 +37,8 @@ pub use local::Local;
 pub use state::StateError;
 pub use world::World;
 
+/// The most seconds of the stand-in's time per second: all that happens in between is played.
+pub const FASTEST: f64 = 1_000_000.0;
 /// How often time passes for those who don't call, and the state is saved at most.
 const TICKER: Duration = Duration::from_millis(200);
 
@@ -83,7 +85,7 @@ pub enum SimError {
         source: std::io::Error,
     },
     /// Speed must be a number from 0 up.
-    #[error("{speed} is not a speed; give 0 or more seconds per second")]
+    #[error("{speed} is not a speed; give 0 to {} seconds per second", FASTEST)]
     Speed {
         /// What was given.
         speed: f64,
@@ -145,7 +147,7 @@ impl Sim {
 /// Where a stand-in begins: with the world given, or where its state file says that it was.
 fn stand(world: World, options: Options) -> Result<Arc<Stand>, SimError> {
     let Options { listen: _, speed, seed, state, record, clock } = options;
-    if !(speed.is_finite() && speed >= 0.0) {
+    if !(0.0..=FASTEST).contains(&speed) {
         return Err(SimError::Speed { speed });
     }
     let (mut world, journal) = match &state {

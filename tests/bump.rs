@@ -130,7 +130,7 @@ fn what_is_no_pin_is_refused() {
     for odd in ["web = 1\n", "web = [\"1\"]\n", "web = { digest = \"x\" }\n", "[[web]]\nversion = \"1\"\n"] {
         assert!(message(odd).starts_with("the pin of `web` is neither a version nor a table"), "{odd}");
     }
-    assert_eq!(message("web = \"1"), "it is not TOML");
+    assert_eq!(message("web = \"1"), "this is not TOML");
 }
 
 #[test]
@@ -191,10 +191,14 @@ fn bumped(repo: &Repo, arguments: &[&str]) -> String {
 
 /// Fails to bump with 1, and gives the words; nothing may have changed.
 fn refused(repo: &Repo, arguments: &[&str]) -> String {
+    refused_with(1, repo, arguments)
+}
+
+fn refused_with(code: i32, repo: &Repo, arguments: &[&str]) -> String {
     let state = || (repo.head(), repo.git(&["status", "--porcelain"]), repo.git(&["branch", "--list"]));
     let before = state();
     let output = bump(repo, arguments);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
     assert_eq!(state(), before);
     String::from_utf8(output.stderr).unwrap()
 }
@@ -277,12 +281,14 @@ fn what_is_staged_or_changed_elsewhere_is_not_committed_with_it() {
 fn a_version_that_would_break_an_environment_is_refused() {
     let repo = repository();
     let words = refused(&repo, &["web", "not/a/tag", "-e", "dev"]);
-    assert!(words.contains("with this version there would be 1 finding(s): nothing was changed"), "{words}");
+    assert!(words.contains("with this version there would be 1 finding: nothing was changed"), "{words}");
     assert!(words.contains("environments/dev/pins.toml:2:7: error: web:"), "{words}");
     let words = refused(&repo, &["api", "1.5.0", "-e", "dev"]);
     assert!(words.contains("there is no pin of `api`; pins: web"), "{words}");
-    let words = refused(&repo, &["web", "1.5.0", "-e", "staging"]);
-    assert!(words.contains("environments/staging/pins.toml"), "{words}");
+    let words = refused_with(64, &repo, &["web", "1.5.0", "-e", "prud"]);
+    assert!(words.contains("there is no environment `prud`\nhint: did you mean `prod`?"), "{words}");
+    let words = refused_with(64, &repo, &["web", "--latest", "-e", "staging"]);
+    assert!(words.contains("there is no environment `staging`\nhint: environments: dev, prod"), "{words}");
     assert_eq!(bump(&repo, &["web", "1.5.0"]).status.code(), Some(64), "no environment is named");
     assert_eq!(bump(&repo, &["web", "1.5.0", "-e", "No"]).status.code(), Some(64));
 }
@@ -342,6 +348,27 @@ fn a_push_that_comes_late_is_made_anew_on_top() {
     assert!(words.contains("1.6.0 is older than 1.7.0, which dev has"), "{words}");
     assert_eq!(there(&repo), before);
     assert_eq!(pins(&repo, "dev"), "api = \"2\"\nweb = \"1.7.0\"\n");
+    // What was committed before is told, and can be had back.
+    assert!(words.contains(&format!("this branch is where main of origin is, at {}", &repo.head()[..8])), "{words}");
+    let (_, command) = words.split_once("`git reset --keep ").unwrap();
+    let mine = command.split('`').next().unwrap();
+    assert_eq!(repo.git(&["show", "--no-patch", "--format=%s", mine]), "web 1.6.0 in dev");
+    assert!(words.contains(&format!("`git branch NAME {mine}` keeps it")), "{words}");
+    repo.git(&["reset", "--quiet", "--keep", mine]);
+    assert_eq!(pins(&repo, "dev"), "api = \"2\"\nweb = \"1.6.0\"\n");
+    repo.git(&["reset", "--quiet", "--keep", "FETCH_HEAD"]);
+
+    // A file that somebody has broken meanwhile: the same.
+    let good = pins(&other, "dev");
+    other.set("environments/dev/pins.toml", "api = \"2\"\nweb = \"1.7.0\"\nelsewhere = \"1\"\n");
+    other.push();
+    let late = bump(&repo, &["web", "1.7.1", "-e", "dev", "--push"]);
+    let words = String::from_utf8(late.stderr).unwrap();
+    assert!(words.contains("1 finding(s)") && words.contains("`git reset --keep "), "{words}");
+    assert_eq!(repo.git(&["status", "--porcelain"]), "");
+    other.set("environments/dev/pins.toml", &good);
+    other.push();
+    repo.git(&["pull", "--quiet", "origin", "main"]);
 
     // A branch of its own, and commits of one's own below it.
     repo.set("notes.txt", "mine\n");

@@ -6,6 +6,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "edges/voice.rs"]
+mod voice;
+
 /// Beyond this many lines, tests aside, a file needs a first line that starts with `//! Long:` and says why.
 const LONGEST: usize = 600;
 

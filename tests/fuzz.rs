@@ -100,6 +100,7 @@ replays! {
     keys: 200,
     names: 2000,
     status: 500,
+    push: 1000,
 }
 
 /// What is nested deeply is refused, or read; the stack holds either way.
@@ -119,6 +120,7 @@ fn nothing_is_too_deep() {
         }
         entries::status(&deep("[", "", "]", times));
         entries::status(&deep("{\"environments\":", "1", "}", times));
+        entries::push(&deep("{\"repository\":", "1", "}", times));
     }
     for times in [100, 1_000, 20_000] {
         let head = b"@id(\"a\") @reason(\"a\") forbid (principal, action, resource) when { ".to_vec();

@@ -17,6 +17,8 @@ mod mistakes;
 mod semantics;
 #[path = "guardrails/shipped.rs"]
 mod shipped;
+#[path = "support/shop.rs"]
+mod shop;
 #[path = "support/stage.rs"]
 mod stage;
 #[path = "guardrails/whole.rs"]

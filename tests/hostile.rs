@@ -1,4 +1,4 @@
-//! Nothing that a stranger can put into a commit, a version, a branch's name or a policy breaks out of Markdown, HTML, a
+//! Nothing that a stranger can put into a commit, a version, a branch's name, a policy or a push event breaks out of Markdown, HTML, a
 //! terminal, a log line, a metric or JSON. Tries it with the built binary, everywhere such text is shown.
 #![expect(
     clippy::unwrap_used,
@@ -11,8 +11,12 @@
 
 #[path = "support/promtool.rs"]
 mod promtool;
+#[path = "hostile/push.rs"]
+mod push;
 #[path = "support/python.rs"]
 mod python;
+#[path = "support/shop.rs"]
+mod shop;
 #[path = "support/stage.rs"]
 mod stage;
 

@@ -63,6 +63,11 @@ fn install() {
 }
 
 #[test]
+fn the_way_to_a_first_release_is_as_its_page_says() {
+    script("first.py", None);
+}
+
+#[test]
 fn pinion_takes_the_configurations_of_the_chart_and_the_documentation() {
     let mut read = 0;
     for name in ["chart.py", "install.py"] {

@@ -14,6 +14,8 @@
 mod desk;
 #[path = "signatures/history.rs"]
 mod history;
+#[path = "signatures/merges.rs"]
+mod merges;
 #[path = "signatures/openpgp.rs"]
 mod openpgp;
 #[path = "signatures/ssh.rs"]

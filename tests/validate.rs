@@ -353,23 +353,23 @@ format = "xml"
 "#
     ), @r#"
     /etc/pinion/pinion.toml:2:16: error: grace_period: expected a duration, found an integer; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
-    /etc/pinion/pinion.toml:4:7: error: repository[0].url: this URL holds a password; name it in [repository.auth], by file or variable
+    /etc/pinion/pinion.toml:4:7: error: repository[0].url: this URL holds a password; take it out, and name it in [repository.auth], by file or variable
     /etc/pinion/pinion.toml:5:10: error: repository[0].branch: `refs/heads/main` is not a branch's name; write it without refs/heads/
     /etc/pinion/pinion.toml:7:1: error: repository[0].verify: the forge's keys are missing; name the file that holds them with `forge_keys`
-    /etc/pinion/pinion.toml:8:1: error: repository[0].auth: this says no way to get in; say exactly one of token_file, token_env, ssh_key_file
-    /etc/pinion/pinion.toml:8:10: error: repository[0].auth.token: unknown key `token`; a token doesn't belong into this file; name a file (`token_file`) or a variable (`token_env`)
+    /etc/pinion/pinion.toml:8:1: error: repository[0].auth: this names no credentials; set exactly one of token_file, token_env, ssh_key_file
+    /etc/pinion/pinion.toml:8:10: error: repository[0].auth.token: unknown key `token`; a token doesn't belong in this file; name a file (`token_file`) or a variable (`token_env`)
     /etc/pinion/pinion.toml:9:1: error: repository[1].url: the key `url` is missing
     /etc/pinion/pinion.toml:10:17: error: repository[1].environments[0]: the environment `prod` is named at /etc/pinion/pinion.toml:6, too; one branch feeds an environment
     /etc/pinion/pinion.toml:11:10: error: repository[1].auth.github_app: unknown key `github_app`; this version of Pinion doesn't know GitHub App credentials yet; use a token
     /etc/pinion/pinion.toml:11:38: error: repository[1].auth.token_env: the environment variable `NOT_SET` isn't set, or is empty; set it before Pinion starts
-    /etc/pinion/pinion.toml:14:16: error: repository[2].environments: this names no environment; name one, or leave the key out to take all that the branch has
-    /etc/pinion/pinion.toml:15:1: error: repository[2].auth: this says several ways to get in; say exactly one of token_file, token_env, ssh_key_file
-    /etc/pinion/pinion.toml:17:7: error: repository[3].url: `ftp` is not a way to a repository; use https, ssh or file
-    /etc/pinion/pinion.toml:18:12: error: repository[3].interval: this is to be from 1s to 24h
+    /etc/pinion/pinion.toml:14:16: error: repository[2].environments: this list is empty; name one, or leave the key out to take all that the branch has
+    /etc/pinion/pinion.toml:15:1: error: repository[2].auth: this names several credentials; set exactly one of token_file, token_env, ssh_key_file
+    /etc/pinion/pinion.toml:17:7: error: repository[3].url: `ftp` is not a scheme of a repository's URL; use https, ssh or file
+    /etc/pinion/pinion.toml:18:12: error: repository[3].interval: this must be from 1s to 24h
     /etc/pinion/pinion.toml:20:1: error: reconcile.concurency: unknown key `concurency`; did you mean `concurrency`?
     /etc/pinion/pinion.toml:22:10: error: server.listen: `localhost` is not an address and port; write it such as "127.0.0.1:9780" or "[::1]:9780"
     /etc/pinion/pinion.toml:24:16: error: aws.endpoint_url: `aws` is not an http or https URL
-    /etc/pinion/pinion.toml:26:10: error: log.format: `xml` is not a log format; say "human" or "json"
+    /etc/pinion/pinion.toml:26:10: error: log.format: `xml` is not a log format; write "human" or "json"
     "#);
 }
 
@@ -379,7 +379,7 @@ fn a_configuration_has_a_repository() {
     insta::assert_snapshot!(findings(""), @"/etc/pinion/pinion.toml:1:1: error: the file is empty; restore its content; to remove it on purpose, delete the file");
     insta::assert_snapshot!(findings("repository = []"), @"/etc/pinion/pinion.toml:1:14: error: repository: there is no repository");
     let twice = "[[repository]]\nurl = 'https://example.com/a.git'\n";
-    insta::assert_snapshot!(findings(&twice.repeat(2)), @"/etc/pinion/pinion.toml:3:1: error: repository[1]: this branch of this repository stands at /etc/pinion/pinion.toml:1, too; remove one of them");
+    insta::assert_snapshot!(findings(&twice.repeat(2)), @"/etc/pinion/pinion.toml:3:1: error: repository[1]: this branch of this repository is at /etc/pinion/pinion.toml:1, too; remove one of them");
 }
 
 #[test]
@@ -463,24 +463,24 @@ events = []
 "#,
     );
     let wanted = [
-        "repository[0].forge: the repository's URL doesn't tell its name",
-        "repository[0].forge: the repository's URL doesn't tell the forge's",
+        "repository[0].forge: the repository's URL doesn't hold the repository's name",
+        "repository[0].forge: the repository's URL doesn't tell where the forge's API is",
         "repository[0].forge: there is no token for the forge",
         "repository[1].forge.kind: `gitlabs` isn't known here; did you mean \"gitlab\"?",
         "repository[1].forge.api_url: a token isn't sent in clear text over the network",
-        "repository[1].forge.token: unknown key `token`; a token doesn't belong into this file",
+        "repository[1].forge.token: unknown key `token`; a token doesn't belong in this file",
         "repository[1].forge.target_url: this is not an http or https URL",
         "repository[1].forge: there is no token for the forge",
         "hooks: there is no secret for push events",
         "notify[0].name: the key `name` is missing",
         "notify[0].url: this is not an http or https URL",
         "notify[0].events[0]: `quarantine` isn't known here; did you mean \"quarantined\"?",
-        "notify[0].environments: this names none",
+        "notify[0].environments: this list is empty",
         "notify[1].format: `xml` isn't known here; known here: json, slack",
-        "notify[1]: this is to say one URL to send to",
+        "notify[1]: this must name exactly one URL to send to",
         "notify[2].name: `a` is the name of another [[notify]], too",
-        "notify[2].events: this names none",
-        "notify[2]: this is to say one URL to send to",
+        "notify[2].events: this list is empty",
+        "notify[2]: this must name exactly one URL to send to",
     ];
     for wanted in wanted {
         assert!(found.contains(wanted), "{wanted}\n{found}");
@@ -497,15 +497,15 @@ fn a_token_needs_http_and_a_key_needs_ssh() {
 #[test]
 fn who_may_sign_is_said_once_and_in_full() {
     let of = |verify: &str| findings(&format!("[[repository]]\nurl = 'https://a.b/c'\nverify = {{ {verify} }}"));
-    insta::assert_snapshot!(of("merges = 'verify'"), @"/etc/pinion/pinion.toml:3:1: error: repository[0].verify: this says of nobody that they may sign; name a file with `allowed_signers` (SSH) or `keyring` (OpenPGP)");
-    insta::assert_snapshot!(of("keyring = 'x', forge_keys = 'y'"), @"/etc/pinion/pinion.toml:3:1: error: repository[0].verify: `forge_keys` means nothing without `merges = \"forge\"`; say it, or leave the keys out");
-    insta::assert_snapshot!(of("keyring = 'x', merges = 'all'"), @"/etc/pinion/pinion.toml:3:36: error: repository[0].verify.merges: `all` is not a way to check merges; say \"verify\" or \"forge\"");
+    insta::assert_snapshot!(of("merges = 'verify'"), @"/etc/pinion/pinion.toml:3:1: error: repository[0].verify: this names nobody who may sign; name a file with `allowed_signers` (SSH) or `keyring` (OpenPGP)");
+    insta::assert_snapshot!(of("keyring = 'x', forge_keys = 'y'"), @"/etc/pinion/pinion.toml:3:1: error: repository[0].verify: `forge_keys` means nothing without `merges = \"forge\"`; set that, or leave `forge_keys` out");
+    insta::assert_snapshot!(of("keyring = 'x', merges = 'all'"), @"/etc/pinion/pinion.toml:3:36: error: repository[0].verify.merges: `all` is not a way to check merges; write \"verify\" or \"forge\"");
     assert!(of("keyring = 'x', since = 'v1.0'").contains("repository[0].verify.since"));
     let block = |environment: &str, verify: &str| {
         format!("[[repository]]\nurl = 'https://a.b/c'\nenvironments = ['{environment}']\n{verify}\n")
     };
     let two = format!("{}{}", block("dev", ""), block("prod", "verify = { keyring = 'x' }"));
-    insta::assert_snapshot!(findings(&two), @"/etc/pinion/pinion.toml:5:1: error: repository[1]: the same branch stands at /etc/pinion/pinion.toml:1 with another [repository.verify]; say the same in both");
+    insta::assert_snapshot!(findings(&two), @"/etc/pinion/pinion.toml:5:1: error: repository[1]: the same branch is at /etc/pinion/pinion.toml:1, too, with another [repository.verify]; make both the same");
 }
 
 #[test]
@@ -571,4 +571,63 @@ fn every_key_is_described() {
     for name in Name::ALL {
         visit(name.file(), &name.schema());
     }
+}
+
+#[test]
+fn numbers_and_durations_have_bounds_wherever_they_are_said() {
+    let found = findings(
+        r#"
+grace_period = "9223372036854775807s"
+[[repository]]
+url = "/srv/environments.git"
+interval = "18446744073709551615h"
+connect_timeout = "1ns"
+[reconcile]
+interval = "-1s"
+concurrency = 9223372036854775807
+[history]
+keep = "1000000h"
+events = -9223372036854775808
+"#,
+    );
+    insta::assert_snapshot!(found, @r#"
+    /etc/pinion/pinion.toml:2:16: error: grace_period: this must be from 1s to 1h
+    /etc/pinion/pinion.toml:5:12: error: repository[0].interval: `18446744073709551615h` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    /etc/pinion/pinion.toml:6:19: error: repository[0].connect_timeout: `1ns` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    /etc/pinion/pinion.toml:8:12: error: reconcile.interval: `-1s` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    /etc/pinion/pinion.toml:9:15: error: reconcile.concurrency: this must be from 1 to 1024
+    /etc/pinion/pinion.toml:11:8: error: history.keep: this must be from 1h to 87840h
+    /etc/pinion/pinion.toml:12:10: error: history.events: this must be from 100 to 1000000
+    "#);
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, wanted) in [
+        (&["run", "--interval", "5124095576030431h"][..], "write a duration from 1s to 24h"),
+        (&["run", "--in-flight-interval", "18446744073709551615s"], "write a duration from 1s to 24h"),
+        (&["run", "--grace-period", "2h"], "write a duration from 1s to 1h"),
+        (&["resync", "--timeout", "18446744073709551615"], "is not in 0..=86400"),
+        (&["history", "--limit", "0"], "0 is not in 1..=100000"),
+        (&["history", "--since", "9223372036854775807d"], "is not a time"),
+        (&["history", "--since", "19999y"], "is not a time"),
+        (&["policy", "explain", "prod/asg/web", "--at", "+999999-01-01T00:00:00Z"], "invalid value"),
+        (&["sim", "--listen", "127.0.0.1:0", "--speed", "1e300"], "give 0 to 1000000 seconds per second"),
+        (&["status", "--address", "localhost:9780"], "write it like http://127.0.0.1:9780"),
+    ] {
+        let (code, _, stderr) = pinion(arguments, folder.path());
+        assert!(stderr.contains(wanted), "{arguments:?}: {stderr}");
+        assert_eq!(code, Some(64), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_token_in_a_url_is_refused_and_not_repeated() {
+    for url in ["https://hunter2@example.com/a.git", "https://ada:hunter2@example.com/a.git"] {
+        let found = findings(&format!("[[repository]]\nurl = \"{url}\"\n"));
+        assert!(found.contains("repository[0].url: this URL holds a ") && !found.contains("hunter2"), "{found}");
+    }
+    assert!(parse("[[repository]]\nurl = \"ssh://git@example.com/a.git\"\n").is_ok());
+    let folder = tempfile::tempdir().unwrap();
+    let address = "http://ada:hunter2@127.0.0.1:1";
+    let (code, _, stderr) = pinion(&["status", "--address", address], folder.path());
+    assert!(stderr.contains("can't reach the controller at http://127.0.0.1:1\n"), "{stderr}");
+    assert!(code == Some(1) && !stderr.contains("hunter2"), "{stderr}");
 }

@@ -168,7 +168,10 @@ impl Connection {
         let mut groups = self.describe_groups(vec![group.to_string()]).await?;
         let policy = groups.remove(group.as_str()).and_then(|group| group.mixed_instances_policy);
         policy.and_then(|policy| move_versions(policy, moves)).ok_or_else(|| {
-            let message = format!("the mixed-instances policy of group {group} isn't any more what was planned with");
+            let message = format!(
+                "the mixed-instances policy of group {group} has changed since it was read for the plan; the next pass \
+                 plans anew"
+            );
             ours(operation, ErrorClass::Conflict, "PolicyChanged", message)
         })
     }
@@ -207,7 +210,7 @@ impl Connection {
             return Ok(());
         }
         let now = status.map_or("not there", |status| status.as_str());
-        let message = format!("instance refresh {refresh} of group {group} isn't active any more: it is {now}");
+        let message = format!("instance refresh {refresh} of group {group} is no longer active: {now}");
         Err(ours(operation, ErrorClass::Conflict, "ActiveInstanceRefreshNotFound", message))
     }
 

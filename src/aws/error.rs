@@ -9,6 +9,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId;
 
 use super::operation::Operation;
+use crate::model::words;
 use crate::ports::{ErrorClass, PortError};
 
 /// Codes by which AWS asks for fewer calls.
@@ -116,6 +117,9 @@ pub(super) fn class_of(code: &str, status: Option<u16>) -> ErrorClass {
     }
 }
 
+/// How many characters of a message are kept: enough for those that AWS has encoded.
+const LONGEST: usize = 2000;
+
 /// Turns what the SDK reports about an operation into an error of ours.
 pub(super) fn port_error<E>(operation: Operation, error: &SdkError<E, HttpResponse>) -> PortError
 where
@@ -146,7 +150,7 @@ where
             let meta = service.err().meta();
             let status = service.raw().status().as_u16();
             let Some(code) = meta.code().map(str::to_owned) else { return unreadable(operation, error, service.raw()) };
-            let message = meta.message().unwrap_or_default().to_owned();
+            let message = words::shortened(meta.message().unwrap_or_default().to_owned(), LONGEST);
             // Auto Scaling says it in words, with `Throttling` or without.
             let throttled = is_throttle(&code) || message.contains("Rate exceeded") || status == 429;
             PortError {
@@ -192,15 +196,17 @@ fn credentials_error(error: &CredentialsError) -> PortError {
         }
         _ => (ErrorClass::Denied, "NoCredentials"),
     };
+    let why = deepest(error);
+    // The SDK goes on with each provider that it has asked, and why that isn't set up: a paragraph for every target.
+    let why = why.split_once(". Attempted:").map_or(why.as_str(), |(short, _)| short);
     PortError {
         class,
         service: Operation::AssumeRole.service(),
         operation: Operation::AssumeRole.name(),
         code: code.to_owned(),
         message: format!(
-            "Pinion's own AWS credentials can't be loaded: {}; give it some by any way of AWS's standard chain \
-             (environment, profile, web identity, container or instance role)",
-            deepest(error)
+            "Pinion's own AWS credentials can't be loaded: {why}; give it some by any way of AWS's standard chain \
+             (environment, profile, web identity, container or instance role)"
         ),
         request_id: None,
         throttled: false,
@@ -228,7 +234,7 @@ fn deepest(error: &dyn Error) -> String {
         next = error.source();
     }
     // On one line: it ends up in logs and tables.
-    last.split_whitespace().collect::<Vec<_>>().join(" ")
+    words::shortened(last.split_whitespace().collect::<Vec<_>>().join(" "), LONGEST)
 }
 
 #[cfg(test)]

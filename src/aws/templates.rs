@@ -81,7 +81,7 @@ impl Connection {
                     self.ec2
                         .describe_launch_template_versions()
                         .launch_template_id(template)
-                        .min_version((than + 1).to_string())
+                        .min_version(than.saturating_add(1).to_string())
                         .max_results(200)
                         .set_next_token(token.clone())
                         .send()

@@ -2,7 +2,7 @@
 
 mod artifacts;
 pub mod edit;
-mod git;
+pub(super) mod git;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -15,10 +15,10 @@ use self::artifacts::Lookup;
 use self::edit::Edit;
 use self::git::Pushed;
 use super::error::{CliError, ResultExt as _};
-use super::output;
-use super::output::Screen;
+use super::output::{self, Screen};
+use super::unknown;
 use crate::manifest::{self, Findings};
-use crate::model::{Component, Digest, EnvironmentName, Version};
+use crate::model::{Component, Digest, EnvironmentName, Version, words};
 use crate::telemetry::one_line;
 
 /// How often a push is tried while others push, too.
@@ -109,6 +109,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let mut environments = args.environment.clone();
     environments.sort();
     environments.dedup();
+    unknown::folders(&args.dir, &environments)?;
     let lookup = Lookup::new(args.endpoint_url.clone());
     let (version, digest) = match &args.version {
         Some(version) => (version.clone(), args.digest.clone()),
@@ -162,7 +163,8 @@ impl Bump<'_> {
         let old = std::fs::read_to_string(&file).context(|| format!("can't read {}", file.display())).hint(|| {
             "name the folder of an environments repository with --dir, and an environment that it has".to_owned()
         })?;
-        let edit = edit::pin(&old, self.component, &self.version, self.digest.as_ref()).context(|| path.clone())?;
+        let edit = edit::pin(&old, self.component, &self.version, self.digest.as_ref())
+            .context(|| format!("can't change {path}"))?;
         // Whatever the file looks like: all other pins have to mean what they meant.
         let others = |text: &str| {
             let mut pins = manifest::pin_values(text.as_bytes());
@@ -190,7 +192,7 @@ impl Bump<'_> {
                 "{} is older than {}, which {environment} has",
                 self.version, edit.before
             ))
-            .hint("if that is meant: --allow-downgrade"));
+            .hint("if it is meant, add --allow-downgrade"));
         }
         Ok(back.first().map(|change| change.edit.before.as_str()))
     }
@@ -213,8 +215,8 @@ impl Bump<'_> {
         }
         output::note(&super::validate::text(&findings, Screen::stderr()));
         Err(CliError::failed(format!(
-            "with this version there would be {} finding(s): nothing was changed",
-            findings.len()
+            "with this version there would be {}: nothing was changed",
+            words::count(findings.len(), "finding")
         )))
     }
 
@@ -231,6 +233,18 @@ impl Bump<'_> {
             let _ = writeln!(message, "\nRollback: from {back}");
         }
         message
+    }
+
+    /// Makes the change anew on what is checked out now. False if it is there already.
+    fn again(&self) -> Result<bool, CliError> {
+        let changes = self.changes()?;
+        if changes.is_empty() {
+            return Ok(false);
+        }
+        let back = self.backwards(&changes)?;
+        self.check(&changes)?;
+        git::commit(self.dir, None, &changes, &self.message(&changes, back))?;
+        Ok(true)
     }
 
     /// Pushes the commit. Where the remote has moved, the change is made anew on top of it: two pins on neighbouring
@@ -252,18 +266,27 @@ impl Bump<'_> {
                 git::rebase(self.dir, &theirs)?;
                 continue;
             }
+            let mine = git::head(self.dir)?;
             git::move_to(self.dir, &theirs)?;
-            let changes = self.changes()?;
-            if changes.is_empty() {
+            if !self.again().map_err(|error| error.hint(left(&aim, &theirs, &mine)))? {
                 return Ok(());
             }
-            let back = self.backwards(&changes)?;
-            self.check(&changes)?;
-            git::commit(self.dir, None, &changes, &self.message(&changes, back))?;
         }
         Err(CliError::failed(format!("{} of {} moves faster than this can be pushed", aim.branch, aim.remote))
             .hint("it is committed; push it later"))
     }
+}
+
+/// What there is to know when a commit was left because its change can't be made on top of the remote's.
+fn left(aim: &git::Aim, theirs: &str, mine: &str) -> String {
+    let short = |commit: &str| commit.get(..8).unwrap_or(commit).to_owned();
+    let (branch, remote) = (one_line(&aim.branch), one_line(&aim.remote));
+    format!(
+        "nothing was pushed; this branch is where {branch} of {remote} is, at {theirs}, and the commit that was made before, {mine}, \
+         is on no branch: `git branch NAME {mine}` keeps it, `git reset --keep {mine}` goes back to it",
+        theirs = short(theirs),
+        mine = short(mine),
+    )
 }
 
 fn write(dir: &Path, changes: &[Change]) -> Result<(), CliError> {

@@ -19,7 +19,7 @@ pub const DEFAULT_ADDRESS: &str = "http://127.0.0.1:9780";
 #[derive(Debug, Clone, clap::Args)]
 pub struct Address {
     /// The running controller
-    #[arg(long, value_name = "URL", env = "PINION_ADDRESS", default_value = DEFAULT_ADDRESS)]
+    #[arg(long, value_name = "URL", env = "PINION_ADDRESS", default_value = DEFAULT_ADDRESS, value_parser = address)]
     address: Url,
 }
 
@@ -43,10 +43,6 @@ struct Requested {
 impl Controller {
     pub(super) fn new(address: Address) -> Result<Self, CliError> {
         let address = address.address;
-        if !matches!(address.scheme(), "http" | "https") || !address.has_host() {
-            return Err(CliError::usage(format!("`{address}` is not the address of a controller"))
-                .hint(format!("it looks like {DEFAULT_ADDRESS}")));
-        }
         let mut builder = Client::builder().connect_timeout(Duration::from_secs(5)).timeout(Duration::from_secs(30));
         if is_loopback(&address) {
             // A proxy can't reach this machine's loopback.
@@ -125,27 +121,48 @@ impl Controller {
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, CliError> {
         let response = request.send().await.map_err(|error| {
-            // The library's own words for this only repeat the address.
-            let cause = std::error::Error::source(&error).map(CliError::from_error);
-            cause
-                .unwrap_or_else(|| CliError::from_error(&error))
-                .context(format!("can't reach the controller at {}", self.address))
+            // The library's own words before the last only say that it tried.
+            let mut cause: &(dyn std::error::Error + 'static) = &error;
+            while let Some(deeper) = cause.source() {
+                cause = deeper;
+            }
+            CliError::from_error(cause)
+                .context(format!("can't reach the controller at {}", self.shown()))
                 .hint("start one with `pinion run`, or say where it listens with --address or PINION_ADDRESS")
         })?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
-        let refusal = response.json::<Refusal>().await.ok().and_then(|refusal| refusal.error);
-        let reason = refusal.unwrap_or_else(|| "it didn't say why".to_owned());
-        Err(CliError::failed(format!("the controller at {} answered {status}: {}", self.address, one_line(&reason))))
+        match response.json::<Refusal>().await.ok().and_then(|refusal| refusal.error) {
+            Some(reason) => Err(CliError::failed(format!(
+                "the controller at {} answered {status}: {}",
+                self.shown(),
+                one_line(&reason)
+            ))),
+            None => Err(CliError::failed(format!("what listens at {} answered {status}", self.shown()))
+                .hint("check that --address or PINION_ADDRESS is a controller's")),
+        }
+    }
+
+    /// The address without the user and password that it may hold for a proxy before the controller.
+    fn shown(&self) -> String {
+        let mut shown = self.address.clone();
+        // Addresses with a host, as this is, can have and lose both.
+        let _ = (shown.set_username(""), shown.set_password(None));
+        shown.as_str().trim_end_matches('/').to_owned()
     }
 
     fn strange(&self, error: &(dyn std::error::Error + 'static)) -> CliError {
         CliError::from_error(error)
-            .context(format!("what answers at {} doesn't speak like a controller", self.address))
+            .context(format!("what answers at {} isn't a controller, or not of this version", self.shown()))
             .hint("check --address or PINION_ADDRESS, and that both sides have the same version")
     }
+}
+
+fn address(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| format!("this is not the address of a controller; write it like {DEFAULT_ADDRESS}"))
 }
 
 fn is_loopback(address: &Url) -> bool {

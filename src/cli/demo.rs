@@ -53,7 +53,7 @@ pub struct Args {
     #[arg(long)]
     fresh: bool,
     /// Seconds of the stand-in's time per second.
-    #[arg(long, value_name = "FACTOR", default_value_t = 10.0)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 10.0, value_parser = super::sim::speed)]
     speed: f64,
     /// Where the status page, the API and the metrics are served.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9780")]
@@ -146,7 +146,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     match (drained, ended) {
         (Drained::Done, Some(Ok(result))) => result?,
         (Drained::Done, Some(Err(error))) => {
-            return Err(CliError::failed(format!("the controller broke off: {error}")));
+            return Err(CliError::failed(format!("the controller ended unexpectedly: {error}")));
         }
         _ => output::note("the controller needed too long to stop and was left\n"),
     }

@@ -104,7 +104,7 @@ impl CliError {
         // Writing into a string can't fail, here and below.
         let _ = writeln!(text, "{red}error:{red:#} {}", chain.next().map_or("", String::as_str));
         for cause in chain {
-            let _ = writeln!(text, "  caused by: {}", cause.replace('\n', "\n    "));
+            let _ = writeln!(text, "  caused by: {}", cause.trim_end().replace('\n', "\n    "));
         }
         for hint in &self.hints {
             let _ = writeln!(text, "{cyan}hint:{cyan:#} {}", hint.replace('\n', "\n  "));

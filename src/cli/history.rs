@@ -37,6 +37,7 @@ pub struct Args {
 
     /// At most so many, the newest
     #[arg(long, short = 'n', value_name = "N", default_value_t = 50)]
+    #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]
     limit: usize,
 
     /// The four DORA figures of each component instead
@@ -57,7 +58,7 @@ pub struct Args {
 
 fn kind(word: &str) -> Result<EventKind, String> {
     let words = || EventKind::ALL.map(EventKind::as_str).join(", ");
-    EventKind::parse(word).ok_or_else(|| format!("there are {}", words()))
+    EventKind::parse(word).ok_or_else(|| format!("known kinds: {}", words()))
 }
 
 /// Prints events, newest first, or figures.
@@ -70,7 +71,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let scope = args.scope.as_deref().map(|text| text.trim_end_matches('/'));
     if scope.is_some_and(|scope| scope.contains('/') && TargetRef::try_from(scope.to_owned()).is_err()) {
         return Err(CliError::usage(format!("`{}` is neither an environment nor a target", scope.unwrap_or_default()))
-            .hint("an environment is said such as prod, a target such as prod/asg/web"));
+            .hint("write an environment like prod, a target like prod/asg/web"));
     }
     let source = match &args.cache_dir {
         Some(folder) => Source::Store(open(folder)?),

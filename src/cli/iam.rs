@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use super::error::{CliError, ResultExt as _};
 use super::output::{self, Screen, print};
+use super::unknown;
 use crate::iam::{self, Access, Options, Part, Scope};
 use crate::manifest::{self, Draft};
-use crate::model::{EnvironmentName, TargetSpec};
+use crate::model::{EnvironmentName, TargetSpec, words};
 
 /// Versions that stand for any: one that is an AMI's id, and one that is the rest of one. No release is called so.
 const ANY_VERSION: [&str; 2] = ["ami-0a11ce5510115ca1e", "0a11ce5510115ca1e"];
@@ -139,10 +140,10 @@ fn text(access: &Access, args: &Args) -> serde_json::Result<String> {
 }
 
 fn write(access: &Access, folder: &std::path::Path) -> Result<(), CliError> {
-    let hint = || "name a folder that can be written to".to_owned();
-    std::fs::create_dir_all(folder).hint(hint)?;
+    std::fs::create_dir_all(folder).context(|| format!("can't create {}", folder.display()))?;
     for (name, text) in access.files()? {
-        std::fs::write(folder.join(name), text).hint(hint)?;
+        let path = folder.join(name);
+        std::fs::write(&path, text).context(|| format!("can't write {}", path.display()))?;
     }
     Ok(())
 }
@@ -153,9 +154,7 @@ fn drafts(args: &Args) -> Result<Vec<(Draft, &'static str)>, CliError> {
     let folder = manifest::read::folder(&args.dir)?;
     let loaded = manifest::load_with_refused(&folder.files, &folder.refused);
     if let Some(name) = args.environments.iter().find(|name| !loaded.environments.contains_key(*name)) {
-        let known: Vec<&str> = loaded.environments.keys().map(EnvironmentName::as_str).collect();
-        return Err(CliError::usage(format!("there is no environment `{name}`"))
-            .hint(format!("known are: {}", known.join(", "))));
+        return Err(unknown::environment(name, loaded.environments.keys()));
     }
     let wanted = |name: &EnvironmentName| args.environments.is_empty() || args.environments.contains(name);
     let mut broken = loaded.findings.clone();
@@ -171,7 +170,7 @@ fn drafts(args: &Args) -> Result<Vec<(Draft, &'static str)>, CliError> {
     }
     if !broken.is_empty() {
         output::note(&super::validate::text(&broken, Screen::stderr()));
-        return Err(CliError::failed(format!("{} finding(s): nothing was generated", broken.len()))
+        return Err(CliError::failed(format!("{}: nothing was generated", words::count(broken.len(), "finding")))
             .hint("`pinion validate` shows the same"));
     }
     for version in ANY_VERSION {

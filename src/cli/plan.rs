@@ -20,13 +20,14 @@ pub use self::report::Report;
 use super::error::CliError;
 use super::output::{self, Screen};
 use super::signers::Signers;
+use super::unknown;
 use crate::aws::{Aws, Options};
 use crate::clock::{Clock, SystemClock};
 use crate::guardrail::{Fleet, Guardrails};
 use crate::manifest::{self, Findings};
 use crate::metrics::Metrics;
 use crate::model::survey::Survey;
-use crate::model::{EnvironmentName, LocalRef};
+use crate::model::{EnvironmentName, LocalRef, words};
 use crate::plan::brake::{Brake, Held, Limits};
 use crate::plan::{Memory, Observed, Plan};
 use crate::ports::{Accounts, Observe, Surveyor};
@@ -113,9 +114,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         }
     }
     if let Some(name) = args.environments.iter().find(|name| !loaded.environments.contains_key(*name)) {
-        let known: Vec<&str> = loaded.environments.keys().map(EnvironmentName::as_str).collect();
-        return Err(CliError::usage(format!("there is no environment `{name}`"))
-            .hint(format!("known are: {}", known.join(", "))));
+        return Err(unknown::environment(name, loaded.environments.keys()));
     }
     if !broken.is_empty() {
         return Err(refuse(&broken, args.output, clock.now())?);
@@ -184,11 +183,11 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     let report = Report::of(&planned, &given);
     print(&report, args.output)?;
     if report.blocked > 0 {
-        return Err(CliError::failed(format!("{} target(s) can't be planned", report.blocked))
+        return Err(CliError::failed(format!("{} can't be planned", words::count(report.blocked, "target")))
             .hint("the lines marked ! say why"));
     }
     if report.misfits > 0 {
-        return Err(CliError::failed(format!("{} artifact(s) are for other processors", report.misfits))
+        return Err(CliError::failed(format!("wrong processor: {}", words::count(report.misfits, "artifact")))
             .hint("build them for the processors of their targets, or pin others"));
     }
     Ok(if args.detailed_exitcode && report.changes > 0 { ExitCode::from(2) } else { ExitCode::SUCCESS })
@@ -209,7 +208,7 @@ fn refuse(broken: &Findings, format: Format, at: Timestamp) -> Result<CliError, 
         print(&Report::broken(at, broken.iter().map(ToString::to_string).collect()), format)?;
     }
     output::note(&super::validate::text(broken, Screen::stderr()));
-    Ok(CliError::failed(format!("{} finding(s): nothing was planned", broken.len()))
+    Ok(CliError::failed(format!("{}: nothing was planned", words::count(broken.len(), "finding")))
         .hint("`pinion validate` shows the same, offline"))
 }
 

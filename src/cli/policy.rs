@@ -10,11 +10,12 @@ use super::error::CliError;
 use super::output::{self, Output, Screen};
 use super::plan::History;
 use super::signers::Signers;
+use super::unknown;
 use crate::clock::{Clock, SystemClock};
 use crate::guardrail::{Ending, Explanation, Fleet, Proposal, Verdict};
 use crate::manifest;
 use crate::model::status::Status;
-use crate::model::{Environment, Pin, TargetRef};
+use crate::model::{CommitId, Environment, Pin, TargetRef, words};
 use crate::telemetry::one_line;
 
 /// Asks the guardrails
@@ -91,8 +92,12 @@ struct PolicyReport {
 #[derive(Debug, Serialize)]
 struct Facts {
     promoted_from: Option<String>,
+    /// Whether this component has a target there, as far as is known.
+    pinned: Option<bool>,
     /// Since when this version is in sync there, if it is.
     in_sync_since: Option<Timestamp>,
+    /// Whether it brings back what this pin had brought here before.
+    drift: bool,
     rolling_in_environment: u32,
     rolling_in_all: u32,
     quarantined_in_environment: u32,
@@ -117,11 +122,11 @@ pub async fn run(args: Args) -> Result<(), CliError> {
             broken.extend(findings);
             None
         }
-        None => return Err(CliError::usage(format!("there is no environment `{name}`"))),
+        None => return Err(unknown::environment(name, loaded.environments.keys())),
     };
     let Some(draft) = draft.filter(|_| broken.is_empty()) else {
         output::note(&super::validate::text(&broken, Screen::stderr()));
-        return Err(CliError::failed(format!("{} finding(s)", broken.len())).hint("`pinion validate` shows the same"));
+        return Err(CliError::failed(words::count(broken.len(), "finding")).hint("`pinion validate` shows the same"));
     };
     let mut history = History::of(&args.dir, None, [draft])?;
     history.sign(&args.signers, &args.dir, SystemClock.now())?;
@@ -136,7 +141,9 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let running = running(&status, &args.target);
     let fleet = Fleet::of(&status);
     let now = args.at.unwrap_or_else(|| SystemClock.now());
-    let proposal = Proposal { environment: &environment, target, pin, running: running.as_deref(), fleet: &fleet, now };
+    let heals = heals(&status, &args.target, pin);
+    let running = running.as_deref();
+    let proposal = Proposal { environment: &environment, target, pin, running, heals, fleet: &fleet, now };
     let explanation = loaded.policies.explain(proposal);
     let report = report(&args.target, &environment, pin, proposal, explanation, loaded.policies.endings());
     match args.output {
@@ -157,6 +164,15 @@ async fn known(address: Address) -> Result<Status, CliError> {
 fn running(status: &Status, target: &TargetRef) -> Option<String> {
     let environment = status.environments.get(target.environment.as_str())?;
     environment.targets.get(&target.local.to_string())?.running.clone()
+}
+
+/// Whether the controller says that it would heal drift, from the pin that the folder has.
+fn heals(status: &Status, target: &TargetRef, pin: &Pin) -> bool {
+    let environment = status.environments.get(target.environment.as_str());
+    let known = environment.and_then(|environment| environment.targets.get(&target.local.to_string()));
+    known.is_some_and(|known| {
+        known.drifted && known.desired == pin.version.as_str() && known.pin.commit == pin.provenance.commit.as_str()
+    })
 }
 
 fn report(
@@ -193,7 +209,9 @@ fn report(
         policies: policies.collect(),
         facts: Facts {
             promoted_from: promoted_from.map(ToString::to_string),
+            pinned: promoted_from.map(|from| proposal.fleet.may_have(from, &proposal.target.component)),
             in_sync_since: promoted_from.and_then(|from| proposal.fleet.in_sync_since(from, pin)),
+            drift: proposal.heals,
             rolling_in_environment: rolling.environment,
             rolling_in_all: rolling.all,
             quarantined_in_environment: quarantined.environment,
@@ -209,16 +227,20 @@ fn text(report: &Report, screen: Screen) -> String {
     let (author, subject) = (one_line(&report.author), one_line(&report.subject));
     text += &match &report.commit {
         Some(commit) => {
-            format!("pinned by {author} in {}: {subject}\n", commit.get(..8).unwrap_or(commit))
+            format!("pinned by {author} in {}: {subject}\n", CommitId::short_of(commit))
         }
         None => "not committed yet\n".to_owned(),
     };
     let facts = &report.facts;
     if let Some(from) = &facts.promoted_from {
-        text += &match facts.in_sync_since {
-            Some(since) => format!("in sync in {from} since {since}\n"),
-            None => format!("not in sync in {from}, as far as is known\n"),
+        text += &match (facts.in_sync_since, facts.pinned) {
+            (Some(since), _) => format!("in sync in {from} since {since}\n"),
+            (None, Some(false)) => format!("there is no such component in {from}\n"),
+            (None, _) => format!("not in sync in {from}, as far as is known\n"),
         };
+    }
+    if facts.drift {
+        text += "drift: this pin had been rolled out here before\n";
     }
     text += &format!(
         "other targets: {} rolling out here, {} in all; {} quarantined here, {} in all, {} of them with this version\n\n",

@@ -7,8 +7,9 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use super::client::{Address, Controller};
-use super::error::{CliError, ResultExt};
+use super::error::CliError;
 use super::output;
+use crate::config::Secret;
 use crate::telemetry::one_line;
 
 /// How often to look whether it is done.
@@ -30,6 +31,7 @@ pub struct Args {
 
     /// How many seconds to wait
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=86_400))]
     timeout: u64,
 
     #[command(flatten)]
@@ -82,12 +84,10 @@ pub async fn run(args: Args) -> Result<(), CliError> {
 }
 
 fn token(file: Option<PathBuf>) -> Result<SecretString, CliError> {
-    let token = match file {
-        Some(path) => {
-            std::fs::read_to_string(&path).context(|| format!("can't read the token from {}", path.display()))?
-        }
-        None => std::env::var("PINION_TOKEN").unwrap_or_default(),
-    };
+    if let Some(path) = file {
+        return Ok(Secret::File(path).read()?);
+    }
+    let token = std::env::var("PINION_TOKEN").unwrap_or_default();
     let token = token.trim();
     if token.is_empty() {
         return Err(CliError::usage("a resync needs the controller's token")

@@ -100,7 +100,9 @@ pub async fn run(args: Args) -> Result<(), CliError> {
                 desk.request(false);
             }
             (None, Drained::Done, _) => break Ok(()),
-            (_, Drained::Aborted, _) => break Err(CliError::failed("left at the second signal, with calls in flight")),
+            (_, Drained::Aborted, _) => {
+                break Err(CliError::failed("stopped at the second signal, with calls in flight"));
+            }
             (_, _, _) => {
                 let grace = config.grace_period.as_secs();
                 break Err(CliError::failed(format!("calls were still in flight after the grace period of {grace} s"))
@@ -128,9 +130,9 @@ fn broke_off_result(ended: &Ended) -> Result<(), ()> {
 
 fn broke_off(ended: Ended) -> Result<(), CliError> {
     match ended {
-        Ok(Ok(())) => Err(CliError::failed("the controller has ended by itself")),
+        Ok(Ok(())) => Err(CliError::failed("the controller ended unexpectedly")),
         Ok(Err(error)) => Err(error.context("the controller has ended")),
-        Err(error) => Err(CliError::failed(format!("the controller broke off: {error}"))),
+        Err(error) => Err(CliError::failed(format!("the controller ended unexpectedly: {error}"))),
     }
 }
 

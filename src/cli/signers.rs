@@ -39,7 +39,7 @@ impl Signers {
         };
         match (&policy.allowed_signers, &policy.keyring) {
             (None, None) if policy.forge_keys.is_some() || policy.since.is_some() => {
-                Err(CliError::usage("nobody is named who may sign")
+                Err(CliError::usage("no keys are named that may sign")
                     .hint("name a file with --allowed-signers (SSH) or --keyring (OpenPGP)"))
             }
             (None, None) => Ok(None),
@@ -59,7 +59,8 @@ impl Signers {
     ) -> Result<Option<Verified>, CliError> {
         let Some(policy) = self.policy()? else { return Ok(None) };
         let mut verifier = Verifier::new(policy)?;
-        let copy = WorkingCopy::discover(folder).context(|| "signatures are those of commits".to_owned())?;
+        let copy = WorkingCopy::discover(folder)
+            .context(|| "signatures are checked on the commits of a Git repository".to_owned())?;
         let Some(head) = copy.head()? else { return Ok(None) };
         let objects = copy.objects();
         let verified = verifier.verify(&objects, &head, None, now, &AtomicBool::new(false))?;
@@ -74,7 +75,7 @@ impl Signers {
 pub(super) fn text(verified: &Verified) -> String {
     let mut text = String::new();
     for commit in &verified.commits {
-        let short = commit.commit.get(..8).unwrap_or(&commit.commit);
+        let short = CommitId::short_of(&commit.commit);
         let line = format!("commit {short} by {} is refused: {}", commit.author, commit.reason);
         text.push_str(&one_line(&line));
         text.push('\n');

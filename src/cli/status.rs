@@ -9,8 +9,8 @@ use super::client::{Address, Controller};
 use super::error::CliError;
 use super::output::{self, Output, Screen};
 use crate::clock::{Clock, SystemClock};
-use crate::model::State;
 use crate::model::status::{Status, TargetStatus};
+use crate::model::{CommitId, State};
 use crate::telemetry::one_line;
 
 /// How often `--watch` looks.
@@ -123,9 +123,9 @@ fn problems(status: &Status, now: Timestamp) -> Vec<String> {
             // Several lines each, as `pinion validate` shows them; every line is made harmless by itself.
             let lines = environment.errors.iter().flat_map(|error| error.lines());
             let errors: String = lines.map(|line| format!("  {}\n", one_line(line))).collect();
-            let kept = match environment.revision.get(..8) {
-                Some(revision) => format!("it keeps its last good desired state, of {revision}"),
-                None => "no good desired state of it is known".to_owned(),
+            let kept = match CommitId::short_of(&environment.revision) {
+                "" => "no good desired state of it is known".to_owned(),
+                revision => format!("it keeps its last good desired state, of {revision}"),
             };
             problems.push(format!("environment {name} is broken; {kept}:\n{errors}"));
         }

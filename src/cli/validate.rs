@@ -7,6 +7,7 @@ use super::output::{Output, Screen, note, print};
 use super::signers::{self, Signers};
 use crate::clock::{Clock as _, SystemClock};
 use crate::manifest::{self, Findings, Loaded, render};
+use crate::model::words;
 
 /// Checks an environments repository, offline
 #[derive(Debug, clap::Args)]
@@ -43,11 +44,14 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     if let Some(verified) = verified.filter(|verified| verified.refused > 0) {
         note(&signers::text(&verified));
         let refused = verified.refused;
-        return Err(CliError::failed(format!("{refused} commit(s) are refused for their signatures"))
-            .hint(
-                "nothing after the first of them would be applied; if they are older than signing, see --signed-since",
-            )
-            .hint("a clone that isn't whole can't be checked: `git fetch --unshallow`, or `fetch-depth: 0`"));
+        return Err(CliError::failed(format!(
+            "{} {} refused because of {}",
+            words::count(refused, "commit"),
+            if refused == 1 { "is" } else { "are" },
+            if refused == 1 { "its signature" } else { "their signatures" }
+        ))
+        .hint("nothing after the first of them would be applied; if they are older than signing, see --signed-since")
+        .hint("a clone that isn't whole can't be checked: `git fetch --unshallow`, or `fetch-depth: 0`"));
     }
     verdict(&findings)
 }
@@ -69,15 +73,18 @@ pub fn text(findings: &Findings, screen: Screen) -> String {
 pub fn verdict(findings: &Findings) -> Result<(), CliError> {
     match findings.len() {
         0 => Ok(()),
-        1 => Err(CliError::failed("1 finding")),
-        count => Err(CliError::failed(format!("{count} findings"))),
+        count => Err(CliError::failed(words::count(count, "finding"))),
     }
 }
 
 fn summary(loaded: &Loaded) -> String {
-    let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let (environments, targets, pins) = (loaded.environments.len(), loaded.targets(), loaded.pins());
-    format!("{}, {}, {}", counted(environments, "environment"), counted(targets, "target"), counted(pins, "pin"))
+    format!(
+        "{}, {}, {}",
+        words::count(environments, "environment"),
+        words::count(targets, "target"),
+        words::count(pins, "pin")
+    )
 }
 
 /// The terminal's width, within what reads well.

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use jiff::fmt::friendly::SpanParser;
 
+use super::raw::DAY;
+use crate::model::words;
+
 /// What flags, or else environment variables, say instead of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct Overrides {
@@ -16,10 +19,10 @@ pub struct Overrides {
     #[arg(long, value_name = "FILE", env = "PINION_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
     /// Between two passes of an environment at rest (reconcile.interval)
-    #[arg(long, value_name = "DURATION", env = "PINION_INTERVAL", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", env = "PINION_INTERVAL", value_parser = duration::<DAY>)]
     pub interval: Option<Duration>,
     /// Between two passes while a rollout runs (reconcile.in_flight_interval)
-    #[arg(long, value_name = "DURATION", env = "PINION_IN_FLIGHT_INTERVAL", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", env = "PINION_IN_FLIGHT_INTERVAL", value_parser = duration::<DAY>)]
     pub in_flight_interval: Option<Duration>,
     /// Environments that have a pass at the same time (reconcile.concurrency)
     #[arg(long, value_name = "N", env = "PINION_CONCURRENCY", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -37,7 +40,7 @@ pub struct Overrides {
     #[arg(long = "log", value_name = "FILTER", env = "PINION_LOG")]
     pub log_filter: Option<String>,
     /// How long what is in flight may take after SIGTERM (grace_period)
-    #[arg(long, value_name = "DURATION", env = "PINION_GRACE_PERIOD", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", env = "PINION_GRACE_PERIOD", value_parser = duration::<3600>)]
     pub grace_period: Option<Duration>,
 }
 
@@ -64,11 +67,14 @@ impl LogFormat {
     }
 }
 
-/// A duration with units, of at least a second.
-fn duration(text: &str) -> Result<Duration, String> {
+/// A duration with units, from a second to as many as the file takes.
+fn duration<const MOST: u64>(text: &str) -> Result<Duration, String> {
     let parsed = SpanParser::new().parse_unsigned_duration(text).ok();
-    let good = parsed.filter(|duration| !text.contains(':') && *duration >= Duration::from_secs(1));
-    good.ok_or_else(|| "write a duration of a second or more, with units, such as `90s` or `5m`".to_owned())
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(MOST);
+    parsed.filter(|duration| !text.contains(':') && bounds.contains(duration)).ok_or_else(|| {
+        let most = words::span(Duration::from_secs(MOST));
+        format!("write a duration from 1s to {most}, with units, such as `90s` or `5m`")
+    })
 }
 
 /// The URL of an endpoint.

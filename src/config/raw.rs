@@ -10,7 +10,7 @@ use crate::manifest::tree::{Node, Value};
 use crate::model::{CommitId, EnvironmentName};
 
 /// The longest interval: a day.
-const DAY: u64 = 24 * 3600;
+pub(super) const DAY: u64 = 24 * 3600;
 
 table! {
     /// The configuration of the controller.
@@ -109,8 +109,8 @@ table! {
         "app_id" => "this version of Pinion doesn't know GitHub App credentials yet; use a token",
         "installation_id" => "this version of Pinion doesn't know GitHub App credentials yet; use a token",
         "private_key_file" => "this version of Pinion doesn't know GitHub App credentials yet; an SSH key is `ssh_key_file`",
-        "token" => "a token doesn't belong into this file; name a file (`token_file`) or a variable (`token_env`)",
-        "password" => "a secret doesn't belong into this file; name a file (`token_file`) or a variable (`token_env`)",
+        "token" => "a token doesn't belong in this file; name a file (`token_file`) or a variable (`token_env`)",
+        "password" => "a secret doesn't belong in this file; name a file (`token_file`) or a variable (`token_env`)",
     }
 }
 
@@ -149,7 +149,7 @@ table! {
         token_env: Text,
     }
     refused {
-        "token" => "a token doesn't belong into this file; name a file (`token_file`) or a variable (`token_env`)",
+        "token" => "a token doesn't belong in this file; name a file (`token_file`) or a variable (`token_env`)",
     }
 }
 
@@ -199,7 +199,7 @@ impl Shape for Events {
         let (least, most) = Self::BOUNDS.into_inner();
         let number = u64::try_from(integer).ok().filter(|_| Self::BOUNDS.contains(&integer));
         if number.is_none() {
-            findings.report(&node.place, "out-of-range", format!("this is to be from {least} to {most}"));
+            findings.report(&node.place, "out-of-range", format!("this must be from {least} to {most}"));
         }
         number.map(Self)
     }
@@ -218,7 +218,7 @@ impl Shape for Merges {
             "forge" => Some(Self::Forge),
             _ => {
                 let message = format!("`{text}` is not a way to check merges");
-                findings.report_with_help(&node.place, "invalid-value", message, "say \"verify\" or \"forge\"");
+                findings.report_with_help(&node.place, "invalid-value", message, "write \"verify\" or \"forge\"");
                 None
             }
         }
@@ -264,7 +264,7 @@ impl Shape for LogFormat {
                 &node.place,
                 "invalid-value",
                 format!("`{text}` is not a log format"),
-                "say \"human\" or \"json\"",
+                "write \"human\" or \"json\"",
             );
         }
         format

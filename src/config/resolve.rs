@@ -140,8 +140,8 @@ impl Resolver<'_> {
         match (file.at(), variable.at()) {
             (Some(file), Some(variable)) => {
                 let last = |at: &At<Text>| at.place.key.rsplit('.').next().unwrap_or_default().to_owned();
-                let message = format!("both `{}` and `{}` are said", last(file), last(variable));
-                self.findings.report_with_help(table, "auth", message, "say one of them");
+                let message = format!("both `{}` and `{}` are set", last(file), last(variable));
+                self.findings.report_with_help(table, "auth", message, "set only one of them");
                 None
             }
             (Some(file), None) => Some(Some(Secret::File(self.folder.join(&file.value.0)))),
@@ -186,7 +186,7 @@ impl Resolver<'_> {
         };
         if let Some(at) = raw.environments.at().filter(|at| at.value.is_empty()) {
             let help = "name one, or leave the key out to take all that the branch has";
-            self.findings.report_with_help(&at.place, "invalid-value", "this names no environment", help);
+            self.findings.report_with_help(&at.place, "invalid-value", "this list is empty", help);
         }
         let names = raw.environments.value();
         let verify = match raw.verify.at() {
@@ -222,14 +222,11 @@ impl Resolver<'_> {
         }
         let forge = raw.merges.value() == Some(&Merges::Forge);
         let wrong = if verify.allowed_signers.is_none() && verify.keyring.is_none() {
-            Some((
-                "this says of nobody that they may sign",
-                "name a file with `allowed_signers` (SSH) or `keyring` (OpenPGP)",
-            ))
+            Some(("this names nobody who may sign", "name a file with `allowed_signers` (SSH) or `keyring` (OpenPGP)"))
         } else if forge && verify.forge_keys.is_none() {
             Some(("the forge's keys are missing", "name the file that holds them with `forge_keys`"))
         } else if !forge && verify.forge_keys.is_some() {
-            Some(("`forge_keys` means nothing without `merges = \"forge\"`", "say it, or leave the keys out"))
+            Some(("`forge_keys` means nothing without `merges = \"forge\"`", "set that, or leave `forge_keys` out"))
         } else {
             None
         };
@@ -266,13 +263,21 @@ impl Resolver<'_> {
             return Some(if scp_like { text.clone() } else { self.folder.join(text).display().to_string() });
         };
         if !matches!(scheme, "https" | "http" | "ssh" | "file" | "git") {
-            return report(format!("`{scheme}` is not a way to a repository"), "use https, ssh or file");
+            return report(format!("`{scheme}` is not a scheme of a repository's URL"), "use https, ssh or file");
         }
         match url::Url::parse(text) {
             Ok(url) if url.password().is_some() => {
                 // The URL itself holds a secret and isn't repeated.
-                report("this URL holds a password".to_owned(), "name it in [repository.auth], by file or variable")
+                report(
+                    "this URL holds a password".to_owned(),
+                    "take it out, and name it in [repository.auth], by file or variable",
+                )
             }
+            // With ssh it is whom one logs in as.
+            Ok(url) if matches!(scheme, "https" | "http") && !url.username().is_empty() => report(
+                "this URL holds a user, or a token in its place".to_owned(),
+                "take it out, and name a token in [repository.auth], by file or variable",
+            ),
             Ok(_) => Some(text.clone()),
             Err(error) => report(format!("this is not a URL: {error}"), "it looks like https://example.com/a/b.git"),
         }
@@ -281,8 +286,8 @@ impl Resolver<'_> {
     fn auth(&mut self, At { place, value: raw }: &At<RawAuth>, url: Option<&str>) -> Option<Auth> {
         let said = [&raw.token_file, &raw.token_env, &raw.ssh_key_file].iter().filter(|key| !key.is_absent()).count();
         if said != 1 {
-            let message = if said == 0 { "this says no way to get in" } else { "this says several ways to get in" };
-            let help = "say exactly one of token_file, token_env, ssh_key_file";
+            let message = if said == 0 { "this names no credentials" } else { "this names several credentials" };
+            let help = "set exactly one of token_file, token_env, ssh_key_file";
             self.findings.report_with_help(place, "auth", message, help);
             return None;
         }
@@ -309,8 +314,8 @@ impl Resolver<'_> {
             let (first, first_place) = *entry;
             if *first != repository.verify {
                 let message =
-                    format!("the same branch stands at {} with another [repository.verify]", first_place.line());
-                self.findings.report_with_help(place, "verify", message, "say the same in both");
+                    format!("the same branch is at {}, too, with another [repository.verify]", first_place.line());
+                self.findings.report_with_help(place, "verify", message, "make both the same");
             }
         }
     }
@@ -339,7 +344,7 @@ impl Resolver<'_> {
             let branch = block.value.branch.value().map_or("main", |branch| &branch.0);
             match whole.get(&(url.0.as_str(), branch)) {
                 Some(first) => {
-                    let message = format!("this branch of this repository stands at {}, too", first.line());
+                    let message = format!("this branch of this repository is at {}, too", first.line());
                     self.findings.report_with_help(&block.place, "named-twice", message, "remove one of them");
                 }
                 None => drop(whole.insert((&url.0, branch), &block.place)),

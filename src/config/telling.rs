@@ -124,7 +124,7 @@ table! {
         secret_env: Text,
     }
     refused {
-        "secret" => "a secret doesn't belong into this file; name a file (`secret_file`) or a variable (`secret_env`)",
+        "secret" => "a secret doesn't belong in this file; name a file (`secret_file`) or a variable (`secret_env`)",
     }
 }
 
@@ -146,7 +146,7 @@ table! {
     }
     required [kind]
     refused {
-        "token" => "a token doesn't belong into this file; name a file (`token_file`) or a variable (`token_env`)",
+        "token" => "a token doesn't belong in this file; name a file (`token_file`) or a variable (`token_env`)",
     }
 }
 
@@ -174,7 +174,7 @@ table! {
     }
     required [name]
     refused {
-        "secret" => "a secret doesn't belong into this file; name a file (`secret_file`) or a variable (`secret_env`)",
+        "secret" => "a secret doesn't belong in this file; name a file (`secret_file`) or a variable (`secret_env`)",
     }
 }
 
@@ -218,7 +218,7 @@ impl Resolver<'_> {
         let Some(At { place, value: raw }) = raw else { return Some(None) };
         let secret = self.secret(place, &raw.secret_file, &raw.secret_env)?;
         if secret.is_none() && raw.secret_file.is_absent() && raw.secret_env.is_absent() {
-            let help = "say `secret_file` or `secret_env`: unsigned events would let anybody make Pinion poll";
+            let help = "set `secret_file` or `secret_env`: unsigned events would let anybody make Pinion poll";
             self.findings.report_with_help(place, "auth", "there is no secret for push events", help);
         }
         Some(secret)
@@ -231,8 +231,13 @@ impl Resolver<'_> {
         let project = match raw.project.value() {
             Some(Text(project)) => Some(project.clone()),
             None if path.is_empty() => {
-                let help = "say `project`, such as \"acme/environments\"";
-                self.findings.report_with_help(place, "forge", "the repository's URL doesn't tell its name", help);
+                let help = "set `project`, such as \"acme/environments\"";
+                self.findings.report_with_help(
+                    place,
+                    "forge",
+                    "the repository's URL doesn't hold the repository's name",
+                    help,
+                );
                 None
             }
             None => Some(path),
@@ -240,8 +245,13 @@ impl Resolver<'_> {
         let api_url = match (raw.api_url.at(), kind) {
             (Some(at), _) => self.api_url(at),
             (None, _) if host.is_empty() => {
-                let help = "say `api_url`, such as \"https://api.github.com\"";
-                self.findings.report_with_help(place, "forge", "the repository's URL doesn't tell the forge's", help);
+                let help = "set `api_url`, such as \"https://api.github.com\"";
+                self.findings.report_with_help(
+                    place,
+                    "forge",
+                    "the repository's URL doesn't tell where the forge's API is",
+                    help,
+                );
                 None
             }
             (None, kind) => kind.map(|kind| kind.api_url(&host)),
@@ -252,7 +262,7 @@ impl Resolver<'_> {
             _ => None,
         });
         if token.is_none() {
-            let help = "say `token_file` or `token_env`; one that may only write commit statuses is enough";
+            let help = "set `token_file` or `token_env`; a token that may only write commit statuses is enough";
             self.findings.report_with_help(place, "auth", "there is no token for the forge", help);
         }
         let target_url = raw.target_url.at().and_then(|at| self.http_url(at));
@@ -280,8 +290,8 @@ impl Resolver<'_> {
             (None, Some(secret)) => Some(Address::Secret(secret)),
             (Some(at), None) => self.http_url(at).map(|url| Address::Url(url.to_string())),
             _ => {
-                let message = "this is to say one URL to send to";
-                self.findings.report_with_help(place, "url", message, "say exactly one of url, url_file, url_env");
+                let message = "this must name exactly one URL to send to";
+                self.findings.report_with_help(place, "url", message, "set exactly one of url, url_file, url_env");
                 None
             }
         };
@@ -289,7 +299,7 @@ impl Resolver<'_> {
         let environments = raw.environments.at().filter(|at| at.value.is_empty()).map(|at| &at.place);
         for place in events.into_iter().chain(environments) {
             let help = "name one, or leave the key out to be told of all";
-            self.findings.report_with_help(place, "invalid-value", "this names none", help);
+            self.findings.report_with_help(place, "invalid-value", "this list is empty", help);
         }
         Some(Notify {
             url: url?,

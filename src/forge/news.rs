@@ -1,5 +1,8 @@
 //! What has happened between two looks at the status. Pure. The first look is what all others are compared with, so a
 //! process that starts tells nothing that the one before it has told.
+//!
+//! The history (`crate::history`) isn't asked: it keeps a fact once, under its key, while here a change is told as often
+//! as it happens. A target that blocks again for the same commit is no new fact, but somebody wants to know.
 
 use jiff::Timestamp;
 

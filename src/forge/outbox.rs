@@ -45,7 +45,7 @@ impl<T> Outbox<T> {
             if waiting.len() >= self.most {
                 waiting.pop_front();
                 self.metrics.notified(&self.name, "dropped");
-                tracing::warn!(destination = self.name, "too much waits to be told; the oldest is dropped");
+                tracing::warn!(destination = self.name, "too many messages wait to be sent; the oldest is dropped");
             }
             waiting.push_back(item);
         });

@@ -111,7 +111,7 @@ impl<T: Send + Sync, D: Deliver<T>> Sender<T, D> {
         let (name, metrics) = (self.outbox.name.clone(), Arc::clone(&self.outbox.metrics));
         let recovered = |failures: u32| {
             if failures > 0 {
-                tracing::info!(destination = name, failures, "telling works again");
+                tracing::info!(destination = name, failures, "sending works again");
             }
         };
         match outcome {
@@ -123,12 +123,12 @@ impl<T: Send + Sync, D: Deliver<T>> Sender<T, D> {
             Outcome::Known => Duration::ZERO,
             Outcome::Later(asked, why) => {
                 if self.failures == 0 {
-                    tracing::warn!(destination = name, "can't tell: {why}; will be tried again");
+                    tracing::warn!(destination = name, "can't send: {why}; it is tried again");
                 }
                 let wait = self.wait(asked);
                 item.tries += 1;
                 if item.tries >= TRIES {
-                    tracing::error!(destination = name, tries = item.tries, "can't tell: {why}; given up");
+                    tracing::error!(destination = name, tries = item.tries, "can't send: {why}; given up");
                     metrics.notified(&name, "failed");
                 } else {
                     metrics.notified(&name, "retried");
@@ -137,7 +137,7 @@ impl<T: Send + Sync, D: Deliver<T>> Sender<T, D> {
                 wait
             }
             Outcome::Never(why) => {
-                tracing::error!(destination = name, "can't tell: {why}; not tried again");
+                tracing::error!(destination = name, "can't send: {why}; it is not tried again");
                 metrics.notified(&name, "failed");
                 Duration::ZERO
             }
@@ -300,8 +300,8 @@ async fn answered(request: RequestBuilder, what: &str, now: Timestamp) -> Result
     let said = said.as_ref().and_then(|said| ["message", "error"].iter().find_map(|key| said.get(key)?.as_str()));
     let said = words::fitting(said.unwrap_or(&answer).trim(), 200);
     let hint = match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "; is the token right, and may it do this?",
-        StatusCode::NOT_FOUND => "; is the address right, and does the token show it?",
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "; check that the token is right and may do this",
+        StatusCode::NOT_FOUND => "; check that the address is right and the token may see it",
         _ => "",
     };
     let why = format!("{what}, and was answered {}: {said}{hint}", status.as_u16());

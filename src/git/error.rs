@@ -22,6 +22,20 @@ impl Cause {
         Self(text)
     }
 
+    /// The last of an error's chain.
+    pub(super) fn deepest(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut last = error;
+        while let Some(source) = last.source() {
+            last = source;
+        }
+        Self(last.to_string())
+    }
+
+    /// What lies deepest in one of gix's errors.
+    pub(super) fn last_of_gix(error: &gix::Error) -> Self {
+        Self(error.iter_errors().last().map_or_else(|| error.to_string(), ToString::to_string))
+    }
+
     /// The chain of one of gix's errors, whose causes form a tree.
     pub(super) fn of_gix(error: &gix::Error) -> Self {
         let mut text = String::new();
@@ -87,7 +101,8 @@ pub enum GitError {
     },
     /// The server sent nothing for too long.
     #[error(
-        "repository {url}: the server has sent nothing for {}; is it overloaded, or a firewall in between?",
+        "repository {url}: the server has sent nothing for {}; check whether it is overloaded, or a firewall drops \
+         the connection",
         seconds(.limit)
     )]
     Stalled {
@@ -126,7 +141,7 @@ pub enum GitError {
         source: Cause,
     },
     /// The cache folder can't be used. A broken mirror within it is replaced without an error.
-    #[error("can't use the mirror {path} of {url}; is the cache folder writable, and the disk not full?")]
+    #[error("can't use the mirror {path} of {url}; check that the cache folder is writable and the disk isn't full")]
     Mirror {
         /// The repository.
         url: String,
@@ -171,7 +186,7 @@ pub enum GitError {
         source: Cause,
     },
     /// A file of keys that can't be used to check signatures.
-    #[error("can't check signatures: the keys in {path} are wrong: {reason}")]
+    #[error("the keys in {path} can't be used: {reason}")]
     Keys {
         /// The file.
         path: PathBuf,

@@ -103,13 +103,16 @@ impl Exchange {
             .prepare_fetch(Discard, ref_map::Options::default())
             .map_err(|error| self.broken("the branches can't be listed", &error))?;
         let branches = self.wanted(&prepared.ref_map().remote_refs);
-        if self.is_current(repository, &branches)? {
+        // A mirror of a server whose history is cut off, too, asks for the rest each time: it may be there now.
+        let shallow = repository.is_shallow().map_err(|error| Failure::Local(Cause::of_gix(&error)))?;
+        if !shallow && self.is_current(repository, &branches)? {
             return Ok(Tips { branches, fetched: false });
         }
         if packs(&self.folder) > MOST_PACKS {
             return Err(Failure::Local(Cause(format!("it has more than {MOST_PACKS} packs"))));
         }
         prepared
+            .with_shallow(if shallow { fetch::Shallow::undo() } else { fetch::Shallow::NoChange })
             .with_reflog_message(fetch::RefLogMessage::Override { message: "poll".into() })
             .receive(Discard, &self.watch.stop)
             .map_err(|error| self.broken_fetch(&error))?;
@@ -118,7 +121,7 @@ impl Exchange {
         if self.is_current(&repository, &branches)? {
             Ok(Tips { branches, fetched: true })
         } else {
-            Err(Failure::Local(Cause("after the fetch its branches aren't where the server has them".to_owned())))
+            Err(Failure::Local(Cause("after the fetch, its branches aren't those of the server".to_owned())))
         }
     }
 
@@ -172,19 +175,27 @@ impl Exchange {
         let url = self.remote.shown.clone();
         let chain = Cause::of_gix(error);
         let words = self.watch.words();
+        let http = error.downcast_any_ref::<reqwest::Error>();
+        let answer = http.and_then(reqwest::Error::status);
+        let status = answer.map(|status| status.as_u16());
+        let chain = match (http, answer) {
+            (_, Some(answer)) => Cause(format!("the answer was {answer}")),
+            // All that comes before is that it tried, and the URL once more.
+            (Some(error), None) => Cause::deepest(error),
+            (None, None) => chain,
+        };
         let refused = |reason: &str| GitError::Refused {
             url: url.clone(),
             reason: reason.to_owned(),
             source: if words.is_empty() { chain.clone() } else { Cause(words.clone()) },
         };
-        let http = error.downcast_any_ref::<reqwest::Error>();
-        let status = http.and_then(reqwest::Error::status).map(|status| status.as_u16());
         let token = matches!(self.remote.auth, super::Auth::Token(_));
         if self.watch.challenged.load(Ordering::SeqCst) || error.is_unauthenticated() || status == Some(401) {
             let reason = if token {
-                "the server refused the token (401); is it expired, revoked, or does the URL redirect to another host?"
+                "the server refused the token (401); check that it is neither expired nor revoked, and that the URL \
+                 doesn't redirect to another host"
             } else {
-                "the server wants a token (401); set `token_file` under [repository.auth], or is the URL wrong?"
+                "the server wants a token (401); set `token_file` under [repository.auth], or correct the URL"
             };
             // gix's own words here are about credential helpers, of which there are none.
             let source = Cause("the answer was 401 Unauthorized".to_owned());
@@ -204,10 +215,7 @@ impl Exchange {
                     "not found (404): it doesn't exist, or it is private and needs a token; forges don't tell which",
                 );
             }
-            Some(status) => {
-                let what = format!("the server answered with status {status}");
-                return GitError::Unreachable { url, what, source: chain };
-            }
+            Some(_) => return GitError::Unreachable { url, what: what.to_owned(), source: chain },
             None => {}
         }
         if http.is_some_and(|error| error.is_timeout() && !error.is_connect()) || error.iter_errors().any(timed_out) {
@@ -232,7 +240,10 @@ const REFUSALS: [(&str, &str); 6] = [
         "Host key verification failed",
         "the server's host key isn't known; add it to ~/.ssh/known_hosts of Pinion's user",
     ),
-    ("Permission denied", "the server refused the SSH key; is it the right one, and may it read this repository?"),
+    (
+        "Permission denied",
+        "the server refused the SSH key; check that it is the right one and may read this repository",
+    ),
     ("dubious ownership", "the repository belongs to another user; add it to `safe.directory` of Pinion's user"),
     ("does not appear to be a git repository", "there is no Git repository at this place"),
     ("ould not find repository", "there is no Git repository at this place, or the key may not see it"),

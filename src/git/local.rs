@@ -79,7 +79,8 @@ impl WorkingCopy {
         GitError::Revision {
             repository: self.root.display().to_string(),
             revision: revision.to_owned(),
-            source: Cause::of_gix(error),
+            // What comes before it is about how the revision was parsed.
+            source: Cause::last_of_gix(error),
         }
     }
 }

@@ -239,7 +239,7 @@ impl Mirror {
             match receiver.recv_timeout(LOOK) {
                 Ok(result) => return result,
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Failure::Local(Cause("the fetching thread has ended without a word".to_owned())));
+                    return Err(Failure::Local(Cause("the thread that fetches has ended unexpectedly".to_owned())));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }

@@ -63,7 +63,7 @@ impl MirroredRepository {
         let inner = Arc::clone(&self.inner);
         match tokio::task::spawn_blocking(move || work(&inner)).await {
             Ok(result) => result.map_err(|error| RepositoryError(chain(&error))),
-            Err(error) => Err(RepositoryError(format!("reading the repository broke off: {error}"))),
+            Err(error) => Err(RepositoryError(format!("reading the repository ended unexpectedly: {error}"))),
         }
     }
 }

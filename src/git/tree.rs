@@ -31,7 +31,7 @@ impl Default for Limits {
 }
 
 /// Deeper than this nothing of ours lies.
-const DEEPEST: usize = 16;
+pub(super) const DEEPEST: usize = 16;
 
 /// The files at a commit. Paths are those of Git: relative to the root, with `/`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

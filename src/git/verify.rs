@@ -13,6 +13,7 @@ use gix::ObjectId;
 use jiff::Timestamp;
 
 use super::error::{Cause, GitError};
+use super::merge;
 use super::provenance::{describe, printable};
 use super::tree::{Objects, commit_id};
 use crate::config::Verify;
@@ -43,6 +44,8 @@ pub struct Verifier {
     standings: HashMap<ObjectId, bool>,
     /// Whether what the trusted commit rests on is among them.
     rooted: bool,
+    /// Commits with a parent that isn't there, and that parent.
+    missing: HashMap<ObjectId, ObjectId>,
     /// The last answer, and what was asked.
     answer: Option<((ObjectId, Option<ObjectId>), Verified)>,
 }
@@ -60,6 +63,7 @@ impl Verifier {
             verdicts: HashMap::new(),
             standings: HashMap::new(),
             rooted: false,
+            missing: HashMap::new(),
             answer: None,
         };
         verifier.refresh()?;
@@ -91,9 +95,31 @@ impl Verifier {
         self.files = files;
         self.verdicts.clear();
         self.standings.clear();
+        self.missing.clear();
         self.rooted = false;
         self.answer = None;
         Ok(())
+    }
+
+    /// Forgets what was said of commits whose parents weren't there then and are now: the server's history was cut off,
+    /// and has been completed since.
+    fn look_again(&mut self, objects: &Objects) {
+        let come: Vec<ObjectId> = self
+            .missing
+            .iter()
+            .filter(|(_, parent)| objects.repository.has_object(**parent))
+            .map(|(commit, _)| *commit)
+            .collect();
+        if come.is_empty() {
+            return;
+        }
+        for commit in come {
+            self.missing.remove(&commit);
+            self.verdicts.remove(&commit);
+        }
+        self.standings.clear();
+        self.rooted = false;
+        self.answer = None;
     }
 
     /// Which commit counts for a branch whose tip is this. With `last`, the commit that counted so far, nothing does that
@@ -110,6 +136,7 @@ impl Verifier {
         interrupt: &AtomicBool,
     ) -> Result<Verified, GitError> {
         self.refresh()?;
+        self.look_again(objects);
         let tip_id = objects.find(tip)?;
         let last_id = last.and_then(|last| ObjectId::from_hex(last.as_str().as_bytes()).ok());
         if let Some((asked, answer)) = &self.answer
@@ -163,7 +190,9 @@ impl Verifier {
             go_on(objects, interrupt)?;
             if self.standings.insert(id, true).is_none() {
                 // A shallow history ends somewhere; what is trusted may.
-                open.extend(parents(objects, id)?);
+                let (there, missing) = parents(objects, id)?;
+                self.missing.extend(missing.map(|parent| (id, parent)));
+                open.extend(there);
             }
         }
         self.rooted = true;
@@ -216,12 +245,19 @@ impl Verifier {
         let verdict = match missing {
             Some(parent) => {
                 parents.clear();
+                self.missing.insert(id, parent);
                 Err(Refusal::Malformed(format!(
-                    "its parent {parent} isn't there (is the server's repository a shallow clone?), so that nobody knows \
-                     what it rests on"
+                    "its parent {parent} isn't there, so that what it builds on can't be checked; the server's \
+                     repository may be a shallow clone"
                 )))
             }
-            None => self.trust.verify(&commit, now).map(Arc::new),
+            None => match self.trust.verify(&commit, now) {
+                Ok(signed) if signed.by_forge => match merge::altered(objects, id, &parents)? {
+                    Some(what) => Err(Refusal::Altered(what)),
+                    None => Ok(Arc::new(signed.signer)),
+                },
+                verdict => verdict.map(|signed| Arc::new(signed.signer)),
+            },
         };
         if !verdict.as_ref().is_err_and(Refusal::passes) {
             self.verdicts.insert(id, verdict.clone());
@@ -260,7 +296,7 @@ impl Verifier {
                     found.pop_last();
                 }
             }
-            open.extend(parents(objects, id)?);
+            open.extend(parents(objects, id)?.0);
         }
         let named = found.into_keys().map(|(_, id)| self.refusal(objects, id));
         Ok((count, named.collect::<Result<_, _>>()?))
@@ -270,7 +306,7 @@ impl Verifier {
         let (kind, reason) = match self.verdicts.get(&id) {
             Some(Err(refusal)) => (refusal.as_str(), refusal.to_string()),
             // Only what time mends isn't remembered.
-            _ => ("future", "it says that it was made at a time that is yet to come".to_owned()),
+            _ => ("future", "its date is in the future".to_owned()),
         };
         let shown = |name: &str, email: &str| format!("{name} <{email}>");
         let described = describe(objects, id);
@@ -315,12 +351,13 @@ fn first_parent(objects: &Objects, id: ObjectId) -> Result<Option<ObjectId>, Git
     Ok(first.filter(|id| objects.repository.has_object(*id)))
 }
 
-/// The parents that are there.
-fn parents(objects: &Objects, id: ObjectId) -> Result<Vec<ObjectId>, GitError> {
+/// The parents that are there, and one that isn't.
+fn parents(objects: &Objects, id: ObjectId) -> Result<(Vec<ObjectId>, Option<ObjectId>), GitError> {
     let found = objects.repository.find_commit(id);
     let commit = found.map_err(|error| objects.unreadable(format!("commit {id}"), &error))?;
     let parents = commit.parent_ids().map(gix::Id::detach);
-    Ok(parents.filter(|id| objects.repository.has_object(*id)).collect())
+    let (there, missing): (Vec<_>, Vec<_>) = parents.partition(|id| objects.repository.has_object(*id));
+    Ok((there, missing.first().copied()))
 }
 
 fn read_keys(path: &Path) -> Result<Vec<u8>, GitError> {

@@ -71,7 +71,7 @@ pub(super) fn check(files: &BTreeMap<String, String>, known: &Known, schema: &Sc
 impl Checked {
     fn file(&mut self, path: &str, text: &str) {
         if let Some((span, message)) = depth::too_deep(text) {
-            let help = "make several policies of it: each that forbids does";
+            let help = "split it into several policies: each that forbids counts";
             self.report(path, span, None, "policy-syntax", message, help);
             return;
         }
@@ -85,8 +85,8 @@ impl Checked {
         };
         for template in set.templates() {
             let span = find(text, &template.to_cedar(), 0);
-            let help = "write the principal and the resource out";
-            self.report(path, span, None, "policy-template", "templates have nothing that fills them", help);
+            let help = "write principal and resource without `?principal` and `?resource`";
+            self.report(path, span, None, "policy-template", "this is a template, which nothing fills in", help);
         }
         // Cedar numbers policies as they stand in the file; texts are looked for in that order, so that two of the same
         // text are told apart.
@@ -106,7 +106,7 @@ impl Checked {
         let id = annotation("id").map(str::to_owned);
         if policy.effect() == Effect::Permit {
             let message = "a permit has no effect: whatever no policy forbids is allowed";
-            let help = "turn it round: `forbid (…) unless { … }`";
+            let help = "write it the other way round: `forbid (…) unless { … }`";
             self.report(path, span.clone(), id.clone(), "policy-permit", message, help);
         }
         let reason = annotation("reason").map(str::to_owned);
@@ -121,7 +121,7 @@ impl Checked {
         };
         let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if !id.chars().all(legal) || id.len() > LONGEST_ID {
-            let message = format!("`{}` is not good as an @id", one_line(&id));
+            let message = format!("`{}` can't be an @id", one_line(&id));
             let help = "letters, digits, `.`, `_` and `-`, 64 at most";
             self.report(path, span, Some(id), "policy-id", message, help);
             return;

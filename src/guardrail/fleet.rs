@@ -132,6 +132,13 @@ impl Fleet {
         self.unseen.iter().find(|(_, since)| waited(**since)).map(|(environment, _)| environment)
     }
 
+    /// Whether an environment has a target of a component. Where nothing is known of its targets it may have one.
+    #[must_use]
+    pub fn may_have(&self, environment: &EnvironmentName, component: &Component) -> bool {
+        let mut its = self.targets.iter().filter(|(target, _)| target.environment == *environment).peekable();
+        its.peek().is_none() || its.any(|(_, member)| member.component == *component)
+    }
+
     /// The targets other than this one whose rollouts are on their way.
     #[must_use]
     pub fn rolling(&self, target: &TargetRef, pin: &Pin) -> Counts {

@@ -12,7 +12,7 @@ use super::check::{self, Mistake};
 use super::explain::{Opinion, Verdict};
 use super::request::{self, Unaskable};
 use super::{Denial, DenyAll, Guardrails, Proposal, SCHEMA};
-use crate::model::{EnvironmentName, TargetRef};
+use crate::model::{EnvironmentName, TargetRef, words};
 
 /// The policies of an environments repository. By default there are none, and nothing is forbidden.
 #[derive(Debug, Clone, Default)]
@@ -92,8 +92,9 @@ impl Policies {
             let count = checked.mistakes.len();
             let first = checked.mistakes.first().map(|mistake| mistake.path.clone()).unwrap_or_default();
             let reason = format!(
-                "the policies are invalid ({count} finding(s), the first in {first}); \
-                 nothing is rolled out until `pinion validate` finds nothing in them"
+                "the policies are invalid ({}, the first in {first}); \
+                 nothing is rolled out until `pinion validate` finds nothing in them",
+                words::count(count, "finding")
             );
             return (Self::invalid(reason), checked.mistakes);
         }

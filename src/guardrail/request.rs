@@ -60,7 +60,7 @@ pub(super) fn request(
 }
 
 fn context(proposal: Proposal<'_>, commit: EntityUid) -> Result<Fields, Unaskable> {
-    let Proposal { environment, target, pin, running, fleet, now } = proposal;
+    let Proposal { environment, target, pin, running, heals, fleet, now } = proposal;
     let mut version = fields([("to", text(pin.version.as_str()))]);
     if let Some(running) = running {
         version.push(("from".to_owned(), text(running)));
@@ -73,6 +73,7 @@ fn context(proposal: Proposal<'_>, commit: EntityUid) -> Result<Fields, Unaskabl
         ("now", datetime(now)),
         ("commit", RestrictedExpression::new_entity_uid(commit)),
         ("version", record(version)?),
+        ("drift", RestrictedExpression::new_bool(heals)),
         ("rolling", record(counts(rolling))?),
     ]);
     let mut quarantines = counts(quarantined);
@@ -83,6 +84,7 @@ fn context(proposal: Proposal<'_>, commit: EntityUid) -> Result<Fields, Unaskabl
         let hours = since.map_or(0, |since| now.duration_since(since).as_hours().max(0));
         let promotion = fields([
             ("from", text(promotion.from.as_str())),
+            ("pinned", RestrictedExpression::new_bool(fleet.may_have(&promotion.from, &target.component))),
             ("in_sync", RestrictedExpression::new_bool(since.is_some())),
             ("hours", RestrictedExpression::new_long(hours)),
         ]);

@@ -63,6 +63,6 @@ impl FromStr for Cursor {
         let parsed = text
             .split_once('.')
             .and_then(|(at, number)| Some(Self { at: at.parse().ok()?, number: number.parse().ok()? }));
-        parsed.ok_or_else(|| format!("`{text}` is not a place in the history; take `next` of an answer"))
+        parsed.ok_or_else(|| format!("`{text}` is not a place in the history; use `next` of an earlier answer"))
     }
 }

@@ -20,6 +20,7 @@ use super::dora;
 use super::keep::{Kept, keep, pin_key};
 use super::query::{Cursor, MOST, Query};
 use crate::model::event::{Deliveries, Event, EventKind, EventPage};
+use crate::model::words;
 
 /// When and which: microseconds since 1970, and a number that only grows.
 type Place = (i64, u64);
@@ -135,7 +136,7 @@ impl Store {
         let mut damaged = false;
         let length = fs::metadata(path).map_or(0, |about| about.len());
         if length > limits.events.saturating_add(SLACK as u64).saturating_mul(2 * LARGEST) {
-            tracing::warn!(file, "the history is longer than it can have become: it is begun anew");
+            tracing::warn!(file, "the history is longer than it can have become: a new one is begun");
             damaged = true;
         } else {
             match state.read(path) {
@@ -145,7 +146,7 @@ impl Store {
                     damaged = true;
                 }
                 Err(error) => {
-                    tracing::warn!(file, "{}: it is begun anew", super::chain(&error));
+                    tracing::warn!(file, "{}: a new one is begun", super::chain(&error));
                     state = State::default();
                     damaged = true;
                 }
@@ -493,10 +494,7 @@ fn alias(event: &Event) -> Option<String> {
 fn short(mut event: Event) -> Event {
     let texts = [&mut event.text, &mut event.subject, &mut event.author, &mut event.version, &mut event.previous];
     for text in texts.into_iter().flatten() {
-        if let Some((at, _)) = text.char_indices().nth(LONGEST) {
-            text.truncate(at);
-            text.push('…');
-        }
+        *text = words::shortened(std::mem::take(text), LONGEST);
     }
     event
 }

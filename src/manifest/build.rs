@@ -96,7 +96,7 @@ fn fixed<T: TryFrom<String, Error = InvalidName>>(
 fn report_illegal(place: &Place, text: &str, rule: Rule, findings: &mut Findings) {
     // Findings are logged and shown on pages; what may hold a password isn't repeated in them.
     let text = if text.contains("://") && text.contains('@') { "this".to_owned() } else { format!("`{text}`") };
-    findings.report(place, "invalid-value", format!("{text} is not good here: {rule}"));
+    findings.report(place, "invalid-value", format!("{text} can't be used here: {rule}"));
 }
 
 struct Builder<'a> {
@@ -173,10 +173,10 @@ impl<'a> Builder<'a> {
         let said: Vec<_> = ways.iter().filter(|(_, absent)| !absent).map(|(way, _)| *way).collect();
         if said.len() != 1 {
             let message = match said.as_slice() {
-                [] => "this doesn't say how the AMI is found".to_owned(),
+                [] => "this doesn't say how to find the AMI".to_owned(),
                 said => format!("this says several ways to find the AMI: {}", said.join(", ")),
             };
-            self.findings.report_with_help(place, "ami", message, "say one of name, tags, parameter, id");
+            self.findings.report_with_help(place, "ami", message, "set one of name, tags, parameter, id");
             return None;
         }
         if let (Field::Given(owner), false, false) = (&ami.owner, !ami.name.is_absent(), !ami.tags.is_absent()) {
@@ -196,7 +196,7 @@ impl<'a> Builder<'a> {
         }
         let raw = ami.tags.at()?;
         if raw.value.is_empty() {
-            self.findings.report(&raw.place, "ami", "there is no tag: any image would do");
+            self.findings.report(&raw.place, "ami", "there is no tag, so that every AMI would match");
             return None;
         }
         let tags = raw.value.iter().map(|(key, value)| {
@@ -237,7 +237,7 @@ impl<'a> Builder<'a> {
         let (pin, version) = self.version?;
         let text = template.value.expand(Scope { version: Some(version), ..scope })?;
         if let Err(rule) = legal(&text) {
-            let message = format!("{} makes `{text}` of this, which is not good: {rule}", template.place.key);
+            let message = format!("{} makes `{text}` of this, which can't be used: {rule}", template.place.key);
             self.findings.report_with_help(pin, "version-illegal", message, "pin a version that is legal there");
             return None;
         }

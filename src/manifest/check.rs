@@ -221,10 +221,10 @@ fn health_range(view: &View, report: &mut Report<'_>) {
     for rollout in asg_rollouts(view) {
         let Some(max) = rollout.max_healthy.at() else { continue };
         match &rollout.min_healthy {
-            Field::Absent => report.at(&max.place, "`max_healthy` needs `min_healthy`", "say both, or neither"),
+            Field::Absent => report.at(&max.place, "`max_healthy` needs `min_healthy`", "set both, or neither"),
             Field::Given(min) if max.value.0 > min.value.0 + 100 => {
                 let message = format!("this is more than 100 above `min_healthy`, which is {}", min.value.0);
-                report.at(&max.place, message, format!("at most {} goes with it", min.value.0 + 100));
+                report.at(&max.place, message, format!("set at most {}", min.value.0 + 100));
             }
             Field::Given(_) | Field::Bad => {}
         }
@@ -240,7 +240,11 @@ fn checkpoints(view: &View, report: &mut Report<'_>) {
             .zip(checkpoints.value.iter().skip(1))
             .find(|(before, next)| next.value.0 <= before.value.0)
         {
-            report.at(&next.place, "checkpoints ascend, and none occurs twice", "order them, such as [20, 50, 100]");
+            report.at(
+                &next.place,
+                "checkpoints must ascend, and none may occur twice",
+                "order them, such as [20, 50, 100]",
+            );
         }
         if let Some(last) = checkpoints.value.last().filter(|last| last.value.0 != 100) {
             report.at(
@@ -262,7 +266,7 @@ fn alarms(view: &View, report: &mut Report<'_>) {
         let mut seen = BTreeSet::new();
         for alarm in &alarms.value {
             if view.expand(alarm).is_some_and(|name| !seen.insert(name)) {
-                report.at(&alarm.place, "this alarm stands here twice", "remove it");
+                report.at(&alarm.place, "this alarm is listed twice", "remove it");
             }
         }
     }
@@ -359,7 +363,7 @@ fn claimed_twice(
             if let Some((other, claimant)) = earlier.or(elsewhere) {
                 let by = format!("{other}/{} ({})", claimant.local, claimant.place.line());
                 let message = format!("{by} claims the {claim}, too");
-                report(name, (target.place.clone(), message, "let one target have it".to_owned()));
+                report(name, (target.place.clone(), message, "let only one target have it".to_owned()));
             }
         }
     }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::model::words;
+
 /// So many findings are kept of what is checked together. Who has mended these will see the next.
 const MOST: usize = 200;
 
@@ -78,15 +80,17 @@ pub struct Finding {
 
 impl Finding {
     pub(crate) fn new(place: &Place, check: &'static str, message: String, help: Option<String>) -> Self {
+        // What stands in a file may be of any length.
+        const LONGEST: usize = 1000;
         let (line, column) = place.source.position(place.span.start);
         Self {
             file: place.source.path.clone(),
             line,
             column,
-            key: place.key.clone(),
+            key: words::shortened(place.key.clone(), LONGEST),
             check,
-            message,
-            help,
+            message: words::shortened(message, LONGEST),
+            help: help.map(|help| words::shortened(help, LONGEST)),
             span: (place.span.start, place.span.end),
             source: Arc::clone(&place.source),
         }

@@ -11,7 +11,7 @@ use schemars::{Schema, json_schema};
 use super::finding::{Findings, Place};
 use super::template::{Placeholder, Template};
 use super::tree::{Node, Value};
-use crate::model::{AccountId, CommitId, Component, Digest, EnvironmentName, LocalRef, Region, Version};
+use crate::model::{AccountId, CommitId, Component, Digest, EnvironmentName, LocalRef, Region, Version, words};
 
 /// What can be read from a node.
 pub(crate) trait Shape: Sized {
@@ -149,8 +149,13 @@ pub(crate) fn entries<'a>(
     Some(entries)
 }
 
-/// The word that was probably meant.
+/// The word that was probably meant. What is longer than any word isn't one: comparing takes as much time and memory as
+/// both are long.
 pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    const LONGEST: usize = 128;
+    if word.len() > LONGEST {
+        return None;
+    }
     let distances = known.iter().map(|known| (strsim::damerau_levenshtein(word, known), *known));
     let (distance, near) = distances.min()?;
     (distance <= 1.max(near.len() / 3)).then_some(near)
@@ -231,7 +236,7 @@ impl Shape for Text {
     fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
         parsed(node, findings, |text| {
             let good = !text.trim().is_empty() && !text.chars().any(char::is_control);
-            good.then(|| Self(text.to_owned())).ok_or("this is to be one line of text, and not empty")
+            good.then(|| Self(text.to_owned())).ok_or("this must be one line of text, and not empty")
         })
     }
 
@@ -244,7 +249,7 @@ impl<const VERSION: bool> Shape for Template<VERSION> {
     fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
         let text = text(node, findings)?;
         if text.trim().is_empty() || text.chars().any(char::is_control) {
-            findings.report(&node.place, "invalid-value", "this is to be one line of text, and not empty");
+            findings.report(&node.place, "invalid-value", "this must be one line of text, and not empty");
             return None;
         }
         match Self::parse(text) {
@@ -281,7 +286,7 @@ impl<const LEAST: u16, const GREATEST: u16> Shape for Number<LEAST, GREATEST> {
         };
         let number = u16::try_from(integer).ok().filter(|number| (LEAST..=GREATEST).contains(number));
         if number.is_none() {
-            let message = format!("this is to be from {LEAST} to {GREATEST}");
+            let message = format!("this must be from {LEAST} to {GREATEST}");
             findings.report(&node.place, "out-of-range", message);
         }
         number.map(Self)
@@ -312,7 +317,8 @@ impl<const LEAST: u64, const GREATEST: u64> Shape for Span<LEAST, GREATEST> {
             return None;
         };
         if !(LEAST..=GREATEST).contains(&duration.as_secs()) {
-            let message = format!("this is to be from {} to {}", spoken(LEAST), spoken(GREATEST));
+            let [least, greatest] = [LEAST, GREATEST].map(|seconds| words::span(Duration::from_secs(seconds)));
+            let message = format!("this must be from {least} to {greatest}");
             findings.report(&node.place, "out-of-range", message);
             return None;
         }
@@ -321,16 +327,6 @@ impl<const LEAST: u64, const GREATEST: u64> Shape for Span<LEAST, GREATEST> {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "pattern": "[a-z]", "examples": ["90s", "45m", "1h 30m"] })
-    }
-}
-
-/// A number of seconds in the largest unit that holds it without a rest.
-fn spoken(seconds: u64) -> String {
-    match seconds {
-        0 => "0s".to_owned(),
-        _ if seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
-        _ if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
-        _ => format!("{seconds}s"),
     }
 }
 

@@ -60,7 +60,7 @@ impl<const VERSION: bool> Template<VERSION> {
                 segments.push(Segment::Text(before.to_owned()));
             }
             let Some((name, after)) = from.strip_prefix('{').and_then(|inner| inner.split_once('}')) else {
-                return Err(BadTemplate(format!("a brace without its other one in `{text}`")));
+                return Err(BadTemplate(format!("an unbalanced brace in `{text}`")));
             };
             match Placeholder::ALL.iter().find(|(known, _)| *known == name) {
                 Some((_, Placeholder::Version)) if !VERSION => {

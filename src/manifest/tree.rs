@@ -121,7 +121,7 @@ fn report_syntax(source: &Arc<Source>, errors: &[toml::de::Error], findings: &mu
         if ["<<<<<<<", "=======", ">>>>>>>"].iter().any(|mark| marks.starts_with(mark)) {
             findings.report_with_help(&place, "syntax", message, "this is a merge conflict: resolve it");
         } else if message.starts_with("invalid boolean") || message.starts_with("string values must be quoted") {
-            findings.report_with_help(&place, "syntax", message, "strings stand in quotes");
+            findings.report_with_help(&place, "syntax", message, "put the text in quotes");
         } else {
             findings.report(&place, "syntax", message);
         }

@@ -8,7 +8,7 @@ use crate::model::{LocalRef, Target};
 
 /// Targets that wait for each other.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("these wait for each other: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" → "))]
+#[error("these targets wait for each other: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" → "))]
 pub struct Cycle(
     /// The targets, each waiting for the next, and the first again at the end.
     pub Vec<LocalRef>,

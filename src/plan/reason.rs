@@ -1,11 +1,12 @@
 //! Why a target is in its state. Typed, so that tests and metrics need not read prose; `Display` is for people.
 
 use std::fmt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::guardrail::Denial;
-use crate::model::{AccountId, LocalRef, RolloutId, State};
+use crate::model::{AccountId, LocalRef, RolloutId, State, words};
 
 /// Why a target is in its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,13 +212,19 @@ impl fmt::Display for Reason {
             Self::Progress { status, percentage: Some(percentage) } => write!(f, "{status}, {percentage} %"),
             Self::Progress { status, percentage: None } => f.write_str(status),
             Self::Superseded { id } => write!(f, "the pin has moved on; stopping {}", id.short()),
-            Self::RollingBack { reason: Some(reason) } => write!(f, "the rollout failed and is rolled back: {reason}"),
+            Self::RollingBack { reason: Some(reason) } => {
+                write!(f, "the rollout failed and is rolled back: {}", reason.trim_end_matches('.'))
+            }
             Self::RollingBack { reason: None } => f.write_str("the rollout failed and is rolled back"),
             Self::Overdue { deadline, status, superseded: false } => {
-                write!(f, "still {status} after the deadline of {deadline} s; it is left running")
+                write!(f, "still {status} after the deadline of {}; it is left running", span(*deadline))
             }
             Self::Overdue { deadline, status, superseded: true } => {
-                write!(f, "the pin has moved on, but its rollout is still {status} after the deadline of {deadline} s")
+                write!(
+                    f,
+                    "the pin has moved on, but its rollout is still {status} after the deadline of {}",
+                    span(*deadline)
+                )
             }
             Self::RolloutFailed { id, status, reason, probe, back } => {
                 write!(f, "the rollout ended as {status}")?;
@@ -242,6 +249,10 @@ impl fmt::Display for Reason {
             Self::Probing => f.write_str("probes are sent"),
         }
     }
+}
+
+fn span(seconds: u64) -> String {
+    words::span(Duration::from_secs(seconds))
 }
 
 /// Denials, one after the other.

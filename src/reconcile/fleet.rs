@@ -198,8 +198,8 @@ impl Fleet {
                 let offers = self.offers.entry(name.clone()).or_default();
                 if offers.insert(second.clone(), other).is_none() {
                     tracing::error!(environment = %name, branch = second.1,
-                        "two repositories or branches feed this environment; the first one counts. \
-                         Say with `environments` in pinion.toml which one it is");
+                        "two repositories or branches feed this environment; the first one counts; name it under \
+                         `environments` of only one of them in pinion.toml");
                 }
             }
             None if self.is_early(&name, origin) => {

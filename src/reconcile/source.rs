@@ -255,6 +255,6 @@ fn refused(verified: &Verified) -> Option<String> {
         Some(commit) => format!("commit {} is what counts until that is mended", commit.short()),
         None => "nothing counts until that is mended".to_owned(),
     };
-    let (commit, author, reason) = (first.commit.get(..8).unwrap_or(&first.commit), &first.author, &first.reason);
+    let (commit, author, reason) = (CommitId::short_of(&first.commit), &first.author, &first.reason);
     Some(format!("commit {commit} by {author} is refused: {reason}{more}; {kept}"))
 }

@@ -12,11 +12,13 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use secrecy::SecretString;
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use self::push::Push;
+use self::signature::Unsigned;
 use super::routes::{Shared, refuse};
 use crate::config::Secret;
 
@@ -26,6 +28,8 @@ const LONGEST: usize = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bodies that are read at a time.
 const READERS: usize = 16;
+/// How long an event waits for the oldest of them to make room.
+const ROOM: Duration = Duration::from_secs(1);
 /// Events in a row, and between two of them after that.
 const BURST: u32 = 30;
 const REFILL: Duration = Duration::from_secs(1);
@@ -42,6 +46,8 @@ pub struct Hooks {
     secret: Secret,
     hints: Arc<dyn TakeHints>,
     readers: Arc<Semaphore>,
+    /// Tells the one who has been reading longest that others wait.
+    crowd: Arc<Notify>,
     bucket: Arc<Mutex<Bucket>>,
 }
 
@@ -50,7 +56,8 @@ impl Hooks {
     #[must_use]
     pub fn new(secret: Secret, hints: Arc<dyn TakeHints>) -> Self {
         let bucket = Bucket { left: BURST, since: Instant::now() };
-        Self { secret, hints, readers: Arc::new(Semaphore::new(READERS)), bucket: Arc::new(Mutex::new(bucket)) }
+        let readers = Arc::new(Semaphore::new(READERS));
+        Self { secret, hints, readers, crowd: Arc::default(), bucket: Arc::new(Mutex::new(bucket)) }
     }
 }
 
@@ -113,13 +120,12 @@ async fn take(shared: &Shared, request: Request) -> Result<Answer, Refusal> {
         let advice = "send the event as JSON: choose the content type application/json in the webhook's settings";
         return Err(refusal("invalid", StatusCode::UNSUPPORTED_MEDIA_TYPE, advice));
     }
-    let body = {
-        let Ok(_permit) = hooks.readers.try_acquire() else {
-            return Err(limited(Duration::from_secs(1)));
-        };
-        read(body).await?
-    };
-    verify(hooks, &head.headers, &body, shared)?;
+    let secrets = secrets(hooks)?;
+    // First what costs nothing: whoever doesn't even seem to sign takes no reader from those who do.
+    signature::expect(&head.headers, &secrets).map_err(|error| denied(&error))?;
+    let body = read_in_turn(hooks, body).await?;
+    let now = shared.server.clock.now();
+    signature::verify(&head.headers, &body, &secrets, now).map_err(|error| denied(&error))?;
     // Only signed events count: a stranger must not be able to use up what the forge may send.
     hooks.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()).map_err(limited)?;
     let push = push::read(&body).map_err(|error| refusal("invalid", StatusCode::BAD_REQUEST, error.to_string()))?;
@@ -129,6 +135,24 @@ async fn take(shared: &Shared, request: Request) -> Result<Answer, Refusal> {
 fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().is_some_and(|value| value.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// Reads a body when it is its turn. Where all readers are busy, the oldest of them gives way: a body that comes slowly, of
+/// somebody who only seems to sign, must not keep out one that comes at once.
+async fn read_in_turn(hooks: &Hooks, body: Body) -> Result<Bytes, Refusal> {
+    let _permit = match hooks.readers.try_acquire() {
+        Ok(permit) => permit,
+        Err(_) => {
+            hooks.crowd.notify_one();
+            let room = tokio::time::timeout(ROOM, hooks.readers.acquire()).await;
+            room.ok().and_then(Result::ok).ok_or_else(|| limited(ROOM))?
+        }
+    };
+    tokio::select! {
+        biased;
+        body = read(body) => body,
+        () = hooks.crowd.notified() => Err(limited(ROOM)),
+    }
 }
 
 async fn read(body: Body) -> Result<Bytes, Refusal> {
@@ -146,15 +170,16 @@ async fn read(body: Body) -> Result<Bytes, Refusal> {
     }
 }
 
-fn verify(hooks: &Hooks, headers: &HeaderMap, body: &[u8], shared: &Shared) -> Result<(), Refusal> {
-    let secrets = hooks.secret.read_lines().map_err(|error| {
+fn secrets(hooks: &Hooks) -> Result<Vec<SecretString>, Refusal> {
+    hooks.secret.read_lines().map_err(|error| {
         tracing::error!("push events can't be checked: {error}; correct [hooks] in pinion.toml, or the file");
         refusal("denied", StatusCode::SERVICE_UNAVAILABLE, "the secret for push events can't be read here")
-    })?;
-    signature::verify(headers, body, &secrets, shared.server.clock.now()).map_err(|error| {
-        tracing::debug!("a push event was refused: {error}");
-        refusal("denied", StatusCode::UNAUTHORIZED, error.to_string())
     })
+}
+
+fn denied(error: &Unsigned) -> Refusal {
+    tracing::debug!("a push event was refused: {error}");
+    refusal("denied", StatusCode::UNAUTHORIZED, error.to_string())
 }
 
 /// Hints at the repository if it is one of ours, and the branch, too.

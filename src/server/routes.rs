@@ -103,7 +103,7 @@ async fn not_found() -> Response {
 async fn wrong_method() -> Response {
     refuse(
         StatusCode::METHOD_NOT_ALLOWED,
-        "not with this method: all is read with GET, but /api/v1/resync and /hooks/git need POST",
+        "this method isn't allowed here: everything is read with GET; /api/v1/resync and /hooks/git need POST",
     )
 }
 

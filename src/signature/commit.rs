@@ -48,7 +48,7 @@ impl Commit {
             let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
                 return Err(bad("it has no message"));
             };
-            let (line, after) = rest.split_at_checked(end + 1).ok_or_else(|| bad("it breaks off"))?;
+            let (line, after) = rest.split_at_checked(end + 1).ok_or_else(|| bad("it is cut off"))?;
             let text = line.strip_suffix(b"\n").unwrap_or(line);
             if text.is_empty() {
                 break;
@@ -56,7 +56,7 @@ impl Commit {
             rest = after;
             if let Some(more) = text.strip_prefix(b" ") {
                 match going_on {
-                    _ if stage != Stage::Rest => return Err(bad("a header is in the way")),
+                    _ if stage != Stage::Rest => return Err(bad("it has a header in a wrong place")),
                     Header::Signed => payload.extend_from_slice(line),
                     Header::Signature => {
                         let signature = signature.get_or_insert_default();
@@ -92,7 +92,7 @@ impl Commit {
             match name {
                 b"parent" => parents.push(id(value).ok_or_else(|| bad("a parent isn't an id"))?),
                 b"tree" => drop(id(value).ok_or_else(|| bad("its tree isn't an id"))?),
-                b"committer" => committer = Some(person(value).ok_or_else(|| bad("its committer makes no sense"))?),
+                b"committer" => committer = Some(person(value).ok_or_else(|| bad("its committer can't be read"))?),
                 _ => {}
             }
         }
@@ -187,7 +187,10 @@ mod tests {
         // Without its signature this is the signed text; Git itself would see no parent here.
         assert_eq!(parse(&format!("{tree}\ngpgsig X\n{rest}\nm")).unwrap_err(), other_order);
         assert_eq!(parse(&format!("{SIGNED}parent {}\n\nm", "b".repeat(40))).unwrap_err(), other_order);
-        assert_eq!(parse(&format!("{tree}\n more\n{rest}\nm")).unwrap_err(), format!("{head} a header is in the way"));
+        assert_eq!(
+            parse(&format!("{tree}\n more\n{rest}\nm")).unwrap_err(),
+            format!("{head} it has a header in a wrong place")
+        );
         assert_eq!(
             parse(&format!("{SIGNED}gpgsig A\ngpgsig B\n\nm")).unwrap_err(),
             format!("{head} it has two signatures")
@@ -197,6 +200,6 @@ mod tests {
         assert_eq!(parse(SIGNED).unwrap_err(), format!("{head} it has no message"));
         assert_eq!(parse("").unwrap_err(), format!("{head} it has no message"));
         let two = SIGNED.replace("<c@example.com>", "<a@example.com> <c@example.com>");
-        assert_eq!(parse(&format!("{two}\nm")).unwrap_err(), format!("{head} its committer makes no sense"));
+        assert_eq!(parse(&format!("{two}\nm")).unwrap_err(), format!("{head} its committer can't be read"));
     }
 }

@@ -113,9 +113,7 @@ impl Certificate {
         // A direct signature may be about something else than the key's use.
         let with_flags = statements.iter().find(|sig| has_flags(sig));
         let Some(word) = with_flags.or(statements.first()) else {
-            return Err(format!(
-                "{name} says nothing of itself that holds (its self-signatures are missing or broken)"
-            ));
+            return Err(format!("{name} has no valid self-signature"));
         };
         let appoints = statements.iter().any(|sig| sig.revocation_key().is_some());
         let revoked: Vec<Revocation> = from
@@ -198,12 +196,12 @@ pub(super) fn check(
 ) -> Result<Signer, Refusal> {
     let signature = read(armored)?;
     if signature.typ() != Some(SignatureType::Binary) {
-        return Err(malformed("it isn't a signature of a document, byte for byte"));
+        return Err(malformed("it isn't a signature of binary data"));
     }
     let issuer = issuer(&signature);
     match signature.hash_alg() {
         None | Some(HashAlgorithm::Md5 | HashAlgorithm::Sha1 | HashAlgorithm::Ripemd160) => {
-            let weak = format!("its signature by {issuer} rests on a hash that is broken; sign with SHA-256 or better");
+            let weak = format!("its signature by {issuer} uses a hash that is broken; sign with SHA-256 or better");
             return Err(Refusal::Unsupported(weak));
         }
         Some(_) => {}
@@ -216,7 +214,7 @@ pub(super) fn check(
     }
     if signature.signature_expiration_time().is_some_and(|after| after.as_secs() != 0) {
         return Err(Refusal::Unsupported(format!(
-            "its signature by {issuer} expires by itself, and what is deployed can't rest on that; sign without \
+            "its signature by {issuer} expires, after which the commit would no longer count; sign without \
              --default-sig-expire"
         )));
     }
@@ -331,7 +329,7 @@ fn revocation(signature: &Signature) -> Revocation {
         Some(RevocationCode::KeySuperseded) => (true, "it was replaced by another"),
         Some(RevocationCode::KeyRetired) => (true, "it is no longer used"),
         Some(RevocationCode::KeyCompromised) => (false, "somebody else may have it"),
-        _ => (false, "no reason is given, so that nothing that it signed counts"),
+        _ => (false, "no reason is given, so nothing that it has signed counts"),
     };
     let at = created(signature);
     let since = stamp(at).filter(|_| soft).map(|at| format!(", since {at}")).unwrap_or_default();
@@ -351,13 +349,13 @@ fn unfit(parameters: &PublicParams) -> Option<String> {
             // On the wire the modulus stands first, behind the number of its bits.
             let written = parameters.to_bytes().unwrap_or_default();
             let bits = written.first_chunk().map_or(0, |bits| usize::from(u16::from_be_bytes(*bits)));
-            (bits < RSA_BITS).then(|| format!("is an RSA key of {bits} bits; it takes {RSA_BITS} to count"))
+            (bits < RSA_BITS).then(|| format!("is an RSA key of {bits} bits; {RSA_BITS} are needed"))
         }
         PublicParams::ECDSA(_) | PublicParams::EdDSALegacy(_) | PublicParams::Ed25519(_) | PublicParams::Ed448(_) => {
             None
         }
         PublicParams::DSA(_) => Some("is a DSA key, which is too weak to count".to_owned()),
-        _ => Some("is of a kind that doesn't sign, or isn't checked".to_owned()),
+        _ => Some("is of a kind that can't sign, or that Pinion can't check".to_owned()),
     }
 }
 

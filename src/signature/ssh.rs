@@ -126,7 +126,7 @@ fn check_certificate(certificate: &Certificate, name: &str, at: Timestamp, owner
     let authority = format!("the SSH key {}", certificate.authority.fingerprint(HashAlg::Sha256));
     check_strength(&certificate.authority, &authority)?;
     if !certificate.holds() {
-        return Err(unsupported("isn't really signed by its authority"));
+        return Err(unsupported("has a wrong signature of its authority"));
     }
     if !certificate.of_person {
         return Err(unsupported("is one of a host, not of a person"));
@@ -134,7 +134,7 @@ fn check_certificate(certificate: &Certificate, name: &str, at: Timestamp, owner
     if let Some(option) = certificate.critical.first() {
         let option = shown(option);
         return Err(unsupported(&format!(
-            "is limited by the critical option `{option}`, which says nothing of commits"
+            "is limited by the critical option `{option}`, which has no meaning for commits"
         )));
     }
     if let Some(from) = certificate.valid_after.filter(|from| at < *from) {
@@ -146,7 +146,7 @@ fn check_certificate(certificate: &Certificate, name: &str, at: Timestamp, owner
     let principals = &certificate.principals;
     // As OpenSSH has it: a certificate that names nobody is nobody's.
     if principals.is_empty() {
-        return Err(unsupported("names nobody whose it is"));
+        return Err(unsupported("names no principal"));
     }
     if let Owner::Committer(committer) = owner
         && !principals.iter().any(|principal| principal == committer)
@@ -166,12 +166,12 @@ fn check_strength(key: &KeyData, name: &str) -> Result<(), Refusal> {
                 return Ok(());
             }
             let (least, most) = (RSA_BITS.start(), RSA_BITS.end());
-            Err(Refusal::Unsupported(format!("{name} is an RSA key of {bits} bits; {least} to {most} count")))
+            Err(Refusal::Unsupported(format!("{name} is an RSA key of {bits} bits; {least} to {most} are needed")))
         }
         KeyData::Ecdsa(_) | KeyData::Ed25519(_) | KeyData::SkEd25519(_) | KeyData::SkEcdsaSha2NistP256(_) => Ok(()),
         other => {
             let kind = shown(other.algorithm().as_str());
-            Err(Refusal::Unsupported(format!("{name} is of a kind that isn't checked: {kind}")))
+            Err(Refusal::Unsupported(format!("{name} is of a kind that Pinion can't check: {kind}")))
         }
     }
 }

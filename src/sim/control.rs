@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::FASTEST;
 use super::engine::asg;
 use super::faults::Fault;
 use super::file::{ContainerImageFile, ImageFile};
@@ -177,7 +178,14 @@ struct Advance {
     seconds: u64,
 }
 
+/// How far time may be moved at once, in seconds: a year.
+const FURTHEST: u64 = 366 * 24 * 3600;
+
 async fn advance(State(stand): Shared, Json(given): Json<Advance>) -> Response {
+    if given.seconds > FURTHEST {
+        let error = json!({ "error": format!("at most {FURTHEST} seconds at once: each of them is played") });
+        return (StatusCode::BAD_REQUEST, Json(error)).into_response();
+    }
     stand.lock().jump(given.seconds.saturating_mul(1000));
     stand.save();
     let seconds = stand.lock().world.now / 1000;
@@ -194,15 +202,15 @@ struct Speed {
 }
 
 async fn set_speed(State(stand): Shared, Json(given): Json<Speed>) -> Response {
-    if !(given.speed.is_finite() && given.speed >= 0.0) {
-        let error = json!({ "error": "speed must be 0 or more seconds per second" });
+    if !(0.0..=FASTEST).contains(&given.speed) {
+        let error = json!({ "error": format!("speed must be 0 to {FASTEST} seconds per second") });
         return (StatusCode::BAD_REQUEST, Json(error)).into_response();
     }
     {
         let mut inner = stand.lock();
         let wall = inner.world.wall;
         inner.world.anchor(wall, given.speed);
-        inner.per_call = given.per_call.saturating_mul(1000);
+        inner.per_call = given.per_call.min(FURTHEST).saturating_mul(1000);
         inner.dirty = true;
     }
     stand.save();

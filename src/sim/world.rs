@@ -66,7 +66,7 @@ pub(crate) struct Segment {
 impl Segment {
     fn wall_at(self, engine: u64) -> i64 {
         if self.speed > 0.0 {
-            self.wall + (engine.saturating_sub(self.engine) as f64 / self.speed) as i64
+            self.wall.saturating_add((engine.saturating_sub(self.engine) as f64 / self.speed) as i64)
         } else {
             self.wall
         }
@@ -74,7 +74,7 @@ impl Segment {
 
     /// Engine time at a wall-clock time, in milliseconds.
     pub(crate) fn engine_at(self, wall: i64) -> u64 {
-        self.engine + ((wall - self.wall).max(0) as f64 * self.speed) as u64
+        self.engine.saturating_add((wall.saturating_sub(self.wall).max(0) as f64 * self.speed) as u64)
     }
 }
 
@@ -214,7 +214,7 @@ impl Chance {
 
     /// Up to a quarter more than `seconds`, in milliseconds.
     pub(crate) fn about(&mut self, seconds: u64) -> u64 {
-        seconds * 1000 + self.0.u64(..=seconds * 250)
+        seconds.saturating_mul(1000).saturating_add(self.0.u64(..=seconds.saturating_mul(250)))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Push events at `/hooks/git`.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use pinion::config::{hexadecimal, hmac_sha256};
@@ -187,6 +189,47 @@ fn many_pushes_are_one_poll_and_too_many_are_put_off() {
         assert_eq!(send(&stage, &[("Content-Type", "application/json")], &body).0, 401);
     }
     stage.wait_until("the forge is heard again", |stage| push(stage, &body).0 == 202);
+}
+
+/// Sends the head of an event and nothing of its body, and leaves it at that.
+fn hanging(stage: &Stage, header: &str) -> TcpStream {
+    let url = stage.url("/");
+    let mut stream = TcpStream::connect(url.trim_start_matches("http://").trim_end_matches('/')).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let json = "Content-Type: application/json\r\nContent-Length: 4096";
+    let head = format!("POST /hooks/git HTTP/1.1\r\nHost: pinion\r\n{json}\r\n{header}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+fn first_line(stream: TcpStream) -> String {
+    BufReader::new(stream).lines().next().unwrap().unwrap()
+}
+
+#[test]
+fn bodies_that_come_slowly_keep_nobody_out() {
+    let secrets = TempDir::new().unwrap();
+    let stage = stage(&secrets, 60.0);
+    // Whoever doesn't seem to sign is refused before their body is waited for.
+    for header in ["X-GitHub-Event: push", "X-Hub-Signature-256: sha256=00", "X-Gitlab-Token: guessed"] {
+        let streams: Vec<_> = (0..20).map(|_| hanging(&stage, header)).collect();
+        for stream in streams {
+            assert_eq!(first_line(stream), "HTTP/1.1 401 Unauthorized", "{header}");
+        }
+    }
+    assert_eq!(counted(&stage, "denied"), 60);
+    // Whoever does has to wait for their body, but not at the cost of one that comes at once.
+    let header = format!("X-Hub-Signature-256: sha256={}", "0".repeat(64));
+    let began = now();
+    let mut streams: Vec<_> = (0..40).map(|_| hanging(&stage, &header)).collect();
+    stage.wait_until("the oldest make room", |stage| counted(stage, "limited") == 24);
+    assert_eq!(push(&stage, &event(&stage, "main")).0, 202);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(8), "{took:?} is as long as a body may take");
+    assert_eq!(first_line(streams.remove(0)), "HTTP/1.1 429 Too Many Requests");
+    let last = streams.pop().unwrap();
+    drop(streams);
+    assert_eq!(first_line(last), "HTTP/1.1 408 Request Timeout");
 }
 
 #[test]

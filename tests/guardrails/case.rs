@@ -50,6 +50,7 @@ pub(crate) struct Case {
     pub(crate) environment: Environment,
     pub(crate) target: LocalRef,
     pub(crate) running: Option<String>,
+    pub(crate) heals: bool,
     pub(crate) fleet: Fleet,
     pub(crate) now: Timestamp,
 }
@@ -79,6 +80,7 @@ impl Case {
             environment: draft.complete(&provenance),
             target: LocalRef::try_from("asg/web".to_owned()).unwrap(),
             running: Some("1.4.0".to_owned()),
+            heals: false,
             fleet: Fleet::default(),
             now: time("2026-12-03T12:00:00Z"),
         }
@@ -121,10 +123,28 @@ impl Case {
         self
     }
 
+    /// It brings back what this very pin had brought before.
+    pub(crate) fn healing(mut self) -> Self {
+        self.heals = true;
+        self
+    }
+
     /// Another target of the frontend, in this state since then.
-    pub(crate) fn other(mut self, target: &str, version: &str, state: State, since: Option<&str>) -> Self {
+    pub(crate) fn other(self, target: &str, version: &str, state: State, since: Option<&str>) -> Self {
+        self.of_component("frontend", target, version, state, since)
+    }
+
+    /// Another target of a component, in this state since then.
+    pub(crate) fn of_component(
+        mut self,
+        component: &str,
+        target: &str,
+        version: &str,
+        state: State,
+        since: Option<&str>,
+    ) -> Self {
         let member = Member {
-            component: Component::try_from("frontend").unwrap(),
+            component: Component::try_from(component).unwrap(),
             version: Version::try_from(version).unwrap(),
             digest: None,
             state,
@@ -141,6 +161,7 @@ impl Case {
             target,
             pin: self.environment.pin_of(target).unwrap(),
             running: self.running.as_deref(),
+            heals: self.heals,
             fleet: &self.fleet,
             now: self.now,
         }

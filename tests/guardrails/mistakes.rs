@@ -52,7 +52,7 @@ fn a_policy_has_a_name_and_a_reason_of_its_own() {
     test.cedar:1:1: error: this policy has no @reason; put `@reason("why, and what to do")` before the policy: people read it where it forbids
     "#);
     insta::assert_snapshot!(findings(&format!("// first\n\n@id(\"a b\")\n@reason(\" \")\n{rest}")), @r#"
-    test.cedar:3:1: error: a b: `a b` is not good as an @id; letters, digits, `.`, `_` and `-`, 64 at most
+    test.cedar:3:1: error: a b: `a b` can't be an @id; letters, digits, `.`, `_` and `-`, 64 at most
     test.cedar:3:1: error: a b: this policy has no @reason; put `@reason("why, and what to do")` before the policy: people read it where it forbids
     "#);
     let two = format!("@id(\"a\") @reason(\"b\") {rest}\n@id(\"a\") @reason(\"b\") {rest}\n");
@@ -61,8 +61,8 @@ fn a_policy_has_a_name_and_a_reason_of_its_own() {
 
 #[test]
 fn permits_and_templates_are_not_what_anybody_means() {
-    insta::assert_snapshot!(findings("@id(\"a\") @reason(\"b\") permit (principal, action, resource);"), @"test.cedar:1:1: error: a: a permit has no effect: whatever no policy forbids is allowed; turn it round: `forbid (…) unless { … }`");
-    insta::assert_snapshot!(findings("@id(\"a\") @reason(\"b\")\nforbid (principal == ?principal, action, resource);"), @"test.cedar:1:1: error: templates have nothing that fills them; write the principal and the resource out");
+    insta::assert_snapshot!(findings("@id(\"a\") @reason(\"b\") permit (principal, action, resource);"), @"test.cedar:1:1: error: a: a permit has no effect: whatever no policy forbids is allowed; write it the other way round: `forbid (…) unless { … }`");
+    insta::assert_snapshot!(findings("@id(\"a\") @reason(\"b\")\nforbid (principal == ?principal, action, resource);"), @"test.cedar:1:1: error: this is a template, which nothing fills in; write principal and resource without `?principal` and `?resource`");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn all_files_are_checked_at_once_and_one_mistake_denies_all() {
     assert!(loaded.environments.values().all(Result::is_ok), "environments are none the worse");
     let case = crate::case::Case::new("");
     let denials = case.denied_by(&loaded.policies);
-    insta::assert_snapshot!(denials, @"pinion:invalid-policies: the policies are invalid (2 finding(s), the first in policies/guardrails/b.cedar); nothing is rolled out until `pinion validate` finds nothing in them");
+    insta::assert_snapshot!(denials, @"pinion:invalid-policies: the policies are invalid (2 findings, the first in policies/guardrails/b.cedar); nothing is rolled out until `pinion validate` finds nothing in them");
 }
 
 #[test]

@@ -100,6 +100,19 @@ fn a_version_soaks_in_the_environment_that_it_is_promoted_from() {
     assert_eq!(two(State::InSync, since).at("2026-12-03T12:59:00Z").forbidden_by(), ["soak"], "and the last of them");
     assert_eq!(later(two(State::InSync, since)), NOTHING);
     assert_eq!(Case::in_environment("dev", SOAK).forbidden_by(), NOTHING, "dev is promoted from nowhere");
+    // What dev doesn't have at all can't soak there.
+    let alone = || Case::new(SOAK).of_component("backend", "dev/fargate/api", "2.0.1", State::InSync, since);
+    assert_eq!(alone().forbidden_by(), NOTHING);
+    assert_eq!(
+        alone().other("dev/asg/web", "1.4.1", State::Unknown, None).forbidden_by(),
+        ["soak"],
+        "it has it by now"
+    );
+    let elsewhere = Case::new(SOAK).of_component("backend", "test/fargate/api", "2.0.1", State::InSync, since);
+    assert_eq!(elsewhere.forbidden_by(), ["soak"], "dev is what counts, and nothing is known of it");
+    // What had been here may come back, though dev has moved on; another version may not.
+    assert_eq!(case("1.5.0", State::InSync, since).healing().forbidden_by(), NOTHING);
+    assert_eq!(case("1.5.0", State::InSync, since).forbidden_by(), ["soak"]);
     let never = case("1.4.1", State::InSync, since).explain();
     assert!(!never.allows());
     assert_eq!(never.passes, None, "time alone changes nothing");

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
+use crate::shop;
 use crate::stage::{Git, Stage};
 
 const DEV: &str = "222222222222";
@@ -149,6 +152,50 @@ fn a_version_soaks_and_one_target_rolls_out_at_a_time() {
     assert_eq!(starts.len(), 3, "{started:?}");
     let text = printed(&stage, &explain);
     assert!(text.contains("in sync in dev since ") && text.ends_with("Allowed.\n"), "{text}");
+}
+
+#[test]
+fn soaking_holds_up_neither_healing_nor_what_is_not_promoted() {
+    let soak = include_str!("../../docs/guardrails/soak.cedar");
+    let policy = ("policies/guardrails/soak.cedar".to_owned(), soak.to_owned());
+    let stage = Stage::of(&shop::world()).environments(shop::environments().into_iter().chain([policy])).start();
+    stage.wait_for_sync(&["dev/fargate/api", "prod/fargate/api"]);
+    stage.pin("dev", "backend", "1.1.0");
+    stage.wait_until("dev moves on", |stage| shop::runs(stage, shop::DEV, "1.1.0"));
+    stage.wait_for_sync(&["dev/fargate/api"]);
+
+    // Somebody rolls out in prod by hand: what is pinned there comes back, though dev runs something else by now.
+    let role = format!("arn:aws:iam::{}:role/pinion", shop::PROD);
+    let image = format!("{}.dkr.ecr.us-west-1.amazonaws.com/api:1.2.0", shop::PROD);
+    let definition = json!({
+        "family": "api", "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"], "cpu": "256", "memory": "512",
+        "containerDefinitions": [{"name": "app", "image": image, "essential": true}],
+    });
+    let made = stage.by_hand(&role, "RegisterTaskDefinition", &definition);
+    let made = made["taskDefinition"]["taskDefinitionArn"].as_str().unwrap().to_owned();
+    let from = stage.last();
+    stage.by_hand(&role, "UpdateService", &json!({"cluster": "shop", "service": "api", "taskDefinition": made}));
+    let rolled = |stage: &Stage| stage.written(from).iter().filter(|call| *call == "UpdateService").count();
+    stage.wait_until("it is healed", |stage| rolled(stage) == 2 && shop::runs(stage, shop::PROD, "1.0.0"));
+    stage.wait_for_sync(&["prod/fargate/api"]);
+
+    // Another version soaks, until dev no longer has the component at all.
+    let work = stage.repo().work().display().to_string();
+    let explain = ["policy", "explain", "prod/fargate/api", "--dir", &work];
+    stage.pin("prod", "backend", "1.1.0");
+    stage.wait_until("it soaks", |stage| stage.reason("prod/fargate/api").contains("soak: "));
+    let text = printed(&stage, &explain);
+    assert!(text.contains("in sync in dev since ") && text.contains("  !  soak    forbids"), "{text}");
+    stage.commit("dev: another service", |repo| {
+        let path = "environments/dev/environment.toml";
+        let environment = std::fs::read_to_string(repo.work().join(path)).unwrap();
+        repo.write(path, environment.replace("component = \"backend\"", "component = \"other\""));
+        repo.write("environments/dev/pins.toml", "other = \"1.1.0\"\n");
+    });
+    stage.wait_until("prod is on its own", |stage| shop::runs(stage, shop::PROD, "1.1.0"));
+    stage.wait_for_sync(&["prod/fargate/api"]);
+    let text = printed(&stage, &explain);
+    assert!(text.contains("there is no such component in dev\n") && text.ends_with("Allowed.\n"), "{text}");
 }
 
 #[test]

@@ -226,7 +226,7 @@ impl Play {
             Some(call) = self.calls.recv() => self.note(&call),
             changed = life.status.changed() => {
                 if changed.is_err() {
-                    let what = "the controller has ended by itself".to_owned();
+                    let what = "the controller ended unexpectedly".to_owned();
                     self.book.broken.push(Broken { rule: 0, what });
                     self.life = None;
                     return false;

@@ -11,6 +11,7 @@ PAGE = {
     "html", "head", "meta", "title", "link", "body", "header", "main", "section", "h1", "h2", "p", "b", "small", "code", "pre",
     "table", "thead", "tbody", "tr", "th", "td", "span", "a", "footer", "div", "caption", "details", "summary", "nav", "ol",
     "ul", "li", "dl", "dt", "dd", "time", "form", "label", "input", "select", "option", "button", "img", "script", "strong", "em",
+    "progress", "svg", "rect", "noscript",
 }
 # What the page itself loads.
 OURS = {"script": "page.js", "img": "icon.svg"}

@@ -189,7 +189,7 @@ fn what_is_wrong_is_said() {
     };
     let controller = "arn:aws:iam::333333333333:role/pinion-controller";
     let (code, text) = said(&["nowhere", "--controller", controller]);
-    assert!(code == 64 && text.contains("known are: dev, prod"), "{text}");
+    assert!(code == 64 && text.contains("environments: dev, prod"), "{text}");
     let (code, text) = said(&["--controller", "pinion"]);
     assert!(code == 64 && text.contains("is not the ARN of a role or user"), "{text}");
     let (code, text) = said(&["--controller", controller, "--output", "cloudformation"]);

@@ -32,7 +32,7 @@ findings! {
     "#;
     placeholders: Repository::prod().edit("frontend-{version}", "frontend-{verison}").edit("backend:{version}", "backend:{version") => @r#"
     environments/prod/environment.toml:10:16: error: asg.web.ami.name: unknown placeholder {verison}; known here: {version}, {environment}, {account}, {region}
-    environments/prod/environment.toml:16:9: error: fargate.api.image: a brace without its other one in `333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:{version`; known here: {version}, {environment}, {account}, {region}
+    environments/prod/environment.toml:16:9: error: fargate.api.image: an unbalanced brace in `333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:{version`; known here: {version}, {environment}, {account}, {region}
     "#;
     version_in_a_group: Repository::prod().edit("group = \"frontend\"", "group = \"frontend-{version}\"") => @"environments/prod/environment.toml:8:9: error: asg.web.group: {version} can't be used here: this stays the same when a pin changes; known here: {environment}, {account}, {region}";
     version_unused: Repository::prod().edit("frontend-{version}", "frontend").edit("backend:{version}", "backend:latest") => @r#"
@@ -40,8 +40,19 @@ findings! {
     environments/prod/environment.toml:16:9: error: fargate.api.image: {version} doesn't occur, so that a pin would change nothing; put {version} into the tag
     "#;
     after_unknown: Repository::prod().edit("[\"fargate/api\"]", "[\"fargate/ap\", \"web\"]") => @"environments/prod/environment.toml:11:24: error: asg.web.after[1]: `web` is not a target: it looks like `asg/web` or `fargate/api`";
-    after_cycle: Repository::prod().append("after = [\"asg/web\"]") => @"environments/prod/environment.toml:11:9: error: asg.web.after: these wait for each other: asg/web → fargate/api → asg/web; take one of them out of an `after`";
-    after_itself: Repository::prod().edit("fargate/api", "asg/web") => @"environments/prod/environment.toml:11:9: error: asg.web.after: these wait for each other: asg/web → asg/web; take one of them out of an `after`";
+    beyond_all_bounds: Repository::prod().append(
+        "[asg.web.rollout]\ndeadline = \"5124095576030431h\"\nwarmup = \"-1s\"\nbake = \"99999999999999999999999h\"\nmin_healthy = -9223372036854775808\nmax_healthy = 1e308\ncheckpoints = [9223372036854775807]\n[asg.web.suspend]\nowner = \"a\"\nreason = \"b\"\nuntil = \"+999999-12-31T23:59:59Z\""
+    ) => @r#"
+    environments/prod/environment.toml:18:12: error: asg.web.rollout.deadline: this must be from 1s to 336h
+    environments/prod/environment.toml:19:10: error: asg.web.rollout.warmup: `-1s` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    environments/prod/environment.toml:20:8: error: asg.web.rollout.bake: `99999999999999999999999h` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    environments/prod/environment.toml:21:15: error: asg.web.rollout.min_healthy: this must be from 0 to 100
+    environments/prod/environment.toml:22:15: error: asg.web.rollout.max_healthy: expected an integer, found a float
+    environments/prod/environment.toml:23:16: error: asg.web.rollout.checkpoints[0]: this must be from 1 to 100
+    environments/prod/environment.toml:27:9: error: asg.web.suspend.until: `+999999-12-31T23:59:59Z` is not a date and time with its offset; write it as RFC 3339 has it, such as 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00
+    "#;
+    after_cycle: Repository::prod().append("after = [\"asg/web\"]") => @"environments/prod/environment.toml:11:9: error: asg.web.after: these targets wait for each other: asg/web → fargate/api → asg/web; take one of them out of an `after`";
+    after_itself: Repository::prod().edit("fargate/api", "asg/web") => @"environments/prod/environment.toml:11:9: error: asg.web.after: these targets wait for each other: asg/web → asg/web; take one of them out of an `after`";
     pins_and_components: Repository::prod().pins("frontent = \"1.4.2\"\nbackend = \"2.0.1\"") => @r#"
     environments/prod/environment.toml:9:13: error: asg.web.component: the component `frontend` of asg/web has no pin; add `frontend = "VERSION"` to environments/prod/pins.toml
     environments/prod/pins.toml:1:12: error: frontent: no target uses the component `frontent`; did you mean `frontend`?
@@ -59,60 +70,60 @@ findings! {
         "frontend = { version = \"1\", digest = \"sha256:9b2c5d0e1f7a48c3b6d90e2f4a7185c3d6e9f0b1a2c4d5e6f708192a3b4c5d6e\" }\nbackend = \"1\""
     ) => @r#"environments/prod/pins.toml:1:38: error: frontend.digest: only container images have digests, and `frontend` runs in none; write `frontend = "VERSION"`"#;
     illegal_versions: Repository::prod().pins("frontend = \"1.4.*\"\nbackend = \"2.0.1+build\"") => @r#"
-    environments/prod/pins.toml:1:12: error: frontend: asg.web.ami.name makes `frontend-1.4.*` of this, which is not good: an AMI's name has 3 to 128 of letters, digits, spaces and ( ) [ ] . / - ' @ _; pin a version that is legal there
-    environments/prod/pins.toml:2:11: error: backend: fargate.api.image makes `333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1+build` of this, which is not good: an image's tag has at most 128 of letters, digits and _ . -, and starts with a letter, a digit or _; pin a version that is legal there
+    environments/prod/pins.toml:1:12: error: frontend: asg.web.ami.name makes `frontend-1.4.*` of this, which can't be used: an AMI's name has 3 to 128 of letters, digits, spaces and ( ) [ ] . / - ' @ _; pin a version that is legal there
+    environments/prod/pins.toml:2:11: error: backend: fargate.api.image makes `333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1+build` of this, which can't be used: an image's tag has at most 128 of letters, digits and _ . -, and starts with a letter, a digit or _; pin a version that is legal there
     "#;
     illegal_templates: Repository::prod().edit("frontend-{version}", "front*-{version}").edit("333333333333.dkr.ecr.us-west-1.amazonaws.com/", "") => @r#"
-    environments/prod/environment.toml:10:16: error: asg.web.ami.name: `front*-v0.0` is not good here: an AMI's name has 3 to 128 of letters, digits, spaces and ( ) [ ] . / - ' @ _
-    environments/prod/environment.toml:16:9: error: fargate.api.image: `backend:v0` is not good here: it looks like `registry.example.com/repository:tag`
+    environments/prod/environment.toml:10:16: error: asg.web.ami.name: `front*-v0.0` can't be used here: an AMI's name has 3 to 128 of letters, digits, spaces and ( ) [ ] . / - ' @ _
+    environments/prod/environment.toml:16:9: error: fargate.api.image: `backend:v0` can't be used here: it looks like `registry.example.com/repository:tag`
     "#;
-    ways_to_an_ami: Repository::prod().edit("{ name = \"frontend-{version}\", owner", "{ name = \"{version}\", id = \"{version}\", owner") => @"environments/prod/environment.toml:10:1: error: asg.web.ami: this says several ways to find the AMI: name, id; say one of name, tags, parameter, id";
-    no_way_to_an_ami: Repository::prod().edit("name = \"frontend-{version}\", ", "") => @"environments/prod/environment.toml:10:1: error: asg.web.ami: this doesn't say how the AMI is found; say one of name, tags, parameter, id";
+    ways_to_an_ami: Repository::prod().edit("{ name = \"frontend-{version}\", owner", "{ name = \"{version}\", id = \"{version}\", owner") => @"environments/prod/environment.toml:10:1: error: asg.web.ami: this says several ways to find the AMI: name, id; set one of name, tags, parameter, id";
+    no_way_to_an_ami: Repository::prod().edit("name = \"frontend-{version}\", ", "") => @"environments/prod/environment.toml:10:1: error: asg.web.ami: this doesn't say how to find the AMI; set one of name, tags, parameter, id";
     ranges: Repository::prod().append(
         "[asg.web.rollout]\nmin_healthy = 10\nmax_healthy = 120\ncheckpoints = [50, 20, 90]\nbake = \"3d\"\ndeadline = \"45\"\nwarmup = \"49h\""
     ) => @r#"
-    environments/prod/environment.toml:19:15: error: asg.web.rollout.max_healthy: this is more than 100 above `min_healthy`, which is 10; at most 110 goes with it
-    environments/prod/environment.toml:20:20: error: asg.web.rollout.checkpoints[1]: checkpoints ascend, and none occurs twice; order them, such as [20, 50, 100]
+    environments/prod/environment.toml:19:15: error: asg.web.rollout.max_healthy: this is more than 100 above `min_healthy`, which is 10; set at most 110
+    environments/prod/environment.toml:20:20: error: asg.web.rollout.checkpoints[1]: checkpoints must ascend, and none may occur twice; order them, such as [20, 50, 100]
     environments/prod/environment.toml:20:24: error: asg.web.rollout.checkpoints[2]: the last checkpoint isn't 100: some instances would never be replaced; end with 100
     environments/prod/environment.toml:21:8: error: asg.web.rollout.bake: `3d` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
     environments/prod/environment.toml:22:12: error: asg.web.rollout.deadline: `45` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
-    environments/prod/environment.toml:23:10: error: asg.web.rollout.warmup: this is to be from 0s to 48h
+    environments/prod/environment.toml:23:10: error: asg.web.rollout.warmup: this must be from 0s to 48h
     "#;
     more_ranges: Repository::prod().append(
         "[asg.web.rollout]\nmax_healthy = 120\ncheckpoints = [0, 101]\ncheckpoint_delay = 300\nwarmup = \"1.5s\"\ndeadline = \"01:30:00\"\nmin_healthy = 99999999999999999999"
     ) => @r#"
-    environments/prod/environment.toml:19:16: error: asg.web.rollout.checkpoints[0]: this is to be from 1 to 100
-    environments/prod/environment.toml:19:19: error: asg.web.rollout.checkpoints[1]: this is to be from 1 to 100
+    environments/prod/environment.toml:19:16: error: asg.web.rollout.checkpoints[0]: this must be from 1 to 100
+    environments/prod/environment.toml:19:19: error: asg.web.rollout.checkpoints[1]: this must be from 1 to 100
     environments/prod/environment.toml:20:20: error: asg.web.rollout.checkpoint_delay: expected a duration, found an integer; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
     environments/prod/environment.toml:21:10: error: asg.web.rollout.warmup: `1.5s` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
     environments/prod/environment.toml:22:12: error: asg.web.rollout.deadline: `01:30:00` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
-    environments/prod/environment.toml:23:15: error: asg.web.rollout.min_healthy: this is to be from 0 to 100
+    environments/prod/environment.toml:23:15: error: asg.web.rollout.min_healthy: this must be from 0 to 100
     "#;
     alarms: Repository::prod().append(
         "[asg.web.rollout]\nalarms = [\"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\", \"h\", \"i\", \"j\", \"a\"]"
     ) => @r#"
     environments/prod/environment.toml:18:10: error: asg.web.rollout.alarms: these are 11 alarms; an instance refresh watches at most 10; make one composite alarm of several
-    environments/prod/environment.toml:18:61: error: asg.web.rollout.alarms[10]: this alarm stands here twice; remove it
+    environments/prod/environment.toml:18:61: error: asg.web.rollout.alarms[10]: this alarm is listed twice; remove it
     "#;
     a_service_has_no_checkpoints: Repository::prod().append("rollout = { checkpoints = [100] }") => @"environments/prod/environment.toml:17:13: error: fargate.api.rollout.checkpoints: unknown key `checkpoints`; only instance refreshes have checkpoints";
     probes: Repository::prod().append(
         "verify = [{ http = \"ftp://a/\", status = 99 }, { status = 600, timeout = \"2m\" }, { http = \"https://user:word@a/\" }]"
     ) => @r#"
-    environments/prod/environment.toml:17:20: error: fargate.api.verify[0].http: `ftp://a/` is not good here: a probe asks over http or https
-    environments/prod/environment.toml:17:41: error: fargate.api.verify[0].status: this is to be from 100 to 599
+    environments/prod/environment.toml:17:20: error: fargate.api.verify[0].http: `ftp://a/` can't be used here: a probe asks over http or https
+    environments/prod/environment.toml:17:41: error: fargate.api.verify[0].status: this must be from 100 to 599
     environments/prod/environment.toml:17:47: error: fargate.api.verify[1].http: the key `http` is missing
-    environments/prod/environment.toml:17:58: error: fargate.api.verify[1].status: this is to be from 100 to 599
-    environments/prod/environment.toml:17:73: error: fargate.api.verify[1].timeout: this is to be from 1s to 1m
-    environments/prod/environment.toml:17:90: error: fargate.api.verify[2].http: this is not good here: it must not hold credentials: this repository is no place for secrets
+    environments/prod/environment.toml:17:58: error: fargate.api.verify[1].status: this must be from 100 to 599
+    environments/prod/environment.toml:17:73: error: fargate.api.verify[1].timeout: this must be from 1s to 1m
+    environments/prod/environment.toml:17:90: error: fargate.api.verify[2].http: this can't be used here: it must not hold credentials: this repository is no place for secrets
     "#;
     suspensions: Repository::prod().append("suspend = { owner = \"\", until = \"tomorrow\" }\n[asg.web.suspend]\nowner = \"a\"\nreason = \"b\"\nuntil = 2026-12-24T18:00:00") => @r#"
     environments/prod/environment.toml:17:1: error: fargate.api.suspend.reason: the key `reason` is missing
-    environments/prod/environment.toml:17:21: error: fargate.api.suspend.owner: this is to be one line of text, and not empty
+    environments/prod/environment.toml:17:21: error: fargate.api.suspend.owner: this must be one line of text, and not empty
     environments/prod/environment.toml:17:33: error: fargate.api.suspend.until: `tomorrow` is not a date and time with its offset; write it as RFC 3339 has it, such as 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00
     environments/prod/environment.toml:21:9: error: asg.web.suspend.until: `2026-12-24T18:00:00` is not a date and time with its offset; write it as RFC 3339 has it, such as 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00
     "#;
     syntax: Repository::prod().edit("group = \"frontend\"", "group = frontend").pins("a = \"1\"\na = \"2\"") => @r#"
-    environments/prod/environment.toml:8:9: error: invalid boolean, expected `false`; strings stand in quotes
+    environments/prod/environment.toml:8:9: error: invalid boolean, expected `false`; put the text in quotes
     environments/prod/pins.toml:2:1: error: duplicate key `a`
     "#;
     conflict_markers: Repository::prod().pins("<<<<<<< HEAD\nfrontend = \"1\"\n=======\nfrontend = \"2\"\n>>>>>>> x\n") => @r#"
@@ -150,17 +161,17 @@ findings! {
     environments/dev/environment.toml:18:8: error: promotion.from: these are promoted from each other: dev → prod → dev; an environment can't come before itself
     environments/prod/environment.toml:18:8: error: promotion.from: these are promoted from each other: prod → dev → prod; an environment can't come before itself
     "#;
-    claimed_in_one_environment: Repository::prod().append("[asg.frontend]\nami = { name = \"b-{version}\" }") => @"environments/prod/environment.toml:7:6: error: asg.web: prod/asg/frontend (environments/prod/environment.toml:17) claims the Auto Scaling group `frontend` in 222222222222, us-west-1, too; let one target have it";
+    claimed_in_one_environment: Repository::prod().append("[asg.frontend]\nami = { name = \"b-{version}\" }") => @"environments/prod/environment.toml:7:6: error: asg.web: prod/asg/frontend (environments/prod/environment.toml:17) claims the Auto Scaling group `frontend` in 222222222222, us-west-1, too; let only one target have it";
     claimed_by_two_environments: Repository::prod().with("copy/environment.toml", ENVIRONMENT).with("copy/pins.toml", PINS) => @r#"
-    environments/copy/environment.toml:7:6: error: asg.web: prod/asg/web (environments/prod/environment.toml:7) claims the Auto Scaling group `frontend` in 222222222222, us-west-1, too; let one target have it
-    environments/copy/environment.toml:13:10: error: fargate.api: prod/fargate/api (environments/prod/environment.toml:13) claims the ECS service `app/api` in 222222222222, us-west-1, too; let one target have it
-    environments/prod/environment.toml:7:6: error: asg.web: copy/asg/web (environments/copy/environment.toml:7) claims the Auto Scaling group `frontend` in 222222222222, us-west-1, too; let one target have it
-    environments/prod/environment.toml:13:10: error: fargate.api: copy/fargate/api (environments/copy/environment.toml:13) claims the ECS service `app/api` in 222222222222, us-west-1, too; let one target have it
+    environments/copy/environment.toml:7:6: error: asg.web: prod/asg/web (environments/prod/environment.toml:7) claims the Auto Scaling group `frontend` in 222222222222, us-west-1, too; let only one target have it
+    environments/copy/environment.toml:13:10: error: fargate.api: prod/fargate/api (environments/prod/environment.toml:13) claims the ECS service `app/api` in 222222222222, us-west-1, too; let only one target have it
+    environments/prod/environment.toml:7:6: error: asg.web: copy/asg/web (environments/copy/environment.toml:7) claims the Auto Scaling group `frontend` in 222222222222, us-west-1, too; let only one target have it
+    environments/prod/environment.toml:13:10: error: fargate.api: copy/fargate/api (environments/copy/environment.toml:13) claims the ECS service `app/api` in 222222222222, us-west-1, too; let only one target have it
     "#;
     defaults_are_blamed_where_they_stand: Repository::prod()
         .with("defaults.toml", "[account]\nexternal = \"x\"\n[asg.web.rollout]\nmin_healthy = 101\n[fargate.api]\ncluster = 7") => @r#"
     environments/defaults.toml:2:1: error: account.external: unknown key `external`; did you mean `external_id`?
-    environments/defaults.toml:4:15: error: asg.web.rollout.min_healthy: this is to be from 0 to 100
+    environments/defaults.toml:4:15: error: asg.web.rollout.min_healthy: this must be from 0 to 100
     environments/defaults.toml:6:11: error: fargate.api.cluster: expected a string, found an integer
     "#;
     broken_defaults: Repository::prod().with("defaults.toml", "[account") => @"environments/defaults.toml:1:9: error: unclosed table, expected `]`";
@@ -262,8 +273,22 @@ fn ten_mistakes_are_ten_findings() {
     environments/prod/environment.toml:19:16: error: asg.web.rollout.checkpoints[0]: the last checkpoint isn't 100: some instances would never be replaced; end with 100
     environments/prod/environment.toml:20:12: error: asg.web.rollout.deadline: `45` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
     environments/prod/extra.toml:1:1: error: no file of this name is read; the files are environments/defaults.toml, environments/NAME/environment.toml and environments/NAME/pins.toml
-    environments/prod/pins.toml:2:11: error: backend: fargate.api.image makes `333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1+1` of this, which is not good: an image's tag has at most 128 of letters, digits and _ . -, and starts with a letter, a digit or _; pin a version that is legal there
+    environments/prod/pins.toml:2:11: error: backend: fargate.api.image makes `333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1+1` of this, which can't be used: an image's tag has at most 128 of letters, digits and _ . -, and starts with a letter, a digit or _; pin a version that is legal there
     environments/prod/pins.toml:3:10: error: worker: no target uses the component `worker`; remove it; components in use: backend, frontend
     "#);
     assert_eq!(repository.load().all_findings().len(), 10);
+}
+
+/// A stranger's word may be as long as a file; what is said of it isn't.
+#[test]
+fn what_is_said_of_long_words_is_short() {
+    let long = "x".repeat(200_000);
+    let repository = Repository::prod()
+        .edit("component = \"frontend\"", &format!("component = \"{long}\""))
+        .append(&format!("{long} = 1\n[promotion]\nfrom = \"{long}\""));
+    let findings = repository.findings();
+    assert!(findings.lines().count() >= 3, "{}", findings.lines().count());
+    for line in findings.lines() {
+        assert!(line.chars().count() < 3200, "{}", line.chars().count());
+    }
 }

@@ -83,7 +83,7 @@ async fn status_and_resync_talk_to_a_controller() {
     let refused = run(&["resync", "--address", &address, "--token-file", token]).await.unwrap_err();
     assert!(refused.to_string().contains("401 Unauthorized: the token is wrong"), "{refused}");
     let absent = run(&["resync", "--address", &address, "--token-file", "/nowhere"]).await.unwrap_err();
-    assert!(absent.to_string().contains("can't read the token from /nowhere"), "{absent}");
+    assert!(absent.to_string().contains("can't read the secret in /nowhere"), "{absent}");
 }
 
 #[tokio::test]

@@ -207,7 +207,7 @@ pub(crate) fn verdict(keys: Result<Keys, Vec<String>>, bytes: &str) -> Result<St
 /// The same, with the reason in full.
 pub(crate) fn judged(keys: Result<Keys, Vec<String>>, bytes: &str) -> Result<String, Refusal> {
     let trust = Trust { signers: keys.unwrap(), forges: Keys::default() };
-    trust.verify(&Commit::parse(bytes.as_bytes())?, now()).map(|signer| signer.identity)
+    trust.verify(&Commit::parse(bytes.as_bytes())?, now()).map(|signed| signed.signer.identity)
 }
 
 /// An allowed-signers file.

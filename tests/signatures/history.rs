@@ -14,11 +14,11 @@ use pinion::ports::Verified;
 use crate::desk::{ADA, DAY, Desk, THEN, With, now};
 use crate::stage::process;
 
-const SIGNED: With<'_> = With::Ssh("ada");
+pub(crate) const SIGNED: With<'_> = With::Ssh("ada");
 
 /// A branch whose commits Ada signs.
-struct Branch {
-    desk: Desk,
+pub(crate) struct Branch {
+    pub(crate) desk: Desk,
     mirror: Arc<Mirror>,
     policy: Verify,
     /// When the last commit was made.
@@ -26,7 +26,7 @@ struct Branch {
 }
 
 impl Branch {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let desk = Desk::new();
         let line = format!("{ADA} {}\n", desk.ssh_key("ada", &["ed25519"]));
         desk.ssh_key("stranger", &["ed25519"]);
@@ -45,48 +45,56 @@ impl Branch {
         Self { desk, mirror, policy, clock: Cell::new(THEN) }
     }
 
-    fn commit(&self, with: With<'_>, message: &str) -> String {
+    pub(crate) fn commit(&self, with: With<'_>, message: &str) -> String {
         self.clock.set(self.clock.get() + 60);
         let id = self.desk.commit(with, ADA, self.clock.get(), message);
         println!("{} {message}", &id[..8]);
         id
     }
 
-    fn git(&self, arguments: &[&str]) -> String {
+    pub(crate) fn git(&self, arguments: &[&str]) -> String {
         self.desk.git(ADA, THEN, arguments)
     }
 
-    fn merge(&self, with: With<'_>, branches: &[&str]) -> String {
+    pub(crate) fn merge(&self, with: With<'_>, branches: &[&str]) -> String {
         self.desk.signed(with, ADA, THEN, &[&["merge", "--quiet", "--no-ff", "-m", "Merge"], branches].concat());
         self.git(&["rev-parse", "HEAD"])
     }
 
     /// Polls, and asks a verifier what counts.
-    fn verify(&self, verifier: &mut Verifier, last: Option<&str>) -> Verified {
+    pub(crate) fn verify(&self, verifier: &mut Verifier, last: Option<&str>) -> Verified {
         let interrupt = AtomicBool::new(false);
         let tip = self.mirror.poll(&interrupt).unwrap().branches["main"].clone().unwrap().commit;
         let last = last.map(|last| CommitId::try_from(last.to_owned()).unwrap());
         verifier.verify(&self.mirror.objects().unwrap(), &tip, last.as_ref(), now(), &interrupt).unwrap()
     }
 
-    fn verifier(&self) -> Verifier {
+    /// A forge's key, which may sign merges from now on; its fingerprint.
+    pub(crate) fn forge(&mut self) -> String {
+        let forge = self.desk.openpgp_key("The forge <noreply@forge.example.com>", "rsa2048", "sign", THEN - DAY);
+        std::fs::write(self.desk.path("forge.asc"), self.desk.export(&[&forge])).unwrap();
+        self.policy.forge_keys = Some(self.desk.path("forge.asc"));
+        forge
+    }
+
+    pub(crate) fn verifier(&self) -> Verifier {
         Verifier::new(self.policy.clone()).unwrap()
     }
 
     /// What a process that has just started finds: what counts, and what is refused.
-    fn found(&self) -> (Option<String>, Vec<String>) {
+    pub(crate) fn found(&self) -> (Option<String>, Vec<String>) {
         summary(&self.verify(&mut self.verifier(), None))
     }
 }
 
-fn summary(verified: &Verified) -> (Option<String>, Vec<String>) {
+pub(crate) fn summary(verified: &Verified) -> (Option<String>, Vec<String>) {
     assert!(verified.checked);
     assert_eq!(verified.refused, verified.commits.len());
     let refused = verified.commits.iter().map(|commit| format!("{} {}", commit.kind, commit.commit));
     (verified.accepted.as_ref().map(ToString::to_string), refused.collect())
 }
 
-fn none() -> Vec<String> {
+pub(crate) fn none() -> Vec<String> {
     Vec::new()
 }
 
@@ -195,7 +203,7 @@ fn keys_are_read_anew_when_they_change() {
     let tip = CommitId::try_from(second.clone()).unwrap();
     let error = running.verify(&branch.mirror.objects().unwrap(), &tip, Some(&tip), now(), &interrupt).unwrap_err();
     assert!(
-        error.to_string().ends_with("allowed_signers are wrong: line 1: there is no key after the principals"),
+        error.to_string().ends_with("allowed_signers can't be used: line 1: there is no key after the principals"),
         "{error}"
     );
     std::fs::write(&file, &both).unwrap();
@@ -206,14 +214,14 @@ fn keys_are_read_anew_when_they_change() {
 fn a_forge_may_sign_merges_and_nothing_else() {
     let mut branch = Branch::new();
     let first = branch.commit(SIGNED, "first");
-    let forge = branch.desk.openpgp_key("The forge <noreply@forge.example.com>", "rsa2048", "sign", THEN - DAY);
-    std::fs::write(branch.desk.path("forge.asc"), branch.desk.export(&[&forge])).unwrap();
+    let forge = branch.forge();
+    let trusted = branch.policy.forge_keys.take();
     branch.git(&["checkout", "--quiet", "-b", "side"]);
     branch.commit(SIGNED, "side");
     branch.git(&["checkout", "--quiet", "main"]);
     let merged = branch.merge(With::OpenPgp(&forge), &["side"]);
     assert_eq!(branch.found(), (Some(first), vec![format!("unknown-key {merged}")]));
-    branch.policy.forge_keys = Some(branch.desk.path("forge.asc"));
+    branch.policy.forge_keys = trusted;
     assert_eq!(branch.found(), (Some(merged.clone()), none()));
     let edited = branch.commit(With::OpenPgp(&forge), "edited in the browser");
     assert_eq!(branch.found(), (Some(merged), vec![format!("unknown-key {edited}")]));
@@ -222,7 +230,7 @@ fn a_forge_may_sign_merges_and_nothing_else() {
 #[test]
 fn where_history_is_cut_off_nothing_counts_without_a_commit_that_is_trusted() {
     let mut branch = Branch::new();
-    branch.commit(SIGNED, "first");
+    let old = branch.commit(With::Nothing, "old");
     let second = branch.commit(SIGNED, "second");
     let third = branch.commit(SIGNED, "third");
     let work = branch.desk.path("work");
@@ -232,8 +240,36 @@ fn where_history_is_cut_off_nothing_counts_without_a_commit_that_is_trusted() {
     branch.git(&["clone", "--quiet", "--depth=2", &whole, "."]);
     let (counts, refused) = branch.found();
     assert_eq!((counts, refused), (None, vec![format!("malformed {second}")]));
+    let mut running = branch.verifier();
+    assert_eq!(summary(&branch.verify(&mut running, None)).0, None);
     branch.policy.since = Some(CommitId::try_from(second).unwrap());
-    assert_eq!(branch.found(), (Some(third), none()));
+    assert_eq!(branch.found(), (Some(third.clone()), none()));
+    let mut trusting = branch.verifier();
+    assert_eq!(summary(&branch.verify(&mut trusting, None)).0, Some(third.clone()));
+
+    // Polls that bring nothing leave nothing behind.
+    let packs = || {
+        let folder = std::fs::read_dir(branch.mirror.folder().join("objects/pack")).unwrap();
+        folder.map(|entry| entry.unwrap().file_name()).collect::<BTreeSet<_>>()
+    };
+    let before = packs();
+    for _ in 0..3 {
+        branch.verify(&mut running, None);
+    }
+    assert_eq!(packs(), before);
+
+    // The server's history is completed; its branch stays where it is.
+    branch.git(&["fetch", "--quiet", "--unshallow", "origin"]);
+    assert_eq!(summary(&branch.verify(&mut running, None)), (None, vec![format!("unsigned {old}")]));
+    assert_eq!(summary(&branch.verify(&mut trusting, None)), (Some(third), none()));
+    let fetched = branch.mirror.poll(&AtomicBool::new(false)).unwrap().fetched;
+    assert!(!fetched, "what is whole is not asked for any more");
+    // And what is older than what is trusted is now known to be: a branch from there may be merged.
+    branch.git(&["checkout", "--quiet", "-b", "side", &old]);
+    branch.commit(SIGNED, "on old ground");
+    branch.git(&["checkout", "--quiet", "main"]);
+    let merged = branch.merge(SIGNED, &["side"]);
+    assert_eq!(summary(&branch.verify(&mut trusting, None)), (Some(merged), none()));
 }
 
 /// A long history costs its reading once, and each poll next to nothing. By hand: `SIGNED_COMMITS=10000`, with a release

@@ -11,12 +11,12 @@ use semver::VersionReq;
 use super::edit;
 use crate::aws::{Aws, Options};
 use crate::cli::error::{CliError, ResultExt as _};
-use crate::cli::output;
+use crate::cli::{output, unknown};
 use crate::clock::{Clock, SystemClock};
 use crate::manifest::{self, Draft, Loaded};
 use crate::metrics::Metrics;
 use crate::model::{
-    AmiQuery, ArtifactQuery, Component, Digest, EnvironmentName, ImageReference, Provenance, TargetSpec, Version,
+    AmiQuery, ArtifactQuery, Component, Digest, EnvironmentName, ImageReference, Provenance, TargetSpec, Version, words,
 };
 use crate::ports::{Accounts, Pattern, ResolveError};
 use crate::telemetry::one_line;
@@ -62,7 +62,7 @@ impl Lookup {
             let reader = aws.reader(&draft.name, &draft.account);
             let asked = tokio::time::timeout(PATIENCE, reader.resolve(&queries)).await;
             let Ok(answers) = asked else {
-                output::note(&format!("{name}: whether the artifact exists couldn't be found out in time\n"));
+                output::note(&format!("{name}: couldn't find out in time whether the artifact exists\n"));
                 continue;
             };
             for result in answers.into_values() {
@@ -100,7 +100,7 @@ impl Lookup {
             let draft = match loaded.environments.get(name) {
                 Some(Ok(draft)) => draft,
                 Some(Err(findings)) => return Err(CliError::failed(findings.to_string())),
-                None => return Err(CliError::usage(format!("there is no environment `{name}`"))),
+                None => return Err(unknown::environment(name, loaded.environments.keys())),
             };
             pinned_digest |= draft.pin_value(component).is_some_and(|pin| pin.digest.is_some());
             let surveyor = aws.surveyor(&draft.name, &draft.account);
@@ -125,7 +125,8 @@ impl Lookup {
         let Some((_, text, digest)) = newest else {
             let names: Vec<&str> = environments.iter().map(EnvironmentName::as_str).collect();
             let message = format!("no version of {component} within {range} can be used in {}", names.join(", "));
-            let seen = format!("{} version(s) were seen; only semantic ones count", candidates.len());
+            let seen =
+                format!("seen: {}; only semantic ones count, such as 1.4.2", words::count(candidates.len(), "version"));
             return Err(CliError::failed(message).hint(seen));
         };
         Ok((Version::try_from(text.as_str())?, digest.clone().filter(|_| pinned_digest)))
@@ -157,7 +158,7 @@ fn with_stand_in(dir: &Path, component: &Component, environments: &[EnvironmentN
             Err(edit::EditError::Digest(_)) => edit::pin(&text, component, &version, Some(&digest)),
             edited => edited,
         };
-        folder.files.insert(path.clone(), edited.context(|| path)?.text.into_bytes());
+        folder.files.insert(path.clone(), edited.context(|| format!("can't change {path}"))?.text.into_bytes());
     }
     Ok(manifest::load_with_refused(&folder.files, &folder.refused))
 }

@@ -11,7 +11,7 @@ use crate::model::{Component, Digest, Version};
 #[derive(Debug, Error)]
 pub enum EditError {
     /// The file isn't TOML.
-    #[error("it is not TOML")]
+    #[error("this is not TOML")]
     Syntax(#[source] Box<TomlError>),
     /// There is no pin of this component.
     #[error("there is no pin of `{component}`; pins: {known}")]

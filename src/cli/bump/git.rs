@@ -86,6 +86,11 @@ impl Aim {
     }
 }
 
+/// The commit that is checked out.
+pub(super) fn head(dir: &Path) -> Result<String, CliError> {
+    git(dir, &["rev-parse", "HEAD"])
+}
+
 /// Whether there is no other commit here than the last one that isn't there.
 pub(super) fn is_alone(dir: &Path, theirs: &str) -> Result<bool, CliError> {
     Ok(git(dir, &["rev-list", "--count", &format!("{theirs}..HEAD")])? == "1")
@@ -105,6 +110,14 @@ pub(super) fn rebase(dir: &Path, onto: &str) -> Result<(), CliError> {
         let _ = git(dir, &["rebase", "--abort"]);
         error.hint("it is committed, but not pushed; rebase it by hand")
     })
+}
+
+/// The error of a Git that has failed, with its own words as they stood.
+pub(in crate::cli) fn failure(command: &str, said: &str) -> CliError {
+    let lines = said.lines().map(|line| one_line(line.trim_end())).filter(|line| !line.is_empty());
+    let said = lines.collect::<Vec<_>>().join("\n");
+    let failed = format!("`git {command}` failed");
+    if said.is_empty() { CliError::failed(failed) } else { CliError::failed(said).context(failed) }
 }
 
 /// Runs Git in a folder; what it printed, without the last line break.
@@ -135,5 +148,5 @@ fn run(dir: &Path, arguments: &[String], input: &str) -> Result<String, CliError
         return Ok(printed(&output.stdout));
     }
     let said = printed(&if output.stderr.is_empty() { output.stdout } else { output.stderr });
-    Err(CliError::failed(format!("`git {shown}` failed: {}", one_line(&said))))
+    Err(failure(shown, &said))
 }

@@ -170,5 +170,5 @@ async fn git(dir: &Path, arguments: &[&str]) -> Result<String, CliError> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
-    Err(CliError::failed(format!("`git {shown}` failed: {}", String::from_utf8_lossy(&output.stderr).trim())))
+    Err(crate::cli::bump::git::failure(&shown, &String::from_utf8_lossy(&output.stderr)))
 }

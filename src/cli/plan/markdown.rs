@@ -7,7 +7,7 @@ use super::report::{Report, TargetReport, course};
 use super::text;
 use crate::cli::markdown::{cell, code};
 use crate::cli::output;
-use crate::model::State;
+use crate::model::{State, words};
 
 /// Tells a comment of ours from others, so that it is updated and not repeated. Stable.
 pub const MARKER: &str = "<!-- pinion:plan -->";
@@ -81,10 +81,7 @@ pub(super) fn render(report: &Report) -> String {
 
 fn headline(report: &Report) -> String {
     if !report.findings.is_empty() {
-        return match report.findings.len() {
-            1 => "1 mistake in the files, nothing was planned".to_owned(),
-            count => format!("{count} mistakes in the files, nothing was planned"),
-        };
+        return format!("{} in the files, nothing was planned", words::count(report.findings.len(), "mistake"));
     }
     let mut parts = vec![match report.changes {
         0 => "nothing to roll out".to_owned(),

@@ -11,7 +11,7 @@ use super::Planned;
 use super::history::History;
 use crate::guardrail::{Denial, Fleet, Opinion, Policies, Proposal};
 use crate::model::survey::Survey;
-use crate::model::{Kind, LocalRef, Marker, ObservedTarget, Pin, State, Target, TargetSpec};
+use crate::model::{Kind, LocalRef, Marker, ObservedTarget, Pin, State, Target, TargetSpec, words};
 use crate::plan::brake::{self, Brake};
 use crate::plan::forecast::{self, Forecast, Prospect};
 use crate::plan::{Reason, TargetPlan};
@@ -399,6 +399,7 @@ impl Subject<'_> {
             target: self.target,
             pin: self.pin,
             running: self.plan.running.as_deref(),
+            heals: self.plan.drifted,
             fleet: given.fleet,
             now: given.at,
         });
@@ -446,16 +447,6 @@ pub(super) fn about(seconds: u64) -> String {
     }
 }
 
-/// `n thing` or `n things`.
-pub(super) fn counted(count: u32, thing: &str) -> String {
-    match (count, thing) {
-        (1, "batch") => "1 batch".to_owned(),
-        (_, "batch") => format!("{count} batches"),
-        (1, _) => format!("1 {thing}"),
-        _ => format!("{count} {thing}s"),
-    }
-}
-
 /// What the artifact runs on.
 pub(super) fn unit(kind: Kind) -> &'static str {
     match kind {
@@ -473,8 +464,8 @@ pub(super) fn course(target: &TargetReport) -> Option<String> {
     Some(format!(
         "{} of {} in {}, about {}",
         rollout.method,
-        counted(rollout.replaces, unit(target.kind)),
-        counted(rollout.batches, "batch"),
+        words::count(rollout.replaces, unit(target.kind)),
+        words::count(rollout.batches, "batch"),
         about(rollout.seconds)
     ))
 }

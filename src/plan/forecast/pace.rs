@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Course, Prospect};
 use crate::model::survey::{GroupSettings, Host, ServiceSettings};
-use crate::model::{ObservedTarget, RolloutSettings};
+use crate::model::{ObservedTarget, RolloutSettings, words};
 
 /// How long an instance is taken to need from its launch until it is in service, before it warms up.
 const LAUNCH: Duration = Duration::from_secs(60);
@@ -31,14 +31,14 @@ fn refresh(replaces: u32, desired: u32, wanted: &RolloutSettings, settings: &Gro
         None => (settings.min_healthy.unwrap_or(90), settings.max_healthy.unwrap_or(100)),
     };
     let at_a_time = share(desired, max.saturating_sub(min)).max(1).min(replaces.max(1));
-    let mut batches = 0;
+    let mut batches = 0_u32;
     let mut done = 0;
     let mut pauses = 0;
     let whole = [100];
     let checkpoints = if wanted.checkpoints.is_empty() { &whole[..] } else { wanted.checkpoints.as_slice() };
     for percentage in checkpoints {
         let upto = ceiling(replaces, u32::from(*percentage));
-        batches += upto.saturating_sub(done).div_ceil(at_a_time);
+        batches = batches.saturating_add(upto.saturating_sub(done).div_ceil(at_a_time));
         done = done.max(upto);
         pauses += u32::from(*percentage < 100);
     }
@@ -49,13 +49,16 @@ fn refresh(replaces: u32, desired: u32, wanted: &RolloutSettings, settings: &Gro
     let pause = wanted.checkpoint_delay.unwrap_or(CHECKPOINT_DELAY);
     let bake = if replaces == 0 { Duration::ZERO } else { wanted.bake.unwrap_or_default() };
     let takes = times(LAUNCH.saturating_add(warmup), batches).saturating_add(times(pause, pauses)).saturating_add(bake);
-    let mut because =
-        format!("healthy {min} to {max} %; per batch {} to launch and {} to warm up", short(LAUNCH), short(warmup));
+    let mut because = format!(
+        "healthy {min} to {max} %; per batch {} to launch and {} to warm up",
+        words::span(LAUNCH),
+        words::span(warmup)
+    );
     if pauses > 0 {
-        because += &format!("; {pauses} checkpoint(s) of {}", short(pause));
+        because += &format!("; {} of {}", words::count(pauses, "checkpoint"), words::span(pause));
     }
     if !bake.is_zero() {
-        because += &format!("; {} to bake", short(bake));
+        because += &format!("; {} to bake", words::span(bake));
     }
     Course { method: "instance refresh", replaces, at_a_time, batches, takes, because, stuck: None }
 }
@@ -71,12 +74,12 @@ fn deployment(desired: u32, settings: &ServiceSettings) -> Course {
             "CANARY" => "canary deployment",
             _ => "blue/green deployment",
         };
-        let mut because = format!("all new tasks beside the old ones: {}", short(START));
+        let mut because = format!("all new tasks beside the old ones: {}", words::span(START));
         if steps > 0 {
-            because += &format!("; traffic shifts in {} steps with {} between them", steps.max(2), short(pause));
+            because += &format!("; traffic shifts in {} steps with {} between them", steps.max(2), words::span(pause));
         }
         if !bake.is_zero() {
-            because += &format!("; {} to bake", short(bake));
+            because += &format!("; {} to bake", words::span(bake));
         }
         let takes = START.saturating_add(times(pause, steps)).saturating_add(bake);
         return Course {
@@ -93,15 +96,16 @@ fn deployment(desired: u32, settings: &ServiceSettings) -> Course {
     let room = most.saturating_sub(least);
     let stuck = (room == 0 && desired > 0).then(|| {
         format!(
-            "with minimumHealthyPercent {min} and maximumPercent {max} ECS may neither stop nor start one of {desired} \
-             task(s): raise maximumPercent"
+            "with minimumHealthyPercent {min} and maximumPercent {max} ECS may neither stop nor start one of {}: raise \
+             maximumPercent",
+            words::count(desired, "task")
         )
     });
     let at_a_time = room.clamp(1, desired.max(1));
     let batches = desired.div_ceil(at_a_time);
-    let mut because = format!("healthy {min} to {max} %; per batch {} to start and to drain", short(START));
+    let mut because = format!("healthy {min} to {max} %; per batch {} to start and to drain", words::span(START));
     if !bake.is_zero() {
-        because += &format!("; {} to bake", short(bake));
+        because += &format!("; {} to bake", words::span(bake));
     }
     let takes = times(START, batches).saturating_add(bake);
     Course { method: "rolling deployment", replaces: desired, at_a_time, batches, takes, because, stuck }
@@ -119,16 +123,6 @@ fn ceiling(of: u32, percent: u32) -> u32 {
 
 fn times(duration: Duration, factor: u32) -> Duration {
     duration.saturating_mul(factor)
-}
-
-/// A duration in its largest whole unit: `90s`, `5m`, `2h`.
-fn short(duration: Duration) -> String {
-    match duration.as_secs() {
-        0 => "0s".to_owned(),
-        seconds if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
-        seconds if seconds % 60 == 0 => format!("{}m", seconds / 60),
-        seconds => format!("{seconds}s"),
-    }
 }
 
 #[cfg(test)]
@@ -186,5 +180,36 @@ mod tests {
         let linear =
             ServiceSettings { strategy: "LINEAR".to_owned(), steps: Some((4, 300)), bake: 60, ..settings(100, 200) };
         assert_eq!(super::deployment(3, &linear).takes.as_secs(), 90 + 4 * 300 + 60);
+    }
+
+    #[test]
+    fn settings_may_be_anything() {
+        let wanted = RolloutSettings {
+            min_healthy: Some(u8::MAX),
+            max_healthy: Some(u8::MAX),
+            warmup: Some(Duration::MAX),
+            checkpoints: vec![u8::MAX, 0, 1],
+            checkpoint_delay: Some(Duration::MAX),
+            bake: Some(Duration::MAX),
+            ..RolloutSettings::default()
+        };
+        for (min_healthy, max_healthy) in [(u32::MAX, 0), (0, u32::MAX), (u32::MAX, u32::MAX), (0, 0)] {
+            let settings = GroupSettings {
+                min_healthy: Some(min_healthy),
+                max_healthy: Some(max_healthy),
+                warmup: u32::MAX,
+                ..GroupSettings::default()
+            };
+            let course = super::refresh(u32::MAX, u32::MAX, &wanted, &settings);
+            assert!(course.takes > Duration::from_secs(1 << 40), "{course:?}");
+            super::refresh(u32::MAX, u32::MAX, &RolloutSettings::default(), &settings);
+            for steps in [None, Some((u32::MAX, u32::MAX)), Some((0, 0))] {
+                let strategy = if steps.is_some() { "LINEAR" } else { "ROLLING" }.to_owned();
+                let bake = u32::MAX;
+                let settings =
+                    ServiceSettings { strategy, min_healthy, max_healthy, bake, steps, ..Default::default() };
+                assert!(super::deployment(u32::MAX, &settings).takes > Duration::from_secs(1 << 30));
+            }
+        }
     }
 }

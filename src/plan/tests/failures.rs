@@ -2,7 +2,7 @@
 
 use super::services::{deployment, service};
 use super::*;
-use crate::guardrail::Guardrails;
+use crate::guardrail::{Denial, Guardrails, Proposal};
 
 fn bad() -> (u64, &'static str, Option<Marker>) {
     (2, "1.1", marker("1.1", 'b', "1"))
@@ -25,6 +25,32 @@ fn planned(environment: &Environment, guardrails: &dyn Guardrails, refreshes: &[
     let input =
         Input { desired: environment, observed: &observed, memory: &memory, guardrails, fleet: &fleet, now: at(10) };
     plan(input).targets.remove(&web()).unwrap()
+}
+
+/// Forbids all but the healing of drift.
+struct OnlyHealing;
+
+impl Guardrails for OnlyHealing {
+    fn check(&self, proposal: Proposal<'_>) -> Vec<Denial> {
+        let denial = Denial { policy: "soak".to_owned(), reason: "too young".to_owned() };
+        if proposal.heals { Vec::new() } else { vec![denial] }
+    }
+}
+
+#[test]
+fn a_guardrail_can_tell_healing_from_a_rollout() {
+    use RolloutOutcome::Succeeded;
+    let (same, next) = (environment(("1.1", 'b'), ("2.0", 'b')), environment(("1.1", 'c'), ("2.0", 'b')));
+    let foreign = || groups::refresh("f", 1, Succeeded, 8);
+    for (what, environment, refreshes, heals) in [
+        ("nothing was rolled out yet", &same, vec![], false),
+        ("this pin was, and somebody went back", &same, vec![foreign(), groups::refresh("r", 2, Succeeded, 5)], true),
+        ("another commit's was", &next, vec![foreign(), groups::refresh("r", 2, Succeeded, 5)], false),
+    ] {
+        let plan = planned(environment, &OnlyHealing, &refreshes);
+        assert_eq!(plan.action.is_some(), heals, "{what}: {}", line(&plan));
+        assert_eq!((plan.state == State::Pending, plan.drifted), (!heals, heals), "{what}: {}", line(&plan));
+    }
 }
 
 #[test]
@@ -64,6 +90,42 @@ fn the_way_back_of_a_group() {
     let action = planned(&bad_pin, &NoPolicies, &[failed()]).action;
     let Some(Action::StartRefresh { preferences, .. }) = action else { panic!("{action:?}") };
     assert!(!preferences.auto_rollback && preferences.checkpoints.is_empty() && preferences.alarms.is_empty());
+}
+
+#[test]
+fn what_this_process_has_just_started_is_not_started_again() {
+    let environment = environment(("1.0", 'b'), ("2.1", 'b'));
+    let with = |started: Option<(u64, i64)>, shown: &[Rollout]| {
+        let at_rest = service(1, "2.0", None, &[(1, true, "COMPLETED", 2)]);
+        let history = services::history(&[(2, "2.1", marker("2.1", 'b', "api:1"))], shown);
+        decide_one(&environment, &api(), at_rest, Some(history), |_, memory| {
+            let to = |number| RolloutTarget::TaskDefinition(services::arn(number));
+            memory.started.extend(started.map(|(number, minute)| (api(), (to(number), at(minute)))));
+        })
+    };
+    assert!(with(None, &[]).action.is_some());
+    let lagging = with(Some((2, 10)), &[]);
+    assert_eq!((lagging.state, lagging.action), (State::RollingOut, None), "reads don't show it yet");
+    assert!(with(Some((2, 9)), &[]).action.is_some(), "a minute later it isn't there: it has got lost");
+    assert!(with(Some((2, 11)), &[]).action.is_some(), "a clock that was set back decides nothing");
+    assert!(with(Some((3, 10)), &[]).action.is_some(), "that was another one");
+    let succeeded = deployment(2, RolloutOutcome::Succeeded, 5);
+    assert!(with(Some((2, 10)), &[succeeded]).action.is_some(), "reads show it, and somebody went back since");
+}
+
+#[test]
+fn what_aws_has_just_taken_back_is_looked_at_again_first() {
+    let bad_pin = environment(("1.1", 'b'), ("2.0", 'b'));
+    let with = |status: &str, ended: Timestamp| {
+        let failed = groups::refresh("r", 2, RolloutOutcome::Failed, 5);
+        let failed = Rollout { status: status.to_owned(), ended: Some(ended), ..failed };
+        let plan = planned(&bad_pin, &NoPolicies, &[failed]);
+        assert_eq!(plan.state, State::Quarantined);
+        plan.action.is_some()
+    };
+    assert!(!with("RollbackSuccessful", at(10)), "the instances were read a moment before it ended");
+    assert!(with("RollbackSuccessful", at(8)), "two minutes later they are still mixed: something else has done that");
+    assert!(with("Failed", at(10)), "this one leaves them mixed");
 }
 
 #[test]
@@ -119,10 +181,10 @@ fn whatever_outlives_its_deadline_is_overdue() {
     let plan = decide_one(&bad_pin, &api(), stopping, Some(history), |_, _| {});
     lines += &format!("old tasks don't stop: {}\n", line(&plan));
     insta::assert_snapshot!(lines, @r"
-    it runs: overdue (still Running after the deadline of 300 s; it is left running)
-    it is rolled back: overdue (still Undoing after the deadline of 300 s; it is left running)
-    the pin has moved on, and it doesn't stop: overdue (the pin has moved on, but its rollout is still Undoing after the deadline of 300 s)
-    old tasks don't stop: overdue (still stopping old tasks after the deadline of 300 s; it is left running)
+    it runs: overdue (still Running after the deadline of 5m; it is left running)
+    it is rolled back: overdue (still Undoing after the deadline of 5m; it is left running)
+    the pin has moved on, and it doesn't stop: overdue (the pin has moved on, but its rollout is still Undoing after the deadline of 5m)
+    old tasks don't stop: overdue (still stopping old tasks after the deadline of 5m; it is left running)
     ");
 }
 

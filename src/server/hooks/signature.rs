@@ -28,10 +28,10 @@ pub enum Unsigned {
     #[error("the event isn't signed; set the secret in the webhook's settings")]
     Missing,
     /// Another secret, or another body.
-    #[error("the event's signature is wrong; the webhook's secret isn't the one that Pinion knows")]
+    #[error("the event's signature is wrong; the webhook's secret isn't the one in [hooks] of pinion.toml")]
     Wrong,
     /// It was sent too long ago, or its clock or ours is wrong.
-    #[error("the event is of another time; a replay, or one of the clocks is wrong")]
+    #[error("the event was sent too long ago or in the future; it is a replay, or a clock is wrong")]
     Stale,
 }
 
@@ -40,14 +40,9 @@ pub enum Unsigned {
 /// # Errors
 /// [`Unsigned`].
 pub fn verify(headers: &HeaderMap, body: &[u8], secrets: &[SecretString], now: Timestamp) -> Result<(), Unsigned> {
-    let get = |name: &str| headers.get(name).map(|value| value.as_bytes());
-    let hub = get("x-hub-signature-256").map(|value| value.strip_prefix(b"sha256=").unwrap_or_default());
-    let hex = [hub, get("x-gitea-signature"), get("x-forgejo-signature")];
-    let (token, standard) = (get("x-gitlab-token"), get("webhook-signature"));
-    if hex.iter().all(Option::is_none) && token.is_none() && standard.is_none() {
-        return Err(Unsigned::Missing);
-    }
-    let (id, sent) = (get("webhook-id").unwrap_or_default(), get("webhook-timestamp").unwrap_or_default());
+    let Given { hex, token, standard } = Given::of(headers)?;
+    let get = |name: &str| headers.get(name).map(|value| value.as_bytes()).unwrap_or_default();
+    let (id, sent) = (get("webhook-id"), get("webhook-timestamp"));
     let signed = [id, b".", sent, b".", body].concat();
     let mut plain = Choice::from(0);
     let mut dated = Choice::from(0);
@@ -56,8 +51,7 @@ pub fn verify(headers: &HeaderMap, body: &[u8], secrets: &[SecretString], now: T
         for given in hex.iter().flatten() {
             plain |= expected.as_bytes().ct_eq(&given.to_ascii_lowercase());
         }
-        // Digests have one length, so that not even the secret's length can be told from the time that this takes.
-        plain |= token.map_or(0.into(), |token| Sha256::digest(token).ct_eq(&Sha256::digest(secret)));
+        plain |= token.map_or(0.into(), |token| is_token(token, secret));
         let expected = STANDARD.encode(hmac_sha256(&standard_key(secret), &signed));
         for given in standard.unwrap_or_default().split(|byte| *byte == b' ') {
             dated |= given.strip_prefix(b"v1,").map_or(0.into(), |given| expected.as_bytes().ct_eq(given));
@@ -69,6 +63,45 @@ pub fn verify(headers: &HeaderMap, body: &[u8], secrets: &[SecretString], now: T
         (false, true) => Err(Unsigned::Stale),
         (false, false) => Err(Unsigned::Wrong),
     }
+}
+
+/// Says of an event before its body has come what is wrong with its headers whatever the body is: there is no signature, or
+/// none that could be one. What passes may still be wrong.
+///
+/// # Errors
+/// [`Unsigned::Missing`] and [`Unsigned::Wrong`].
+pub fn expect(headers: &HeaderMap, secrets: &[SecretString]) -> Result<(), Unsigned> {
+    let Given { hex, token, standard } = Given::of(headers)?;
+    let hashes = hex.iter().flatten().any(|given| given.len() == 64 && given.iter().all(u8::is_ascii_hexdigit));
+    let signatures = standard.unwrap_or_default().split(|byte| *byte == b' ').any(|given| given.starts_with(b"v1,"));
+    let mut tokens = Choice::from(0);
+    for secret in secrets {
+        tokens |= token.map_or(0.into(), |token| is_token(token, secret.expose_secret().as_bytes()));
+    }
+    if hashes || signatures || bool::from(tokens) { Ok(()) } else { Err(Unsigned::Wrong) }
+}
+
+/// What the headers hold.
+struct Given<'a> {
+    hex: [Option<&'a [u8]>; 3],
+    token: Option<&'a [u8]>,
+    standard: Option<&'a [u8]>,
+}
+
+impl<'a> Given<'a> {
+    fn of(headers: &'a HeaderMap) -> Result<Self, Unsigned> {
+        let get = |name: &str| headers.get(name).map(|value| value.as_bytes());
+        let hub = get("x-hub-signature-256").map(|value| value.strip_prefix(b"sha256=").unwrap_or_default());
+        let hex = [hub, get("x-gitea-signature"), get("x-forgejo-signature")];
+        let (token, standard) = (get("x-gitlab-token"), get("webhook-signature"));
+        let none = hex.iter().all(Option::is_none) && token.is_none() && standard.is_none();
+        if none { Err(Unsigned::Missing) } else { Ok(Self { hex, token, standard }) }
+    }
+}
+
+/// Digests have one length, so that not even the secret's length can be told from the time that this takes.
+fn is_token(token: &[u8], secret: &[u8]) -> Choice {
+    Sha256::digest(token).ct_eq(&Sha256::digest(secret))
 }
 
 /// The key of a secret as Standard Webhooks writes it, `whsec_` and base64; otherwise the secret's own bytes.
@@ -94,7 +127,10 @@ mod tests {
     fn check(headers: &[(&'static str, &str)], body: &str, secrets: &[&str]) -> Result<(), Unsigned> {
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
         let secrets: Vec<SecretString> = secrets.iter().map(|secret| SecretString::from(*secret)).collect();
-        verify(&headers, body.as_bytes(), &secrets, Timestamp::from_second(1_700_000_000).unwrap())
+        let verdict = verify(&headers, body.as_bytes(), &secrets, Timestamp::from_second(1_700_000_000).unwrap());
+        let before = expect(&headers, &secrets);
+        assert!(before.is_ok() || before == verdict, "{before:?} before the body, {verdict:?} after it");
+        verdict
     }
 
     #[test]

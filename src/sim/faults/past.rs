@@ -19,7 +19,7 @@ impl Past {
         self.0.push_back((world.now, world.clone()));
         world.log = log;
         // One that is older than asked for stays: it shows how things were until the next one.
-        while self.0.get(1).is_some_and(|(at, _)| *at + longest < world.now) {
+        while self.0.get(1).is_some_and(|(at, _)| at.saturating_add(longest) < world.now) {
             self.0.pop_front();
         }
     }

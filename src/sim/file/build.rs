@@ -205,7 +205,7 @@ impl World {
             ),
             name: file.name.clone(),
             min: file.min.unwrap_or(0),
-            max: file.max.unwrap_or(file.desired * 2),
+            max: file.max.unwrap_or(file.desired.saturating_mul(2)),
             desired: file.desired,
             source,
             warmup: file.warmup,

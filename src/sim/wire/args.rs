@@ -62,9 +62,11 @@ impl<'a> Args<'a> {
         self.text(name).filter(|text| !text.is_empty()).ok_or_else(|| ApiError::missing(self.service, name))
     }
 
+    /// An integer, which has 32 bits in AWS's models.
     pub(crate) fn int(self, name: &str) -> Result<Option<i64>, ApiError> {
         let malformed = || ApiError::invalid(self.service, format!("Invalid value for parameter {name}."));
-        self.get(name).map(|value| as_int(value).ok_or_else(malformed)).transpose()
+        let short = |value: &i64| i32::try_from(*value).is_ok();
+        self.get(name).map(|value| as_int(value).filter(short).ok_or_else(malformed)).transpose()
     }
 
     /// An integer within limits.

@@ -335,8 +335,9 @@ impl Service {
     /// Minimum healthy and maximum task counts for the desired count.
     pub(crate) fn bounds(&self) -> (i64, i64) {
         let percent = |key: &str, default| self.configuration.get(key).and_then(Value::as_i64).unwrap_or(default);
-        let least = (self.desired * percent("minimumHealthyPercent", 100) + 99).div_euclid(100);
-        let most = (self.desired * percent("maximumPercent", 200)).div_euclid(100);
+        let least =
+            self.desired.saturating_mul(percent("minimumHealthyPercent", 100)).saturating_add(99).div_euclid(100);
+        let most = self.desired.saturating_mul(percent("maximumPercent", 200)).div_euclid(100);
         (least, most)
     }
 

@@ -102,7 +102,8 @@ fn is_over(service: &Service, shift: &mut Shift, scene: &Scene<'_>) -> bool {
 }
 
 fn minutes(value: Option<&Value>, default: u64) -> u64 {
-    value.and_then(Value::as_u64).unwrap_or(default)
+    // AWS's limit for all of them: a day.
+    value.and_then(Value::as_u64).unwrap_or(default).min(1440)
 }
 
 fn keep(service: &mut Service, shift: Shift) {

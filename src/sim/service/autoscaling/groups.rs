@@ -124,6 +124,10 @@ pub(super) fn write<T>(
         .ok_or_else(|| invalid(format!("AutoScalingGroup name not found - AutoScalingGroup {name} not found")))
 }
 
+/// How many instances a group may have. AWS has a quota for each account; the stand-in has one of its own, as it holds
+/// each instance in memory.
+const LARGEST_GROUP: i64 = 10_000;
+
 pub(super) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let args = call.args();
     let held = group(world, call)?;
@@ -138,8 +142,8 @@ pub(super) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
              the desired configuration are not available for update while the instance refresh is active.",
         ));
     }
-    let least = args.int("MinSize")?.unwrap_or(held.min);
-    let most = args.int("MaxSize")?.unwrap_or(held.max);
+    let least = args.bounded("MinSize", 0, LARGEST_GROUP)?.unwrap_or(held.min);
+    let most = args.bounded("MaxSize", 0, LARGEST_GROUP)?.unwrap_or(held.max);
     let given = args.int("DesiredCapacity")?;
     if least > most {
         return Err(invalid("Max bound must be greater than or equal to min bound"));

@@ -1,0 +1,35 @@
+//! What is said of an environment that isn't there.
+
+use std::path::Path;
+
+use super::error::CliError;
+use crate::manifest::shape::nearest;
+use crate::model::EnvironmentName;
+
+/// The error for a name that no environment has, with the one that was probably meant.
+pub(super) fn environment<'a>(name: &EnvironmentName, known: impl Iterator<Item = &'a EnvironmentName>) -> CliError {
+    among(name, &known.map(EnvironmentName::as_str).collect::<Vec<_>>())
+}
+
+/// Whether the folder has all of these environments, whatever is in them.
+///
+/// # Errors
+/// As [`environment`].
+pub(super) fn folders(dir: &Path, names: &[EnvironmentName]) -> Result<(), CliError> {
+    let environments = dir.join("environments");
+    let Some(name) = names.iter().find(|name| !environments.join(name.as_str()).is_dir()) else { return Ok(()) };
+    let entries = std::fs::read_dir(environments).into_iter().flatten().flatten();
+    let entries = entries.filter(|entry| entry.path().is_dir());
+    let mut known: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    known.sort();
+    Err(among(name, &known.iter().map(String::as_str).collect::<Vec<_>>()))
+}
+
+fn among(name: &EnvironmentName, known: &[&str]) -> CliError {
+    let error = CliError::usage(format!("there is no environment `{name}`"));
+    match nearest(name.as_str(), known) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None if known.is_empty() => error.hint("name the folder that has environments/ with --dir"),
+        None => error.hint(format!("environments: {}", known.join(", "))),
+    }
+}
