@@ -326,3 +326,9 @@ fn the_workflow_has_the_least_rights_and_finds_its_comment() {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/plan.md")).unwrap();
     assert!(page.contains(&format!("startswith(\"{}\")", pinion::cli::plan::MARKER)));
 }
+
+#[test]
+fn the_script_for_gitlab_keeps_one_note_however_many_there_are() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    python::run(&[&format!("{root}/tests/plan/gitlab.py"), &format!("{root}/docs/plan.md")], "");
+}

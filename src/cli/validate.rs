@@ -22,7 +22,7 @@ pub struct Args {
     signers: Signers,
 }
 
-/// Prints all that is wrong to standard output, or one line if nothing is.
+/// Prints all that is wrong to standard output, or one line if nothing is; and to standard error what wants attention.
 ///
 /// # Errors
 /// If anything is wrong, or the folder can't be read, or standard output can't be written.
@@ -31,12 +31,16 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         .hint(|| "name the folder of an environments repository: `pinion validate DIR`".to_owned())?;
     let loaded = manifest::load_with_refused(&folder.files, &folder.refused);
     let findings = loaded.all_findings();
+    let now = SystemClock.now();
+    for warning in render::warnings(&loaded, now) {
+        note(&format!("{warning}\n"));
+    }
     match args.output {
-        Output::Json => print(&render::json(&loaded)?)?,
+        Output::Json => print(&render::json(&loaded, now)?)?,
         Output::Text if findings.is_empty() => print(&format!("{}: no findings\n", summary(&loaded)))?,
         Output::Text => print(&text(&findings, Screen::stdout()))?,
     }
-    let verified = args.signers.check(&args.folder, [], SystemClock.now())?;
+    let verified = args.signers.check(&args.folder, [], now)?;
     if let Some(verified) = verified.filter(|verified| verified.refused > 0) {
         note(&signers::text(&verified));
         let refused = verified.refused;

@@ -106,7 +106,7 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     TargetPlan {
         drifted: pin.is_some_and(|pin| drifted(input, target, &verdict, attempt, pin)),
         running: view.as_ref().map(|view| {
-            let pinned = pin.zip(artifact_found).filter(|(_, artifact)| runs(&view.current, artifact));
+            let pinned = pin.zip(artifact_found).filter(|(_, artifact)| runs(view.running(), artifact));
             pinned.map_or_else(|| running(input, local, view), |(pin, _)| pin.version.to_string())
         }),
         artifact: artifact_found.cloned(),
@@ -214,8 +214,8 @@ fn runs(revision: &Revision, artifact: &Artifact) -> bool {
 /// What runs where that isn't the pin: the version that this process knows it by, else what the revision tells.
 fn running(input: Input<'_>, local: &LocalRef, view: &View) -> String {
     let earlier = input.memory.converged.get(local);
-    let earlier = earlier.filter(|earlier| view.current.image.as_deref() == Some(earlier.artifact.as_str()));
-    earlier.map_or_else(|| describe(&view.current), |earlier| earlier.version.to_string())
+    let earlier = earlier.filter(|earlier| view.running().image.as_deref() == Some(earlier.artifact.as_str()));
+    earlier.map_or_else(|| describe(view.running()), |earlier| earlier.version.to_string())
 }
 
 /// What runs, for people: the version where Pinion made the revision, else the image's tag, digest or id.

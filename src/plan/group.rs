@@ -45,6 +45,7 @@ pub(super) fn view(group: &ObservedGroup, history: Option<&RolloutHistory>) -> R
         *running.entry(target).or_default() += 1;
     }
     Ok(View {
+        outgoing: None,
         settled: running.keys().all(|target| *target == current.target),
         quiet: staying().all(|instance| instance.lifecycle == "InService" && instance.healthy)
             && staying().count() >= usize::try_from(group.desired_capacity).unwrap_or(usize::MAX),
