@@ -173,10 +173,10 @@ fn bump(repo: &Repo, arguments: &[&str]) -> Output {
         .arg("bump")
         .args(arguments)
         .current_dir(repo.work())
-        .env("GIT_AUTHOR_NAME", "Grace Hopper")
+        .env("GIT_AUTHOR_NAME", "Grace Example")
         .env("GIT_AUTHOR_EMAIL", "grace@example.com")
         .env("AWS_EC2_METADATA_DISABLED", "true")
-        .env("GIT_COMMITTER_NAME", "Grace Hopper")
+        .env("GIT_COMMITTER_NAME", "Grace Example")
         .env("GIT_COMMITTER_EMAIL", "grace@example.com")
         .output()
         .unwrap()
@@ -219,7 +219,7 @@ fn several_environments_are_one_commit_with_a_useful_message() {
     assert_eq!(repo.git(&["status", "--porcelain"]), "");
     assert_eq!(
         repo.git(&["show", "--no-patch", "--format=%an <%ae>%n%B"]),
-        "Grace Hopper <grace@example.com>\nweb 1.5.0 in dev, prod\n\n- dev: 1.4.2 → 1.5.0\n- prod: 1.4.1 → 1.5.0"
+        "Grace Example <grace@example.com>\nweb 1.5.0 in dev, prod\n\n- dev: 1.4.2 → 1.5.0\n- prod: 1.4.1 → 1.5.0"
     );
     assert_eq!(bumped(&repo, &["web", "1.5.0", "-e", "dev"]), "", "it is so already");
     assert_eq!(repo.git(&["rev-list", "--count", "HEAD"]), "2");

@@ -217,9 +217,9 @@ mod tests {
         assert_eq!(plain.principals, "ada@example.com,*@dev.example.com");
         assert!(!plain.authority && plain.namespaces.is_none() && plain.valid_after.is_none());
         let full = one(&format!(
-            "\"ada lovelace\" cert-authority,namespaces=\"git,file\",VALID-AFTER=\"20240101Z\",valid-before=\"202501021530\" {KEY}"
+            "\"ada example\" cert-authority,namespaces=\"git,file\",VALID-AFTER=\"20240101Z\",valid-before=\"202501021530\" {KEY}"
         ));
-        assert_eq!(full.principals, "ada lovelace");
+        assert_eq!(full.principals, "ada example");
         assert!(full.authority);
         assert_eq!(full.namespaces.as_deref(), Some("git,file"));
         assert_eq!(full.valid_after.unwrap().to_string(), "2024-01-01T00:00:00Z");

@@ -137,7 +137,7 @@ fn id(value: &[u8]) -> Option<String> {
     good.then(|| text.to_owned())
 }
 
-/// `Ada Lovelace <ada@example.com> 1700000000 +0000`: the address and the time. Only where there can be no doubt.
+/// `Ada Example <ada@example.com> 1700000000 +0000`: the address and the time. Only where there can be no doubt.
 fn person(value: &[u8]) -> Option<(String, Timestamp)> {
     let text = String::from_utf8_lossy(value);
     let (_, rest) = text.split_once('<')?;

@@ -66,7 +66,7 @@ fn a_release_and_a_failure_are_told_to_whom_they_concern() {
     assert_eq!(seen["version"], "1.1.0");
     assert_eq!(seen["previous"], "1.0.0");
     assert_eq!(seen["commit"], good);
-    assert_eq!(seen["author"], "Ada Lovelace");
+    assert_eq!(seen["author"], "Ada Example");
     let ended = told[2].json()["event"].clone();
     assert!(ended["result"] == "succeeded" && ended["seconds"].is_u64(), "{ended}");
     stage.pin("prod", "backend", "1.1.0");

@@ -118,7 +118,7 @@ fn bad_day(application: &Application) -> Stage {
     all.extend(files("prod", PROD, &GROUPS, &SERVICES[..4], slow));
     let stage = Stage::of(&world()).environments(all).git(Git::http_with_token("read-only")).start();
     stage.wait_for_sync(&["dev/asg/web", "dev/fargate/api", "staging/asg/web", "prod/asg/web", "prod/fargate/search"]);
-    let (ada, grace) = ("Ada Lovelace <ada@example.com>", "Grace Hopper <grace@example.com>");
+    let (ada, grace) = ("Ada Example <ada@example.com>", "Grace Example <grace@example.com>");
     let renovate = "Renovate <renovate@example.com>";
     application.answer(503);
     release(&stage, ada, "dev: web and api 1.4.2", "dev", &[("web", "1.4.2"), ("api", "1.4.2"), ("worker", "1.4.2")]);

@@ -41,7 +41,7 @@ fn bad_day() -> Status {
             made.component = component.to_owned();
             made.reason = reason.map(str::to_owned);
             made.pin.commit = COMMITS[local.1.len() % 3].to_owned();
-            made.pin.author = ["Ada Lovelace", "Renovate", "Grace Hopper"][local.1.len() % 3].to_owned();
+            made.pin.author = ["Ada Example", "Renovate", "Grace Example"][local.1.len() % 3].to_owned();
             made.pin.subject = format!("{name}: {component} 1.4.2");
             environment.targets.insert(format!("{}/{}", local.0, local.1), made);
         };
@@ -143,7 +143,7 @@ fn story(controller: &Controller) {
         component: Some("frontend".to_owned()),
         version: Some("1.4.2".to_owned()),
         commit: Some(COMMITS[0].to_owned()),
-        author: Some("Ada Lovelace".to_owned()),
+        author: Some("Ada Example".to_owned()),
         subject: Some("prod: frontend 1.4.2".to_owned()),
         committed: Some(time("2026-01-02T09:00:00Z")),
         text: text.map(str::to_owned),
@@ -242,7 +242,7 @@ async fn every_state_is_shown_and_everybody_can_use_it() {
     let words = browser.text("main");
     for said in [
         "1.4.2 succeeded after 6 min 20 s",
-        "1.4.1 → 1.4.2 by Ada Lovelace: prod: frontend 1.4.2",
+        "1.4.1 → 1.4.2 by Ada Example: prod: frontend 1.4.2",
         "1.4.2, 1 h 6 min after its commit",
         "08b91cf7-8fa6-48af-b6a6-d227f40f1b9b",
         "222222222222",
@@ -470,7 +470,7 @@ async fn a_thousand_targets_are_no_burden() {
             };
             let mut made = target(&name, kind, &format!("service-{index:02}"), state);
             made.component = format!("component-{:02}", index % 8);
-            made.pin.author = "Ada Lovelace".to_owned();
+            made.pin.author = "Ada Example".to_owned();
             made.pin.subject = format!("{name}: component-{:02} 1.4.2", index % 8);
             if state != State::InSync {
                 made.reason = Some("as it is told".to_owned());

@@ -2,7 +2,7 @@
 
 use crate::desk::{ADA, DAY, Desk, THEN, With, judged, keyring, verdict};
 
-const USER: &str = "Ada Lovelace <ada@example.com>";
+const USER: &str = "Ada Example <ada@example.com>";
 const BORN: i64 = THEN - 100 * DAY;
 
 fn ada() -> Result<String, &'static str> {
@@ -25,7 +25,7 @@ fn primary_keys_and_subkeys_verify() {
     assert_eq!(verdict(keyring(&ring), &desk.made(With::OpenPgp(&rsa), ADA, THEN + 401 * DAY)), Err("future"));
 
     // A primary key that only certifies, and subkeys that sign and encrypt.
-    let user = "A. Lovelace <ADA@example.com>";
+    let user = "A. Example <ADA@example.com>";
     let primary = desk.openpgp_key(user, "ed25519", "cert", BORN);
     desk.gpg(BORN, &["--quick-add-key", &primary, "ed25519", "sign", "never"], "");
     desk.gpg(BORN, &["--quick-add-key", &primary, "cv25519", "encr", "never"], "");

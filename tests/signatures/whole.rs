@@ -82,11 +82,11 @@ fn a_refused_commit_has_no_effect_and_is_told_everywhere() {
     assert_eq!(stage.metric(&valid), Some(0.0));
     let shown = stage.run(&["status"]);
     let shown = String::from_utf8(shown.stdout).unwrap();
-    let told = format!("commit {} by Ada Lovelace <{ADA}> is refused: it isn't signed", &unsigned[..8]);
+    let told = format!("commit {} by Ada Example <{ADA}> is refused: it isn't signed", &unsigned[..8]);
     let kept = format!("commit {} is what counts until that is mended", &signed[..8]);
     assert!(shown.contains(&told) && shown.contains(&kept), "{shown}");
     let page = stage.get("/").unwrap().1;
-    assert!(page.contains(&format!("commit {} by Ada Lovelace", &unsigned[..8])), "{page}");
+    assert!(page.contains(&format!("commit {} by Ada Example", &unsigned[..8])), "{page}");
     let log = stage.controller().output();
     assert_eq!(log.matches("commit is refused: it isn't signed").count(), 1, "told once:\n{log}");
 

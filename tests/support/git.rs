@@ -79,7 +79,7 @@ impl Repo {
     pub(crate) fn identity(&self) -> [(&'static str, String); 6] {
         let date = format!("{} +0000", self.clock.get());
         [
-            ("GIT_AUTHOR_NAME", "Ada Lovelace".to_owned()),
+            ("GIT_AUTHOR_NAME", "Ada Example".to_owned()),
             ("GIT_AUTHOR_EMAIL", "ada@example.com".to_owned()),
             ("GIT_COMMITTER_NAME", "Forge".to_owned()),
             ("GIT_COMMITTER_EMAIL", "forge@example.com".to_owned()),
