@@ -101,7 +101,7 @@ pub enum Refusal {
     },
     /// A merge by a forge that isn't only a merge.
     #[error(
-        "it is signed by a forge, whose merges count only if nothing is in them but what they merge; and {0}. Merge on your \
+        "it is signed by a forge, whose merges count only if nothing is in them but what they merge, and {0}; merge on your \
          machine and sign that, or rebase the branch and merge again"
     )]
     Altered(String),

@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
-pub use self::escape::one_line;
+pub use self::escape::{one_line, plain_json};
 use self::format::Lines;
 use crate::clock::{Clock, SystemClock};
 

@@ -12,6 +12,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::history::{FILE, Query, Store, tell};
 use crate::model::TargetRef;
 use crate::model::event::{Deliveries, Event, EventKind, EventPage};
+use crate::telemetry::plain_json;
 
 /// How many events a page of the API has.
 const PAGE: usize = 500;
@@ -108,7 +109,7 @@ fn open(folder: &Path) -> Result<Store, CliError> {
 
 fn print<T: serde::Serialize>(output: Output, value: &T, text: impl FnOnce() -> String) -> Result<(), CliError> {
     let text = match output {
-        Output::Json => format!("{:#}\n", serde_json::to_value(value)?),
+        Output::Json => plain_json(&format!("{:#}\n", serde_json::to_value(value)?)).into_owned(),
         Output::Text => text(),
     };
     Ok(output::print(&text)?)

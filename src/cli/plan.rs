@@ -33,6 +33,7 @@ use crate::plan::{Memory, Observed, Plan};
 use crate::ports::{Accounts, Observe, Surveyor};
 use crate::reconcile::desired::{Desired, sources};
 use crate::reconcile::pass;
+use crate::telemetry::plain_json;
 
 /// How many targets of one account are surveyed at once.
 const SURVEYS_AT_ONCE: usize = 4;
@@ -195,7 +196,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
 
 fn print(report: &Report, format: Format) -> Result<(), CliError> {
     match format {
-        Format::Json => output::print(&(serde_json::to_string_pretty(report)? + "\n"))?,
+        Format::Json => output::print(&plain_json(&(serde_json::to_string_pretty(report)? + "\n")))?,
         Format::Markdown => output::print(&markdown::render(report))?,
         Format::Text => output::print(&text::render(report, Screen::stdout()))?,
     }

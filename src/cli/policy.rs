@@ -16,7 +16,7 @@ use crate::guardrail::{Ending, Explanation, Fleet, Proposal, Verdict};
 use crate::manifest;
 use crate::model::status::Status;
 use crate::model::{CommitId, Environment, Pin, TargetRef, words};
-use crate::telemetry::one_line;
+use crate::telemetry::{one_line, plain_json};
 
 /// Asks the guardrails
 #[derive(Debug, clap::Args)]
@@ -147,7 +147,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let explanation = loaded.policies.explain(proposal);
     let report = report(&args.target, &environment, pin, proposal, explanation, loaded.policies.endings());
     match args.output {
-        Output::Json => output::print(&(serde_json::to_string_pretty(&report)? + "\n"))?,
+        Output::Json => output::print(&plain_json(&(serde_json::to_string_pretty(&report)? + "\n")))?,
         Output::Text => output::print(&text(&report, Screen::stdout()))?,
     }
     Ok(())

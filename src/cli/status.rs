@@ -11,7 +11,7 @@ use super::output::{self, Output, Screen};
 use crate::clock::{Clock, SystemClock};
 use crate::model::status::{Status, TargetStatus};
 use crate::model::{CommitId, State};
-use crate::telemetry::one_line;
+use crate::telemetry::{one_line, plain_json};
 
 /// How often `--watch` looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -63,8 +63,8 @@ async fn show(controller: &Controller, output: Output, watch: bool, screen: Scre
     match output {
         Output::Text => Ok(render(&controller.status().await?, SystemClock.now(), screen)),
         // One object a line while watching, so that a program can tell one from the next.
-        Output::Json if watch => Ok(format!("{}\n", controller.status_json().await?)),
-        Output::Json => Ok(format!("{:#}\n", controller.status_json().await?)),
+        Output::Json if watch => Ok(plain_json(&format!("{}\n", controller.status_json().await?)).into_owned()),
+        Output::Json => Ok(plain_json(&format!("{:#}\n", controller.status_json().await?)).into_owned()),
     }
 }
 

@@ -8,6 +8,7 @@ use super::signers::{self, Signers};
 use crate::clock::{Clock as _, SystemClock};
 use crate::manifest::{self, Findings, Loaded, render};
 use crate::model::words;
+use crate::telemetry::plain_json;
 
 /// Checks an environments repository, offline
 #[derive(Debug, clap::Args)]
@@ -36,7 +37,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         note(&format!("{warning}\n"));
     }
     match args.output {
-        Output::Json => print(&render::json(&loaded, now)?)?,
+        Output::Json => print(&plain_json(&render::json(&loaded, now)?))?,
         Output::Text if findings.is_empty() => print(&format!("{}: no findings\n", summary(&loaded)))?,
         Output::Text => print(&text(&findings, Screen::stdout()))?,
     }

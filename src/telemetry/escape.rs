@@ -27,6 +27,27 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// JSON that means the same, and has as JSON's own escapes what [`one_line`] escapes. Line breaks between values stay.
+#[must_use]
+pub fn plain_json(json: &str) -> Cow<'_, str> {
+    let escaped = |character: char| character != '\n' && is_harmful(character);
+    if !json.contains(escaped) {
+        return Cow::Borrowed(json);
+    }
+    let mut safe = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        if escaped(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing into a string can't fail.
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
+        } else {
+            safe.push(character);
+        }
+    }
+    Cow::Owned(safe)
+}
+
 fn is_harmful(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -44,5 +65,17 @@ mod tests {
         assert_eq!(one_line("a\nb\r\tc"), "a\\nb\\r\\tc");
         assert_eq!(one_line("\u{1b}[31mred\u{9b}"), "\\u{1b}[31mred\\u{9b}");
         assert_eq!(one_line("x\u{202e}y\u{2028}z"), "x\\u{202e}y\\u{2028}z");
+    }
+
+    #[test]
+    fn json_stays_what_it_is() {
+        let value = serde_json::json!({ "Füge ✓": ["a\nb\u{1b}[2J\u{7f}\u{9b}2J\u{202e}\u{200b}\u{e0041}\\\"", 1] });
+        for text in [value.to_string(), format!("{value:#}\n")] {
+            let plain = plain_json(&text);
+            assert!(!plain.chars().any(|character| character != '\n' && is_harmful(character)), "{plain}");
+            assert!(plain.contains("Füge ✓") && plain.contains("\\u009b2J\\u202e\\u200b\\udb40\\udc41"), "{plain}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&plain).unwrap(), value);
+        }
+        assert!(matches!(plain_json("{\n  \"a\": 1\n}\n"), Cow::Borrowed(_)));
     }
 }

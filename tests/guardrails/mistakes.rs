@@ -3,6 +3,7 @@
 use pinion::guardrail::Policies;
 
 use crate::case::load;
+use crate::stage::process::pinion;
 
 fn findings(text: &str) -> String {
     let loaded = load(&[("test.cedar", text)], "1.4.2");
@@ -24,6 +25,31 @@ fn a_misspelt_attribute_is_found_with_its_line() {
     insta::assert_snapshot!(when("context.rolling.all > \"3\""), @"test.cedar:4:30: error: x: unexpected type: expected Long but saw String");
     insta::assert_snapshot!(when("context.now > datetime(\"tomorrow\")"), @r#"test.cedar:4:22: error: x: error during extension function argument validation: failed to parse as a datetime value: `"tomorrow"`; valid datetime strings start with `YYYY-MM-DD` and may optionally include `THH:MM:SS` plus `Z`, `.SSSZ`, or an offset like `+0700`"#);
     insta::assert_snapshot!(when("principal in Team::\"web\""), @"test.cedar:4:21: error: x: unrecognized entity type `Team`; did you mean `Zone`?");
+}
+
+#[test]
+fn validate_refuses_a_folder_with_such_a_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let soak = include_str!("../../docs/guardrails/soak.cedar").replace("promotion.hours", "promotion.hour");
+    let environment = "[account]\nid = \"222222222222\"\nregion = \"us-west-1\"\nrole = \
+                       \"arn:aws:iam::222222222222:role/pinion\"\n[asg.web]\nami = { id = \"{version}\" }\n";
+    for (path, text) in [
+        ("environments/dev/environment.toml", environment),
+        ("environments/dev/pins.toml", "web = \"ami-0f000000000001400\"\n"),
+        ("policies/guardrails/soak.cedar", soak.as_str()),
+    ] {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let output = pinion(folder.path()).arg("validate").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let line = soak.lines().position(|line| line.contains("promotion.hour ")).unwrap() + 1;
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.starts_with(&format!("policies/guardrails/soak.cedar:{line}:")) && said.contains("`promotion.hour`"),
+        "{said}"
+    );
 }
 
 #[test]

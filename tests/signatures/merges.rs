@@ -103,7 +103,7 @@ fn a_merge_by_a_forge_holds_what_it_merges_and_nothing_else() {
         assert_eq!(summary(&verified), (Some(before), vec![format!("altered {merge}")]), "{what}");
         let reason = &verified.commits[0].reason;
         assert!(
-            reason.contains(&format!("`{path}` in it follows from none of its parents. Merge on your")),
+            reason.contains(&format!("`{path}` in it follows from none of its parents; merge on your")),
             "{what}: {reason}"
         );
     }
