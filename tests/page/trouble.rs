@@ -120,6 +120,7 @@ async fn what_is_wrong_as_a_whole_is_said_with_what_follows_and_what_to_do() {
         let page = browser.text("main");
         assert!(page.contains(said), "{path} says {said:?}:\n{page}");
     }
+    assert_eq!(browser.text("main").matches("held by the blast-radius brake").count(), 1, "once is enough");
     browser.picture("trouble-target", false);
     browser.is_sound("a target in trouble");
 }

@@ -129,9 +129,13 @@ fn known_of<'a>(environment: &'a EnvironmentStatus, local: &'a str, target: &'a 
         started: it.started,
     };
     let suspended = |it: &'a SuspensionStatus| Suspended { owner: &it.owner, reason: &it.reason, until: it.until };
+    let row = Row::of(local, target);
+    let mut troubles = trouble::of_environment(environment);
+    // What holds this very target is its reason already.
+    troubles.retain(|trouble| !trouble.texts.contains(&row.reason));
     Known {
-        row: Row::of(local, target),
-        troubles: trouble::of_environment(environment),
+        row,
+        troubles,
         runs: target.running.as_deref().unwrap_or_default(),
         account: &environment.account,
         region: &environment.region,
