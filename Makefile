@@ -17,6 +17,7 @@ help:
 	@echo 'make test    everything that must hold: format, clippy, tests, docs, production build, dependencies'
 	@echo 'make bench   what Pinion costs in worlds of 10, 100 and 1,000 targets, beside other tools; some 15 minutes'
 	@echo 'make fuzz    the fuzzers, ten seconds each; needs a nightly toolchain; FUZZ and FUZZ_SECONDS choose'
+	@echo 'make screenshots    the pictures of the status page in docs/images, from a controller on the stand-in'
 	@echo 'make setup   only the tools that `make test` needs, into $$PINION_TOOLS (.tools)'
 
 .PHONY: demo
@@ -59,6 +60,12 @@ bench:
 	@$(CARGO) build --locked --release --no-default-features --target-dir "$${CARGO_TARGET_DIR:-target}/production"
 	@python3 tests/bench/bench.py --sim "$${CARGO_TARGET_DIR:-target}/debug/pinion" \
 		--pinion "$${CARGO_TARGET_DIR:-target}/production/release/pinion" $(ARGS)
+
+# The pictures that the documentation shows; the test that takes them holds what is to be seen on them.
+.PHONY: screenshots
+screenshots:
+	@tests/tools/setup test
+	@PINION_IMAGES=$(CURDIR)/docs/images $(CARGO) test --locked --quiet --test page gallery
 
 # The fuzzers, each for so many seconds, where a nightly toolchain is; `make fuzz FUZZ=signature FUZZ_SECONDS=600` for one.
 FUZZ ?= manifest pins config policy commit signature keys names status push

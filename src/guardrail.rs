@@ -9,6 +9,7 @@
 
 mod check;
 mod depth;
+mod end;
 mod explain;
 mod fleet;
 mod policies;
@@ -22,7 +23,7 @@ use jiff::Timestamp;
 pub use self::check::Mistake;
 pub use self::explain::{Explanation, Opinion, Verdict};
 pub use self::fleet::{Counts, Fleet, Member, is_rolling};
-pub use self::policies::{Known, Policies};
+pub use self::policies::{Ending, Known, Policies};
 use crate::model::{Environment, Pin, Target};
 
 /// The schema that policies are checked against: the text of `policies/guardrails/pinion.cedarschema`.

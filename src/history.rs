@@ -86,7 +86,7 @@ impl History {
             Ok(store) => store,
             Err(error) => {
                 let file = path.display().to_string();
-                tracing::warn!(file, "{}; it is kept in memory only, until the next start", chain(&error));
+                tracing::warn!(file, "{}; the history is kept in memory only, until the next start", chain(&error));
                 Store::in_memory(limits)
             }
         };

@@ -200,6 +200,15 @@ impl Metrics {
         count(&self.notifications, &[destination, result]);
     }
 
+    /// There is a destination for commit statuses or notifications. Its counters begin at 0, so that an alert sees the first
+    /// failure as an increase.
+    pub fn notifies(&self, destination: &str) {
+        for result in ["sent", "retried", "failed", "dropped"] {
+            drop(self.notifications.get_metric_with_label_values(&[destination, result]));
+        }
+        self.notifications_queued(destination, 0);
+    }
+
     /// So many commit statuses or notifications wait to be sent.
     pub fn notifications_queued(&self, destination: &str, waiting: usize) {
         if let Ok(gauge) = self.notifications_queued.get_metric_with_label_values(&[destination]) {

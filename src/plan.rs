@@ -27,8 +27,8 @@ pub use self::order::{Cycle, in_order};
 pub use self::reason::{Reason, WayBack};
 use crate::guardrail::{Fleet, Guardrails, Member};
 use crate::model::{
-    AccountId, Artifact, CommitId, Environment, LocalRef, Marker, ObservedTarget, Rollout, RolloutHistory, State,
-    Target, Version,
+    AccountId, Artifact, CommitId, Environment, LocalRef, Marker, ObservedTarget, Rollout, RolloutHistory,
+    RolloutTarget, State, Target, Version,
 };
 use crate::ports::{PortError, ResolveError};
 
@@ -57,6 +57,8 @@ pub struct Memory {
     pub probes: BTreeMap<LocalRef, ProbeRecord>,
     /// The task definition that was registered last for each target: listing them may not show it yet.
     pub made: BTreeMap<LocalRef, Made>,
+    /// Where the rollout of each target moves that was started last, and when that was: reads may not show it yet.
+    pub started: BTreeMap<LocalRef, (RolloutTarget, Timestamp)>,
     /// Attempts started before this time don't count against a pin: an operator asked to retry.
     pub retry_since: Option<Timestamp>,
     /// The targets that were tried again since: a request is good for one attempt, whatever the clock says.

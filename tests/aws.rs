@@ -607,6 +607,55 @@ async fn credentials_that_have_expired_are_renewed_at_once() {
 }
 
 #[tokio::test]
+async fn a_denial_has_the_role_assumed_again_but_not_each_time() {
+    let stand = Stand::new(WORLD).await;
+    let reader = stand.reader();
+    let first = observe_group(&*reader, "frontend").await;
+    let calls = |assumed: usize, described: usize| {
+        let all = [("sts:AssumeRole", assumed), ("autoscaling:DescribeAutoScalingGroups", described)];
+        all.into_iter().filter(|(_, times)| *times > 0).map(|(name, times)| (name.to_owned(), times)).collect()
+    };
+    stand.calls().await;
+    // All sessions are revoked: the next one is good.
+    stand.fault(json!({ "account": "222222222222", "kind": "revoke", "times": 1 })).await;
+    assert_eq!(observe_group(&*reader, "frontend").await, first);
+    assert_eq!(stand.calls().await, calls(1, 2));
+    // What the role may not do is denied by that one, too: that is believed for a while.
+    let denied = json!({ "service": "autoscaling", "kind": "error", "code": "AccessDenied", "status": 403 });
+    stand.fault(denied).await;
+    for _ in 0..3 {
+        let observed = reader.observe(&BTreeMap::from([(local("asg/web"), asg("frontend"))])).await;
+        let error = observed[&local("asg/web")].as_ref().unwrap_err();
+        assert_eq!((error.class, error.operation), (ErrorClass::Denied, "DescribeAutoScalingGroups"));
+    }
+    assert_eq!(stand.calls().await, calls(0, 3));
+}
+
+#[tokio::test]
+async fn credentials_outlive_a_denial_while_the_role_cannot_be_assumed() {
+    let stand = Stand::new(WORLD).await;
+    let reader = stand.reader();
+    observe_group(&*reader, "frontend").await;
+    let seen = || async {
+        let observed = reader.observe(&BTreeMap::from([(local("asg/web"), asg("frontend"))])).await;
+        observed[&local("asg/web")].as_ref().map(|_| ()).map_err(|error| (error.operation, error.class))
+    };
+    let once = |operation: &str, code: &str, status: u16, times: u8| json!({ "operation": operation, "kind": "error", "code": code, "status": status, "times": times });
+    stand.fault(once("DescribeAutoScalingGroups", "AccessDenied", 403, 1)).await;
+    stand.fault(once("AssumeRole", "ServiceUnavailable", 503, 3)).await;
+    assert_eq!(seen().await, Ok(()), "the old session may still be good, and is");
+    // But if that is denied as well, access was taken away.
+    let stand = Stand::new(WORLD).await;
+    let reader = stand.reader();
+    observe_group(&*reader, "frontend").await;
+    stand.fault(once("DescribeAutoScalingGroups", "AccessDenied", 403, 1)).await;
+    stand.fault(once("AssumeRole", "AccessDenied", 403, 9)).await;
+    let observed = reader.observe(&BTreeMap::from([(local("asg/web"), asg("frontend"))])).await;
+    assert_eq!(observed[&local("asg/web")].as_ref().unwrap_err().operation, "AssumeRole");
+    assert_eq!(reader.identity().await.unwrap_err().operation, "AssumeRole");
+}
+
+#[tokio::test]
 async fn a_failing_batch_fails_its_targets_only() {
     let stand = Stand::fleet(1, 1, 11).await;
     let reader = stand.aws.reader(&environment("one"), &account("000000000001", None));
@@ -615,7 +664,7 @@ async fn a_failing_batch_fails_its_targets_only() {
     let mut targets = services.clone();
     targets.insert(local("asg/g"), asg("group-0"));
     let fault = json!({
-        "service": "ecs", "operation": "DescribeServices", "kind": "error", "code": "AccessDeniedException",
+        "service": "ecs", "operation": "DescribeServices", "kind": "error", "code": "InvalidParameterException",
         "message": "no", "status": 400, "times": 1,
     });
     stand.fault(fault).await;
@@ -625,7 +674,7 @@ async fn a_failing_batch_fails_its_targets_only() {
     assert_eq!(failed.len(), 10, "{failed:?}");
     assert!(observed[&local("asg/g")].is_ok());
     let error = observed[failed[0]].as_ref().unwrap_err();
-    assert_eq!((error.class, error.operation), (ErrorClass::Denied, "DescribeServices"));
+    assert_eq!((error.class, error.operation), (ErrorClass::Invalid, "DescribeServices"));
 }
 
 #[tokio::test]

@@ -130,7 +130,7 @@ fn what_is_no_pin_is_refused() {
     for odd in ["web = 1\n", "web = [\"1\"]\n", "web = { digest = \"x\" }\n", "[[web]]\nversion = \"1\"\n"] {
         assert!(message(odd).starts_with("the pin of `web` is neither a version nor a table"), "{odd}");
     }
-    assert_eq!(message("web = \"1"), "it is not TOML");
+    assert_eq!(message("web = \"1"), "this is not TOML");
 }
 
 #[test]
@@ -191,10 +191,14 @@ fn bumped(repo: &Repo, arguments: &[&str]) -> String {
 
 /// Fails to bump with 1, and gives the words; nothing may have changed.
 fn refused(repo: &Repo, arguments: &[&str]) -> String {
+    refused_with(1, repo, arguments)
+}
+
+fn refused_with(code: i32, repo: &Repo, arguments: &[&str]) -> String {
     let state = || (repo.head(), repo.git(&["status", "--porcelain"]), repo.git(&["branch", "--list"]));
     let before = state();
     let output = bump(repo, arguments);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
     assert_eq!(state(), before);
     String::from_utf8(output.stderr).unwrap()
 }
@@ -281,8 +285,10 @@ fn a_version_that_would_break_an_environment_is_refused() {
     assert!(words.contains("environments/dev/pins.toml:2:7: error: web:"), "{words}");
     let words = refused(&repo, &["api", "1.5.0", "-e", "dev"]);
     assert!(words.contains("there is no pin of `api`; pins: web"), "{words}");
-    let words = refused(&repo, &["web", "1.5.0", "-e", "staging"]);
-    assert!(words.contains("environments/staging/pins.toml"), "{words}");
+    let words = refused_with(64, &repo, &["web", "1.5.0", "-e", "prud"]);
+    assert!(words.contains("there is no environment `prud`\nhint: did you mean `prod`?"), "{words}");
+    let words = refused_with(64, &repo, &["web", "--latest", "-e", "staging"]);
+    assert!(words.contains("there is no environment `staging`\nhint: environments: dev, prod"), "{words}");
     assert_eq!(bump(&repo, &["web", "1.5.0"]).status.code(), Some(64), "no environment is named");
     assert_eq!(bump(&repo, &["web", "1.5.0", "-e", "No"]).status.code(), Some(64));
 }

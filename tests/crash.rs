@@ -11,6 +11,8 @@
     reason = "a test fails by panicking, and then shows what it saw"
 )]
 
+#[path = "crash/cases.rs"]
+mod cases;
 #[path = "support/stage.rs"]
 mod stage;
 
@@ -20,9 +22,11 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use cases::{ACCOUNT, Before, CASES, Case, WORLD};
 use pinion::sim::{Options, Sim, SimHandle, World};
 use serde_json::{Value, json};
 use stage::git::Repo;
+use stage::http::Application;
 use stage::process::{PATIENCE, Process, figure, now, pinion};
 use stage::view::Call;
 use stage::{Fleet, REGION, http};
@@ -31,150 +35,10 @@ use tokio::runtime::Runtime;
 
 const DEV: &str = "222222222222";
 /// How many points are tried at the same time: each mostly waits for the controller's next pass.
-const AT_ONCE: usize = 20;
+const AT_ONCE: usize = 32;
 /// Seconds of the stand-in's time that pass with each call, and none else: how a rollout goes doesn't depend on how busy
 /// this machine is.
 const PER_CALL: u64 = 5;
-
-const WORLD: &str = r#"
-controller = "111111111111"
-region = "us-west-1"
-
-[timing]
-boot = 6
-unhealthy = 4
-terminate = 2
-refresh_start = 2
-no_progress = 40
-provision = 2
-pull = 2
-settle = 4
-drain = 2
-
-[[account]]
-id = "222222222222"
-name = "dev"
-role = [{ name = "pinion" }]
-image = [
-    { id = "ami-0f000000000001400", name = "frontend-1.4.0" },
-    { id = "ami-0f000000000001401", name = "frontend-1.4.1" },
-    { id = "ami-0f000000000001402", name = "frontend-1.4.2", healthy = false },
-]
-launch_template = [{ name = "frontend", version = [{ data = { ImageId = "ami-0f000000000001400" } }] }]
-group = [{ name = "frontend", launch_template = "frontend", version = "$Default", desired = 2, warmup = 2 }]
-
-[[account.repository]]
-name = "api"
-image = [{ tags = ["1"] }, { tags = ["2"] }, { tags = ["3"], behaviour = "exits" }]
-
-[[account.task_definition]]
-[account.task_definition.definition]
-family = "api"
-networkMode = "awsvpc"
-requiresCompatibilities = ["FARGATE"]
-cpu = "256"
-memory = "512"
-containerDefinitions = [
-    { name = "app", image = "222222222222.dkr.ecr.us-west-1.amazonaws.com/api:1", essential = true },
-]
-
-[[account.cluster]]
-name = "app"
-[[account.cluster.service]]
-name = "api"
-task_definition = "api"
-desired = 2
-configuration = { deploymentCircuitBreaker = { enable = true, rollback = true } }
-"#;
-
-const ACCOUNT: &str = r#"
-[account]
-id = "222222222222"
-region = "us-west-1"
-role = "arn:aws:iam::222222222222:role/pinion"
-"#;
-
-/// A rollout.
-struct Case {
-    name: &'static str,
-    target: &'static str,
-    files: &'static str,
-    pin: &'static str,
-    state: &'static str,
-    /// The writes that lead to the end, each once.
-    writes: &'static [&'static str],
-    ended_well: fn(&Fleet, &Value),
-}
-
-const GROUP: &str = "[asg.frontend]\nami = { name = \"frontend-{version}\" }\n";
-const SERVICE: &str =
-    "[fargate.api]\ncluster = \"app\"\nimage = \"{account}.dkr.ecr.{region}.amazonaws.com/api:{version}\"\n";
-const GROUP_WRITES: &[&str] = &["CreateLaunchTemplateVersion", "StartInstanceRefresh", "UpdateAutoScalingGroup"];
-const SERVICE_WRITES: &[&str] = &["RegisterTaskDefinition", "UpdateService"];
-
-const CASES: [Case; 4] = [
-    Case {
-        name: "group, good version",
-        target: "asg/frontend",
-        files: GROUP,
-        pin: "frontend = \"1.4.1\"\n",
-        state: "in-sync",
-        writes: GROUP_WRITES,
-        ended_well: |fleet, held| {
-            assert!(fleet.group_runs(DEV, "frontend", "ami-0f000000000001401"));
-            group_was_rolled_once(fleet, held, "Successful");
-        },
-    },
-    Case {
-        name: "group, bad version",
-        target: "asg/frontend",
-        files: GROUP,
-        pin: "frontend = \"1.4.2\"\n",
-        state: "quarantined",
-        writes: GROUP_WRITES,
-        ended_well: |fleet, held| {
-            assert!(fleet.group_runs(DEV, "frontend", "ami-0f000000000001400"));
-            group_was_rolled_once(fleet, held, "RollbackSuccessful");
-        },
-    },
-    Case {
-        name: "service, good version",
-        target: "fargate/api",
-        files: SERVICE,
-        pin: "api = \"2\"\n",
-        state: "in-sync",
-        writes: SERVICE_WRITES,
-        ended_well: |fleet, held| {
-            assert!(fleet.service_runs(DEV, "app/api", "222222222222.dkr.ecr.us-west-1.amazonaws.com/api:2"));
-            service_was_rolled_once(fleet, held, "SUCCESSFUL");
-        },
-    },
-    Case {
-        name: "service, bad version",
-        target: "fargate/api",
-        files: SERVICE,
-        pin: "api = \"3\"\n",
-        state: "quarantined",
-        writes: SERVICE_WRITES,
-        ended_well: |fleet, held| {
-            assert!(fleet.service_runs(DEV, "app/api", "222222222222.dkr.ecr.us-west-1.amazonaws.com/api:1"));
-            service_was_rolled_once(fleet, held, "ROLLBACK_SUCCESSFUL");
-        },
-    },
-];
-
-fn group_was_rolled_once(fleet: &Fleet, held: &Value, status: &str) {
-    assert_eq!(fleet.refreshes(DEV, "frontend"), [status], "one refresh");
-    let templates = held["templates"].as_object().unwrap().values();
-    assert_eq!(templates.map(|one| one["versions"].as_object().unwrap().len()).collect::<Vec<_>>(), [2], "one version");
-}
-
-fn service_was_rolled_once(fleet: &Fleet, held: &Value, status: &str) {
-    let deployments = fleet.service(DEV, "app/api")["service_deployments"].clone();
-    let statuses: Vec<&Value> = deployments.as_array().unwrap().iter().map(|one| &one["status"]).collect();
-    assert_eq!(statuses, [status], "one deployment");
-    assert_eq!(held["task_definitions"]["api"].as_array().unwrap().len(), 2, "one revision");
-}
 
 /// Where the controller is killed: at the n-th call of an operation, counted from 0, before or after its effect.
 #[derive(Debug, Clone)]
@@ -205,10 +69,20 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(case: &'a Case, url: &str, runtime: &Runtime) -> Self {
-        let options = Options { speed: 0.0, ..Options::default() };
-        let sim = runtime.block_on(Sim::start(World::parse(WORLD).unwrap(), options)).unwrap();
+    /// In the world of the case, or in one that was left.
+    fn new(case: &'a Case, url: &str, left: Option<&Value>, runtime: &Runtime) -> Self {
         let folder = TempDir::new().unwrap();
+        let state = left.map(|left| {
+            let path = folder.path().join("world.json");
+            std::fs::write(&path, left.to_string()).unwrap();
+            path
+        });
+        let world = case.world.iter().fold(WORLD.to_owned(), |world, (old, new)| {
+            assert!(world.contains(old), "{old}");
+            world.replace(old, new)
+        });
+        let options = Options { speed: 0.0, state, ..Options::default() };
+        let sim = runtime.block_on(Sim::start(World::parse(&world).unwrap(), options)).unwrap();
         let configuration = format!(
             "cache_dir = \"cache\"\n[[repository]]\nurl = \"{url}\"\nbranch = \"main\"\ninterval = \"1h\"\n\
              [reconcile]\ninterval = \"1s\"\nin_flight_interval = \"1s\"\n[server]\nlisten = \"127.0.0.1:0\"\n"
@@ -273,12 +147,17 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether the wanted state is there, and nothing is on its way back any more.
+    fn is_over(&self) -> bool {
+        let target = self.target();
+        let on_its_way = target["reason"].as_str().is_some_and(|reason| reason.contains("what it left"));
+        target["state"] == self.case.state && !on_its_way
+    }
+
     /// Waits for the wanted state, and makes sure that the pass after it writes nothing.
     fn end(&self) -> End {
         let passes = |run: &Self| run.environment()["passes"].as_u64().unwrap_or_default();
-        self.wait(&format!("it is {}", self.case.state), |run| {
-            (run.target()["state"] == self.case.state).then_some(())
-        });
+        self.wait(&format!("it is {}", self.case.state), |run| run.is_over().then_some(()));
         let (seen, last) = (passes(self), self.calls(0).last().map_or(0, |call| call.sequence));
         self.wait("another pass", |run| (passes(run) > seen).then_some(()));
         let late: Vec<String> = self.calls(last).iter().filter(|call| call.write).map(ToString::to_string).collect();
@@ -305,8 +184,8 @@ impl<'a> Run<'a> {
         for call in self.calls(0).into_iter().filter(|call| call.write && call.status == 200) {
             *counts.entry(call.operation).or_default() += 1;
         }
-        let once: BTreeMap<String, usize> = self.case.writes.iter().map(|name| ((*name).to_owned(), 1)).collect();
-        assert_eq!(counts, once, "each step once\n{}", self.shown());
+        let wanted = self.case.writes.iter().map(|(name, times)| ((*name).to_owned(), *times));
+        assert_eq!(counts, wanted.collect(), "each step as often as it should be\n{}", self.shown());
         let held = self.get("/_sim/state")["accounts"][DEV]["regions"][REGION].take();
         (self.case.ended_well)(&Fleet(self.get("/_sim/fleet")), &held);
     }
@@ -338,20 +217,62 @@ impl<'a> Run<'a> {
 }
 
 /// A repository whose tip is the release.
-fn repository(case: &Case) -> Repo {
+fn repository(case: &Case, pin: &str, health: &str) -> Repo {
     let repo = Repo::new();
-    repo.write("environments/dev/environment.toml", format!("{ACCOUNT}{}", case.files));
-    repo.write("environments/dev/pins.toml", case.pin);
+    let files = case.files.replace("{health}", health);
+    repo.write("environments/dev/environment.toml", format!("{ACCOUNT}{files}"));
+    repo.write("environments/dev/pins.toml", pin);
     repo.commit("release");
     repo.push();
     repo
 }
 
-/// The points of a run that nobody disturbs, and its end.
-fn points(case: &Case, url: &str, runtime: &Runtime) -> (Vec<Point>, End) {
-    let mut run = Run::new(case, url, runtime);
+/// The points of a run that nobody disturbed, and its end.
+type Plain = (Vec<Point>, End);
+
+/// A case as all its runs begin.
+struct Scene<'a> {
+    case: &'a Case,
+    url: String,
+    left: Option<Value>,
+}
+
+impl<'a> Scene<'a> {
+    /// The scene, and the repository that it is of.
+    fn new(case: &'a Case, health: &str, runtime: &Runtime) -> (Self, Repo) {
+        let repo = repository(case, case.pin, health);
+        let url = repo.file_url();
+        let left = case.before.as_ref().map(|before| {
+            let earlier = (before.pin != case.pin).then(|| repository(case, before.pin, health));
+            went_before(case, before, &earlier.as_ref().map_or(url.clone(), Repo::file_url), runtime)
+        });
+        (Self { case, url, left }, repo)
+    }
+
+    fn run(&self, runtime: &Runtime) -> Run<'a> {
+        Run::new(self.case, &self.url, self.left.as_ref(), runtime)
+    }
+}
+
+/// The world that is left when an earlier rollout is where it should be.
+fn went_before(case: &Case, before: &Before, url: &str, runtime: &Runtime) -> Value {
+    let mut run = Run::new(case, url, None, runtime);
     run.start();
-    run.wait("the rollout ends", |run| (run.target()["state"] == case.state).then_some(()));
+    run.wait("what comes before", |run| (before.until)(&Fleet(run.get("/_sim/fleet"))).then_some(()));
+    run.controller.take().unwrap().kill();
+    if before.cancelled {
+        let role = "arn:aws:iam::222222222222:role/pinion";
+        let form = "AutoScalingGroupName=frontend";
+        stage::by_hand_in_a_group(&run.sim.endpoint(), role, "CancelInstanceRefresh", form);
+    }
+    run.get("/_sim/state")
+}
+
+/// Runs a case that nobody disturbs.
+fn points(scene: &Scene<'_>, runtime: &Runtime) -> Plain {
+    let mut run = scene.run(runtime);
+    run.start();
+    run.wait("the rollout ends", |run| run.is_over().then_some(()));
     let calls = run.calls(0);
     let end = run.end();
     run.check();
@@ -378,12 +299,22 @@ fn told(panic: &(dyn std::any::Any + Send)) -> String {
 fn killed_before_and_after_every_call() {
     let started = now();
     let runtime = Runtime::new().unwrap();
-    let repositories: Vec<Repo> = CASES.iter().map(repository).collect();
-    let urls: Vec<String> = repositories.iter().map(Repo::file_url).collect();
-    let plain: Vec<(Vec<Point>, End)> =
-        CASES.iter().zip(&urls).map(|(case, url)| points(case, url, &runtime)).collect();
-    let all = plain.iter().enumerate().flat_map(|(case, (points, _))| points.iter().map(move |point| (case, point)));
-    let queue: Mutex<VecDeque<(usize, &Point)>> = Mutex::new(all.collect());
+    let application = Application::answering(500);
+    let health = application.url("/health");
+    let plain: Vec<((Scene<'_>, Repo), Plain)> = std::thread::scope(|scope| {
+        let begin = |case| {
+            let (health, runtime) = (&health, &runtime);
+            scope.spawn(move || {
+                let (scene, repo) = Scene::new(case, health, runtime);
+                let plain = points(&scene, runtime);
+                ((scene, repo), plain)
+            })
+        };
+        let all: Vec<_> = CASES.iter().map(begin).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    let all = plain.iter().flat_map(|((scene, _), (points, end))| points.iter().map(move |point| (scene, point, end)));
+    let queue: Mutex<VecDeque<(&Scene<'_>, &Point, &End)>> = Mutex::new(all.collect());
     let failures: Mutex<Vec<String>> = Mutex::default();
     let total = queue.lock().unwrap().len();
     std::thread::scope(|scope| {
@@ -391,11 +322,10 @@ fn killed_before_and_after_every_call() {
             scope.spawn(|| {
                 loop {
                     let next = queue.lock().unwrap().pop_front();
-                    let Some((index, point)) = next else { break };
-                    let case = &CASES[index];
-                    let mut run = Run::new(case, &urls[index], &runtime);
+                    let Some((scene, point, end)) = next else { break };
+                    let (case, mut run) = (scene.case, scene.run(&runtime));
                     let tried = catch_unwind(AssertUnwindSafe(|| {
-                        assert_eq!(run.killed_at(point), plain[index].1, "the same end");
+                        assert_eq!(run.killed_at(point), *end, "the same end");
                         run.check();
                     }));
                     if let Err(panic) = tried {
@@ -406,21 +336,23 @@ fn killed_before_and_after_every_call() {
             });
         }
     });
-    for (case, (points, _)) in CASES.iter().zip(&plain) {
-        figure(&format!("crash matrix, {}: {} calls, {} points", case.name, points.len() / 2, points.len()));
-        assert!(points.len() >= 20, "{} has few calls: {points:?}", case.name);
+    for ((scene, _), (points, _)) in &plain {
+        let (name, points) = (scene.case.name, points.len());
+        figure(&format!("crash matrix, {name}: {} calls, {points} points", points / 2));
     }
     figure(&format!("crash matrix: {total} points in {} s", started.elapsed().as_secs()));
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} of {total} points failed:\n{}", failures.len(), failures.join("\n\n"));
+    let few = plain.iter().find(|(_, (points, _))| points.len() < 20);
+    assert!(few.is_none(), "{} has few calls", few.map_or("", |((scene, _), _)| scene.case.name));
 }
 
 #[test]
 fn a_repository_without_the_release_does_nothing() {
     let runtime = Runtime::new().unwrap();
     let case = Case { pin: "frontend = \"1.4.0\"\n", ..CASES[0] };
-    let repo = repository(&case);
-    let mut run = Run::new(&case, &repo.file_url(), &runtime);
+    let repo = repository(&case, case.pin, "");
+    let mut run = Run::new(&case, &repo.file_url(), None, &runtime);
     run.start();
     assert_eq!(run.end().state, "in-sync");
     assert!(Path::new(&run.folder.path().join("cache")).is_dir());

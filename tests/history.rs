@@ -13,7 +13,13 @@
 #[path = "support/stage.rs"]
 mod stage;
 
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Command;
+
+use pinion::history::FILE;
+use pinion::model::event::EventKind;
 use serde_json::{Value, json};
+use stage::process::{PATIENCE, Process, clean};
 use stage::{Stage, set_pin};
 
 const WORLD: &str = r#"
@@ -67,6 +73,8 @@ cluster = "app"
 image = "{account}.dkr.ecr.{region}.amazonaws.com/api:{version}"
 "#;
 
+const ACCOUNT: &str = "222222222222";
+
 /// What `pinion history` says, as JSON.
 fn told(stage: &Stage, arguments: &[&str]) -> Value {
     let output = stage.run(&[&["history", "--output", "json"], arguments].concat());
@@ -111,10 +119,18 @@ fn a_story_with_kills_in_it_is_told_once() {
     stage.start_controller();
     stage.wait_for_sync(&[web]);
     stage.wait_for(api, "quarantined");
-    // Mended, and killed once more.
+    // Mended; killed as soon as the rollout's beginning is kept, and what it came to is seen by nobody.
     stage.pin("dev", "api", "3");
+    stage.wait_until("the rollout's beginning is kept", |stage| {
+        kinds(stage, api, &["--kind", "rollout-started"]).len() == 2
+    });
+    stage.kill_controller();
+    let image = format!("{ACCOUNT}.dkr.ecr.us-west-1.amazonaws.com/api:3");
+    stage.wait_until("the rollout ends", |stage| stage.fleet().service_runs(ACCOUNT, "app/api", &image));
+    stage.start_controller();
     stage.wait_for_sync(&[web, api]);
     stage.settles();
+    // And once more, with nothing under way.
     stage.kill_controller();
     stage.start_controller();
     stage.wait_for_sync(&[web, api]);
@@ -162,7 +178,7 @@ fn a_story_with_kills_in_it_is_told_once() {
     assert!(text.contains("1.4.0 → 1.4.1 by ") && text.contains("release: 1.4.1 and 2"), "{text}");
     assert!(text.contains("resync-completed") && !text.contains("target-found"), "{text}");
     assert_eq!(text.matches("\nTIME").count() + usize::from(text.starts_with("TIME")), 1);
-    assert_eq!(text.lines().filter(|line| line.contains(" started ")).count(), 3, "{text}");
+    assert_eq!(text.lines().filter(|line| line.contains(" started ")).count(), 4, "{text}");
     let refused = stage.run(&["history", "prod/web"]);
     assert_eq!(refused.status.code(), Some(64), "{}", String::from_utf8_lossy(&refused.stderr));
     let missing = stage.run(&["history", "--cache-dir", "elsewhere"]);
@@ -182,6 +198,89 @@ fn a_story_with_kills_in_it_is_told_once() {
     stage.wait_for_sync(&[web, api]);
     stage.wait_until("the warning", |stage| stage.logged().contains("the history is damaged"));
     assert_eq!(kinds(&stage, web, &[])[0], "target-found");
+}
+
+/// All that a file of the history tells, the oldest first.
+fn all(stage: &Stage) -> Vec<Value> {
+    let every = EventKind::ALL.map(EventKind::as_str).join(",");
+    let mut page = told(stage, &["--cache-dir", "cache", "--limit", "500", "--kind", &every]);
+    assert!(page["next"].is_null(), "there are more than one page");
+    let mut events: Vec<Value> = serde_json::from_value(page["events"].take()).unwrap();
+    events.reverse();
+    events
+}
+
+/// The whole lines of the file, and whether one more is torn.
+fn lines(stage: &Stage) -> (Vec<String>, bool) {
+    let text = String::from_utf8(std::fs::read(stage.cache().join(FILE)).unwrap()).unwrap();
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(str::to_owned).collect();
+    (whole, !text.ends_with('\n'))
+}
+
+#[test]
+fn a_process_that_dies_in_the_middle_of_a_line_takes_nothing_with_it() {
+    let mut stage = Stage::of(WORLD)
+        .environments([
+            ("environments/dev/environment.toml", ENVIRONMENT),
+            ("environments/dev/pins.toml", "api = \"1\"\nfrontend = \"1.4.0\"\n"),
+        ])
+        .start();
+    stage.wait_for_sync(&["dev/asg/frontend", "dev/fargate/api"]);
+    stage.pin("dev", "frontend", "1.4.1");
+    stage.wait_until("the rollout is told", |stage| kinds(stage, "dev/asg/frontend", &[]).len() == 5);
+    stage.kill_controller();
+    let mut known = all(&stage);
+    assert!(known.len() >= 7, "{known:#?}");
+
+    // The kernel ends a process that writes beyond this size of a file, with exactly so many bytes in it.
+    let home = stage.cache().parent().unwrap().to_owned();
+    let dies_at = |stage: &Stage, bytes: u64| {
+        let mut command = clean(Command::new("prlimit"), &home);
+        command.args([&format!("--fsize={bytes}"), "--core=0", env!("CARGO_BIN_EXE_pinion")]);
+        command.args(["run", "--config", "pinion.toml"]);
+        command.env("AWS_ENDPOINT_URL", stage.aws()).env("AWS_ACCESS_KEY_ID", "test");
+        command.env("AWS_SECRET_ACCESS_KEY", "test").env("AWS_REGION", stage::view::REGION);
+        // What it logs must not be in its way.
+        let mut dying = Process::start("pinion run", &mut command, "/dev/null".into());
+        let ended = dying.end(PATIENCE);
+        assert_eq!(ended.signal(), Some(25), "SIGXFSZ ends it at {bytes} bytes: {ended}");
+    };
+    let (mut torn, mut later) = (0, 0);
+    // Within the checksum, behind it, in what it is of, and in events that come later.
+    for (more, version) in [(1, ""), (7, ""), (8, ""), (9, ""), (10, ""), (60, ""), (300, "1.4.0"), (700, "1.4.1")] {
+        if !version.is_empty() {
+            stage.pin("dev", "frontend", version);
+        }
+        let size: u64 = lines(&stage).0.iter().map(|line| line.len() as u64).sum();
+        dies_at(&stage, size + more);
+        let (whole, is_torn) = lines(&stage);
+        torn += usize::from(is_torn);
+        let (events, whole) = (all(&stage), whole.iter().filter(|line| line.contains(" {\"event\":")).count());
+        assert_eq!(events.len(), whole, "what is whole is told, and what is torn isn't, at {more}");
+        let before = events.iter().filter(|event| known.contains(event)).count();
+        assert_eq!(before, known.len(), "nothing is lost, at {more}");
+        later += events.len() - before;
+        known = events;
+    }
+    assert!(torn >= 6 && later >= 2, "{torn} lines were torn, {later} were written before another one was");
+
+    // A file with a torn line is written anew at the next start. One that dies at that has changed nothing.
+    let (whole, is_torn) = lines(&stage);
+    if !is_torn {
+        let torn = whole.concat() + "0123";
+        std::fs::write(stage.cache().join(FILE), torn).unwrap();
+    }
+    let file = std::fs::read(stage.cache().join(FILE)).unwrap();
+    dies_at(&stage, file.len() as u64 / 2);
+    assert_eq!(std::fs::read(stage.cache().join(FILE)).unwrap(), file);
+    assert_eq!(all(&stage), known);
+    stage.start_controller();
+    stage.wait_until("the warning", |stage| stage.logged().contains("lines that can't be read are left out: 1"));
+    stage.signal("TERM");
+    assert!(stage.controller().end(PATIENCE).success());
+    let (_, is_torn) = lines(&stage);
+    let events = all(&stage);
+    assert!(!is_torn && events.len() > known.len() && known.iter().all(|event| events.contains(event)), "{events:#?}");
 }
 
 #[test]

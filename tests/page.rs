@@ -11,6 +11,10 @@
 
 #[path = "page/browser.rs"]
 mod browser;
+#[path = "page/gallery.rs"]
+mod gallery;
+#[path = "page/kept.rs"]
+mod kept;
 #[path = "page/live.rs"]
 mod live;
 #[path = "server/sample.rs"]
@@ -19,3 +23,5 @@ mod sample;
 mod shown;
 #[path = "support/stage.rs"]
 mod stage;
+#[path = "page/trouble.rs"]
+mod trouble;

@@ -572,3 +572,62 @@ fn every_key_is_described() {
         visit(name.file(), &name.schema());
     }
 }
+
+#[test]
+fn numbers_and_durations_have_bounds_wherever_they_are_said() {
+    let found = findings(
+        r#"
+grace_period = "9223372036854775807s"
+[[repository]]
+url = "/srv/environments.git"
+interval = "18446744073709551615h"
+connect_timeout = "1ns"
+[reconcile]
+interval = "-1s"
+concurrency = 9223372036854775807
+[history]
+keep = "1000000h"
+events = -9223372036854775808
+"#,
+    );
+    insta::assert_snapshot!(found, @r#"
+    /etc/pinion/pinion.toml:2:16: error: grace_period: this must be from 1s to 1h
+    /etc/pinion/pinion.toml:5:12: error: repository[0].interval: `18446744073709551615h` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    /etc/pinion/pinion.toml:6:19: error: repository[0].connect_timeout: `1ns` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    /etc/pinion/pinion.toml:8:12: error: reconcile.interval: `-1s` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    /etc/pinion/pinion.toml:9:15: error: reconcile.concurrency: this must be from 1 to 1024
+    /etc/pinion/pinion.toml:11:8: error: history.keep: this must be from 1h to 87840h
+    /etc/pinion/pinion.toml:12:10: error: history.events: this must be from 100 to 1000000
+    "#);
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, wanted) in [
+        (&["run", "--interval", "5124095576030431h"][..], "write a duration from 1s to 24h"),
+        (&["run", "--in-flight-interval", "18446744073709551615s"], "write a duration from 1s to 24h"),
+        (&["run", "--grace-period", "2h"], "write a duration from 1s to 1h"),
+        (&["resync", "--timeout", "18446744073709551615"], "is not in 0..=86400"),
+        (&["history", "--limit", "0"], "0 is not in 1..=100000"),
+        (&["history", "--since", "9223372036854775807d"], "is not a time"),
+        (&["history", "--since", "19999y"], "is not a time"),
+        (&["policy", "explain", "prod/asg/web", "--at", "+999999-01-01T00:00:00Z"], "invalid value"),
+        (&["sim", "--listen", "127.0.0.1:0", "--speed", "1e300"], "give 0 to 1000000 seconds per second"),
+        (&["status", "--address", "localhost:9780"], "write it like http://127.0.0.1:9780"),
+    ] {
+        let (code, _, stderr) = pinion(arguments, folder.path());
+        assert!(stderr.contains(wanted), "{arguments:?}: {stderr}");
+        assert_eq!(code, Some(64), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_token_in_a_url_is_refused_and_not_repeated() {
+    for url in ["https://hunter2@example.com/a.git", "https://ada:hunter2@example.com/a.git"] {
+        let found = findings(&format!("[[repository]]\nurl = \"{url}\"\n"));
+        assert!(found.contains("repository[0].url: this URL holds a ") && !found.contains("hunter2"), "{found}");
+    }
+    assert!(parse("[[repository]]\nurl = \"ssh://git@example.com/a.git\"\n").is_ok());
+    let folder = tempfile::tempdir().unwrap();
+    let address = "http://ada:hunter2@127.0.0.1:1";
+    let (code, _, stderr) = pinion(&["status", "--address", address], folder.path());
+    assert!(stderr.contains("can't reach the controller at http://127.0.0.1:1\n"), "{stderr}");
+    assert!(code == Some(1) && !stderr.contains("hunter2"), "{stderr}");
+}

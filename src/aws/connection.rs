@@ -207,12 +207,18 @@ impl Connection {
             if error.throttled {
                 self.limits.throttled(operation.family());
             }
-            if is_expired(&error.code) && !renewed {
-                renewed = true;
+            let others_may_help = if renewed {
+                false
+            } else if is_expired(&error.code) {
                 self.credentials.discard(&credentials).await;
-                continue;
+                true
+            } else {
+                error.class == ErrorClass::Denied && self.credentials.doubt(&credentials).await
+            };
+            if !others_may_help {
+                return Err(error);
             }
-            return Err(error);
+            renewed = true;
         }
     }
 

@@ -18,6 +18,12 @@ use crate::ports::{ErrorClass, PortError};
 
 /// How long before they expire credentials are renewed.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
+/// Credentials that are younger than this are believed, whatever the clock says: one that is wrong by hours must not have
+/// the role assumed for each call. AWS issues none for less than 15 minutes.
+const SURELY_GOOD: Duration = Duration::from_secs(60);
+/// How often, at most, the role is assumed again because a call was denied. Sessions that were revoked are denied
+/// everything; but what the role may simply not do is denied in every pass, too.
+const DOUBT_EVERY: Duration = Duration::from_secs(5 * 60);
 /// For this long a failure stands for the next one, so that the calls of one pass don't each ask again.
 const SAME_FAILURE: Duration = Duration::from_secs(1);
 /// AWS's limit for a role session's name.
@@ -37,8 +43,19 @@ pub(super) struct RoleCredentials {
 /// What came of assuming the role.
 #[derive(Default)]
 pub(super) struct Held {
-    credentials: Option<Credentials>,
+    /// With when they were issued.
+    credentials: Option<(Credentials, Instant)>,
     failure: Option<(Instant, PortError)>,
+    /// A call was denied with these credentials: they are to be replaced, but are kept if that fails for now.
+    doubted: bool,
+    /// When that was so last.
+    doubted_at: Option<Instant>,
+}
+
+impl Held {
+    fn are(&self, credentials: &Credentials) -> bool {
+        self.credentials.as_ref().is_some_and(|(held, _)| held.access_key_id() == credentials.access_key_id())
+    }
 }
 
 impl fmt::Debug for RoleCredentials {
@@ -52,10 +69,12 @@ impl RoleCredentials {
     pub(super) async fn current(&self) -> Result<Credentials, PortError> {
         let mut held = self.held.lock().await;
         let now = SystemTime::from(self.clock.now());
-        let good_for = |credentials: &Credentials, least: Duration| {
-            credentials.expiry().is_none_or(|expiry| expiry.duration_since(now).is_ok_and(|left| left > least))
+        let good_for = |(credentials, issued): &(Credentials, Instant), least: Duration| {
+            issued.elapsed() < SURELY_GOOD
+                || credentials.expiry().is_none_or(|expiry| expiry.duration_since(now).is_ok_and(|left| left > least))
         };
-        if let Some(credentials) = held.credentials.as_ref().filter(|credentials| good_for(credentials, RENEW_BEFORE)) {
+        let good = held.credentials.as_ref().filter(|credentials| good_for(credentials, RENEW_BEFORE));
+        if let Some((credentials, _)) = good.filter(|_| !held.doubted) {
             return Ok(credentials.clone());
         }
         let result = match &held.failure {
@@ -64,16 +83,22 @@ impl RoleCredentials {
         };
         match result {
             Ok(fresh) => {
-                *held = Held { credentials: Some(fresh.clone()), failure: None };
+                let credentials = Some((fresh.clone(), Instant::now()));
+                *held = Held { credentials, failure: None, doubted: false, doubted_at: held.doubted_at };
                 Ok(fresh)
             }
             Err(error) => {
                 if held.failure.as_ref().is_none_or(|(at, _)| at.elapsed() >= SAME_FAILURE) {
                     held.failure = Some((Instant::now(), error.clone()));
                 }
+                if held.doubted && error.class == ErrorClass::Denied {
+                    // Denied twice over: access was taken away.
+                    held.credentials = None;
+                }
+                held.doubted = false;
                 // Renewal is due but not yet needed.
                 let old = held.credentials.as_ref().filter(|old| good_for(old, Duration::ZERO));
-                old.cloned().ok_or(error)
+                old.map(|(old, _)| old.clone()).ok_or(error)
             }
         }
     }
@@ -81,9 +106,23 @@ impl RoleCredentials {
     /// Drops credentials that AWS says have expired. Others that came since are kept.
     pub(super) async fn discard(&self, expired: &Credentials) {
         let mut held = self.held.lock().await;
-        if held.credentials.as_ref().is_some_and(|held| held.access_key_id() == expired.access_key_id()) {
+        if held.are(expired) {
             held.credentials = None;
         }
+    }
+
+    /// A call with these credentials was denied: their session may have been revoked. Whether others may help.
+    pub(super) async fn doubt(&self, denied: &Credentials) -> bool {
+        let mut held = self.held.lock().await;
+        if !held.are(denied) {
+            return true;
+        }
+        if held.doubted_at.is_some_and(|at| at.elapsed() < DOUBT_EVERY) {
+            return held.doubted;
+        }
+        held.doubted = true;
+        held.doubted_at = Some(Instant::now());
+        true
     }
 
     async fn assume(&self) -> Result<Credentials, PortError> {

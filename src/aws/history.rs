@@ -454,4 +454,14 @@ mod tests {
         assert_eq!(target(Some("lt-1"), None, "$Latest"), RolloutTarget::Unknown);
         assert_eq!(refresh_target(&InstanceRefresh::builder().build(), Some(&template)), RolloutTarget::Unknown);
     }
+
+    #[test]
+    fn shares_may_be_anything() {
+        assert_eq!([i32::MIN, -1, 50, 101, i32::MAX].map(percentage), [0, 0, 50, 100, 100]);
+        assert_eq!(
+            [share(1, 0), share(1, -1), share(i64::MIN, 1), share(i64::MAX, 1)],
+            [None, None, Some(0), Some(100)]
+        );
+        assert_eq!([share(1, 3), share(-1, i64::MAX)], [Some(33), Some(0)]);
+    }
 }

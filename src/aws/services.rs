@@ -243,3 +243,20 @@ pub(super) fn timestamp(time: &DateTime) -> Option<Timestamp> {
     let milliseconds = (time.as_nanos() + 500_000).div_euclid(1_000_000);
     Timestamp::from_millisecond(i64::try_from(milliseconds).ok()?).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_and_times_may_be_anything() {
+        assert_eq!([i32::MIN, -1, 0, i32::MAX].map(count), [0, 0, 0, 2_147_483_647]);
+        let time = |seconds, nanos| timestamp(&DateTime::from_secs_and_nanos(seconds, nanos)).map(|at| at.to_string());
+        assert_eq!(time(253_402_207_200, 0).as_deref(), Some("9999-12-30T22:00:00Z"));
+        assert_eq!(time(0, 0).as_deref(), Some("1970-01-01T00:00:00Z"));
+        assert_eq!(time(-1, 0).as_deref(), Some("1969-12-31T23:59:59Z"));
+        for seconds in [i64::MIN, i64::MIN / 1000, -377_705_116_801, 253_402_300_800, i64::MAX / 1000, i64::MAX] {
+            assert_eq!(time(seconds, 999_999_999), None, "{seconds}");
+        }
+    }
+}

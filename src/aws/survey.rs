@@ -337,5 +337,20 @@ mod tests {
             )
             .build();
         assert_eq!(service_settings(Some(&linear), Some("ARM64")).steps, Some((4, 300)));
+        for (percent, steps) in [(f64::NAN, 0), (f64::INFINITY, 1), (f64::NEG_INFINITY, 100), (-0.0, 100), (1e300, 1)] {
+            let minutes = i32::MAX;
+            let odd = aws_sdk_ecs::types::LinearConfiguration::builder();
+            let odd = odd.step_percent(percent).step_bake_time_in_minutes(minutes).build();
+            let odd = DeploymentConfiguration::builder()
+                .strategy(aws_sdk_ecs::types::DeploymentStrategy::from("LINEAR"))
+                .linear_configuration(odd)
+                .minimum_healthy_percent(i32::MIN)
+                .maximum_percent(i32::MAX)
+                .bake_time_in_minutes(minutes)
+                .build();
+            let settings = service_settings(Some(&odd), None);
+            assert_eq!((settings.steps, settings.bake), (Some((steps, u32::MAX)), u32::MAX), "{percent}");
+            assert_eq!((settings.min_healthy, settings.max_healthy), (100, 2_147_483_647));
+        }
     }
 }

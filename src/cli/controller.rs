@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::error::{CliError, ResultExt as _};
+use super::error::CliError;
 use crate::aws::{Aws, Keys, Options};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Notify, Verify};
@@ -176,13 +176,12 @@ fn sources(wiring: &Wiring, interrupt: &Arc<AtomicBool>, clock: &Arc<dyn Clock>)
             stall_timeout: first.stall_timeout,
         };
         // A URL that can't work is a mistake in the configuration: it is said before anything runs.
-        mirrors.open(&source).context(|| format!("the repository {url} can't be used"))?;
+        mirrors.open(&source)?;
         let read_pins = |_: &str, bytes: &[u8]| manifest::pin_values(bytes);
         let verify: BTreeMap<String, Verify> =
             branches.iter().filter_map(|branch| Some((branch.branch.clone(), branch.verify.clone()?))).collect();
         let (mirrors, interrupt) = (Arc::clone(&mirrors), Arc::clone(interrupt));
-        let repository = MirroredRepository::new(mirrors, source, read_pins, interrupt, &verify, Arc::clone(clock))
-            .context(|| format!("the repository {url} can't be used"))?;
+        let repository = MirroredRepository::new(mirrors, source, read_pins, interrupt, &verify, Arc::clone(clock))?;
         let place = wiring.branches.iter().position(|branch| branch.url == url);
         sources.push((
             place,

@@ -53,7 +53,7 @@ pub struct Args {
     #[arg(long)]
     fresh: bool,
     /// Seconds of the stand-in's time per second.
-    #[arg(long, value_name = "FACTOR", default_value_t = 10.0)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 10.0, value_parser = super::sim::speed)]
     speed: f64,
     /// Where the status page, the API and the metrics are served.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9780")]

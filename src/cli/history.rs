@@ -38,7 +38,7 @@ pub struct Args {
 
     /// At most so many, the newest
     #[arg(long, short = 'n', value_name = "N", default_value_t = 50)]
-    #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]
     limit: usize,
 
     /// The four DORA figures of each component instead

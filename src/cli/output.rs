@@ -7,6 +7,7 @@ use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
 use jiff::Timestamp;
 
 use super::error::CliError;
+use crate::history::tell;
 use crate::model::State;
 use crate::telemetry::one_line;
 
@@ -140,15 +141,10 @@ pub fn note(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// How long ago, in the largest unit that leaves no more than two digits or so: `45s`, `12m`, `3h`, `5d`.
+/// How long ago, for a column: [`tell::ago`] in one word, such as `12m`.
 #[must_use]
 pub fn ago(since: Timestamp, now: Timestamp) -> String {
-    match now.duration_since(since).as_secs().max(0) {
-        seconds @ ..120 => format!("{seconds}s"),
-        seconds @ 120..7200 => format!("{}m", seconds / 60),
-        seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
-        seconds => format!("{}d", seconds / 86_400),
-    }
+    tell::ago(since, now).replace("min", "m").replace(' ', "")
 }
 
 /// A duration with one decimal: `1.2 s`.
@@ -165,10 +161,7 @@ mod tests {
     fn ages_are_short() {
         let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
         let at = |seconds: i64| ago(now - jiff::SignedDuration::from_secs(seconds), now);
-        assert_eq!(
-            [at(0), at(119), at(120), at(7199), at(7200), at(200_000)],
-            ["0s", "119s", "2m", "119m", "2h", "2d"]
-        );
+        assert_eq!([at(0), at(59), at(60), at(3599), at(3600), at(200_000)], ["0s", "59s", "1m", "59m", "1h", "2d"]);
         assert_eq!(at(-5), "0s", "their clock may be ahead of ours");
     }
 

@@ -12,10 +12,10 @@ use super::plan::History;
 use super::signers::Signers;
 use super::unknown;
 use crate::clock::{Clock, SystemClock};
-use crate::guardrail::{Explanation, Fleet, Proposal, Verdict};
+use crate::guardrail::{Ending, Explanation, Fleet, Proposal, Verdict};
 use crate::manifest;
 use crate::model::status::Status;
-use crate::model::{Environment, Pin, TargetRef, words};
+use crate::model::{CommitId, Environment, Pin, TargetRef, words};
 use crate::telemetry::{one_line, plain_json};
 
 /// Asks the guardrails
@@ -84,6 +84,8 @@ struct PolicyReport {
     verdict: &'static str,
     reason: String,
     error: Option<String>,
+    /// The moment after which it can't forbid anything any more, if it ends by itself.
+    until: Option<Timestamp>,
 }
 
 /// What the policies were told of other targets.
@@ -143,7 +145,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let running = running.as_deref();
     let proposal = Proposal { environment: &environment, target, pin, running, heals, fleet: &fleet, now };
     let explanation = loaded.policies.explain(proposal);
-    let report = report(&args.target, &environment, pin, proposal, explanation);
+    let report = report(&args.target, &environment, pin, proposal, explanation, loaded.policies.endings());
     match args.output {
         Output::Json => output::print(&plain_json(&(serde_json::to_string_pretty(&report)? + "\n")))?,
         Output::Text => output::print(&text(&report, Screen::stdout()))?,
@@ -179,6 +181,7 @@ fn report(
     pin: &Pin,
     proposal: Proposal<'_>,
     explanation: Explanation,
+    endings: &[Ending],
 ) -> Report {
     let (rolling, quarantined) = (proposal.fleet.rolling(target, pin), proposal.fleet.quarantined(target, pin));
     let promoted_from = environment.promotion.as_ref().map(|promotion| &promotion.from);
@@ -189,7 +192,8 @@ fn report(
             Verdict::Forbids => ("forbids", None),
             Verdict::Fails(error) => ("fails", Some(error)),
         };
-        PolicyReport { id: opinion.policy, verdict, reason: opinion.reason, error }
+        let until = endings.iter().find(|ending| ending.policy == opinion.policy).map(|ending| ending.until);
+        PolicyReport { id: opinion.policy, verdict, reason: opinion.reason, error, until }
     });
     let commit = &pin.provenance.commit;
     Report {
@@ -223,7 +227,7 @@ fn text(report: &Report, screen: Screen) -> String {
     let (author, subject) = (one_line(&report.author), one_line(&report.subject));
     text += &match &report.commit {
         Some(commit) => {
-            format!("pinned by {author} in {}: {subject}\n", commit.get(..8).unwrap_or(commit))
+            format!("pinned by {author} in {}: {subject}\n", CommitId::short_of(commit))
         }
         None => "not committed yet\n".to_owned(),
     };
@@ -251,10 +255,14 @@ fn text(report: &Report, screen: Screen) -> String {
     }
     let mut table = screen.table(&["  ", "POLICY", "VERDICT", "REASON"]);
     for policy in &report.policies {
-        let (sign, colour, reason) = match (policy.verdict, &policy.error) {
-            ("allows", _) => (" ", comfy_table::Color::Green, String::new()),
-            (_, Some(error)) => ("!", comfy_table::Color::Red, error.clone()),
-            _ => ("!", comfy_table::Color::Red, policy.reason.clone()),
+        let (sign, colour, reason) = match (policy.verdict, &policy.error, policy.until) {
+            ("allows", _, Some(until)) if until <= report.at => {
+                (" ", comfy_table::Color::Green, format!("it ended at {until}: take it out"))
+            }
+            ("allows", ..) => (" ", comfy_table::Color::Green, String::new()),
+            (_, Some(error), _) => ("!", comfy_table::Color::Red, error.clone()),
+            (_, None, Some(until)) => ("!", comfy_table::Color::Red, format!("until {until}: {}", policy.reason)),
+            (_, None, None) => ("!", comfy_table::Color::Red, policy.reason.clone()),
         };
         table.add_row(vec![
             screen.cell(&format!("  {sign}")),

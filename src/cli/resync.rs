@@ -31,7 +31,7 @@ pub struct Args {
 
     /// How many seconds to wait
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=86_400))]
     timeout: u64,
 
     #[command(flatten)]

@@ -75,7 +75,7 @@ impl Signers {
 pub(super) fn text(verified: &Verified) -> String {
     let mut text = String::new();
     for commit in &verified.commits {
-        let short = commit.commit.get(..8).unwrap_or(&commit.commit);
+        let short = CommitId::short_of(&commit.commit);
         let line = format!("commit {short} by {} is refused: {}", commit.author, commit.reason);
         text.push_str(&one_line(&line));
         text.push('\n');

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::sim::{Options, Sim, SimError, World, WorldError};
+use crate::sim::{FASTEST, Options, Sim, SimError, World, WorldError};
 
 /// Runs the AWS stand-in.
 #[derive(Debug, Clone, clap::Args)]
@@ -20,7 +20,7 @@ pub struct SimArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4599", env = "PINION_SIM_LISTEN")]
     pub listen: SocketAddr,
     /// Seconds of the stand-in's time per second; 0: time passes only by the control API
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = speed)]
     pub speed: f64,
     /// The same seed and the same calls give the same story
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
@@ -31,6 +31,12 @@ pub struct SimArgs {
     /// Note every answer down in this file, as JSON lines
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+}
+
+/// How quickly time passes for the stand-in.
+pub(super) fn speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse().ok().filter(|speed| (0.0..=FASTEST).contains(speed));
+    speed.ok_or_else(|| format!("give 0 to {FASTEST} seconds per second"))
 }
 
 /// The size of a fleet: `10,25,25`.

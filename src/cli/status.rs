@@ -9,8 +9,8 @@ use super::client::{Address, Controller};
 use super::error::CliError;
 use super::output::{self, Output, Screen};
 use crate::clock::{Clock, SystemClock};
-use crate::model::State;
 use crate::model::status::{Status, TargetStatus};
+use crate::model::{CommitId, State};
 use crate::telemetry::{one_line, plain_json};
 
 /// How often `--watch` looks.
@@ -96,7 +96,7 @@ pub fn render(status: &Status, now: Timestamp, screen: Screen) -> String {
     }
     let mut text = if rows == 0 { "no targets yet".to_owned() } else { output::table_text(&table) };
     text.push('\n');
-    for problem in problems(status) {
+    for problem in problems(status, now) {
         text.push('\n');
         text.push_str(&problem);
     }
@@ -116,16 +116,16 @@ fn reason(target: &TargetStatus) -> String {
 }
 
 /// Each a paragraph, its last line ended.
-fn problems(status: &Status) -> Vec<String> {
+fn problems(status: &Status, now: Timestamp) -> Vec<String> {
     let mut problems = Vec::new();
     for (name, environment) in &status.environments {
         if !environment.valid || !environment.errors.is_empty() {
             // Several lines each, as `pinion validate` shows them; every line is made harmless by itself.
             let lines = environment.errors.iter().flat_map(|error| error.lines());
             let errors: String = lines.map(|line| format!("  {}\n", one_line(line))).collect();
-            let kept = match environment.revision.get(..8) {
-                Some(revision) => format!("it keeps its last good desired state, of {revision}"),
-                None => "no good desired state of it is known".to_owned(),
+            let kept = match CommitId::short_of(&environment.revision) {
+                "" => "no good desired state of it is known".to_owned(),
+                revision => format!("it keeps its last good desired state, of {revision}"),
             };
             problems.push(format!("environment {name} is broken; {kept}:\n{errors}"));
         }
@@ -142,6 +142,11 @@ fn problems(status: &Status) -> Vec<String> {
             let errors: String = lines.map(|line| format!("  {}\n", one_line(line))).collect();
             let (url, branch) = (one_line(&repository.url), one_line(&repository.branch));
             problems.push(format!("the guardrails of {url} {branch} are invalid, so nothing is rolled out:\n{errors}"));
+        }
+        for end in repository.guardrail_ends.iter().filter(|end| end.until <= now) {
+            let (url, branch) = (one_line(&repository.url), one_line(&repository.branch));
+            let (policy, until) = (one_line(&end.policy), end.until);
+            problems.push(format!("guardrail {policy} of {url} {branch} ended at {until}, and is still in its file\n"));
         }
         if let Some(error) = &repository.error {
             let (url, branch) = (one_line(&repository.url), one_line(&repository.branch));

@@ -8,7 +8,7 @@ use super::signers::{self, Signers};
 use crate::clock::{Clock as _, SystemClock};
 use crate::manifest::{self, Findings, Loaded, render};
 use crate::model::words;
-use crate::telemetry::plain_json;
+use crate::telemetry::{one_line, plain_json};
 
 /// Checks an environments repository, offline
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,7 @@ pub struct Args {
     signers: Signers,
 }
 
-/// Prints all that is wrong to standard output, or one line if nothing is.
+/// Prints all that is wrong to standard output, or one line if nothing is; and to standard error what wants attention.
 ///
 /// # Errors
 /// If anything is wrong, or the folder can't be read, or standard output can't be written.
@@ -32,12 +32,17 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         .hint(|| "name the folder of an environments repository: `pinion validate DIR`".to_owned())?;
     let loaded = manifest::load_with_refused(&folder.files, &folder.refused);
     let findings = loaded.all_findings();
+    let now = SystemClock.now();
+    for warning in render::warnings(&loaded, now) {
+        // A path is a stranger's text.
+        note(&format!("{}\n", one_line(&warning.to_string())));
+    }
     match args.output {
-        Output::Json => print(&plain_json(&render::json(&loaded)?))?,
+        Output::Json => print(&plain_json(&render::json(&loaded, now)?))?,
         Output::Text if findings.is_empty() => print(&format!("{}: no findings\n", summary(&loaded)))?,
         Output::Text => print(&text(&findings, Screen::stdout()))?,
     }
-    let verified = args.signers.check(&args.folder, [], SystemClock.now())?;
+    let verified = args.signers.check(&args.folder, [], now)?;
     if let Some(verified) = verified.filter(|verified| verified.refused > 0) {
         note(&signers::text(&verified));
         let refused = verified.refused;

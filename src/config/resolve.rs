@@ -273,6 +273,11 @@ impl Resolver<'_> {
                     "take it out, and name it in [repository.auth], by file or variable",
                 )
             }
+            // With ssh it is whom one logs in as.
+            Ok(url) if matches!(scheme, "https" | "http") && !url.username().is_empty() => report(
+                "this URL holds a user, or a token in its place".to_owned(),
+                "take it out, and name a token in [repository.auth], by file or variable",
+            ),
             Ok(_) => Some(text.clone()),
             Err(error) => report(format!("this is not a URL: {error}"), "it looks like https://example.com/a/b.git"),
         }

@@ -15,6 +15,7 @@ use super::outbox::Outbox;
 use super::words;
 use crate::clock::Clock;
 use crate::config::{Format, Notify, hexadecimal, hmac_sha256};
+use crate::model::CommitId;
 use crate::model::event::Event;
 use crate::model::status::Status;
 
@@ -96,7 +97,7 @@ fn slack(summary: &str, event: &Event) -> Value {
     let summary = escaped(&words::fitting(summary, 2900));
     let mut about = vec![format!("*{}*", event.kind)];
     about.extend(event.subject.as_deref().map(|subject| escaped(&words::fitting(subject, 200))));
-    about.extend(event.commit.as_deref().map(|commit| escaped(words::short(commit))));
+    about.extend(event.commit.as_deref().map(|commit| escaped(CommitId::short_of(commit))));
     json!({
         "text": summary,
         "blocks": [

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::words;
-use crate::model::State;
 use crate::model::status::{EnvironmentStatus, Status, TargetStatus};
+use crate::model::{CommitId, State};
 
 /// A commit older than this that is in sync when this process first looks has been told long ago, or never will be.
 const OLD: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -131,7 +131,7 @@ impl Ledger {
         let gone: Vec<_> = self.entries.keys().filter(|key| gone(key)).cloned().collect();
         // The one that came last, as far as can be told.
         let heir = commits.iter().max_by_key(|(_, targets)| targets.iter().map(|target| target.pin.time).max());
-        let heir = heir.map(|(commit, _)| words::short(commit)).unwrap_or_default();
+        let heir = heir.map(|(commit, _)| CommitId::short_of(commit)).unwrap_or_default();
         gone.into_iter()
             .filter_map(|key| {
                 let entry = self.entries.remove(&key)?;

@@ -30,7 +30,7 @@ pub(super) struct Item<T> {
 
 impl<T> Outbox<T> {
     pub(super) fn new(name: String, most: usize, metrics: Arc<Metrics>) -> Self {
-        metrics.notifications_queued(&name, 0);
+        metrics.notifies(&name);
         Self { name, metrics, most, waiting: Mutex::default(), arrived: Notify::new() }
     }
 

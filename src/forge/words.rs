@@ -2,14 +2,9 @@
 
 use jiff::SignedDuration;
 
+use crate::model::CommitId;
 use crate::model::event::{Event, EventKind};
 use crate::telemetry::one_line;
-
-/// The first 8 digits of a commit.
-#[must_use]
-pub fn short(commit: &str) -> &str {
-    commit.get(..8).unwrap_or(commit)
-}
 
 /// A target's reference without its environment.
 #[must_use]
@@ -49,8 +44,8 @@ pub fn sentence(event: &Event) -> String {
     let place = event.target.as_deref().or(event.environment.as_deref()).unwrap_or("Pinion");
     let version = event.version.as_deref().unwrap_or("a version that isn't known");
     let by = match (&event.author, &event.commit) {
-        (Some(author), Some(commit)) => format!(" ({}, {author})", short(commit)),
-        (None, Some(commit)) => format!(" ({})", short(commit)),
+        (Some(author), Some(commit)) => format!(" ({}, {author})", CommitId::short_of(commit)),
+        (None, Some(commit)) => format!(" ({})", CommitId::short_of(commit)),
         _ => String::new(),
     };
     let because = event.text.as_ref().map(|text| format!(": {text}")).unwrap_or_default();

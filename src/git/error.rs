@@ -22,6 +22,15 @@ impl Cause {
         Self(text)
     }
 
+    /// The last of an error's chain.
+    pub(super) fn deepest(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut last = error;
+        while let Some(source) = last.source() {
+            last = source;
+        }
+        Self(last.to_string())
+    }
+
     /// What lies deepest in one of gix's errors.
     pub(super) fn last_of_gix(error: &gix::Error) -> Self {
         Self(error.iter_errors().last().map_or_else(|| error.to_string(), ToString::to_string))
@@ -177,7 +186,7 @@ pub enum GitError {
         source: Cause,
     },
     /// A file of keys that can't be used to check signatures.
-    #[error("can't check signatures: the keys in {path} are wrong: {reason}")]
+    #[error("the keys in {path} can't be used: {reason}")]
     Keys {
         /// The file.
         path: PathBuf,

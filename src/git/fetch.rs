@@ -175,13 +175,20 @@ impl Exchange {
         let url = self.remote.shown.clone();
         let chain = Cause::of_gix(error);
         let words = self.watch.words();
+        let http = error.downcast_any_ref::<reqwest::Error>();
+        let answer = http.and_then(reqwest::Error::status);
+        let status = answer.map(|status| status.as_u16());
+        let chain = match (http, answer) {
+            (_, Some(answer)) => Cause(format!("the answer was {answer}")),
+            // All that comes before is that it tried, and the URL once more.
+            (Some(error), None) => Cause::deepest(error),
+            (None, None) => chain,
+        };
         let refused = |reason: &str| GitError::Refused {
             url: url.clone(),
             reason: reason.to_owned(),
             source: if words.is_empty() { chain.clone() } else { Cause(words.clone()) },
         };
-        let http = error.downcast_any_ref::<reqwest::Error>();
-        let status = http.and_then(reqwest::Error::status).map(|status| status.as_u16());
         let token = matches!(self.remote.auth, super::Auth::Token(_));
         if self.watch.challenged.load(Ordering::SeqCst) || error.is_unauthenticated() || status == Some(401) {
             let reason = if token {
@@ -208,10 +215,7 @@ impl Exchange {
                     "not found (404): it doesn't exist, or it is private and needs a token; forges don't tell which",
                 );
             }
-            Some(status) => {
-                let what = format!("the server answered with status {status}");
-                return GitError::Unreachable { url, what, source: chain };
-            }
+            Some(_) => return GitError::Unreachable { url, what: what.to_owned(), source: chain },
             None => {}
         }
         if http.is_some_and(|error| error.is_timeout() && !error.is_connect()) || error.iter_errors().any(timed_out) {

@@ -5,11 +5,12 @@ use std::ops::Range;
 use std::str::FromStr as _;
 
 use cedar_policy::{Effect, Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, Validator};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use miette::Diagnostic;
 
 use super::policies::Known;
-use super::{depth, zone};
+use super::{depth, end, zone};
 
 /// The longest `@id`, in characters. It becomes a label of metrics.
 const LONGEST_ID: usize = 64;
@@ -38,7 +39,11 @@ pub(super) struct Rule {
     pub(super) id: String,
     pub(super) reason: String,
     pub(super) owner: Option<String>,
-    path: String,
+    /// When it ends; see [`end`].
+    pub(super) until: Option<Timestamp>,
+    /// The line at which it begins, from 1.
+    pub(super) line: usize,
+    pub(super) path: String,
     span: Range<usize>,
 }
 
@@ -91,11 +96,12 @@ impl Checked {
         for policy in policies {
             let span = find(text, &policy.to_cedar().unwrap_or_default(), end);
             end = span.end;
-            self.policy(path, span, policy);
+            let line = text.get(..span.start).unwrap_or_default().matches('\n').count() + 1;
+            self.policy(path, line, span, policy);
         }
     }
 
-    fn policy(&mut self, path: &str, span: Range<usize>, policy: &Policy) {
+    fn policy(&mut self, path: &str, line: usize, span: Range<usize>, policy: &Policy) {
         let annotation = |name: &str| policy.annotation(name).map(str::trim).filter(|text| !text.is_empty());
         let id = annotation("id").map(str::to_owned);
         if policy.effect() == Effect::Permit {
@@ -122,8 +128,9 @@ impl Checked {
         }
         let reason = one_line(reason.as_deref().unwrap_or_default());
         let owner = annotation("owner").map(one_line);
+        let until = end::of(policy);
         let policy = policy.new_id(PolicyId::new(&id));
-        self.rules.push(Rule { policy, id, reason, owner, path: path.to_owned(), span });
+        self.rules.push(Rule { policy, id, reason, owner, until, line, path: path.to_owned(), span });
     }
 
     /// Each `@id` belongs to one policy. Of two the later is taken out.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use cedar_policy::{Authorizer, Policy, PolicyId, PolicySet, Schema};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::check::{self, Mistake};
@@ -31,6 +32,22 @@ struct Valid {
     /// What each policy says, by its `@id`.
     words: BTreeMap<String, String>,
     zones: BTreeMap<String, TimeZone>,
+    endings: Vec<Ending>,
+}
+
+/// A policy that ends by itself: a freeze.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ending {
+    /// The policy's `@id`.
+    pub policy: String,
+    /// Its `@reason`, with its `@owner` if it names one.
+    pub reason: String,
+    /// The moment after which it can't forbid anything any more.
+    pub until: Timestamp,
+    /// The path of its file.
+    pub path: String,
+    /// The line at which it begins, from 1.
+    pub line: usize,
 }
 
 /// What exists in the repository, and so may be named by policies.
@@ -84,9 +101,15 @@ impl Policies {
         let mut words = BTreeMap::new();
         let mut set = PolicySet::new();
         let permit = Policy::parse(Some(PolicyId::new(PERMIT)), "permit (principal, action, resource);");
+        let mut endings = Vec::new();
         let rules = checked.rules.into_iter().map(|rule| {
             let owner = rule.owner.map(|owner| format!(" ({owner})")).unwrap_or_default();
-            words.insert(rule.id, rule.reason + &owner);
+            let reason = rule.reason + &owner;
+            if let Some(until) = rule.until {
+                let (policy, reason) = (rule.id.clone(), reason.clone());
+                endings.push(Ending { policy, reason, until, path: rule.path, line: rule.line });
+            }
+            words.insert(rule.id, reason);
             rule.policy
         });
         for policy in permit.into_iter().chain(rules) {
@@ -94,7 +117,8 @@ impl Policies {
                 return (Self::invalid(format!("the policies don't make a set: {error}")), Vec::new());
             }
         }
-        (Self(Kind::Valid(Arc::new(Valid { schema, set, words, zones: checked.zones }))), Vec::new())
+        endings.sort();
+        (Self(Kind::Valid(Arc::new(Valid { schema, set, words, zones: checked.zones, endings }))), Vec::new())
     }
 
     /// Policies that can't be used, for the reason given: everything is forbidden.
@@ -119,6 +143,12 @@ impl Policies {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Those that end by themselves, or have ended, in the order of their ids; none if the policies are invalid.
+    #[must_use]
+    pub fn endings(&self) -> &[Ending] {
+        if let Kind::Valid(valid) = &self.0 { &valid.endings } else { &[] }
     }
 
     /// What each policy says, in the order of their ids.

@@ -69,6 +69,17 @@ pub fn duration(seconds: u64) -> String {
     parts.into_iter().map(|(count, unit)| format!("{count} {unit}")).collect::<Vec<_>>().join(" ")
 }
 
+/// How long ago, in the largest fitting unit: `45 s`, `12 min`, `3 h`, `5 d`. The status page's script says it likewise.
+#[must_use]
+pub fn ago(since: Timestamp, now: Timestamp) -> String {
+    match now.duration_since(since).as_secs().max(0) {
+        seconds @ ..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min", seconds / 60),
+        seconds @ 3600..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
 /// The time that somebody means by `7d`, `12h`, `2026-01-02` or `2026-01-02T12:00:00Z`.
 ///
 /// # Errors

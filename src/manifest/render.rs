@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, Severity, SourceCode};
 use serde::Serialize;
 
 use super::{Finding, Findings, Loaded};
+use crate::guardrail::Ending;
 
 /// Each finding with its lines of the file, for a terminal of this many columns.
 #[must_use]
@@ -35,14 +37,56 @@ struct Report<'a> {
     targets: usize,
     pins: usize,
     findings: &'a Findings,
+    warnings: Vec<Warning>,
 }
 
-/// A JSON object: `valid`, `environments` (all of them), `targets` and `pins` (of those without findings), and
-/// `findings`, each with `file`, `line`, `column`, `key`, `check`, `message` and `help`. Fields are only ever added.
+/// What is good and yet wants somebody's attention.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// The file's path within the repository.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// What it is about, such as a policy's `@id`.
+    pub key: String,
+    /// The name of the check that found it, such as `policy-ended`. Stable.
+    pub check: &'static str,
+    /// What there is to be seen.
+    pub message: String,
+    /// What to do about it.
+    pub help: String,
+}
+
+/// One line, as compilers write it: `file:line: warning: key: message; help`.
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, key, message, help, .. } = self;
+        write!(f, "{file}:{line}: warning: {key}: {message}; {help}")
+    }
+}
+
+/// What of a repository wants attention at a time: guardrails that have ended.
+#[must_use]
+pub fn warnings(loaded: &Loaded, now: Timestamp) -> Vec<Warning> {
+    let ended = loaded.policies.endings().iter().filter(|ending| ending.until <= now);
+    let warning = |ending: &Ending| Warning {
+        file: ending.path.clone(),
+        line: ending.line,
+        key: ending.policy.clone(),
+        check: "policy-ended",
+        message: format!("this policy ended at {} and forbids nothing any more", ending.until),
+        help: "take it out".to_owned(),
+    };
+    ended.map(warning).collect()
+}
+
+/// A JSON object: `valid`, `environments` (all of them), `targets` and `pins` (of those without findings), `findings`, each
+/// with `file`, `line`, `column`, `key`, `check`, `message` and `help`, and `warnings`, which are the same without `column`.
+/// Fields are only ever added.
 ///
 /// # Errors
 /// Never, for these types.
-pub fn json(loaded: &Loaded) -> serde_json::Result<String> {
+pub fn json(loaded: &Loaded, now: Timestamp) -> serde_json::Result<String> {
     let findings = loaded.all_findings();
     let report = Report {
         valid: findings.is_empty(),
@@ -50,6 +94,7 @@ pub fn json(loaded: &Loaded) -> serde_json::Result<String> {
         targets: loaded.targets(),
         pins: loaded.pins(),
         findings: &findings,
+        warnings: warnings(loaded, now),
     };
     serde_json::to_string_pretty(&report).map(|text| text + "\n")
 }

@@ -80,6 +80,8 @@ catalogue! {
         "1 if all commits of the branch are signed by those who may, 0 if its tip doesn't count; only where signatures are checked";
     GUARDRAIL_DENIALS, Counter, "pinion_guardrail_denials_total", &["environment", "target", "kind", "component", "policy"],
         "Rollouts that a guardrail began to forbid, by the policy's @id";
+    GUARDRAIL_ENDS, Gauge, "pinion_guardrail_ends_timestamp_seconds", &["repository", "branch", "policy"],
+        "When a guardrail ends by itself or has ended, by the policy's @id; absent for those that have no end";
     GUARDRAILS_VALID, Gauge, "pinion_guardrails_valid", &["repository", "branch"],
         "1 if the policies at the branch's tip are good, 0 if they aren't and nothing is rolled out from it";
     HISTORY_DROPPED, Counter, "pinion_history_dropped_total", &[],

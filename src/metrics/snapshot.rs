@@ -21,6 +21,9 @@ pub(super) fn render(status: &Status, now: Timestamp) -> String {
             families.add(&catalogue::GIT_REVISION_INFO, &[url, branch, revision], 1.0);
             families.add(&catalogue::GUARDRAILS_VALID, &[url, branch], flag(repository.guardrail_errors.is_empty()));
         }
+        for end in &repository.guardrail_ends {
+            families.add(&catalogue::GUARDRAIL_ENDS, &[url, branch, &end.policy], seconds(end.until));
+        }
         if let Some(signatures) = &repository.signatures {
             families.add(&catalogue::GIT_SIGNATURES_VALID, &[url, branch], flag(signatures.refused == 0));
             families.add(&catalogue::GIT_REFUSED_COMMITS, &[url, branch], count(signatures.refused));

@@ -222,7 +222,13 @@ impl CommitId {
     /// The first 8 digits, for people.
     #[must_use]
     pub fn short(&self) -> &str {
-        self.0.get(..8).unwrap_or(&self.0)
+        Self::short_of(&self.0)
+    }
+
+    /// The same of an id that is text, as it stands in the status and in events.
+    #[must_use]
+    pub fn short_of(commit: &str) -> &str {
+        commit.get(..8).unwrap_or(commit)
     }
 }
 

@@ -52,9 +52,24 @@ pub struct RepositoryStatus {
     /// What is wrong with its guardrails. If anything is, nothing is rolled out from this branch.
     #[serde(default)]
     pub guardrail_errors: Vec<String>,
+    /// Its guardrails that end by themselves, also those that have ended: freezes.
+    #[serde(default)]
+    pub guardrail_ends: Vec<GuardrailEnd>,
     /// What its signatures are like; `None` if they aren't checked.
     #[serde(default)]
     pub signatures: Option<SignaturesStatus>,
+}
+
+/// A guardrail that ends by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GuardrailEnd {
+    /// The policy's `@id`.
+    pub policy: String,
+    /// Its `@reason`, with its `@owner` if it names one.
+    pub reason: String,
+    /// The moment after which it can't forbid anything any more.
+    #[schemars(with = "String")]
+    pub until: Timestamp,
 }
 
 /// What the signatures of a branch's commits are like.

@@ -121,7 +121,18 @@ impl Action {
     /// Whether it starts a rollout, so that what runs will change.
     #[must_use]
     pub fn starts_rollout(&self) -> bool {
-        matches!(self, Self::StartRefresh { .. } | Self::RefreshPolicy { .. } | Self::UpdateService { .. })
+        self.leads_to().is_some()
+    }
+
+    /// Where the rollout that it starts moves to; `None` if it starts none.
+    #[must_use]
+    pub fn leads_to(&self) -> Option<RolloutTarget> {
+        match self {
+            Self::StartRefresh { version, .. } => Some(RolloutTarget::TemplateVersion(*version)),
+            Self::RefreshPolicy { moves, .. } => Some(VersionMove::destination(moves)),
+            Self::UpdateService { task_definition, .. } => Some(RolloutTarget::TaskDefinition(task_definition.clone())),
+            _ => None,
+        }
     }
 
     /// The AWS operation that carries it out; `GET` for probes.

@@ -56,7 +56,10 @@ impl Decision<'_> {
             let failed = newest.filter(|newest| ended_badly(newest) && self.name_of(&newest.target) == Some(&to));
             return (failed.map(|newest| WayBack::Failed { to, status: newest.status.clone() }), None);
         }
-        let Some(action) = action else { return nothing };
+        // AWS has just brought it back: what was read a moment earlier still shows what was before.
+        let Some(action) = action.filter(|_| !(was_taken_back(failed) && self.has_just_ended(failed))) else {
+            return nothing;
+        };
         let denials = self.denials();
         if denials.is_empty() {
             (Some(WayBack::Due { to }), Some(action))
@@ -77,4 +80,9 @@ impl Decision<'_> {
 
 pub(super) fn ended_badly(rollout: &Rollout) -> bool {
     matches!(rollout.outcome, RolloutOutcome::Failed | RolloutOutcome::Cancelled)
+}
+
+/// Whether AWS says that a failed rollout has left nothing behind.
+fn was_taken_back(rollout: &Rollout) -> bool {
+    matches!(rollout.status.as_str(), "RollbackSuccessful" | "ROLLBACK_SUCCESSFUL")
 }

@@ -106,7 +106,7 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     TargetPlan {
         drifted: pin.is_some_and(|pin| drifted(input, target, &verdict, attempt, pin)),
         running: view.as_ref().map(|view| {
-            let pinned = pin.zip(artifact_found).filter(|(_, artifact)| runs(&view.current, artifact));
+            let pinned = pin.zip(artifact_found).filter(|(_, artifact)| runs(view.running(), artifact));
             pinned.map_or_else(|| running(input, local, view), |(pin, _)| pin.version.to_string())
         }),
         artifact: artifact_found.cloned(),
@@ -214,8 +214,8 @@ fn runs(revision: &Revision, artifact: &Artifact) -> bool {
 /// What runs where that isn't the pin: the version that this process knows it by, else what the revision tells.
 fn running(input: Input<'_>, local: &LocalRef, view: &View) -> String {
     let earlier = input.memory.converged.get(local);
-    let earlier = earlier.filter(|earlier| view.current.image.as_deref() == Some(earlier.artifact.as_str()));
-    earlier.map_or_else(|| describe(&view.current), |earlier| earlier.version.to_string())
+    let earlier = earlier.filter(|earlier| view.running().image.as_deref() == Some(earlier.artifact.as_str()));
+    earlier.map_or_else(|| describe(view.running()), |earlier| earlier.version.to_string())
 }
 
 /// What runs, for people: the version where Pinion made the revision, else the image's tag, digest or id.
@@ -449,9 +449,22 @@ impl Decision<'_> {
             _ => Err(format!("{} is of another kind than what was read for it", self.target.reference)),
         };
         match step {
+            Ok(action) if self.is_on_its_way(&action) => {
+                let status = "it has been started, but what was read doesn't show it yet".to_owned();
+                Verdict::of(State::RollingOut, Reason::Progress { status, percentage: None })
+            }
             Ok(action) => Verdict::of(State::RollingOut, Reason::Preparing).doing(action),
             Err(shape) => Verdict::of(State::Blocked, Reason::UnsupportedShape(shape)),
         }
+    }
+
+    /// Whether this process has only just started the very rollout that it would start now, and nothing that was read
+    /// tells of it. A service would be deployed a second time: unlike a refresh, nothing refuses that.
+    fn is_on_its_way(&self, action: &Action) -> bool {
+        let Input { memory, now, .. } = self.input;
+        let Some((to, at)) = memory.started.get(&self.target.reference.local) else { return false };
+        let told = self.view.rollouts.iter().any(|rollout| rollout.target == *to);
+        !told && action.leads_to().as_ref() == Some(to) && *at <= now && age(*at, now) < LAG
     }
 
     /// Whether this pin's rollout has only just ended well: that the target isn't there yet is then no reason to begin
@@ -461,8 +474,12 @@ impl Decision<'_> {
         let commit = &self.pin.provenance.commit;
         let seen = self.input.memory.converged.get(local).is_some_and(|converged| converged.commit == *commit);
         let ended = self.attempt().filter(|rollout| rollout.outcome == RolloutOutcome::Succeeded);
-        let ended = ended.and_then(|rollout| rollout.ended);
-        !seen && ended.is_some_and(|ended| age(ended, self.input.now) < LAG)
+        !seen && ended.is_some_and(|rollout| self.has_just_ended(rollout))
+    }
+
+    /// Whether a rollout is over for so short a time that reads of its target may still show it under way.
+    pub(super) fn has_just_ended(&self, rollout: &Rollout) -> bool {
+        rollout.ended.is_some_and(|ended| age(ended, self.input.now) < LAG)
     }
 
     /// Why a rollout that is due may not start yet.

@@ -45,6 +45,7 @@ pub(super) fn view(group: &ObservedGroup, history: Option<&RolloutHistory>) -> R
         *running.entry(target).or_default() += 1;
     }
     Ok(View {
+        outgoing: None,
         settled: running.keys().all(|target| *target == current.target),
         quiet: staying().all(|instance| instance.lifecycle == "InService" && instance.healthy)
             && staying().count() >= usize::try_from(group.desired_capacity).unwrap_or(usize::MAX),
@@ -168,17 +169,31 @@ fn number(group: &ObservedGroup, slots: &[Slot<'_>]) -> Action {
         (GroupTemplate::LaunchTemplate { template, .. }, [only]) => Action::NumberTemplate {
             group: group.name.clone(),
             template: template.clone(),
-            version: only.current.number,
+            version: stood_on(group, only),
         },
         _ => {
             let moves = slots.iter().map(|slot| VersionMove {
                 template: slot.template.clone(),
                 from: slot.version,
-                to: slot.current.number,
+                to: stood_on(group, slot),
             });
             Action::NumberPolicy { group: group.name.clone(), moves: moves.collect() }
         }
     }
+}
+
+/// The number that a version is, before any rollout. `$Latest` may be a version of Pinion's making already: another Pinion
+/// has put the group on a number meanwhile and made it, or reads of the group lag. To put the group on that one would be to
+/// roll it out without a way back; what it was made from is what instances run.
+fn stood_on(group: &ObservedGroup, slot: &Slot<'_>) -> u64 {
+    let made_from = slot.current.marker.as_ref().and_then(|marker| marker.base.parse::<u64>().ok());
+    let runs = |base: &u64| {
+        let running = group.instances.iter().filter(|instance| !instance.is_leaving());
+        let mut templates = running.filter_map(|instance| instance.template.as_ref());
+        templates.any(|(id, number)| *id == slot.template.id && number == base)
+    };
+    let moves = !matches!(slot.version, TemplateVersionSpec::Number(_));
+    made_from.filter(|_| moves).filter(runs).unwrap_or(slot.current.number)
 }
 
 /// The revision that the group is on: of several templates, all as one.

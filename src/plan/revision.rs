@@ -23,6 +23,9 @@ pub(super) struct Revision {
 pub(super) struct View {
     /// The revision that the group or service is on.
     pub(super) current: Revision,
+    /// The revision that most still run while the current one hasn't taken over; of services only, as a group is on its new
+    /// version only after the refresh.
+    pub(super) outgoing: Option<RolloutTarget>,
     /// Whether everything that runs, runs the current revision, and nothing is on its way.
     pub(super) settled: bool,
     /// Whether, besides, nothing is coming, going or unwell, so that no rollout can be at work.
@@ -42,6 +45,11 @@ pub(super) struct View {
 }
 
 impl View {
+    /// The revision that runs.
+    pub(super) fn running(&self) -> &Revision {
+        self.outgoing.as_ref().and_then(|outgoing| self.revision(outgoing)).unwrap_or(&self.current)
+    }
+
     /// The revision that a rollout moves to, if it is known.
     pub(super) fn revision(&self, target: &RolloutTarget) -> Option<&Revision> {
         std::iter::once(&self.current).chain(&self.others).find(|revision| revision.target == *target)

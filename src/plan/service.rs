@@ -47,10 +47,14 @@ pub(super) fn view(
         .filter(|deployment| !deployment.primary)
         .map(|deployment| short_arn(&deployment.task_definition).to_owned())
         .collect();
+    let taken_over = service.deployments.iter().any(|it| it.primary && it.running >= service.desired);
+    let leaving = service.deployments.iter().filter(|it| !it.primary && it.running > 0 && !taken_over);
+    let outgoing = leaving.max_by_key(|deployment| deployment.running);
     let settled = matches!(service.deployments.as_slice(), [only]
         if only.primary && only.rollout_state == "COMPLETED" && only.task_definition == service.task_definition.arn);
     Ok(View {
         current,
+        outgoing: outgoing.map(|deployment| RolloutTarget::TaskDefinition(deployment.task_definition.clone())),
         settled,
         quiet: settled,
         bases: (!before.is_empty()).then_some(before),

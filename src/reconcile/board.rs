@@ -9,7 +9,8 @@ use tokio::sync::watch;
 
 use super::desired::Desired;
 use super::resync::Resyncs;
-use crate::model::status::{EnvironmentStatus, RepositoryStatus, SignaturesStatus, Status, TargetStatus};
+use crate::guardrail::Policies;
+use crate::model::status::{EnvironmentStatus, GuardrailEnd, RepositoryStatus, SignaturesStatus, Status, TargetStatus};
 use crate::model::{CommitId, EnvironmentName, LocalRef};
 use crate::ports::Verified;
 
@@ -119,9 +120,15 @@ impl Board {
     }
 
     /// What a branch's guardrails are like.
-    pub(crate) fn guardrails(&self, url: &str, branch: &str, policies: usize, errors: &[String]) {
+    pub(crate) fn guardrails(&self, url: &str, branch: &str, policies: &Policies, errors: &[String]) {
+        let ends = policies.endings().iter().map(|ending| GuardrailEnd {
+            policy: ending.policy.clone(),
+            reason: ending.reason.clone(),
+            until: ending.until,
+        });
         self.repository(url, branch, |repository| {
-            repository.guardrails = policies as u64;
+            repository.guardrails = policies.len() as u64;
+            repository.guardrail_ends = ends.collect();
             repository.guardrail_errors = errors.to_vec();
         });
     }

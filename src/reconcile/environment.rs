@@ -172,9 +172,12 @@ impl Keeper {
         self.memory.probes.retain(|local, _| environment.targets.contains_key(local));
         self.memory.drifted.retain(|local| environment.targets.contains_key(local));
         self.memory.made.retain(|local, _| environment.targets.contains_key(local));
-        let started = plan.actions().filter(|(_, action)| action.starts_rollout()).map(|(local, _)| local);
-        let accepted = |local: &&LocalRef| matches!(outcomes.get(*local), Some(Outcome::Applied(_)));
-        self.memory.tried.extend(started.filter(accepted).cloned());
+        self.memory.started.retain(|local, _| environment.targets.contains_key(local));
+        let started = plan.actions().filter_map(|(local, action)| Some((local, action.leads_to()?)));
+        for (local, to) in started.filter(|(local, _)| matches!(outcomes.get(*local), Some(Outcome::Applied(_)))) {
+            self.memory.tried.insert(local.clone());
+            self.memory.started.insert(local.clone(), (to, now));
+        }
         for (local, target) in &environment.targets {
             let (Some(plan), Some(pin)) = (plan.targets.get(local), environment.pin_of(target)) else { continue };
             let commit = &pin.provenance.commit;

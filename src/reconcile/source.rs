@@ -226,7 +226,7 @@ impl Poller {
                 "guardrails are invalid, so nothing is rolled out: {error}"
             );
         }
-        self.shared.board.guardrails(&self.source.url, branch, reading.policies.len(), &reading.policy_errors);
+        self.shared.board.guardrails(&self.source.url, branch, &reading.policies, &reading.policy_errors);
         if nothing && reading.whole.is_empty() {
             reading.whole.push("no environment was found".to_owned());
         }
@@ -255,6 +255,6 @@ fn refused(verified: &Verified) -> Option<String> {
         Some(commit) => format!("commit {} is what counts until that is mended", commit.short()),
         None => "nothing counts until that is mended".to_owned(),
     };
-    let (commit, author, reason) = (first.commit.get(..8).unwrap_or(&first.commit), &first.author, &first.reason);
+    let (commit, author, reason) = (CommitId::short_of(&first.commit), &first.author, &first.reason);
     Some(format!("commit {commit} by {author} is refused: {reason}{more}; {kept}"))
 }

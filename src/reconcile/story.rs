@@ -10,7 +10,7 @@ use super::pass::Outcome;
 use super::underway::Underway;
 use crate::metrics::{Metrics, RolloutResult};
 use crate::model::status::TargetStatus;
-use crate::model::{RolloutOutcome, State, Target};
+use crate::model::{CommitId, RolloutOutcome, State, Target};
 use crate::plan::{Reason, TargetPlan};
 use crate::ports::Chronicle;
 
@@ -280,7 +280,7 @@ impl Telling<'_> {
     }
 
     fn commit(&self) -> &str {
-        self.after.pin.commit.get(..8).unwrap_or_default()
+        CommitId::short_of(&self.after.pin.commit)
     }
 }
 

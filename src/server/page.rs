@@ -2,9 +2,12 @@
 //! script. With one, they ask again every few seconds and take over what has changed.
 
 mod escape;
+mod gauge;
 mod happened;
+mod instead;
 mod overview;
 mod target;
+mod trouble;
 mod view;
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -18,7 +21,8 @@ pub(super) use self::happened::happened;
 pub(super) use self::overview::overview;
 pub(super) use self::target::target;
 use super::routes::{Shared, refuse};
-use crate::history::Query;
+use crate::history::{Query, tell};
+use crate::model::CommitId;
 use crate::model::event::Event;
 use crate::model::status::Status;
 
@@ -106,14 +110,8 @@ impl<T: Moment> Moment for &T {
     }
 }
 
-/// How long ago, in the largest fitting unit: `45 s`, `12 min`, `3 h`, `5 d`. The script says it likewise.
 fn ago(since: impl Moment, now: impl Moment) -> String {
-    match now.moment().duration_since(since.moment()).as_secs().max(0) {
-        seconds @ ..60 => format!("{seconds} s"),
-        seconds @ 60..3600 => format!("{} min", seconds / 60),
-        seconds @ 3600..172_800 => format!("{} h", seconds / 3600),
-        seconds => format!("{} d", seconds / 86_400),
-    }
+    tell::ago(since.moment(), now.moment())
 }
 
 /// A time as it stands in `datetime`: whole seconds.
@@ -126,6 +124,11 @@ fn clock(at: impl Moment) -> String {
     at.moment().strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
+/// A time for people, in little room.
+fn minute(at: impl Moment) -> String {
+    at.moment().strftime("%Y-%m-%d %H:%M").to_string()
+}
+
 fn short(commit: &str) -> &str {
-    commit.get(..8).unwrap_or(commit)
+    CommitId::short_of(commit)
 }

@@ -201,7 +201,8 @@ async fn answer(stand: &Stand, headers: &HeaderMap, request: Request, request_id
         let revoked = inner.faults.is_revoked(&scope.access_key);
         let caller = match (&strike.fault, caller) {
             (Some(fault), Ok(_)) if fault.kind == Kind::Expire => Err(ApiError::expired(service)),
-            (_, Ok(caller)) if revoked => {
+            // Who somebody is may be asked by all.
+            (_, Ok(caller)) if revoked && operation != "GetCallerIdentity" => {
                 let action = format!("{}:{operation}", service.name());
                 let why = " with an explicit deny in an identity-based policy";
                 Err(ApiError::denied(service, &caller.arn, &action, "*", why))

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::document::failure_mode;
-use crate::place::{DEV, Place, ami, attempts, fault, image};
+use crate::place::{BREAKER, DEV, Place, ami, attempts, fault, image};
 use crate::stage::{Stage, set_pin};
 
 /// The error of the environment's last pass.
@@ -38,6 +38,101 @@ fn a_rollout_gets_through_all_that_passes() {
     stage.wait_for_sync(&["dev/asg/web", "dev/fargate/api"]);
     failure_mode("faults-that-pass").holds(&stage, "dev/asg/web");
     assert_eq!((attempts(&stage, "web"), attempts(&stage, "api")), (1, 1));
+    stage.settles();
+}
+
+/// How many service deployments there were.
+fn deployments(stage: &Stage, name: &str) -> usize {
+    stage.fleet().service(DEV, &format!("app/{name}"))["service_deployments"].as_array().unwrap().len()
+}
+
+/// Waits until both run a version, each after so many rollouts in all.
+fn both_run(stage: &Stage, version: &str, rollouts: usize) {
+    stage.wait_until(&format!("everything runs {version}"), |stage| {
+        let fleet = stage.fleet();
+        fleet.group_runs(DEV, "web", ami(version)) && fleet.service_runs(DEV, "app/api", &image(version))
+    });
+    stage.wait_for_sync(&["dev/asg/web", "dev/fargate/api"]);
+    assert_eq!((stage.fleet().refreshes(DEV, "web").len(), deployments(stage, "api")), (rollouts, rollouts));
+}
+
+fn release(stage: &Stage, version: &str) {
+    stage.commit(&format!("release: {version}"), |repo| {
+        set_pin(repo, "dev", "web", version);
+        set_pin(repo, "dev", "api", version);
+    });
+}
+
+#[test]
+fn connections_break_stay_open_or_are_slow() {
+    let stage = Place::new().group("web", "", "").service("api", "", "").start();
+    for (operation, kind, when) in [
+        // Half of the answer, and the connection stays open: given up after a while, and asked again.
+        ("DescribeAutoScalingGroups", "stall", "before"),
+        ("UpdateService", "stall", "after"),
+        // Half of the answer, and the connection is closed.
+        ("DescribeServices", "cut", "before"),
+        ("StartInstanceRefresh", "cut", "after"),
+        // Nothing at all.
+        ("RegisterTaskDefinition", "drop", "after"),
+        ("CreateLaunchTemplateVersion", "drop", "after"),
+        // What isn't AWS's.
+        ("DescribeInstanceRefreshes", "garbage", "before"),
+        ("ListServiceDeployments", "gateway", "before"),
+    ] {
+        fault(&stage, &json!({ "operation": operation, "kind": kind, "when": when, "times": 1 }));
+    }
+    release(&stage, "1.1");
+    both_run(&stage, "1.1", 1);
+    failure_mode("broken-connections").holds(&stage, "dev/asg/web");
+    failure_mode("broken-connections").holds(&stage, "dev/fargate/api");
+    let left = stage.faults();
+    assert_eq!(left, Vec::<Value>::new(), "each has struck");
+
+    fault(&stage, &json!({ "account": DEV, "kind": "slow", "millis": 400 }));
+    release(&stage, "1.0");
+    both_run(&stage, "1.0", 2);
+    failure_mode("slow-answers").holds(&stage, "dev/asg/web");
+    failure_mode("slow-answers").holds(&stage, "dev/fargate/api");
+}
+
+#[test]
+fn reads_that_lag_start_nothing_twice() {
+    let stage = Place::new().group("web", "version = \"$Latest\"", "").service("api", BREAKER, "").start();
+    // Two seconds, which is two passes.
+    fault(&stage, &json!({ "account": DEV, "kind": "lag", "millis": 120_000 }));
+    release(&stage, "1.1");
+    both_run(&stage, "1.1", 1);
+    failure_mode("reads-lag").holds(&stage, "dev/asg/web");
+    failure_mode("reads-lag").holds(&stage, "dev/fargate/api");
+    release(&stage, "1.2");
+    for target in ["dev/asg/web", "dev/fargate/api"] {
+        stage.wait_for(target, "quarantined");
+    }
+    stage.mend();
+    stage.settles();
+    assert_eq!((stage.fleet().refreshes(DEV, "web").len(), deployments(&stage, "api")), (2, 2));
+}
+
+#[test]
+fn a_clock_that_jumps_holds_up_nothing() {
+    let place = Place::new().group("web", "", "").service("api", "", "");
+    let stage = place.on(place.builder().with_a_clock_that_jumps());
+    let assumed = |stage: &Stage| stage.calls(0).iter().filter(|call| call.operation == "AssumeRole").count();
+    stage.meddle("/_sim/speed", &json!({ "speed": 15 }));
+    for (version, hours, rollouts) in [("1.1", 30, 1), ("1.0", -30, 2)] {
+        release(&stage, version);
+        stage.wait_until("both roll out", |stage| {
+            stage.fleet().refreshes(DEV, "web").len() == rollouts && deployments(stage, "api") == rollouts
+        });
+        let before = assumed(&stage);
+        stage.jump(hours);
+        both_run(&stage, version, rollouts);
+        failure_mode("clock-jumps").holds(&stage, "dev/asg/web");
+        failure_mode("clock-jumps").holds(&stage, "dev/fargate/api");
+        let more = assumed(&stage) - before;
+        assert!(more <= 2, "the role was assumed {more} times");
+    }
     stage.settles();
 }
 
@@ -90,18 +185,23 @@ fn credentials_expire_are_revoked_and_belong_elsewhere() {
     // Expired: renewed within the same pass, and nobody notices.
     let assumed = |stage: &Stage| stage.calls(0).iter().filter(|call| call.operation == "AssumeRole").count();
     let before = assumed(&stage);
-    fault(
-        &stage,
-        &json!({
-            "operation": "DescribeAutoScalingGroups", "times": 1, "kind": "error", "code": "ExpiredToken", "status": 403
-        }),
-    );
+    fault(&stage, &json!({ "account": DEV, "kind": "expire", "times": 1 }));
     stage.wait_until("the role is assumed again", |stage| assumed(stage) > before);
     stage.settles();
     failure_mode("credentials-expired").holds(&stage, "dev/asg/web");
 
-    // Revoked, and the role can't be assumed any more.
-    fault(&stage, &json!({ "service": "autoscaling", "kind": "error", "code": "ExpiredToken", "status": 403 }));
+    // Revoked: whatever is asked with them is denied, and others are as good as ever.
+    let before = assumed(&stage);
+    let from = stage.last();
+    fault(&stage, &json!({ "account": DEV, "kind": "revoke", "times": 1 }));
+    stage.wait_until("the role is assumed again", |stage| assumed(stage) > before);
+    stage.settles();
+    failure_mode("sessions-revoked").holds(&stage, "dev/asg/web");
+    let denied = stage.calls(from).iter().filter(|call| call.status == 403).count();
+    assert_eq!((assumed(&stage), denied), (before + 1, 1), "one denial, and one new session");
+
+    // Expired, and the role can't be assumed any more.
+    fault(&stage, &json!({ "account": DEV, "kind": "expire", "times": 1 }));
     fault(
         &stage,
         &json!({

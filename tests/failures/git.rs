@@ -1,6 +1,7 @@
 //! Trouble with Git, the mirror and the disk. What runs keeps running, and what Git wanted last stays wanted.
 
 use std::process::Command;
+use std::time::Duration;
 
 use crate::document::failure_mode;
 use crate::place::{DEV, Place, ami};
@@ -38,6 +39,31 @@ fn a_server_that_is_down_talks_rubbish_or_wants_another_token() {
     server.set_token("token-0123456789abcdef");
     stage.pin("dev", "web", "1.1");
     stage.wait_until("the pin arrives", |stage| stage.fleet().group_runs(DEV, "web", ami("1.1")));
+    mended(&stage);
+}
+
+#[test]
+fn a_server_that_is_slow_or_hangs_holds_up_nothing_but_news() {
+    let place = Place::new().group("web", "", "");
+    let patient = "stall_timeout = \"2s\"\n";
+    let stage = place.on(place.builder().git(Git::http_with_token("token-0123456789abcdef")).repository_with(patient));
+    let server = stage.git_server();
+    server.think_for(Duration::from_millis(700));
+    stage.pin("dev", "web", "1.1");
+    stage.wait_until("the pin arrives", |stage| stage.fleet().group_runs(DEV, "web", ami("1.1")));
+    stage.wait_for_sync(&["dev/asg/web"]);
+    assert_eq!(error(&stage), "", "slow is no error");
+
+    server.think_for(Duration::from_secs(600));
+    stage.pin("dev", "web", "1.0");
+    failure_mode("git-slow").says(&stage, error);
+    failure_mode("git-slow").is_counted(&stage, "failed");
+    // What is known is looked after meanwhile.
+    let from = stage.last();
+    stage.settles();
+    assert_eq!((stage.state("dev/asg/web"), stage.written(from)), ("in-sync".to_owned(), Vec::new()));
+    server.mend();
+    stage.wait_until("the pin arrives", |stage| stage.fleet().group_runs(DEV, "web", ami("1.0")));
     mended(&stage);
 }
 

@@ -1,10 +1,12 @@
 //! Others at work in the same accounts.
 
-use serde_json::json;
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
 
 use crate::document::failure_mode;
-use crate::place::{DEV, Place, ROLE, ami, attempts, by_hand_on, image};
-use crate::stage::set_pin;
+use crate::place::{BREAKER, DEV, Place, ROLE, accepted, ami, attempts, by_hand_on, fault, image};
+use crate::stage::{Stage, set_pin};
 
 #[test]
 fn foreign_rollouts_are_waited_for() {
@@ -60,6 +62,95 @@ fn two_controllers_make_one_rollout_of_a_pin() {
     stage.settles();
     assert_eq!(stage.fleet().refreshes(DEV, "web"), ["Successful", "RollbackSuccessful"]);
     drop(other);
+}
+
+/// Each write of either waits until the other one is about to make the same, so that every race there is is run.
+#[test]
+fn two_controllers_that_race_for_every_write_do_no_harm() {
+    let stage = Place::new()
+        .group("latest", "version = \"$Latest\"", "")
+        .group("default", "version = \"$Default\"", "")
+        .service("api", BREAKER, "")
+        .start();
+    let other = stage.another_controller();
+    let writes = [
+        "UpdateAutoScalingGroup",
+        "CreateLaunchTemplateVersion",
+        "StartInstanceRefresh",
+        "RegisterTaskDefinition",
+        "UpdateService",
+    ];
+    for operation in writes {
+        fault(&stage, &json!({ "account": DEV, "operation": operation, "kind": "hold" }));
+    }
+    let from = stage.last();
+    let good = [("latest", "1.1"), ("default", "1.1"), ("api", "1.1")];
+    stage.commit("release: 1.1", |repo| good.iter().for_each(|(name, version)| set_pin(repo, "dev", name, version)));
+    let mut raced = BTreeSet::new();
+    let runs = |stage: &Stage, version: &str| {
+        let fleet = stage.fleet();
+        ["latest", "default"].iter().all(|group| fleet.group_runs(DEV, group, ami(version)))
+            && fleet.service_runs(DEV, "app/api", &image(version))
+    };
+    let mut waited = 0;
+    while !runs(&stage, "1.1") {
+        let held: Vec<String> = stage.held_calls();
+        // One that the other doesn't want to make any more goes on by itself.
+        waited = if held.is_empty() { 0 } else { waited + 1 };
+        if held.len() > 1 || waited > 40 {
+            raced.extend(held.first().filter(|first| held.len() > 1 && held.iter().all(|one| one == *first)).cloned());
+            stage.meddle("/_sim/release", &json!({}));
+            waited = 0;
+        }
+        assert!(stage.writes(from).len() < 60, "they never come to an end");
+    }
+    assert_eq!(raced.iter().map(String::as_str).collect::<BTreeSet<_>>(), writes.into(), "both made each of them");
+    stage.mend();
+    let targets = ["dev/asg/latest", "dev/asg/default", "dev/fargate/api"];
+    stage.wait_for_sync(&targets);
+    failure_mode("two-controllers-race").holds(&stage, "dev/asg/latest");
+    failure_mode("two-controllers-race").holds(&stage, "dev/fargate/api");
+    let fleet = stage.fleet();
+    for group in ["latest", "default"] {
+        assert_eq!(fleet.refreshes(DEV, group), ["Successful"], "{group}");
+        let numbers: Vec<Value> = accepted(&stage, "UpdateAutoScalingGroup", group);
+        assert!(numbers.iter().all(|params| params["LaunchTemplate"]["Version"] == "1"), "{numbers:?}");
+    }
+    assert_eq!(fleet.service(DEV, "app/api")["service_deployments"].as_array().unwrap().len(), 1);
+    stage.settles();
+    assert!(!other.output().contains("quarantined") && !stage.logged().contains("quarantined"));
+}
+
+#[test]
+fn somebody_stops_or_replaces_our_deployment() {
+    let stage = Place::new().service("stopped", BREAKER, "").service("replaced", BREAKER, "").start();
+    stage.meddle("/_sim/speed", &json!({ "speed": 1 }));
+    stage.commit("release: 1.1", |repo| {
+        set_pin(repo, "dev", "stopped", "1.1");
+        set_pin(repo, "dev", "replaced", "1.1");
+    });
+    for target in ["dev/fargate/stopped", "dev/fargate/replaced"] {
+        stage.wait_until(&format!("{target} rolls out"), |stage| stage.reason(target).starts_with("IN_PROGRESS"));
+    }
+    let ours = stage.fleet().service(DEV, "app/stopped")["service_deployments"][0]["arn"].clone();
+    stage.by_hand(ROLE, "StopServiceDeployment", &json!({ "serviceDeploymentArn": ours, "stopType": "ROLLBACK" }));
+    let theirs = json!({ "cluster": "app", "service": "replaced", "taskDefinition": "replaced:1" });
+    stage.by_hand(ROLE, "UpdateService", &theirs);
+    stage.meddle("/_sim/speed", &json!({ "speed": 60 }));
+    failure_mode("deployment-stopped").holds(&stage, "dev/fargate/stopped");
+    failure_mode("deployment-replaced").holds(&stage, "dev/fargate/replaced");
+    for name in ["app/stopped", "app/replaced"] {
+        stage.wait_until(&format!("{name} is back"), |stage| stage.fleet().service_runs(DEV, name, &image("1.0")));
+    }
+    stage.settles();
+    assert_eq!((attempts(&stage, "stopped"), attempts(&stage, "replaced")), (1, 2), "ours once each, and theirs");
+    // An operator retries both.
+    stage.signal("USR2");
+    stage.wait_for_sync(&["dev/fargate/stopped", "dev/fargate/replaced"]);
+    let fleet = stage.fleet();
+    for name in ["app/stopped", "app/replaced"] {
+        assert!(fleet.service_runs(DEV, name, &image("1.1")));
+    }
 }
 
 #[test]

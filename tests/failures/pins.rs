@@ -24,6 +24,7 @@ fn a_newer_pin_and_a_revert_supersede_what_runs() {
     stage.meddle("/_sim/speed", &json!({ "speed": 4 }));
     release("1.1");
     failure_mode("newer-pin").holds(&stage, "dev/asg/web");
+    // A service's next deployment supersedes the one that runs by merely being started.
     stage.meddle("/_sim/speed", &json!({ "speed": 60 }));
     stage.wait_until("both go to 1.1", |stage| attempts(stage, "web") == 2 && attempts(stage, "api") == 2);
     stage.wait_until("the fleet is mixed", |stage| amis(&stage.fleet(), DEV, "web").contains(ami("1.1")));
@@ -63,18 +64,26 @@ fn an_artifact_that_appears_later_is_rolled_out_then() {
 #[test]
 fn one_bad_component_holds_up_no_other() {
     let after = "after = [\"asg/base\"]\n";
-    let stage = Place::new().group("base", "", "").group("web", "", after).group("other", "", "").start();
-    stage.commit("release: base 1.2, web and other 1.1", |repo| {
+    let stage = Place::new()
+        .group("base", "", "")
+        .group("web", "", after)
+        .group("other", "", "")
+        .service("api", "", after)
+        .service("free", "", "")
+        .start();
+    stage.commit("release: base 1.2, all others 1.1", |repo| {
         set_pin(repo, "dev", "base", "1.2");
-        set_pin(repo, "dev", "web", "1.1");
-        set_pin(repo, "dev", "other", "1.1");
+        for component in ["web", "other", "api", "free"] {
+            set_pin(repo, "dev", component, "1.1");
+        }
     });
-    stage.wait_for_sync(&["dev/asg/other"]);
+    stage.wait_for_sync(&["dev/asg/other", "dev/fargate/free"]);
     failure_mode("two-components").holds(&stage, "dev/asg/web");
+    failure_mode("two-components").holds(&stage, "dev/fargate/api");
     stage.wait_for("dev/asg/base", "quarantined");
-    assert_eq!(attempts(&stage, "web"), 0, "it comes after one that failed");
+    assert_eq!((attempts(&stage, "web"), attempts(&stage, "api")), (0, 0), "they come after one that failed");
     stage.pin("dev", "base", "1.0");
-    stage.wait_for_sync(&["dev/asg/base", "dev/asg/web", "dev/asg/other"]);
+    stage.wait_for_sync(&["dev/asg/base", "dev/asg/web", "dev/asg/other", "dev/fargate/api", "dev/fargate/free"]);
 }
 
 #[test]

@@ -6,6 +6,8 @@ use crate::stage::{Builder, Stage};
 
 pub(crate) const DEV: &str = "222222222222";
 pub(crate) const ROLE: &str = "arn:aws:iam::222222222222:role/pinion";
+/// What the world file says of a service whose circuit breaker rolls back.
+pub(crate) const BREAKER: &str = "configuration = { deploymentCircuitBreaker = { enable = true, rollback = true } }";
 const AMIS: [(&str, &str, bool); 3] = [
     ("1.0", "ami-0f000000000000100", true),
     ("1.1", "ami-0f000000000000110", true),

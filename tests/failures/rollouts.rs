@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use crate::document::failure_mode;
-use crate::place::{self, DEV, Place, accepted, ami, attempts, by_hand_on, image};
+use crate::place::{self, BREAKER, DEV, Place, accepted, ami, attempts, by_hand_on, image};
 use crate::stage::http::Application;
 use crate::stage::{Stage, amis, set_pin};
 
-const BREAKER: &str = "configuration = { deploymentCircuitBreaker = { enable = true, rollback = true } }";
+const BLUE_GREEN: &str = "configuration = { strategy = \"BLUE_GREEN\", bakeTimeInMinutes = 20, maximumPercent = 200 }";
 const BREAKER_ONLY: &str = "configuration = { deploymentCircuitBreaker = { enable = true, rollback = false } }";
 
 /// Sets several pins in one commit.
@@ -174,21 +174,44 @@ fn probes_that_fail_take_back_what_can_be_taken_back() {
         .group("bakes", "", &bakes)
         .group("done", "", &verify("asg.done"))
         .service("api", BREAKER, &verify("fargate.api"))
+        .service("shifts", BLUE_GREEN, &verify("fargate.shifts"))
         .start();
     application.answer(500);
-    release(&stage, &[("bakes", "1.1"), ("done", "1.1"), ("api", "1.1")]);
+    let from = stage.last();
+    release(&stage, &[("bakes", "1.1"), ("done", "1.1"), ("api", "1.1"), ("shifts", "1.1")]);
     failure_mode("probe-while-baking").holds(&stage, "dev/asg/bakes");
+    failure_mode("probe-in-bake-time").holds(&stage, "dev/fargate/shifts");
     failure_mode("probe-after-refresh").holds(&stage, "dev/asg/done");
     failure_mode("probe-after-deployment").holds(&stage, "dev/fargate/api");
     let fleet = stage.fleet();
     assert!(fleet.group_runs(DEV, "bakes", ami("1.0")), "taken back");
     assert!(fleet.group_runs(DEV, "done", ami("1.1")), "nothing can take it back but another pin");
     assert!(fleet.service_runs(DEV, "app/api", &image("1.1")));
+    assert!(fleet.service_runs(DEV, "app/shifts", &image("1.0")), "taken back");
+    assert_eq!(fleet.refreshes(DEV, "bakes"), ["RollbackSuccessful"]);
+    let taken_back = |operation: &str| stage.written(from).iter().filter(|name| *name == operation).count();
+    assert_eq!((taken_back("RollbackInstanceRefresh"), taken_back("StopServiceDeployment")), (1, 1));
+    assert_eq!((attempts(&stage, "bakes"), attempts(&stage, "shifts")), (1, 1));
     let asked = application.asked();
     stage.settles();
     assert_eq!(application.asked(), asked, "nobody asks any more");
 
     application.answer(200);
-    release(&stage, &[("bakes", "1.0"), ("done", "1.0"), ("api", "1.0")]);
-    stage.wait_for_sync(&["dev/asg/bakes", "dev/asg/done", "dev/fargate/api"]);
+    release(&stage, &[("bakes", "1.0"), ("done", "1.0"), ("api", "1.0"), ("shifts", "1.0")]);
+    stage.wait_for_sync(&["dev/asg/bakes", "dev/asg/done", "dev/fargate/api", "dev/fargate/shifts"]);
+    assert_eq!((attempts(&stage, "bakes"), attempts(&stage, "shifts")), (1, 1), "they run it already");
+
+    // The same versions by a new commit, with an application that is well again: now they stay.
+    release(&stage, &[("bakes", "1.1"), ("shifts", "1.1")]);
+    stage.wait_until("both bake", |stage| {
+        let (group, service) = (stage.reason("dev/asg/bakes"), stage.reason("dev/fargate/shifts"));
+        group.starts_with("Baking") && service.contains("BAKE_TIME")
+    });
+    stage.meddle("/_sim/advance", &json!({ "seconds": 1260 }));
+    stage.wait_until("both run 1.1", |stage| {
+        let fleet = stage.fleet();
+        fleet.group_runs(DEV, "bakes", ami("1.1")) && fleet.service_runs(DEV, "app/shifts", &image("1.1"))
+    });
+    stage.wait_for_sync(&["dev/asg/bakes", "dev/fargate/shifts"]);
+    assert_eq!((attempts(&stage, "bakes"), attempts(&stage, "shifts")), (2, 2));
 }

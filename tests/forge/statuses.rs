@@ -130,7 +130,7 @@ fn a_forge_that_fails_holds_nothing_up_and_is_told_in_the_end() {
     std::fs::write(&file, TOKEN).unwrap();
     wait(&stage, &forge, &next, "pinion/dev success");
     let log = stage.logged();
-    assert!(!log.contains("expired-token") && log.contains("is the token right"), "{log}");
+    assert!(!log.contains("expired-token") && log.contains("check that the token is right"), "{log}");
 
     // What will never be taken isn't tried again.
     forge.is_down(Some(Fault::Status(422)));

@@ -180,3 +180,18 @@ fn commits_are_signed_in_prod_by_who_wrote_them() {
     assert_eq!(Case::new(SIGNED).signed_by("ada@example.com").forbidden_by(), NOTHING);
     assert_eq!(Case::new(SIGNED).signed_by("bob@example.com").forbidden_by(), ["signed-by-author"]);
 }
+
+#[test]
+fn only_the_freeze_ends() {
+    for text in [WORKING_HOURS, SOAK, NO_DOWNGRADE, ROLLING_LIMIT, STOP, GRAMMAR, SIGNED] {
+        assert_eq!(load(&[("policy.cedar", text)], "1.4.2").policies.endings(), []);
+    }
+    let loaded = load(&[("freeze.cedar", FREEZE)], "1.4.2");
+    let [ending] = loaded.policies.endings() else { panic!("{:?}", loaded.policies.endings()) };
+    assert_eq!((ending.policy.as_str(), ending.until), ("holiday-freeze", time("2027-01-04T07:00:00Z")));
+    assert!(ending.path.ends_with("freeze.cedar") && ending.reason.ends_with("(ops@example.com)"), "{ending:?}");
+    assert!(FREEZE.lines().nth(ending.line - 1).unwrap().starts_with("@id"), "line {}", ending.line);
+    let warned = |now| pinion::manifest::render::warnings(&loaded, time(now));
+    assert_eq!(warned("2027-01-04T06:59:59Z"), []);
+    assert_eq!(warned("2027-01-04T07:00:00Z").len(), 1);
+}

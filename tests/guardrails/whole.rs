@@ -267,3 +267,65 @@ fn a_controller_that_starts_anew_knows_how_long_a_version_has_soaked() {
     let moved = after.duration_since(before).abs();
     assert!(moved < jiff::SignedDuration::from_secs(4), "{before} was it before, {after} now");
 }
+
+const FREEZES: &str = r#"
+@id("last-year")
+@reason("long over")
+forbid (principal, action, resource)
+when { context.now < datetime("2021-01-04") };
+
+@id("for-now")
+@reason("nobody is here")
+@owner("ops@example.com")
+forbid (principal, action, resource in Environment::"prod")
+when { context.now >= datetime("2021-01-04") && context.now < datetime("2136-01-04T08:00:00+0100") };
+"#;
+
+#[test]
+fn a_freeze_that_has_ended_is_told_everywhere() {
+    let stage = Stage::of(WORLD)
+        .environments([
+            ("environments/defaults.toml", DEFAULTS),
+            ("environments/prod/environment.toml", PROD_TOML.split_once("[promotion]").unwrap().0),
+            ("environments/prod/pins.toml", "frontend = \"1.4.1\"\n"),
+            ("policies/guardrails/freezes.cedar", FREEZES),
+        ])
+        .start();
+    stage.wait_for("prod/asg/frontend", "pending");
+    let repository = &stage.status()["repositories"][0];
+    assert_eq!(
+        repository["guardrail_ends"],
+        serde_json::json!([
+            { "policy": "for-now", "reason": "nobody is here (ops@example.com)", "until": "2136-01-04T07:00:00Z" },
+            { "policy": "last-year", "reason": "long over", "until": "2021-01-04T00:00:00Z" },
+        ])
+    );
+    let labels = format!("repository=\"{}\",branch=\"main\"", stage.git_url());
+    let metric = |policy: &str| {
+        stage.metric(&format!("pinion_guardrail_ends_timestamp_seconds{{{labels},policy=\"{policy}\"}}"))
+    };
+    assert_eq!(metric("last-year"), Some(1_609_718_400.0));
+    assert!(metric("for-now") > Some(5_000_000_000.0));
+    let (_, page) = stage.get("/").unwrap();
+    assert!(page.contains("last-year ended 2021-01-04 00:00:00 UTC: take it out"), "{page}");
+    assert!(page.contains("for-now until 2136-01-04 07:00:00 UTC"), "{page}");
+    let status = printed(&stage, &["status"]);
+    assert!(status.contains("guardrail last-year of ") && status.contains("ended at 2021-01-04T00:00:00Z"), "{status}");
+    assert!(!status.contains("guardrail for-now of "), "{status}");
+
+    let work = stage.repo().work().display().to_string();
+    let text = printed(&stage, &["policy", "explain", "prod/asg/frontend", "--dir", &work]);
+    assert!(text.contains("last-year  allows   it ended at 2021-01-04T00:00:00Z: take it out\n"), "{text}");
+    assert!(text.contains("forbids  until 2136-01-04T07:00:00Z: nobody is here (ops@example.com)\n"), "{text}");
+    let output = stage.run(&["validate", &work]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "a warning is no finding: {said}");
+    assert_eq!(
+        said,
+        "policies/guardrails/freezes.cedar:2: warning: last-year: this policy ended at 2021-01-04T00:00:00Z and forbids \
+         nothing any more; take it out\n"
+    );
+    let output = stage.run(&["validate", &work, "--output", "json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["valid"], &report["warnings"][0]["check"]), (&true.into(), &"policy-ended".into()));
+}

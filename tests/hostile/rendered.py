@@ -10,7 +10,8 @@ MARKDOWN = {"h3", "p", "em", "strong", "code", "ul", "li", "table", "thead", "tb
 PAGE = {
     "html", "head", "meta", "title", "link", "body", "header", "main", "section", "h1", "h2", "p", "b", "small", "code", "pre",
     "table", "thead", "tbody", "tr", "th", "td", "span", "a", "footer", "div", "caption", "details", "summary", "nav", "ol",
-    "ul", "li", "dl", "dt", "dd", "time", "form", "label", "input", "select", "option", "button", "img", "script", "strong", "em", "progress",
+    "ul", "li", "dl", "dt", "dd", "time", "form", "label", "input", "select", "option", "button", "img", "script", "strong", "em",
+    "progress", "svg", "rect", "noscript",
 }
 # What the page itself loads.
 OURS = {"script": "page.js", "img": "icon.svg"}

@@ -40,6 +40,17 @@ findings! {
     environments/prod/environment.toml:16:9: error: fargate.api.image: {version} doesn't occur, so that a pin would change nothing; put {version} into the tag
     "#;
     after_unknown: Repository::prod().edit("[\"fargate/api\"]", "[\"fargate/ap\", \"web\"]") => @"environments/prod/environment.toml:11:24: error: asg.web.after[1]: `web` is not a target: it looks like `asg/web` or `fargate/api`";
+    beyond_all_bounds: Repository::prod().append(
+        "[asg.web.rollout]\ndeadline = \"5124095576030431h\"\nwarmup = \"-1s\"\nbake = \"99999999999999999999999h\"\nmin_healthy = -9223372036854775808\nmax_healthy = 1e308\ncheckpoints = [9223372036854775807]\n[asg.web.suspend]\nowner = \"a\"\nreason = \"b\"\nuntil = \"+999999-12-31T23:59:59Z\""
+    ) => @r#"
+    environments/prod/environment.toml:18:12: error: asg.web.rollout.deadline: this must be from 1s to 336h
+    environments/prod/environment.toml:19:10: error: asg.web.rollout.warmup: `-1s` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    environments/prod/environment.toml:20:8: error: asg.web.rollout.bake: `99999999999999999999999h` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    environments/prod/environment.toml:21:15: error: asg.web.rollout.min_healthy: this must be from 0 to 100
+    environments/prod/environment.toml:22:15: error: asg.web.rollout.max_healthy: expected an integer, found a float
+    environments/prod/environment.toml:23:16: error: asg.web.rollout.checkpoints[0]: this must be from 1 to 100
+    environments/prod/environment.toml:27:9: error: asg.web.suspend.until: `+999999-12-31T23:59:59Z` is not a date and time with its offset; write it as RFC 3339 has it, such as 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00
+    "#;
     after_cycle: Repository::prod().append("after = [\"asg/web\"]") => @"environments/prod/environment.toml:11:9: error: asg.web.after: these targets wait for each other: asg/web → fargate/api → asg/web; take one of them out of an `after`";
     after_itself: Repository::prod().edit("fargate/api", "asg/web") => @"environments/prod/environment.toml:11:9: error: asg.web.after: these targets wait for each other: asg/web → asg/web; take one of them out of an `after`";
     pins_and_components: Repository::prod().pins("frontent = \"1.4.2\"\nbackend = \"2.0.1\"") => @r#"
@@ -220,7 +231,7 @@ fn a_person_sees_the_line() {
 #[test]
 fn a_program_gets_json() {
     let repository = Repository::prod().edit("group", "grup");
-    insta::assert_snapshot!(render::json(&repository.load()).unwrap(), @r#"
+    insta::assert_snapshot!(render::json(&repository.load(), jiff::Timestamp::UNIX_EPOCH).unwrap(), @r#"
     {
       "valid": false,
       "environments": 1,
@@ -236,7 +247,8 @@ fn a_program_gets_json() {
           "message": "unknown key `grup`",
           "help": "did you mean `group`?"
         }
-      ]
+      ],
+      "warnings": []
     }
     "#);
 }
@@ -265,4 +277,18 @@ fn ten_mistakes_are_ten_findings() {
     environments/prod/pins.toml:3:10: error: worker: no target uses the component `worker`; remove it; components in use: backend, frontend
     "#);
     assert_eq!(repository.load().all_findings().len(), 10);
+}
+
+/// A stranger's word may be as long as a file; what is said of it isn't.
+#[test]
+fn what_is_said_of_long_words_is_short() {
+    let long = "x".repeat(200_000);
+    let repository = Repository::prod()
+        .edit("component = \"frontend\"", &format!("component = \"{long}\""))
+        .append(&format!("{long} = 1\n[promotion]\nfrom = \"{long}\""));
+    let findings = repository.findings();
+    assert!(findings.lines().count() >= 3, "{}", findings.lines().count());
+    for line in findings.lines() {
+        assert!(line.chars().count() < 3200, "{}", line.chars().count());
+    }
 }

@@ -75,6 +75,16 @@ class Alerts(unittest.TestCase):
         anchors = {heading.lower().replace(" ", "-").replace(",", "") for heading in entries}
         self.assertLessEqual(set(re.findall(r"\]\(#([\w-]+)\)", RUNBOOK.read_text())), anchors)
 
+    def test_the_runbook_says_how_to_put_its_address_in(self):
+        [block] = [b for b in re.findall(r"```console\n(.*?)```", RUNBOOK.read_text(), re.DOTALL) if "$ sed " in b]
+        script = "\n".join(line.removeprefix("$ ") for line in block.splitlines()).replace(">alerts.yaml", "")
+        done = subprocess.run(["sh", "-euc", script], cwd=ROOT, capture_output=True, text=True, check=True)
+        address = re.search(r"RUNBOOK=(\S+)", script)[1]
+        changed = [rule for group in yaml.safe_load(done.stdout)["groups"] for rule in group["rules"]]
+        self.assertEqual(len(changed), len(rules()))
+        for rule in changed:
+            self.assertEqual(rule["annotations"]["runbook_url"], f"{address}#{rule['alert'].lower()}")
+
     def test_every_metric_and_label_exists(self):
         metrics, states_known = documented(), states()
         for rule in rules():

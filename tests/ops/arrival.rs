@@ -190,7 +190,10 @@ fn a_bad_version_is_told_to_people() {
         })
     );
     assert_eq!(alert["annotations"]["summary"], "The rollout of backend to prod/fargate/api failed");
-    assert_eq!(alert["annotations"]["runbook_url"], "https://pinion.dev/docs/runbook#pinionquarantined");
+    assert_eq!(
+        alert["annotations"]["runbook_url"],
+        "https://git.example.com/environments/blob/main/docs/runbook.md#pinionquarantined"
+    );
 
     stage.pin("prod", "backend", "1");
     stage.wait_for_sync(&["prod/fargate/api"]);

@@ -244,7 +244,12 @@ class Chart(unittest.TestCase):
         given = values("minimal")
         given["prometheusRule"] = {"enabled": True}
         plain = yaml.safe_load((CHART / "files/alerts.yaml").read_text())
-        self.assertEqual(one(render(given)[0], "PrometheusRule")["spec"], plain)
+        expected = copy.deepcopy(plain)
+        for group in expected["groups"]:
+            for rule in group["rules"]:
+                own = "https://github.com/acme/environments/blob/main/docs/runbook.md#"
+                rule["annotations"]["runbook_url"] = own + rule["alert"].lower()
+        self.assertEqual(one(render(given)[0], "PrometheusRule")["spec"], expected)
         given["prometheusRule"] |= {"disabled": ["PinionDown"], "alertLabels": {"team": "a"}, "runbookUrl": "https://w/x"}
         spec = one(render(given)[0], "PrometheusRule")["spec"]
         expected = copy.deepcopy(plain)
@@ -258,6 +263,22 @@ class Chart(unittest.TestCase):
             yaml.safe_dump(spec, file)
             file.flush()
             subprocess.run([promtool(), "check", "rules", file.name], check=True, capture_output=True)
+
+    def test_the_runbook_is_looked_for_in_the_repository(self):
+        for repository, expected in [
+            ({"url": "https://github.com/acme/environments.git"}, "https://github.com/acme/environments/blob/main"),
+            ({"url": "https://gitlab.com/a/b/c/", "branch": "prod"}, "https://gitlab.com/a/b/c/-/blob/prod"),
+            ({"url": "git@github.com:acme/environments.git"}, "https://github.com/acme/environments/blob/main"),
+            ({"url": "ssh://git@git.example.com:2222/a/b.git", "forge": {"kind": "gitea"}}, "https://git.example.com/a/b/src/branch/main"),
+            ({"url": "https://user@git.example.com/a/b", "forge": {"kind": "gitlab"}}, "https://git.example.com/a/b/-/blob/main"),
+        ]:
+            with self.subTest(repository):
+                given = values("minimal") | {"prometheusRule": {"enabled": True}}
+                given["config"] = {"repository": [repository]}
+                given["secrets"] = []
+                rules = one(render(given)[0], "PrometheusRule")["spec"]["groups"][0]["rules"]
+                url = rules[0]["annotations"]["runbook_url"]
+                self.assertEqual(url, f"{expected}/docs/runbook.md#{rules[0]['alert'].lower()}")
 
     def test_the_dashboard_is_shipped_as_it_is(self):
         found, _ = render(values("full"))

@@ -52,6 +52,23 @@ CUSTOM = {
     ("logs", "tail"): {"--follow"},
     ("sso", "login"): set(),
 }
+# What the tables of failures quote of other programs: AWS, ECS, Helm, Docker, systemd.
+FOREIGN = {
+    "CannotPullContainerError",
+    "EntityAlreadyExists",
+    "Failed to set up credentials",
+    "ImagePullBackOff",
+    "Invalid principal",
+    "LimitExceeded",
+    "MalformedPolicyDocument",
+    "Max attempts exceeded",
+    "ResourceInitializationError: unable to pull secrets",
+    "You are not authorized to use launch template:",
+    "context deadline exceeded",
+    "exec format error",
+    "not authorized to perform: iam:PassRole on resource:",
+    "status=243/CREDENTIALS",
+}
 HEREDOC = re.compile(r"(?:cat >>? |sudo tee )(\S+) <<('?)EOF'?(?: >/dev/null)?\n(.*?)^EOF$", re.DOTALL | re.MULTILINE)
 
 
@@ -138,16 +155,24 @@ class Install(unittest.TestCase):
     def test_commands_exist(self):
         known, seen = {}, 0
         for page, (command, *arguments) in commands():
+            # One that only has commands of its own, such as `policy explain`.
+            if self.help_of(known, command)[1]:
+                command = f"{command} {arguments.pop(0)}"
             with self.subTest(page=page, command=command):
-                if command not in known:
-                    done = subprocess.run([os.environ["PINION_BIN"], command, "--help"], capture_output=True, text=True)
-                    self.assertEqual(done.returncode, 0, done.stderr)
-                    known[command] = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", done.stdout))
                 options = {argument.split("=")[0] for argument in arguments if argument.startswith("-")}
-                self.assertLessEqual(options, known[command])
+                self.assertLessEqual(options, self.help_of(known, command)[0])
                 seen += 1
         self.assertGreater(seen, 20)
-        self.assertGreaterEqual(set(known), {"status", "plan", "validate", "resync"})
+        self.assertGreaterEqual(set(known), {"status", "plan", "validate", "resync", "policy explain"})
+
+    def help_of(self, known, command):
+        """The options of a command, and whether it has commands of its own."""
+        if command not in known:
+            done = subprocess.run([os.environ["PINION_BIN"], *command.split(), "--help"], capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            options = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", done.stdout))
+            known[command] = options, "\nCommands:\n" in done.stdout
+        return known[command]
 
     def test_policies_are_policies(self):
         seen = set()
@@ -209,6 +234,24 @@ class Install(unittest.TestCase):
                     # To zsh, on a terminal, a comment is none, and what follows the colon is a modifier.
                     self.assertNotRegex(HEREDOC.sub("", block), r"(?m)(^|\s)#")
                     self.assertNotRegex(block, r"\$\w+:")
+
+    def test_what_fails_is_quoted_as_it_is_said(self):
+        said = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.rs"))
+        seen = set()
+        for page in INSTALL:
+            rows = re.search(r"^\| what you see \|.*\n\| --- .*\n((?:\|.*\n)+)", page.read_text(), re.MULTILINE)
+            for row in rows[1].splitlines():
+                for quoted in re.findall(r"`([^`]+)`", row.split("|")[1]):
+                    for part in filter(None, (part.strip() for part in quoted.split("…"))):
+                        # Single words are commands, codes and states.
+                        if " " in part and part not in FOREIGN:
+                            with self.subTest(page=page.name, quoted=part):
+                                # The program fills in what differs.
+                                wording = re.sub(r"127\.0\.0\.1:9780|\b401\b|sts:AssumeRole|AccessDenied", r"\\E", part)
+                                pieces = [piece.strip(" :()") for piece in wording.split("\\E")]
+                                self.assertTrue(all(piece in said for piece in pieces), pieces)
+                        seen.add(part)
+        self.assertLessEqual(FOREIGN, seen)
 
     def test_ecs_would_take_the_task_and_the_service(self):
         written = files("install-ecs.md")

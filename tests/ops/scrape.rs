@@ -56,7 +56,8 @@ suspend = { owner = "ops@example.com", reason = "moved", until = 2036-01-01T00:0
 const FREEZE: &str = r#"
 @id("freeze")
 @reason("not now")
-forbid (principal, action == Action::"rollout", resource) when { resource.component == "other" };
+forbid (principal, action == Action::"rollout", resource)
+when { resource.component == "other" && context.now < datetime("2136-01-01") };
 "#;
 
 /// A new SSH key, and the file that says that it is the committer's.
@@ -77,6 +78,7 @@ pub(crate) fn of_everything() -> String {
     let stage = Stage::of(WORLD)
         .signed_with(&key)
         .repository_with(&format!("[repository.verify]\nallowed_signers = \"{}\"\n", allowed.display()))
+        .configured_with("[[notify]]\nname = \"nobody\"\nurl = \"http://127.0.0.1:9/\"\n")
         .environments([
             ("environments/dev/environment.toml", ENVIRONMENT),
             ("environments/dev/pins.toml", "frontend = \"1.4.0\"\nother = \"1.4.0\"\n"),

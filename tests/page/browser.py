@@ -2,10 +2,10 @@
 
 Reads one JSON object a line from standard input and answers each with one: `{"value": …}` or `{"error": "…"}`.
 
-    {"do": "open", "url": …, "width": 1440, "height": 900, "dark": false, "script": true}
+    {"do": "open", "url": …, "width": 1440, "height": 900, "dark": false, "script": true, "paper": false}
     {"do": "eval", "js": …}             the value of an expression in the page, awaited
     {"do": "key", "key": "Tab"}         a key, pressed and let go; {"text": …} is typed instead
-    {"do": "shot", "path": …, "full": false}
+    {"do": "shot", "path": …, "full": false, "scale": 1}     a PNG or, by the path's end, a WebP
     {"do": "axe", "source": …}          what axe-core finds wrong
     {"do": "problems"}                  what the page complained about since it was opened: errors, breaches of its policy
 """
@@ -71,10 +71,10 @@ class Browser:
                 return answer["result"]
             self.events.append(answer)
 
-    def open(self, url, width=1440, height=900, dark=False, script=True):
+    def open(self, url, width=1440, height=900, dark=False, script=True, paper=False):
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call("Emulation.setEmulatedMedia", media="print" if paper else "", features=[scheme])
         self.call("Emulation.setScriptExecutionDisabled", value=not script)
         # Another document first, so that not even the same address with another fragment is taken for this one.
         self.go("about:blank")
@@ -123,12 +123,13 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyDown", **press, **typed)
         self.call("Input.dispatchKeyEvent", type="keyUp", **press)
 
-    def shot(self, path, full=False):
-        options = {"format": "png", "captureBeyondViewport": full}
-        if full:
-            size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-            height = min(size["height"], 16000)
-            options["clip"] = {"x": 0, "y": 0, "width": size["width"], "height": height, "scale": 1}
+    def shot(self, path, full=False, scale=1):
+        kind = {"format": "webp", "quality": 90} if path.endswith(".webp") else {"format": "png"}
+        metrics = self.call("Page.getLayoutMetrics")
+        size = metrics["cssContentSize"] if full else metrics["cssLayoutViewport"]
+        width, height = (size["width"], min(size["height"], 16000)) if full else (size["clientWidth"], size["clientHeight"])
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": scale}
+        options = {**kind, "captureBeyondViewport": full, "clip": clip}
         pathlib.Path(path).write_bytes(base64.b64decode(self.call("Page.captureScreenshot", **options)["data"]))
 
     def axe(self, source):

@@ -23,11 +23,14 @@ pub(crate) struct Look {
     pub(crate) height: u32,
     pub(crate) dark: bool,
     pub(crate) script: bool,
+    pub(crate) print: bool,
 }
 
-pub(crate) const DESK: Look = Look { width: 1440, height: 900, dark: false, script: true };
+pub(crate) const DESK: Look = Look { width: 1440, height: 900, dark: false, script: true, print: false };
 pub(crate) const PHONE: Look = Look { width: 390, height: 844, ..DESK };
 pub(crate) const DARK: Look = Look { dark: true, ..DESK };
+/// As on a sheet of A4.
+pub(crate) const PRINT: Look = Look { width: 794, height: 1123, print: true, ..DESK };
 pub(crate) const PLAIN: Look = Look { script: false, ..DESK };
 
 pub(crate) struct Browser {
@@ -61,10 +64,10 @@ impl Browser {
     }
 
     pub(crate) fn open(&self, url: &str, look: Look) {
-        let Look { width, height, dark, script } = look;
-        self.order(
-            &json!({"do": "open", "url": url, "width": width, "height": height, "dark": dark, "script": script}),
-        );
+        let Look { width, height, dark, script, print } = look;
+        self.order(&json!({
+            "do": "open", "url": url, "width": width, "height": height, "dark": dark, "script": script, "paper": print,
+        }));
     }
 
     /// The value of an expression in the page.
@@ -105,6 +108,18 @@ impl Browser {
         if let Some(folder) = std::env::var_os("PINION_SCREENSHOTS") {
             let path = Path::new(&folder).join(format!("{name}.png"));
             self.order(&json!({"do": "shot", "path": path, "full": full}));
+        }
+    }
+
+    /// A picture for the documentation, in the folder that PINION_IMAGES names; see `make screenshots`.
+    pub(crate) fn illustration(&self, name: &str, scale: u32) {
+        if let Some(folder) = std::env::var_os("PINION_IMAGES") {
+            self.wait_for(
+                "the page keeps itself up to date",
+                "document.getElementById('live').innerText.startsWith('live')",
+            );
+            let path = Path::new(&folder).join(format!("{name}.webp"));
+            self.order(&json!({"do": "shot", "path": path, "scale": scale}));
         }
     }
 

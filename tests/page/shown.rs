@@ -223,7 +223,7 @@ async fn every_state_is_shown_and_everybody_can_use_it() {
         assert!(row.contains(said), "{said}: {row}");
     }
     assert_eq!(browser.eval("document.querySelector('tr[id=\"t-prod/asg/web\"] progress').value"), json!(40));
-    assert!(browser.text("#env-staging").contains("did you mean `frontend`?"));
+    assert!(browser.text("#env-staging").contains("did you mean frontend?"));
     assert_eq!(browser.count(".feed li"), 9, "everything but that the target was found");
 
     for (name, path, look) in [
@@ -251,7 +251,15 @@ async fn every_state_is_shown_and_everybody_can_use_it() {
     }
     browser.open(&controller.url("/history?environment=prod"), DESK);
     assert!(browser.text("#d-frontend").contains("100 %"), "{}", browser.text("#d-frontend"));
-    assert_eq!(controller.get("/targets/prod/asg/none").await.status(), 404);
+    for (path, status, said) in [
+        ("/targets/prod/asg/none", 404, "There is no target prod/asg/none"),
+        ("/targets/prod/asg/web?before=x", 400, "This can’t be read"),
+        ("/history?since=x", 400, "is not a time"),
+    ] {
+        assert_eq!(controller.get(path).await.status(), status, "{path}");
+        browser.open(&controller.url(path), DESK);
+        assert!(browser.text("main").contains(said), "{path}: {}", browser.text("main"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -275,6 +283,13 @@ async fn it_is_whole_without_a_script() {
         "location.pathname.startsWith('/targets/') && document.readyState === 'complete'",
     );
     assert!(browser.text("h1").ends_with("fargate/billing"));
+    // What has changed meanwhile is there after a reload, to which a link leads.
+    controller.status.send_modify(|status| {
+        let targets = &mut Arc::make_mut(status).environments.get_mut("prod").unwrap().targets;
+        targets.get_mut("fargate/billing").unwrap().state = State::InSync;
+    });
+    browser.eval("document.querySelector('#live a').click()");
+    browser.wait_for("the new state", "document.querySelector('#head')?.dataset.state === 'in-sync'");
     browser.open(&controller.url("/?q=no+such+thing"), PLAIN);
     assert!(browser.text("#nothing").starts_with("No target is like that."));
     browser.is_quiet("without a script");
@@ -285,7 +300,7 @@ async fn it_keeps_up_and_keeps_what_is_folded() {
     let controller = started(bad_day()).await;
     let browser = Browser::start();
     browser.open(&controller.url("/"), Look { height: 300, ..DESK });
-    browser.eval("window.mine = document.querySelector('tr[id=\"t-prod/asg/web\"]'); document.getElementById('fold-dev').open = false; true");
+    browser.eval("window.mine = document.querySelector('tr[id=\"t-prod/asg/web\"]'); document.querySelector('#fold-dev summary').click(); true");
     browser.eval(
         "scrollTo(0, 260); document.querySelector('tr[id=\"t-prod/asg/web\"] a').focus({preventScroll: true}); window.top0 = document.querySelector('tr[id=\"t-prod/asg/web\"]').getBoundingClientRect().top; true",
     );
@@ -397,6 +412,7 @@ async fn a_keyboard_goes_through_it_in_order() {
         "Pinion",
         "Targets",
         "History",
+        "1 of 3 targets needs attention",
         "in-sync 1",
         "rolling-out 1",
         "unknown 1",
@@ -487,10 +503,17 @@ async fn a_thousand_targets_are_no_burden() {
     let browser = Browser::start();
     browser.open(&controller.url("/"), DESK);
     browser.picture("thousand", false);
+    // The eye finds what is wrong among all that is well: each share of the strip can be seen.
+    let least = browser.eval("Math.min(...[...document.querySelectorAll('.summary .gauge rect')].map(it => it.getBoundingClientRect().width))");
+    assert!(least.as_f64().unwrap() >= 6.0, "{least}");
     assert_eq!(browser.count("tbody tr"), 1000);
-    assert_eq!(browser.text("h1"), "2 of 1000 targets need attention");
+    assert_eq!(browser.text("h1"), "2 of 1,000 targets need attention");
     let open = browser.eval("[...document.querySelectorAll('details[open]')].map(it => it.id)");
-    assert_eq!(open, json!(["fold-account-07", "fold-account-11", "fold-account-30"]), "what is well is folded");
+    assert_eq!(
+        open,
+        json!(["fold-account-07", "fold-account-30", "fold-account-11"]),
+        "what is well is folded, and what isn't comes first"
+    );
     let begun = crate::stage::process::now();
     controller.status.send_modify(|status| {
         let status = Arc::make_mut(status);

@@ -10,8 +10,8 @@ use pinion::clock::Clock;
 use pinion::history::{History, Limits};
 use pinion::metrics::Metrics;
 use pinion::model::status::{
-    EnvironmentStatus, PinStatus, RepositoryStatus, ResyncStatus, RolloutStatus, SignaturesStatus, Status,
-    SuspensionStatus, TargetStatus,
+    EnvironmentStatus, GuardrailEnd, PinStatus, RepositoryStatus, ResyncStatus, RolloutStatus, SignaturesStatus,
+    Status, SuspensionStatus, TargetStatus,
 };
 use pinion::model::{Kind, State};
 use pinion::server::{RequestResync, Running, Server};
@@ -83,6 +83,11 @@ pub(crate) fn status() -> Status {
         error: None,
         guardrails: 2,
         guardrail_errors: Vec::new(),
+        guardrail_ends: vec![GuardrailEnd {
+            policy: "holiday-freeze".to_owned(),
+            reason: "nobody is in the office".to_owned(),
+            until: time("2026-01-02T08:00:00Z"),
+        }],
         signatures: Some(SignaturesStatus { accepted: Some(COMMIT.to_owned()), refused: 0, commits: Vec::new() }),
     }];
     let mut web = target("prod", Kind::Asg, "web", State::RollingOut);

@@ -29,6 +29,8 @@ environment dev is broken; it keeps its last good desired state, of 01234567:
     unknown key `fronted`
 
 environment dev: ec2:DescribeImages failed: Timeout
+
+guardrail holiday-freeze of https://github.com/acme/environments.git main ended at 2026-01-02T08:00:00Z, and is still in its file
 ";
     assert_eq!(text, expected);
 }
@@ -81,7 +83,7 @@ async fn status_and_resync_talk_to_a_controller() {
     let refused = run(&["resync", "--address", &address, "--token-file", token]).await.unwrap_err();
     assert!(refused.to_string().contains("401 Unauthorized: the token is wrong"), "{refused}");
     let absent = run(&["resync", "--address", &address, "--token-file", "/nowhere"]).await.unwrap_err();
-    assert!(absent.to_string().contains("can't read the token from /nowhere"), "{absent}");
+    assert!(absent.to_string().contains("can't read the secret in /nowhere"), "{absent}");
 }
 
 #[tokio::test]

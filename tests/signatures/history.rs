@@ -203,7 +203,7 @@ fn keys_are_read_anew_when_they_change() {
     let tip = CommitId::try_from(second.clone()).unwrap();
     let error = running.verify(&branch.mirror.objects().unwrap(), &tip, Some(&tip), now(), &interrupt).unwrap_err();
     assert!(
-        error.to_string().ends_with("allowed_signers are wrong: line 1: there is no key after the principals"),
+        error.to_string().ends_with("allowed_signers can't be used: line 1: there is no key after the principals"),
         "{error}"
     );
     std::fs::write(&file, &both).unwrap();

@@ -32,7 +32,7 @@ fn every_kind_of_key_verifies() {
     let line = format!("{ADA} {}\n", desk.ssh_key("rsa1024", &["rsa", "-b", "1024"]));
     let commit = desk.made(With::Ssh("rsa1024"), ADA, THEN);
     let refusal = judged(allowed(&line), &commit).unwrap_err().to_string();
-    assert!(refusal.ends_with("is an RSA key of 1024 bits; 2048 to 4096 count"), "{refusal}");
+    assert!(refusal.ends_with("is an RSA key of 1024 bits; 2048 to 4096 are needed"), "{refusal}");
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub(crate) struct Builder {
     keep_state: bool,
     controlled: bool,
     time_jumps: bool,
+    own_time: bool,
     repository_has: String,
     configuration_has: String,
     key: Option<PathBuf>,
@@ -42,6 +43,7 @@ impl Stage {
             keep_state: false,
             controlled: true,
             time_jumps: false,
+            own_time: false,
             repository_has: String::new(),
             configuration_has: String::new(),
             key: None,
@@ -121,6 +123,12 @@ impl Builder {
         self
     }
 
+    /// Lets the controller's clock jump, and nobody else's.
+    pub(crate) fn with_a_clock_that_jumps(mut self) -> Self {
+        (self.time_jumps, self.own_time) = (true, true);
+        self
+    }
+
     /// More keys and tables for the end of each `[[repository]]`.
     pub(crate) fn repository_with(mut self, text: &str) -> Self {
         self.repository_has.push_str(text);
@@ -184,6 +192,7 @@ impl Builder {
             interval: self.interval,
             branches: self.branches,
             time: self.time_jumps.then(FakeTime::new),
+            own_time: self.own_time,
             repository_has: self.repository_has,
             configuration_has: self.configuration_has,
             sim: None,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -140,6 +141,12 @@ impl Repo {
         self.git(&["push", "--quiet", "--force", "origin", "--all"]);
     }
 
+    /// The next commit is of this very second; most are of a time long ago, so that their ids don't change.
+    pub(crate) fn commits_are_of_now(&self) {
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+        self.clock.set(i64::try_from(now.as_secs()).unwrap());
+    }
+
     fn tick(&self) {
         self.clock.set(self.clock.get() + 60);
     }
@@ -190,6 +197,8 @@ struct Served {
     token: Option<String>,
     status: Option<u16>,
     rubbish: bool,
+    /// How long it thinks before it answers.
+    delay: Duration,
     requests: Vec<Request>,
 }
 
@@ -237,10 +246,15 @@ impl GitServer {
         self.shared.state.lock().unwrap().rubbish = true;
     }
 
+    /// From now on thinks for so long before each answer.
+    pub(crate) fn think_for(&self, delay: Duration) {
+        self.shared.state.lock().unwrap().delay = delay;
+    }
+
     /// From now on answers as it should, and asks for no other token than before.
     pub(crate) fn mend(&self) {
         let mut state = self.shared.state.lock().unwrap();
-        (state.status, state.rubbish) = (None, false);
+        (state.status, state.rubbish, state.delay) = (None, false, Duration::ZERO);
     }
 
     /// The URL of `environments.git`.
@@ -274,10 +288,11 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    let (token, forced, rubbish) = {
+    let (token, forced, rubbish, delay) = {
         let state = shared.state.lock().unwrap();
-        (state.token.clone(), state.status, state.rubbish)
+        (state.token.clone(), state.status, state.rubbish, state.delay)
     };
+    tokio::time::sleep(delay).await;
     let authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
     let password = authorization.as_deref().and_then(password_of);
     let (sent, command) = (body.len(), command_of(&body));

@@ -142,11 +142,11 @@ impl FakeTime {
         self.folder.path().join("offset")
     }
 
-    /// From now on it is so many hours later than it really is.
-    pub(crate) fn jump(&self, hours: u32) {
+    /// From now on it is so many hours later than it really is, or earlier.
+    pub(crate) fn jump(&self, hours: i32) {
         // In one step, as it is read all the time.
         let next = self.folder.path().join("next");
-        std::fs::write(&next, format!("+{}\n", hours * 3600)).unwrap();
+        std::fs::write(&next, format!("{:+}\n", hours * 3600)).unwrap();
         std::fs::rename(next, self.file()).unwrap();
     }
 

@@ -29,6 +29,8 @@ pub(crate) use builder::Builder;
 use git::{GitServer, Repo};
 use process::{FakeTime, Process, clean, pinion};
 pub(crate) use view::{Fleet, REGION};
+#[allow(unused_imports, reason = "each test uses its part")]
+pub(crate) use watch::by_hand_in_a_group;
 
 /// The token that asks for resyncs.
 pub(crate) const TOKEN: &str = "resync-token-0123456789";
@@ -64,6 +66,8 @@ pub(crate) struct Stage {
     interval: String,
     branches: Vec<(String, Vec<String>)>,
     time: Option<FakeTime>,
+    /// Whether only the controller's time jumps.
+    own_time: bool,
     repository_has: String,
     configuration_has: String,
     sim: Option<Process>,
@@ -81,7 +85,7 @@ impl Stage {
         if self.keep_state {
             command.arg("--state").arg(self.folder.path().join("world.json"));
         }
-        self.time.iter().for_each(|time| time.lend(&mut command));
+        self.time.iter().filter(|_| !self.own_time).for_each(|time| time.lend(&mut command));
         let log = self.folder.path().join("sim.log");
         let from = std::fs::metadata(&log).map_or(0, |log| usize::try_from(log.len()).unwrap());
         let mut sim = Process::start("pinion sim", &mut command, log);
@@ -116,10 +120,10 @@ impl Stage {
             if !environments.is_empty() {
                 text.push_str(&format!("environments = {environments:?}\n"));
             }
+            text.push_str(&self.repository_has);
             if self.token.is_some() {
                 text.push_str("[repository.auth]\ntoken_file = \"git-token\"\n");
             }
-            text.push_str(&self.repository_has);
         }
         text.push_str(&format!("[reconcile]\n{}", self.reconcile));
         text.push_str("[server]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"resync-token\"\n");
@@ -194,8 +198,9 @@ impl Stage {
         (controller, address)
     }
 
-    /// Lets so many hours pass at once, for the stand-in and for the controller.
-    pub(crate) fn jump(&self, hours: u32) {
+    /// From now on it is so many hours later than it really is, or earlier: for the stand-in and for the controller, or for
+    /// the controller only.
+    pub(crate) fn jump(&self, hours: i32) {
         self.time.as_ref().expect("this stage's time doesn't jump").jump(hours);
     }
 

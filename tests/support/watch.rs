@@ -60,6 +60,19 @@ impl Stage {
         self.sim("POST", path, Some(body))
     }
 
+    /// The faults that are still to strike.
+    pub(crate) fn faults(&self) -> Vec<Value> {
+        serde_json::from_value(self.sim("GET", "/_sim/faults", None)["faults"].take()).unwrap()
+    }
+
+    /// The operations of the calls that are held now; waits a moment for them.
+    pub(crate) fn held_calls(&self) -> Vec<String> {
+        std::thread::sleep(Duration::from_millis(50));
+        let held = self.sim("GET", "/_sim/held?millis=200", None)["held"].take();
+        let calls = held.as_array().unwrap().iter();
+        calls.map(|call| call["operation"].as_str().unwrap().to_owned()).collect()
+    }
+
     /// Takes all faults away.
     pub(crate) fn mend(&self) {
         self.sim("DELETE", "/_sim/faults", None);
@@ -69,46 +82,51 @@ impl Stage {
     pub(crate) fn by_hand(&self, role: &str, operation: &str, parameters: &Value) -> Value {
         let target = format!("AmazonEC2ContainerServiceV20141113.{operation}");
         let headers = [("X-Amz-Target", target), ("Content-Type", "application/x-amz-json-1.1".to_owned())];
-        serde_json::from_str(&self.as_somebody(role, "ecs", &headers, &parameters.to_string())).unwrap()
+        serde_json::from_str(&as_somebody(&self.endpoint, role, "ecs", &headers, &parameters.to_string())).unwrap()
     }
 
     /// The same to Auto Scaling; the parameters are a form's, without action and version.
     pub(crate) fn by_hand_in_a_group(&self, role: &str, operation: &str, parameters: &str) {
-        let form = format!("Action={operation}&Version=2011-01-01&{parameters}");
-        let headers = [("Content-Type", "application/x-www-form-urlencoded".to_owned())];
-        self.as_somebody(role, "autoscaling", &headers, &form);
+        by_hand_in_a_group(&self.endpoint, role, operation, parameters);
     }
+}
 
-    fn as_somebody(&self, role: &str, service: &str, headers: &[(&str, String)], body: &str) -> String {
-        let url = format!("{}/", self.endpoint);
-        let signed = |key: &str, service: &str| {
-            format!(
-                "AWS4-HMAC-SHA256 Credential={key}/20261101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
-            )
-        };
-        let form = format!("Action=AssumeRole&Version=2011-06-15&RoleArn={role}&RoleSessionName=somebody");
-        let to_assume = [
-            ("Authorization", signed("AKIASOMEBODY", "sts")),
-            ("Content-Type", "application/x-www-form-urlencoded".to_owned()),
-        ];
-        let post = |headers: &[(&str, String)], body: &str| {
-            let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            let (status, text) = http::request("POST", &url, &headers, body).unwrap();
-            assert_eq!(status, 200, "{body} by hand: {text}");
-            text
-        };
-        let session = post(&to_assume, &form);
-        let member = |name: &str| {
-            let (_, rest) = session.split_once(&format!("<{name}>")).unwrap();
-            rest.split_once('<').unwrap().0.to_owned()
-        };
-        let mut all = vec![
-            ("Authorization", signed(&member("AccessKeyId"), service)),
-            ("X-Amz-Security-Token", member("SessionToken")),
-        ];
-        all.extend_from_slice(headers);
-        post(&all, body)
-    }
+/// A call to Auto Scaling by somebody with a role, at a stand-in.
+pub(crate) fn by_hand_in_a_group(endpoint: &str, role: &str, operation: &str, parameters: &str) {
+    let form = format!("Action={operation}&Version=2011-01-01&{parameters}");
+    let headers = [("Content-Type", "application/x-www-form-urlencoded".to_owned())];
+    as_somebody(endpoint, role, "autoscaling", &headers, &form);
+}
+
+fn as_somebody(endpoint: &str, role: &str, service: &str, headers: &[(&str, String)], body: &str) -> String {
+    let url = format!("{}/", endpoint);
+    let signed = |key: &str, service: &str| {
+        format!(
+            "AWS4-HMAC-SHA256 Credential={key}/20261101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
+        )
+    };
+    let form = format!("Action=AssumeRole&Version=2011-06-15&RoleArn={role}&RoleSessionName=somebody");
+    let to_assume = [
+        ("Authorization", signed("AKIASOMEBODY", "sts")),
+        ("Content-Type", "application/x-www-form-urlencoded".to_owned()),
+    ];
+    let post = |headers: &[(&str, String)], body: &str| {
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let (status, text) = http::request("POST", &url, &headers, body).unwrap();
+        assert_eq!(status, 200, "{body} by hand: {text}");
+        text
+    };
+    let session = post(&to_assume, &form);
+    let member = |name: &str| {
+        let (_, rest) = session.split_once(&format!("<{name}>")).unwrap();
+        rest.split_once('<').unwrap().0.to_owned()
+    };
+    let mut all = vec![
+        ("Authorization", signed(&member("AccessKeyId"), service)),
+        ("X-Amz-Security-Token", member("SessionToken")),
+    ];
+    all.extend_from_slice(headers);
+    post(&all, body)
 }
 
 /// What the controller says.

@@ -80,3 +80,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 {{- end }}
+
+{{/* Where people find the runbook: as said, or in the first repository that Pinion follows, as its forge shows it. */}}
+{{- define "pinion.runbookUrl" -}}
+{{- $repository := first .Values.config.repository }}
+{{- $web := $repository.url | trimSuffix "/" | trimSuffix ".git" }}
+{{- $web = regexReplaceAll "^(?:https://|ssh://)?(?:[^/@]*@)?([^/:]+)(?::[0-9]*/|[:/])" $web "https://${1}/" }}
+{{- $branch := default "main" $repository.branch }}
+{{- $kind := dig "forge" "kind" (ternary "gitlab" "" (contains "gitlab" $web)) $repository }}
+{{- $view := dict "gitlab" "-/blob" "gitea" "src/branch" }}
+{{- default (printf "%s/%s/%s/docs/runbook.md" $web (get $view $kind | default "blob") $branch) .Values.prometheusRule.runbookUrl }}
+{{- end }}

@@ -181,4 +181,35 @@ mod tests {
             ServiceSettings { strategy: "LINEAR".to_owned(), steps: Some((4, 300)), bake: 60, ..settings(100, 200) };
         assert_eq!(super::deployment(3, &linear).takes.as_secs(), 90 + 4 * 300 + 60);
     }
+
+    #[test]
+    fn settings_may_be_anything() {
+        let wanted = RolloutSettings {
+            min_healthy: Some(u8::MAX),
+            max_healthy: Some(u8::MAX),
+            warmup: Some(Duration::MAX),
+            checkpoints: vec![u8::MAX, 0, 1],
+            checkpoint_delay: Some(Duration::MAX),
+            bake: Some(Duration::MAX),
+            ..RolloutSettings::default()
+        };
+        for (min_healthy, max_healthy) in [(u32::MAX, 0), (0, u32::MAX), (u32::MAX, u32::MAX), (0, 0)] {
+            let settings = GroupSettings {
+                min_healthy: Some(min_healthy),
+                max_healthy: Some(max_healthy),
+                warmup: u32::MAX,
+                ..GroupSettings::default()
+            };
+            let course = super::refresh(u32::MAX, u32::MAX, &wanted, &settings);
+            assert!(course.takes > Duration::from_secs(1 << 40), "{course:?}");
+            super::refresh(u32::MAX, u32::MAX, &RolloutSettings::default(), &settings);
+            for steps in [None, Some((u32::MAX, u32::MAX)), Some((0, 0))] {
+                let strategy = if steps.is_some() { "LINEAR" } else { "ROLLING" }.to_owned();
+                let bake = u32::MAX;
+                let settings =
+                    ServiceSettings { strategy, min_healthy, max_healthy, bake, steps, ..Default::default() };
+                assert!(super::deployment(u32::MAX, &settings).takes > Duration::from_secs(1 << 30));
+            }
+        }
+    }
 }

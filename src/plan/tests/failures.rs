@@ -93,6 +93,42 @@ fn the_way_back_of_a_group() {
 }
 
 #[test]
+fn what_this_process_has_just_started_is_not_started_again() {
+    let environment = environment(("1.0", 'b'), ("2.1", 'b'));
+    let with = |started: Option<(u64, i64)>, shown: &[Rollout]| {
+        let at_rest = service(1, "2.0", None, &[(1, true, "COMPLETED", 2)]);
+        let history = services::history(&[(2, "2.1", marker("2.1", 'b', "api:1"))], shown);
+        decide_one(&environment, &api(), at_rest, Some(history), |_, memory| {
+            let to = |number| RolloutTarget::TaskDefinition(services::arn(number));
+            memory.started.extend(started.map(|(number, minute)| (api(), (to(number), at(minute)))));
+        })
+    };
+    assert!(with(None, &[]).action.is_some());
+    let lagging = with(Some((2, 10)), &[]);
+    assert_eq!((lagging.state, lagging.action), (State::RollingOut, None), "reads don't show it yet");
+    assert!(with(Some((2, 9)), &[]).action.is_some(), "a minute later it isn't there: it has got lost");
+    assert!(with(Some((2, 11)), &[]).action.is_some(), "a clock that was set back decides nothing");
+    assert!(with(Some((3, 10)), &[]).action.is_some(), "that was another one");
+    let succeeded = deployment(2, RolloutOutcome::Succeeded, 5);
+    assert!(with(Some((2, 10)), &[succeeded]).action.is_some(), "reads show it, and somebody went back since");
+}
+
+#[test]
+fn what_aws_has_just_taken_back_is_looked_at_again_first() {
+    let bad_pin = environment(("1.1", 'b'), ("2.0", 'b'));
+    let with = |status: &str, ended: Timestamp| {
+        let failed = groups::refresh("r", 2, RolloutOutcome::Failed, 5);
+        let failed = Rollout { status: status.to_owned(), ended: Some(ended), ..failed };
+        let plan = planned(&bad_pin, &NoPolicies, &[failed]);
+        assert_eq!(plan.state, State::Quarantined);
+        plan.action.is_some()
+    };
+    assert!(!with("RollbackSuccessful", at(10)), "the instances were read a moment before it ended");
+    assert!(with("RollbackSuccessful", at(8)), "two minutes later they are still mixed: something else has done that");
+    assert!(with("Failed", at(10)), "this one leaves them mixed");
+}
+
+#[test]
 fn the_way_back_of_a_service() {
     use RolloutOutcome::{Failed, Running, Succeeded};
     let bad_pin = environment(("1.0", 'b'), ("2.1", 'b'));

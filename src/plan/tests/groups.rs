@@ -79,10 +79,14 @@ fn decisions() {
     let hand = || (2, "9.9", None);
     let seen = |on, instances: &[u64]| group(on, &[old(), new()], instances);
     let latest = group_on(TemplateVersionSpec::Latest, 1, &[old()], &[1, 1]);
+    let raced = group_on(TemplateVersionSpec::Latest, 2, &[old(), new()], &[1, 1]);
+    let put_back = group_on(TemplateVersionSpec::Latest, 2, &[old(), other()], &[2, 2]);
     let table = [
         ("in sync", seen(2, &[2, 2]), history(&[], &[])),
         ("a version is missing", seen(1, &[1, 1]), history(&[], &[])),
         ("on $Latest", latest, history(&[], &[])),
+        ("on $Latest, which somebody has just made for this pin", raced, history(&[new()], &[])),
+        ("on $Latest again, which is what runs", put_back, history(&[other()], &[])),
         ("the version is ready", seen(1, &[1, 1]), history(&[new()], &[])),
         ("a version of another commit", seen(1, &[1]), history(&[(2, "1.1", marker("1.1", 'a', "1"))], &[])),
         ("a version from another base", seen(1, &[1]), history(&[(2, "1.1", marker("1.1", 'b', "7"))], &[])),
@@ -111,6 +115,8 @@ fn decisions() {
     in sync: in-sync
     a version is missing: rolling-out (getting ready) => create a version of launch template frontend from version 1 with ami-1.1
     on $Latest: rolling-out (getting ready) => put group frontend on version 1 of launch template frontend
+    on $Latest, which somebody has just made for this pin: rolling-out (getting ready) => put group frontend on version 1 of launch template frontend
+    on $Latest again, which is what runs: rolling-out (getting ready) => put group frontend on version 2 of launch template frontend
     the version is ready: rolling-out (getting ready) => refresh the instances of group frontend to version 2 of frontend
     a version of another commit: rolling-out (getting ready) => create a version of launch template frontend from version 1 with ami-1.1
     a version from another base: rolling-out (getting ready) => create a version of launch template frontend from version 1 with ami-1.1

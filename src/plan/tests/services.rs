@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn arn(revision: u64) -> String {
+pub(super) fn arn(revision: u64) -> String {
     format!("arn:aws:ecs:us-west-1:222222222222:task-definition/api:{revision}")
 }
 
@@ -75,6 +75,19 @@ pub(super) fn history(revisions: &[(u64, &str, Option<Marker>)], deployments: &[
                 active: true,
             })
             .collect(),
+    }
+}
+
+/// What runs is what ran until the new tasks have taken over.
+#[test]
+fn a_version_runs_once_all_its_tasks_do() {
+    let environment = environment(("1.0", 'b'), ("2.1", 'b'));
+    for (new, old, expected) in [(0, 2, "2.0"), (1, 2, "2.0"), (2, 1, "2.1"), (2, 0, "2.1"), (0, 0, "2.1")] {
+        let deployments = [(2, true, "IN_PROGRESS", new), (1, false, "COMPLETED", old)];
+        let seen = service(2, "2.1", marker("2.1", 'b', "api:1"), &deployments);
+        let history = history(&[], &[deployment(2, RolloutOutcome::Running, 9)]);
+        let plan = decide_one(&environment, &api(), seen, Some(history), |_, _| {});
+        assert_eq!(plan.running.as_deref(), Some(expected), "{new} new ones, {old} old ones");
     }
 }
 
@@ -208,4 +221,30 @@ fn shapes_that_cannot_be_rolled_out_say_what_to_change() {
     let sidecar =
         decide_one(&named("log"), &api(), ObservedTarget::Service(base()), Some(history(&[], &[])), |_, _| {});
     assert!(matches!(sidecar.action, Some(Action::RegisterTaskDefinition { container, .. }) if container == "log"));
+}
+
+/// What AWS says is taken as it is: nothing that it could say ends the process.
+#[test]
+fn counts_and_times_may_be_anything() {
+    use RolloutOutcome::{Failed, Running, Succeeded};
+    let mut environment = environment(("1.0", 'b'), ("2.1", 'b'));
+    let ours = || marker("2.1", 'b', "api:1");
+    let deployments = [(2, true, "IN_PROGRESS", u32::MAX), (1, false, "COMPLETED", u32::MAX), (1, false, "", u32::MAX)];
+    for (from, to) in [(Timestamp::MIN, Timestamp::MAX), (Timestamp::MAX, Timestamp::MIN)] {
+        environment.pins.values_mut().for_each(|pin| pin.provenance.time = to);
+        let mut seen = service(2, "2.1", ours(), &deployments);
+        if let ObservedTarget::Service(service) = &mut seen {
+            (service.desired, service.running) = (u32::MAX, u32::MAX);
+            service.deployments.iter_mut().for_each(|deployment| {
+                (deployment.created, deployment.desired) = (Some(from), u32::MAX);
+            });
+        }
+        for outcome in [Running, Failed, Succeeded] {
+            let rollout = Rollout { started: Some(from), ended: Some(to), ..deployment(2, outcome, 1) };
+            let history = Some(history(&[(2, "2.1", ours())], &[rollout]));
+            let plan =
+                decide_one(&environment, &api(), seen.clone(), history, |_, memory| memory.retry_since = Some(to));
+            assert!(!line(&plan).is_empty());
+        }
+    }
 }

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use jiff::Timestamp;
 
+use super::instead::instead;
 use super::view::{Choice, Line};
 use super::{Frame, answer, events};
 use crate::history::tell;
@@ -62,13 +63,18 @@ pub(in crate::server) async fn happened(
     asked: Result<Parameters<Asked>, QueryRejection>,
 ) -> Response {
     let Ok(Parameters(mut asked)) = asked else {
-        return refuse(StatusCode::BAD_REQUEST, "this query can't be read; start again at /history");
+        return instead(
+            &shared,
+            "./",
+            StatusCode::BAD_REQUEST,
+            "This query can't be read; start again at the history.",
+        );
     };
     asked.limit = EVENTS.to_string();
     let now = shared.server.clock.now();
     let mut query = match asked.query(now) {
         Ok(query) => query,
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, error),
+        Err(error) => return instead(&shared, "./", StatusCode::BAD_REQUEST, &error.to_string()),
     };
     if query.kinds.is_empty() {
         query = query.of_interest();

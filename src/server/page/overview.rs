@@ -10,16 +10,19 @@ use axum::response::Response;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::gauge::Gauge;
+use super::instead::instead;
+use super::trouble::{self, Trouble};
 use super::view::{self, Choice, Line, Row};
 use super::{Frame, answer, events};
 use crate::history::Query;
 use crate::model::State;
 use crate::model::status::{EnvironmentStatus, RepositoryStatus, Status, TargetStatus};
-use crate::server::routes::{Shared, refuse};
+use crate::server::routes::Shared;
 
 /// How many events stand beside the targets.
 const EVENTS: usize = 12;
-/// From so many targets on, environments in which nothing is to be seen are folded.
+/// From so many targets on, what there is to be seen comes first, and environments in which all is well are folded.
 const MANY: usize = 100;
 /// Words for states that stand for several.
 const ATTENTION: &str = "needs-attention";
@@ -82,13 +85,18 @@ struct Page<'a> {
 struct Body<'a> {
     headline: String,
     tone: &'static str,
+    /// Whether some targets need attention.
+    attention: bool,
+    gauge: Gauge,
     ready: bool,
     /// How many targets are in each state that any is in, with the state's tone.
     counts: Vec<Count>,
     filter: &'a Filter,
     filtered: bool,
-    shown: usize,
-    total: usize,
+    /// Whether there are so many targets that each has but one line.
+    many: bool,
+    shown: String,
+    total: String,
     states: Vec<Choice>,
     components: Vec<Choice>,
     names: Vec<Choice>,
@@ -111,7 +119,11 @@ struct Source<'a> {
     branch: &'a str,
     revision: &'a str,
     guardrails: u64,
-    problems: Vec<String>,
+    /// Those that end by themselves: the policy, when, and whether that is past.
+    ends: Vec<(&'a str, Timestamp, bool)>,
+    /// Whether signatures are checked.
+    signed: bool,
+    troubles: Vec<Trouble>,
 }
 
 /// An environment and those of its targets that are shown.
@@ -122,9 +134,12 @@ struct Group<'a> {
     region: &'a str,
     revision: &'a str,
     valid: bool,
-    problems: Vec<&'a str>,
+    troubles: Vec<Trouble>,
+    gauge: Gauge,
     tally: String,
     open: bool,
+    /// How soon somebody should see it: 0 for what needs attention, 1 for what moves or waits, 2 for what is well.
+    rank: u8,
     rows: Vec<Row<'a>>,
 }
 
@@ -134,13 +149,13 @@ pub(in crate::server) async fn overview(
     filter: Result<Parameters<Filter>, QueryRejection>,
 ) -> Response {
     let Ok(Parameters(filter)) = filter else {
-        return refuse(StatusCode::BAD_REQUEST, "this filter can't be read; start again at /");
+        return instead(&shared, "./", StatusCode::BAD_REQUEST, "This is no filter that there is.");
     };
     let (happened, _) = events(&shared, Query::newest(EVENTS).of_interest()).await;
     let status = shared.status();
     let now = shared.server.clock.now();
     let lines = happened.iter().map(|event| Line::of(event, &status)).collect();
-    let body = body(&status, &filter, lines);
+    let body = body(&status, &filter, lines, now);
     let title = match body.tone {
         "good" => "Pinion".to_owned(),
         _ => format!("{} – Pinion", body.headline),
@@ -149,7 +164,7 @@ pub(in crate::server) async fn overview(
     answer(&headers, &(&frame, &body), &Page { frame: &frame, now, body: &body })
 }
 
-fn body<'a>(status: &'a Status, filter: &'a Filter, events: Vec<Line>) -> Body<'a> {
+fn body<'a>(status: &'a Status, filter: &'a Filter, events: Vec<Line>, now: Timestamp) -> Body<'a> {
     let all: Vec<&TargetStatus> = status.environments.values().flat_map(|it| it.targets.values()).collect();
     let mut states: BTreeMap<State, usize> = BTreeMap::new();
     for target in &all {
@@ -158,55 +173,81 @@ fn body<'a>(status: &'a Status, filter: &'a Filter, events: Vec<Line>) -> Body<'
     let (headline, tone) = headline(status, &all);
     let filtered = filter.is_set();
     let many = all.len() >= MANY;
-    let environments: Vec<Group<'a>> = status
+    let mut environments: Vec<Group<'a>> = status
         .environments
         .iter()
         .filter_map(|(name, environment)| group(name, environment, filter, filtered || !many))
         .collect();
+    if many {
+        environments.sort_by_key(|group| group.rank);
+        for group in &mut environments {
+            group.rows.sort_by_key(|row| row.rank);
+        }
+    }
     let names = [ATTENTION, DRIFTED].into_iter().chain(State::ALL.map(State::as_str));
     let components: BTreeSet<&str> = all.iter().map(|target| target.component.as_str()).collect();
     Body {
         headline,
         tone,
+        attention: all.iter().any(|target| view::needs_attention(target)),
+        gauge: Gauge::of(all.iter().copied()),
         ready: status.ready,
         counts: counts(&states, &all, &filter.state),
         filter,
         filtered,
-        shown: environments.iter().map(|group| group.rows.len()).sum(),
-        total: all.len(),
+        many,
+        shown: view::count(environments.iter().map(|group| group.rows.len()).sum()),
+        total: of_targets(all.len()),
         states: Choice::among("any", names, &filter.state),
         components: Choice::among("any", components, &filter.component),
         names: Choice::among("any", status.environments.keys().map(String::as_str), &filter.environment),
-        repositories: status.repositories.iter().map(source).collect(),
+        repositories: status.repositories.iter().map(|repository| source(repository, now)).collect(),
         environments,
         events,
+    }
+}
+
+/// `1 target`, `1,000 targets`.
+fn of_targets(count: usize) -> String {
+    format!("{} target{}", view::count(count), if count == 1 { "" } else { "s" })
+}
+
+/// What is amiss though no target needs attention.
+fn amiss(status: &Status) -> Option<&'static str> {
+    let (repositories, environments) = (&status.repositories, status.environments.values());
+    if repositories.iter().any(|it| it.error.is_some()) || environments.clone().any(|it| it.error.is_some()) {
+        Some("not everything can be read")
+    } else if repositories.iter().any(|it| {
+        !it.guardrail_errors.is_empty() || it.signatures.as_ref().is_some_and(|signatures| signatures.refused > 0)
+    }) || environments.clone().any(|it| !it.errors.is_empty())
+    {
+        Some("not all of Git is in order")
+    } else {
+        environments.clone().any(|it| it.brake.is_some()).then_some("a commit waits for somebody’s word")
     }
 }
 
 /// The whole in one sentence.
 fn headline(status: &Status, all: &[&TargetStatus]) -> (String, &'static str) {
     let total = all.len();
-    let plural = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
     let bad = all.iter().filter(|target| view::needs_attention(target)).count();
     let moving = all.iter().filter(|target| matches!(target.state, State::RollingOut | State::Verifying)).count();
     let waiting = all.iter().filter(|target| target.state == State::Pending).count();
     let settled = all.iter().filter(|target| target.state == State::InSync).count();
-    let troubled = status.repositories.iter().any(|it| it.error.is_some() || !it.guardrail_errors.is_empty())
-        || status.environments.values().any(|it| it.error.is_some() || !it.errors.is_empty());
     if bad > 0 {
         let verb = if bad == 1 { "needs" } else { "need" };
-        return (format!("{} of {} {verb} attention", bad, plural(total, "target")), "bad");
+        return (format!("{} of {} {verb} attention", view::count(bad), of_targets(total)), "bad");
     }
     let word = match (total, moving, waiting) {
         (0, _, _) if status.ready => "No targets".to_owned(),
         (0, _, _) => "Reading the environments".to_owned(),
-        (_, 1.., _) => format!("{} rolling out, {settled} of {total} in sync", plural(moving, "target")),
-        (_, _, 1..) => format!("{} waiting, {settled} of {total} in sync", plural(waiting, "target")),
-        _ if settled == total => format!("{} in sync", plural(total, "target")),
-        _ => format!("{settled} of {} in sync", plural(total, "target")),
+        (_, 1.., _) => format!("{} rolling out, {} in sync", of_targets(moving), view::count(settled)),
+        (_, _, 1..) => format!("{} waiting, {} in sync", of_targets(waiting), view::count(settled)),
+        _ if settled == total => format!("{} in sync", of_targets(total)),
+        _ => format!("{} of {} in sync", view::count(settled), of_targets(total)),
     };
-    match (troubled, moving, waiting) {
-        (true, _, _) => (format!("{word}, but not everything can be read"), "bad"),
+    match (amiss(status), moving, waiting) {
+        (Some(amiss), _, _) => (format!("{word}, but {amiss}"), "bad"),
         (_, 1.., _) => (word, "busy"),
         (_, _, 1..) => (word, "waits"),
         _ => (word, "good"),
@@ -225,17 +266,15 @@ fn counts(states: &BTreeMap<State, usize>, all: &[&TargetStatus], selected: &str
     by_state.chain((drifted.count > 0).then_some(drifted)).collect()
 }
 
-fn source(repository: &RepositoryStatus) -> Source<'_> {
-    let errors = repository.error.iter().chain(&repository.guardrail_errors).cloned();
-    let refused = repository.signatures.iter().flat_map(|signatures| &signatures.commits).map(|it| {
-        format!("commit {} by {} is refused ({}): {}", super::short(&it.commit), it.author, it.subject, it.reason)
-    });
+fn source(repository: &RepositoryStatus, now: Timestamp) -> Source<'_> {
     Source {
         url: &repository.url,
         branch: &repository.branch,
         revision: repository.revision.as_deref().unwrap_or_default(),
         guardrails: repository.guardrails,
-        problems: errors.chain(refused).collect(),
+        ends: repository.guardrail_ends.iter().map(|end| (end.policy.as_str(), end.until, end.until <= now)).collect(),
+        signed: repository.signatures.is_some(),
+        troubles: trouble::of_repository(repository),
     }
 }
 
@@ -246,14 +285,13 @@ fn group<'a>(name: &'a str, environment: &'a EnvironmentStatus, filter: &Filter,
     if filter.is_set() && rows.is_empty() {
         return None;
     }
-    let problems: Vec<&str> =
-        environment.errors.iter().chain(&environment.brake).chain(&environment.error).map(String::as_str).collect();
+    let troubles = trouble::of_environment(environment);
     let mut tally: BTreeMap<State, usize> = BTreeMap::new();
     for target in environment.targets.values() {
         *tally.entry(target.state).or_default() += 1;
     }
-    let settled =
-        tally.keys().all(|state| *state == State::InSync) && !environment.targets.values().any(|target| target.drifted);
+    let rank = environment.targets.values().map(view::rank).min().unwrap_or(2);
+    let rank = if troubles.is_empty() { rank } else { 0 };
     let tally: Vec<String> = tally.iter().map(|(state, count)| format!("{count} {state}")).collect();
     Some(Group {
         name,
@@ -261,8 +299,10 @@ fn group<'a>(name: &'a str, environment: &'a EnvironmentStatus, filter: &Filter,
         region: &environment.region,
         revision: &environment.revision,
         valid: environment.valid,
-        open: open || !settled || !problems.is_empty(),
-        problems,
+        open: open || rank < 2,
+        rank,
+        troubles,
+        gauge: Gauge::of(environment.targets.values()),
         tally: if tally.is_empty() { "no targets yet".to_owned() } else { tally.join(" · ") },
         rows,
     })

@@ -10,7 +10,19 @@
   let timer = 0;
   let asking = null;
 
+  // The sections that somebody has folded or unfolded.
+  const folded = new Set();
+  // Whether what is taken over is by another filter than what is shown.
+  let other = false;
+
   const key = (node) => (node.nodeType === Node.ELEMENT_NODE && node.id) || null;
+
+  // Whoever has folded something wants it so. Else what becomes worth a look unfolds; nothing folds while it is looked at.
+  function fold(old, fresh) {
+    if (folded.has(old.id)) return;
+    if (fresh.open) old.open = true;
+    else if (other && !old.contains(document.activeElement)) old.open = false;
+  }
 
   // Makes `old` the same as `fresh`.
   function morph(old, fresh) {
@@ -26,8 +38,8 @@
     for (const { name } of [...old.attributes]) {
       if (!fresh.hasAttribute(name) && !(name === 'open' && old.nodeName === 'DETAILS')) old.removeAttribute(name);
     }
+    if (old.nodeName === 'DETAILS') fold(old, fresh);
     for (const { name, value } of fresh.attributes) {
-      // Whoever has folded something wants it so.
       if (name === 'open' && old.nodeName === 'DETAILS') continue;
       if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     }
@@ -36,34 +48,42 @@
     children(old, fresh);
   }
 
+  // Without taking the focus from what is moved, where the browser can.
+  function put(parent, node, before) {
+    if (node.isConnected && parent.moveBefore) parent.moveBefore(node, before);
+    else parent.insertBefore(node, before);
+  }
+
   function children(old, fresh) {
     const known = new Map();
     for (const child of old.children) if (child.id) known.set(child.id, child);
+    const wanted = new Set([...fresh.children].map(key));
+    const stays = (node) => key(node) && wanted.has(node.id);
     let at = old.firstChild;
     for (const child of [...fresh.childNodes]) {
       const id = key(child);
       const same = id ? known.get(id) : null;
       if (same) {
         // Moves it to its place; whatever stands before it and isn't wanted any more goes.
-        while (at && at !== same && !(key(at) && fresh.querySelector(`:scope > #${CSS.escape(key(at))}`))) {
+        while (at && at !== same && !stays(at)) {
           const gone = at;
           at = at.nextSibling;
           gone.remove();
         }
         if (at === same) at = at.nextSibling;
-        else old.insertBefore(same, at);
+        else put(old, same, at);
         morph(same, child);
       } else if (at && !id && !key(at) && at.nodeName === child.nodeName) {
         const next = at.nextSibling;
         morph(at, child);
         at = next;
       } else {
-        old.insertBefore(document.importNode(child, true), at);
+        put(old, document.importNode(child, true), at);
       }
     }
     while (at) {
       const next = at.nextSibling;
-      if (!(key(at) && fresh.querySelector(`:scope > #${CSS.escape(key(at))}`))) at.remove();
+      if (!stays(at)) at.remove();
       at = next;
     }
   }
@@ -105,6 +125,28 @@
     document.getElementById('news').textContent = said + more;
   }
 
+  // Changes the page so that what one looks at stays where it is: what has the focus, if that is in view; else what most
+  // of what is in view does.
+  function steady(change) {
+    const place = (node) => [node, node.getBoundingClientRect()];
+    const seen = ([, box]) => box.height > 0 && box.bottom > 0 && box.top < innerHeight;
+    const active = document.activeElement;
+    const home = active.closest('details')?.querySelector('summary');
+    const held = active.closest('#main > *') ? [place(active)].filter(seen) : [];
+    const rows = document.querySelectorAll('#main details[open] tr[id], #main li[id], #main summary');
+    const before = held.length || !scrollY ? held : [...rows].map(place).filter(seen);
+    change();
+    if (!active.isConnected) (home?.isConnected ? home : document.getElementById('main')).focus({ preventScroll: true });
+    else if (active !== document.activeElement) active.focus({ preventScroll: true });
+    const moved = new Map();
+    for (const [node, box] of before) {
+      const by = Math.round(node.getBoundingClientRect().top - box.top);
+      if (node.isConnected) moved.set(by, (moved.get(by) ?? 0) + 1);
+    }
+    const [by] = [...moved].reduce((most, one) => (one[1] > most[1] ? one : most), [0, 0]);
+    if (by) scrollBy({ top: by, behavior: 'instant' });
+  }
+
   function take(text) {
     const fresh = new DOMParser().parseFromString(text, 'text/html');
     const main = fresh.getElementById('main');
@@ -112,10 +154,8 @@
     const before = states();
     const time = fresh.querySelector('#live time');
     if (time) ahead = Date.parse(time.dateTime) - Date.now();
-    // A row that is moved loses the focus.
-    const active = document.activeElement;
-    morph(document.getElementById('main'), main);
-    if (active && active !== document.activeElement && active.isConnected) active.focus({ preventScroll: true });
+    steady(() => morph(document.getElementById('main'), main));
+    other = false;
     document.title = fresh.title;
     announce(before, states());
     tick();
@@ -171,6 +211,7 @@
     const query = said.toString();
     history.replaceState(null, '', query ? `?${query}` : location.pathname);
     mark = null;
+    other = true;
     ask();
   }
   if (form) {
@@ -184,6 +225,10 @@
     });
   }
 
+  document.addEventListener('click', (event) => {
+    const summary = event.target.closest('summary');
+    if (summary) folded.add(summary.parentNode.id);
+  });
   document.addEventListener('visibilitychange', () => {
     if (!document.hidden) ask();
   });

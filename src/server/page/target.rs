@@ -7,12 +7,16 @@ use axum::response::Response;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::instead::instead;
+use super::trouble::{self, Trouble};
 use super::view::{self, Line, Row};
 use super::{Frame, answer, events};
-use crate::history::Query;
+use crate::history::{Cursor, Query};
 use crate::model::status::{EnvironmentStatus, RolloutStatus, SuspensionStatus, TargetStatus};
-use crate::server::routes::{Shared, refuse};
+use crate::server::routes::Shared;
 
+/// The way from a target's page to the first one.
+const ROOT: &str = "../../../";
 /// How many events one page has.
 const EVENTS: usize = 50;
 
@@ -47,11 +51,17 @@ struct Body<'a> {
 #[derive(Debug, Hash)]
 struct Known<'a> {
     row: Row<'a>,
+    /// What is wrong with its environment.
+    troubles: Vec<Trouble>,
     runs: &'a str,
     account: &'a str,
     region: &'a str,
     artifact: &'a str,
     digest: &'a str,
+    repository: &'a str,
+    branch: &'a str,
+    denied_by: String,
+    in_sync_since: Option<Timestamp>,
     out_of_sync_since: Option<Timestamp>,
     rollout: Option<Rollout<'a>>,
     suspension: Option<Suspended<'a>>,
@@ -82,9 +92,9 @@ pub(in crate::server) async fn target(
     let reference = format!("{environment}/{local}");
     let before = match place.before.as_str() {
         "" => None,
-        text => match text.parse() {
+        text => match text.parse::<Cursor>() {
             Ok(before) => Some(before),
-            Err(error) => return refuse(StatusCode::BAD_REQUEST, error),
+            Err(error) => return instead(&shared, ROOT, StatusCode::BAD_REQUEST, &error),
         },
     };
     let query = Query { scope: Some(reference.clone()), before, ..Query::newest(EVENTS) };
@@ -92,7 +102,8 @@ pub(in crate::server) async fn target(
     let status = shared.status();
     let known = status.environments.get(&environment).zip(view::find(&status, &reference));
     if known.is_none() && happened.is_empty() {
-        return refuse(StatusCode::NOT_FOUND, "there is no such target, and nothing is known of one; see /");
+        let why = format!("There is no target {reference}, and nothing is known of one.");
+        return instead(&shared, ROOT, StatusCode::NOT_FOUND, &why);
     }
     let known = known.map(|(environment, target)| known_of(environment, &local, target));
     let body = Body {
@@ -105,7 +116,7 @@ pub(in crate::server) async fn target(
         newest: before.is_none(),
     };
     let state = body.known.as_ref().map_or("gone", |known| known.row.state);
-    let frame = Frame::new("../../../", format!("{reference}: {state} – Pinion"), "", &status);
+    let frame = Frame::new(ROOT, format!("{reference}: {state} – Pinion"), "", &status);
     let now = shared.server.clock.now();
     answer(&headers, &(&frame, &body), &Page { frame: &frame, now, body: &body })
 }
@@ -120,11 +131,16 @@ fn known_of<'a>(environment: &'a EnvironmentStatus, local: &'a str, target: &'a 
     let suspended = |it: &'a SuspensionStatus| Suspended { owner: &it.owner, reason: &it.reason, until: it.until };
     Known {
         row: Row::of(local, target),
+        troubles: trouble::of_environment(environment),
         runs: target.running.as_deref().unwrap_or_default(),
         account: &environment.account,
         region: &environment.region,
         artifact: target.artifact.as_deref().unwrap_or_default(),
         digest: target.digest.as_deref().unwrap_or_default(),
+        repository: &environment.repository,
+        branch: &environment.branch,
+        denied_by: target.denied_by.join(", "),
+        in_sync_since: target.in_sync_since,
         out_of_sync_since: target.out_of_sync_since,
         rollout: target.rollout.as_ref().map(rollout),
         suspension: target.suspension.as_ref().map(suspended),

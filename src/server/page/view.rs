@@ -1,6 +1,8 @@
 //! What a page shows of targets and events, borrowed from what is known. Everything here is hashed to tell whether a page
 //! has changed, so nothing here may say how long ago something was.
 
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+
 use jiff::Timestamp;
 
 use crate::history::tell;
@@ -19,9 +21,12 @@ pub(super) struct Row<'a> {
     /// How grave the state is: `good`, `busy`, `waits`, `bad` or `off`.
     pub(super) tone: &'static str,
     pub(super) drifted: bool,
-    pub(super) reason: String,
+    pub(super) rank: u8,
+    pub(super) reason: Vec<Part>,
+    /// When AWS was last read for it, where that isn't now.
+    pub(super) read: Option<Timestamp>,
     /// What works now but needs somebody's attention.
-    pub(super) warnings: &'a [String],
+    pub(super) warnings: Vec<Vec<Part>>,
     pub(super) desired: &'a str,
     /// What runs, if that isn't what is desired.
     pub(super) running: Option<&'a str>,
@@ -48,8 +53,10 @@ impl<'a> Row<'a> {
             state: target.state.as_str(),
             tone: tone(target.state),
             drifted: target.drifted,
-            reason: reason(target),
-            warnings: &target.warnings,
+            rank: rank(target),
+            reason: parts(&reason(target)),
+            read: target.observed.filter(|_| target.state == State::Unknown),
+            warnings: target.warnings.iter().map(|warning| parts(warning)).collect(),
             desired: &target.desired,
             running: target.running.as_deref().filter(|running| *running != target.desired),
             updated: target.updated,
@@ -76,9 +83,18 @@ pub(super) fn tone(state: State) -> &'static str {
     match state {
         State::InSync => "good",
         State::RollingOut | State::Verifying => "busy",
-        State::Pending => "waits",
+        State::Pending | State::Unknown => "waits",
         State::Quarantined | State::Overdue | State::Blocked => "bad",
-        State::Suspended | State::Unknown => "off",
+        State::Suspended => "off",
+    }
+}
+
+/// How grave it is how a target is: drift is worth a look, whatever the state.
+pub(super) fn tone_of(target: &TargetStatus) -> &'static str {
+    match tone(target.state) {
+        "bad" => "bad",
+        _ if target.drifted => "waits",
+        tone => tone,
     }
 }
 
@@ -87,29 +103,82 @@ pub(super) fn needs_attention(target: &TargetStatus) -> bool {
     target.drifted || matches!(target.state, State::Quarantined | State::Overdue | State::Blocked | State::Unknown)
 }
 
+/// How soon somebody should see a target: 0 if it needs attention, 1 if it moves or waits, 2 if all is well.
+pub(super) fn rank(target: &TargetStatus) -> u8 {
+    match target.state {
+        _ if needs_attention(target) => 0,
+        State::InSync => 2,
+        _ => 1,
+    }
+}
+
+/// A piece of a text: code stands between backticks.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Part {
+    pub(super) code: bool,
+    pub(super) text: String,
+}
+
+/// The pieces of a text. A backtick without its twin is one.
+pub(super) fn parts(text: &str) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut add = |code: bool, text: &str| {
+        if !text.is_empty() {
+            parts.push(Part { code, text: text.to_owned() });
+        }
+    };
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('`') {
+        let Some((code, after)) = after.split_once('`') else { break };
+        add(false, before);
+        add(true, code);
+        rest = after;
+    }
+    add(false, rest);
+    parts
+}
+
+/// A count for people: `1,000`.
+pub(super) fn count(count: usize) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// An event's line.
 #[derive(Debug, Hash)]
 pub(super) struct Line {
+    /// By what a script knows it again.
+    pub(super) id: String,
     pub(super) at: Timestamp,
     pub(super) kind: &'static str,
     pub(super) tone: &'static str,
     /// The target or else the environment, and where that has a page, `true`.
     pub(super) subject: String,
     pub(super) linked: bool,
-    pub(super) words: String,
+    pub(super) words: Vec<Part>,
     pub(super) commit: String,
 }
 
 impl Line {
     pub(super) fn of(event: &Event, status: &Status) -> Self {
         let subject = event.target.as_ref().or(event.environment.as_ref());
+        let mut hasher = DefaultHasher::new();
+        (event.at, event.kind, subject, &event.key).hash(&mut hasher);
         Self {
+            id: format!("e-{:016x}", hasher.finish()),
             at: event.at,
             kind: event.kind.as_str(),
             tone: event_tone(event),
             linked: event.target.as_deref().is_some_and(|target| find(status, target).is_some()),
             subject: subject.cloned().unwrap_or_default(),
-            words: tell::words(event),
+            words: parts(&tell::words(event)),
             commit: event.commit.clone().unwrap_or_default(),
         }
     }
@@ -155,5 +224,26 @@ impl Choice {
             selected: value == selected,
         });
         std::iter::once(any).chain(others).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_stands_between_backticks() {
+        let made = |text: &str| parts(text).into_iter().map(|part| (part.code, part.text)).collect::<Vec<_>>();
+        let said = |text: &str| (false, text.to_owned());
+        let code = |text: &str| (true, text.to_owned());
+        assert_eq!(made("push `a b` or `c`"), [said("push "), code("a b"), said(" or "), code("c")]);
+        assert_eq!(made("a ` b"), [said("a ` b")]);
+        assert_eq!(made("`` x"), [said(" x")]);
+        assert_eq!(made(""), []);
+    }
+
+    #[test]
+    fn counts_are_grouped() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
     }
 }
