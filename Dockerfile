@@ -3,23 +3,25 @@
 # The same sources give the same binary: the toolchain and the dependencies are pinned, paths are cut off, nothing looks at
 # the clock. For the same image as well, pin the bases by digest (build arguments) and set SOURCE_DATE_EPOCH.
 
-# Where it is built. Its glibc must not be newer than that of the images below.
+# Where it is built. The default image has this one's glibc; that of the one below must not be older.
 ARG RUST=docker.io/library/rust:1.95.0-slim-bookworm
-# Where it runs: glibc, the roots that TLS trusts, the user `nonroot`; no shell, no package manager.
-ARG RUNTIME=gcr.io/distroless/cc-debian12:nonroot
 ARG DEBIAN=docker.io/library/debian:bookworm-slim
 
 FROM ${RUST} AS build
 WORKDIR /pinion
-# The toolchain of the image, whatever rust-toolchain.toml asks for besides (clippy, rustfmt).
-ENV RUSTUP_TOOLCHAIN=1.95.0 CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=never RUSTFLAGS="--remap-path-prefix=/pinion=."
+# The toolchain of the image, whatever rust-toolchain.toml asks for besides (clippy, rustfmt). A tenth of the binary would be tables
+# for unwinding, which a program that aborts never does, and relocations, which can be packed from glibc 2.36 on.
+ENV RUSTUP_TOOLCHAIN=1.95.0 CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=never \
+    RUSTFLAGS="--remap-path-prefix=/pinion=. -Cforce-unwind-tables=no -Clink-arg=-Wl,-z,pack-relative-relocs"
+# Named as a target, so that these flags are for the program alone and not for what runs while it is built.
+RUN rustc -vV | sed -n 's/^host: //p' >/target
 
 # The dependencies alone, in a layer that lasts until one of them changes.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src \
     && echo 'fn main() {}' >src/main.rs \
     && echo >src/lib.rs \
-    && cargo build --release --locked --no-default-features \
+    && cargo build --release --locked --no-default-features --target "$(cat /target)" \
     && rm -r src
 
 # Pinion, without the AWS stand-in and the demo. What was compiled from the empty sources is older than these are made now.
@@ -27,8 +29,22 @@ COPY policies policies
 COPY askama.toml ./
 COPY src src
 RUN touch src/main.rs src/lib.rs \
-    && cargo build --release --locked --no-default-features \
-    && install -D -m 755 target/release/pinion out/usr/local/bin/pinion
+    && cargo build --release --locked --no-default-features --target "$(cat /target)" \
+    && install -D -m 755 "target/$(cat /target)/release/pinion" out/usr/local/bin/pinion
+
+# All that it needs to run, of the Debian here: glibc, the roots that TLS trusts, a user; and which packages that is from, in the
+# form in which scanners look for it.
+RUN mkdir -p out/etc/ssl/certs out/var/lib/dpkg/status.d home/nonroot \
+    && install -d -m 1777 out/tmp \
+    && ldd out/usr/local/bin/pinion | grep -o '/[^ ]*' | xargs cp --parents --dereference --target-directory=out \
+    && cp /etc/ssl/certs/ca-certificates.crt out/etc/ssl/certs/ \
+    && cp /usr/lib/os-release out/etc/ \
+    && echo 'hosts: files dns' >out/etc/nsswitch.conf \
+    && echo 'nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin' >out/etc/passwd \
+    && echo 'nonroot:x:65532:' >out/etc/group \
+    && for package in libc6 libgcc-s1 ca-certificates; do \
+        dpkg-query --status "$package" >"out/var/lib/dpkg/status.d/$package" || exit 1; \
+    done
 
 # For repositories by ssh (`ssh`) and by file (`git`).
 FROM ${DEBIAN} AS ssh
@@ -37,15 +53,18 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* \
     && groupadd --gid 65532 nonroot \
     && useradd --uid 65532 --gid 65532 --home-dir /home/nonroot --create-home nonroot
-COPY --from=build /pinion/out/ /
+COPY --from=build /pinion/out/usr/local/bin/ /usr/local/bin/
 USER 65532:65532
 WORKDIR /home/nonroot
 ENTRYPOINT ["/usr/local/bin/pinion"]
 CMD ["run"]
 
-# The default. It writes nothing but its mirror of the repository (`cache_dir`), so the root file system may be read-only.
-FROM ${RUNTIME} AS default
+# The default: no shell, no package manager. It writes nothing but its mirror of the repository and its history (`cache_dir`), so the
+# root file system may be read-only.
+FROM scratch AS default
 COPY --from=build /pinion/out/ /
+COPY --from=build --chown=65532:65532 /pinion/home/ /home/
+ENV PATH=/usr/local/bin HOME=/home/nonroot
 USER 65532:65532
 WORKDIR /home/nonroot
 ENTRYPOINT ["/usr/local/bin/pinion"]

@@ -364,7 +364,7 @@ fn a_push_that_comes_late_is_made_anew_on_top() {
     other.push();
     let late = bump(&repo, &["web", "1.7.1", "-e", "dev", "--push"]);
     let words = String::from_utf8(late.stderr).unwrap();
-    assert!(words.contains("1 finding(s)") && words.contains("`git reset --keep "), "{words}");
+    assert!(words.contains("there would be 1 finding:") && words.contains("`git reset --keep "), "{words}");
     assert_eq!(repo.git(&["status", "--porcelain"]), "");
     other.set("environments/dev/pins.toml", &good);
     other.push();

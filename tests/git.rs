@@ -410,7 +410,7 @@ fn refusals_of_a_forge_are_explained() {
     }
     server.fail_with(503);
     let error = with(token_auth(TOKEN)).fails();
-    assert!(error.is_transient() && error.to_string().contains("503"), "{error}");
+    assert!(error.is_transient() && shown(&error).contains("the answer was 503"), "{}", shown(&error));
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = mirror(&format!("http://{nobody}/environments.git"), &["main"]).fails();
     assert!(error.is_transient() && shown(&error).contains("refused"), "{}", shown(&error));

@@ -97,7 +97,7 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     let pin = input.desired.pin_of(target);
     let attempt =
         view.as_ref().zip(pin).zip(artifact_found).and_then(|((view, pin), artifact)| attempt(view, pin, artifact));
-    let just_rolled = just_rolled(target, attempt, input.now);
+    let just_rolled = just_rolled(target, attempt, input);
     let due = verdict.state != State::InSync;
     let warnings = match (seen, artifact_found) {
         (Some(ObservedTarget::Group(group)), Some(artifact)) => group::warnings(group, artifact, due),
@@ -562,12 +562,16 @@ fn patience(target: &Target) -> Option<Duration> {
     target.verify.iter().map(|probe| probe.within).max()
 }
 
-/// Whether this pin's rollout is under way, or over for no longer than its probes may fail. One that ended long before
-/// has been probed by an earlier process: what fails now isn't its doing.
-fn just_rolled(target: &Target, attempt: Option<&Rollout>, now: Timestamp) -> bool {
+/// Whether this pin's rollout is under way or just over: this process started it, or it has been over for no longer than
+/// its probes may fail. One that ended long before has been probed by an earlier process: what fails now isn't its doing.
+fn just_rolled(target: &Target, attempt: Option<&Rollout>, input: Input<'_>) -> bool {
     attempt.zip(patience(target)).is_some_and(|(rollout, patience)| {
         let over = rollout.ended.or(rollout.started);
-        rollout.outcome.is_active() || over.is_none_or(|over| age(over, now) <= patience)
+        let started = input.memory.started.get(&target.reference.local);
+        // Passes may be further apart than probes may fail.
+        rollout.outcome.is_active()
+            || started.is_some_and(|(to, _)| *to == rollout.target)
+            || over.is_none_or(|over| age(over, input.now) <= patience.max(LAG))
     })
 }
 

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use super::routes::{Shared, refuse};
+use super::routes::{Shared, refuse, unreadable};
 use crate::history::{Query, tell};
 use crate::model::event::{Deliveries, EventKind, EventPage};
 
@@ -41,14 +41,14 @@ impl Asked {
             let words = || EventKind::ALL.map(EventKind::as_str).join(", ");
             EventKind::parse(word).ok_or_else(|| format!("`{word}` is not a kind of event; there are {}", words()))
         });
-        let limit = said(&self.limit).map_or(Ok(USUAL), |limit| limit.parse::<usize>());
+        let limit = said(&self.limit).map_or(Some(USUAL), |limit| limit.parse().ok().filter(|limit| *limit > 0));
         Ok(Query {
             scope: said(&self.target).or_else(|| said(&self.environment)),
             component: said(&self.component),
             kinds: kinds.collect::<Result<BTreeSet<_>, _>>()?,
             since: said(&self.since).map(|since| tell::since(&since, now)).transpose()?,
             before: said(&self.before).map(|before| before.parse()).transpose()?,
-            limit: limit.map_err(|_| format!("`limit` is a number from 1 to 500, not `{}`", self.limit))?,
+            limit: limit.ok_or_else(|| format!("`limit` is a number from 1 to 500, not `{}`", self.limit))?,
         })
     }
 }
@@ -59,7 +59,7 @@ pub(super) async fn history(
 ) -> Response {
     let asked = match asked {
         Ok(Parameters(asked)) => asked,
-        Err(rejection) => return refuse(StatusCode::BAD_REQUEST, rejection.body_text()),
+        Err(rejection) => return refuse(StatusCode::BAD_REQUEST, unreadable(&rejection)),
     };
     match asked.query(shared.server.clock.now()) {
         Ok(query) => match page(&shared, query).await {
@@ -83,7 +83,7 @@ pub(super) async fn dora(
 ) -> Response {
     let asked = match asked {
         Ok(Parameters(asked)) => asked,
-        Err(rejection) => return refuse(StatusCode::BAD_REQUEST, rejection.body_text()),
+        Err(rejection) => return refuse(StatusCode::BAD_REQUEST, unreadable(&rejection)),
     };
     let environment = Some(asked.environment).filter(|name| !name.is_empty());
     match figures(&shared, environment, &asked.since).await {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::routes::{Shared, refuse};
+use super::routes::{Shared, refuse, unreadable};
 
 /// How long a request with `wait=true` waits.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -55,7 +55,7 @@ pub(super) async fn resync(
         Ok(parameters) => parameters,
         Err(error) => {
             let hint = "use retry_quarantined=true|false and wait=true|false";
-            return refuse(StatusCode::BAD_REQUEST, format!("{}; {hint}", error.body_text()));
+            return refuse(StatusCode::BAD_REQUEST, format!("{}; {hint}", unreadable(&error)));
         }
     };
     let mut status = shared.server.status.clone();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, map_response};
@@ -38,6 +39,13 @@ pub(super) struct Refusal {
 /// An answer of the API that isn't a success: what is wrong and what to do.
 pub(super) fn refuse(status: StatusCode, error: impl Into<String>) -> Response {
     (status, Json(Refusal { error: error.into() })).into_response()
+}
+
+/// What is wrong with the query of a request, without the library's introduction.
+pub(super) fn unreadable(rejection: &QueryRejection) -> String {
+    let text = rejection.body_text();
+    let why = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+    format!("this query can't be read: {why}")
 }
 
 pub(super) fn router(server: Server, stop: CancellationToken) -> Router {

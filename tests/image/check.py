@@ -2,7 +2,7 @@
 file system that can't be written to, against the stand-in.
 
 No registry is asked for the base images. They are made here, of Debian's own packages: what the Dockerfile builds in is
-Debian with a C compiler and the Rust of this machine; what it runs in has the few files that a distroless image has.
+Debian with a C compiler and the Rust of this machine.
 
     check.py        everything, within $CARGO_TARGET_DIR/image, which is kept and makes the next time short
 """
@@ -73,45 +73,11 @@ def debian():
     return folder
 
 
-def runtime(debian_folder):
-    """What a distroless image holds, of the same files: glibc, libgcc, certificates, time zones, two users."""
-    folder = KEPT / "runtime"
-    shutil.rmtree(folder, ignore_errors=True)
-    for package in ("libc6", "libgcc-s1", "tzdata", "base-files"):
-        lists = list((debian_folder / "var/lib/dpkg/info").glob(f"{package}*.list"))
-        for path in lists[0].read_text().splitlines():
-            # Debian's packages still name /lib, which is a link to /usr/lib.
-            path = path.lstrip("/")
-            path = f"usr/{path}" if path.split("/")[0] in ("lib", "lib64") else path
-            source, target = debian_folder / path, folder / path
-            if source.is_symlink() or source.is_file():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, target, follow_symlinks=False)
-            elif source.is_dir():
-                target.mkdir(parents=True, exist_ok=True)
-    for name in ("lib", "lib64"):
-        os.symlink(f"usr/{name}", folder / name)
-    bundle = folder / "etc/ssl/certs/ca-certificates.crt"
-    bundle.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(debian_folder / "etc/ssl/certs/ca-certificates.crt", bundle)
-    (folder / "etc/passwd").write_text(
-        f"root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:{NONROOT}:{NONROOT}:nonroot:/home/nonroot:/sbin/nologin\n"
-    )
-    (folder / "etc/group").write_text(f"root:x:0:\nnonroot:x:{NONROOT}:\n")
-    (folder / "home/nonroot").mkdir(parents=True, exist_ok=True)
-    os.chown(folder / "home/nonroot", NONROOT, NONROOT)
-    (folder / "tmp").mkdir(exist_ok=True)
-    (folder / "tmp").chmod(0o1777)
-    return folder
-
-
 def bases():
-    """The three bases, as `localhost/pinion-base/…`."""
+    """The two bases, as `localhost/pinion-base/…`."""
     folder = debian()
     if not have_image("localhost/pinion-base/debian:latest"):
         base("localhost/pinion-base/debian", folder, "--env", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    if not have_image("localhost/pinion-base/runtime:latest"):
-        base("localhost/pinion-base/runtime", runtime(folder), "--env", "PATH=/usr/local/bin:/usr/bin:/bin", "--user", str(NONROOT))
     if not have_image("localhost/pinion-base/rust:latest"):
         say("adding a C compiler")
         container = buildah("from", "localhost/pinion-base/debian").strip()
@@ -128,7 +94,7 @@ def build(target, name):
     for folder in (KEPT / "cargo", cargo / "registry"):
         folder.mkdir(parents=True, exist_ok=True)
     arguments = []
-    for argument, image in (("RUST", "rust"), ("RUNTIME", "runtime"), ("DEBIAN", "debian")):
+    for argument, image in (("RUST", "rust"), ("DEBIAN", "debian")):
         arguments += ["--build-arg", f"{argument}=localhost/pinion-base/{image}"]
     start = time.time()
     buildah(
@@ -341,6 +307,14 @@ def check_files(name, root, config, shell):
     binary = (root / "usr/local/bin/pinion").stat().st_size
     if binary > BINARY_AT_MOST:
         sys.exit(f"image: the binary has {binary:,} bytes, more than {BINARY_AT_MOST:,}")
+    home, tmp = (root / "home/nonroot").stat(), (root / "tmp").stat()
+    if (home.st_uid, home.st_gid) != (NONROOT, NONROOT) or tmp.st_mode & 0o7777 != 0o1777:
+        sys.exit(f"image: {name}: its home folder belongs to {home.st_uid}:{home.st_gid}, /tmp has the mode {tmp.st_mode & 0o7777:o}")
+    # Where scanners look for what may have holes.
+    packages = [path.read_text() for path in (root / "var/lib/dpkg").glob("status*/*")] or [(root / "var/lib/dpkg/status").read_text()]
+    for package in ("libc6", "libgcc-s1", "ca-certificates"):
+        if not any(f"Package: {package}\n" in text and "\nVersion: " in text for text in packages):
+            sys.exit(f"image: {name} doesn't say which {package} it has")
     # As it is pulled: what registries keep is compressed.
     packed = int(run("sh", "-c", f"tar -C {root} --exclude=./proc --exclude=./dev -c . | gzip -c | wc -c"))
     say(

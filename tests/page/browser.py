@@ -126,9 +126,13 @@ class Browser:
     def shot(self, path, full=False, scale=1):
         kind = {"format": "webp", "quality": 90} if path.endswith(".webp") else {"format": "png"}
         metrics = self.call("Page.getLayoutMetrics")
-        size = metrics["cssContentSize"] if full else metrics["cssLayoutViewport"]
-        width, height = (size["width"], min(size["height"], 16000)) if full else (size["clientWidth"], size["clientHeight"])
-        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": scale}
+        if full:
+            size = metrics["cssContentSize"]
+            clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 16000), "scale": scale}
+        else:
+            view = metrics["cssLayoutViewport"]
+            at = {"x": view["pageX"], "y": view["pageY"]}
+            clip = {**at, "width": view["clientWidth"], "height": view["clientHeight"], "scale": scale}
         options = {**kind, "captureBeyondViewport": full, "clip": clip}
         pathlib.Path(path).write_bytes(base64.b64decode(self.call("Page.captureScreenshot", **options)["data"]))
 

@@ -252,7 +252,7 @@ async fn every_state_is_shown_and_everybody_can_use_it() {
     browser.open(&controller.url("/history?environment=prod"), DESK);
     assert!(browser.text("#d-frontend").contains("100 %"), "{}", browser.text("#d-frontend"));
     for (path, status, said) in [
-        ("/targets/prod/asg/none", 404, "There is no target prod/asg/none"),
+        ("/targets/prod/asg/none", 404, "prod/asg/none is no target"),
         ("/targets/prod/asg/web?before=x", 400, "This can’t be read"),
         ("/history?since=x", 400, "is not a time"),
     ] {

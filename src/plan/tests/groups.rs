@@ -252,6 +252,12 @@ fn probes_have_the_last_word() {
     let just =
         |minute| with(converged(), Some(history(&[], &[refresh("r", 2, RolloutOutcome::Succeeded, minute)])), None);
     assert!(just(6).just_rolled && !just(4).just_rolled);
+    // Whoever started it knows, however long the passes took.
+    let refreshes = history(&[], &[refresh("r", 2, RolloutOutcome::Succeeded, 4)]);
+    let mine = decide_one(&environment, &web(), converged(), Some(refreshes), |_, memory| {
+        memory.started.insert(web(), (RolloutTarget::TemplateVersion(2), at(3)));
+    });
+    assert!(mine.just_rolled);
     let stale = ProbeRecord { commit: commit('a'), ..record(1, None) };
     assert_eq!(with(converged(), None, Some(stale)).state, State::Verifying);
 

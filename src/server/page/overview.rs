@@ -196,7 +196,7 @@ fn body<'a>(status: &'a Status, filter: &'a Filter, events: Vec<Line>, now: Time
         filter,
         filtered,
         many,
-        shown: view::count(environments.iter().map(|group| group.rows.len()).sum()),
+        shown: view::grouped(environments.iter().map(|group| group.rows.len()).sum()),
         total: of_targets(all.len()),
         states: Choice::among("any", names, &filter.state),
         components: Choice::among("any", components, &filter.component),
@@ -209,7 +209,7 @@ fn body<'a>(status: &'a Status, filter: &'a Filter, events: Vec<Line>, now: Time
 
 /// `1 target`, `1,000 targets`.
 fn of_targets(count: usize) -> String {
-    format!("{} target{}", view::count(count), if count == 1 { "" } else { "s" })
+    format!("{} target{}", view::grouped(count), if count == 1 { "" } else { "s" })
 }
 
 /// What is amiss though no target needs attention.
@@ -236,15 +236,15 @@ fn headline(status: &Status, all: &[&TargetStatus]) -> (String, &'static str) {
     let settled = all.iter().filter(|target| target.state == State::InSync).count();
     if bad > 0 {
         let verb = if bad == 1 { "needs" } else { "need" };
-        return (format!("{} of {} {verb} attention", view::count(bad), of_targets(total)), "bad");
+        return (format!("{} of {} {verb} attention", view::grouped(bad), of_targets(total)), "bad");
     }
     let word = match (total, moving, waiting) {
         (0, _, _) if status.ready => "No targets".to_owned(),
         (0, _, _) => "Reading the environments".to_owned(),
-        (_, 1.., _) => format!("{} rolling out, {} in sync", of_targets(moving), view::count(settled)),
-        (_, _, 1..) => format!("{} waiting, {} in sync", of_targets(waiting), view::count(settled)),
+        (_, 1.., _) => format!("{} rolling out, {} in sync", of_targets(moving), view::grouped(settled)),
+        (_, _, 1..) => format!("{} waiting, {} in sync", of_targets(waiting), view::grouped(settled)),
         _ if settled == total => format!("{} in sync", of_targets(total)),
-        _ => format!("{} of {} in sync", view::count(settled), of_targets(total)),
+        _ => format!("{} of {} in sync", view::grouped(settled), of_targets(total)),
     };
     match (amiss(status), moving, waiting) {
         (Some(amiss), _, _) => (format!("{word}, but {amiss}"), "bad"),

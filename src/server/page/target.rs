@@ -102,7 +102,7 @@ pub(in crate::server) async fn target(
     let status = shared.status();
     let known = status.environments.get(&environment).zip(view::find(&status, &reference));
     if known.is_none() && happened.is_empty() {
-        let why = format!("There is no target {reference}, and nothing is known of one.");
+        let why = format!("{reference} is no target, and nothing is known of one");
         return instead(&shared, ROOT, StatusCode::NOT_FOUND, &why);
     }
     let known = known.map(|(environment, target)| known_of(environment, &local, target));
