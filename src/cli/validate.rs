@@ -8,7 +8,7 @@ use super::signers::{self, Signers};
 use crate::clock::{Clock as _, SystemClock};
 use crate::manifest::{self, Findings, Loaded, render};
 use crate::model::words;
-use crate::telemetry::plain_json;
+use crate::telemetry::{one_line, plain_json};
 
 /// Checks an environments repository, offline
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,8 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let findings = loaded.all_findings();
     let now = SystemClock.now();
     for warning in render::warnings(&loaded, now) {
-        note(&format!("{warning}\n"));
+        // A path is a stranger's text.
+        note(&format!("{}\n", one_line(&warning.to_string())));
     }
     match args.output {
         Output::Json => print(&plain_json(&render::json(&loaded, now)?))?,
