@@ -1,17 +1,21 @@
 //! The decision for one target: state, reason, action.
 
+mod premises;
+mod probes;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use self::premises::{Premises, premises, suspended};
+use self::probes::{Probes, just_rolled};
 use super::revision::{Revision, View};
-use super::{Action, Input, Memory, Observed, Plan, ProbeRecord, Reason, TargetPlan, back, group, service};
+use super::{Action, Input, Memory, Observed, Plan, Reason, TargetPlan, back, group, service};
 use crate::guardrail::{Denial, Proposal};
 use crate::model::{
-    Artifact, Environment, LocalRef, ObservedTarget, Pin, Rollout, RolloutHistory, RolloutOutcome, State, Suspension,
-    Target, TargetSpec,
+    Artifact, Environment, LocalRef, ObservedTarget, Pin, Rollout, RolloutHistory, RolloutOutcome, State, Target,
+    TargetSpec,
 };
-use crate::ports::{ErrorClass, PortError, ResolveError};
 
 /// For this long reads of a target may lag behind what its rollouts say.
 const LAG: Duration = Duration::from_secs(30);
@@ -123,79 +127,6 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
         warnings,
         just_rolled,
     }
-}
-
-/// What has to be known before a target can be decided about.
-struct Premises<'a> {
-    pin: &'a Pin,
-    artifact: &'a Artifact,
-    seen: &'a ObservedTarget,
-}
-
-fn premises<'a>(input: Input<'a>, target: &'a Target) -> Result<Premises<'a>, Box<Verdict>> {
-    let local = &target.reference.local;
-    if let Some(suspension) = suspended(target, input.now) {
-        let Suspension { owner, reason, until } = suspension.clone();
-        return Err(Box::new(Verdict::of(State::Suspended, Reason::Suspended { owner, reason, until })));
-    }
-    match &input.observed.identity {
-        Some(Ok(caller)) if *caller != input.desired.account.id => {
-            let expected = input.desired.account.id.clone();
-            return Err(Box::new(Verdict::of(
-                State::Blocked,
-                Reason::WrongAccount { caller: caller.clone(), expected },
-            )));
-        }
-        Some(Ok(_)) => {}
-        // Not even the caller is known, so the account can't be read at all: nobody can tell the targets' states.
-        Some(Err(error)) => return Err(Box::new(Verdict::of(State::Unknown, Reason::Unreadable(error.to_string())))),
-        None => return Err(Box::new(unread())),
-    }
-    let seen = match input.observed.targets.get(local) {
-        Some(Ok(ObservedTarget::Missing(what))) => {
-            return Err(Box::new(Verdict::of(State::Blocked, Reason::Missing(what.clone()))));
-        }
-        Some(Ok(seen)) => seen,
-        Some(Err(error)) => return Err(Box::new(failed(error))),
-        None => return Err(Box::new(unread())),
-    };
-    let Some(pin) = input.desired.pin_of(target) else {
-        // The files are sound, or they wouldn't count: it is the history that doesn't tell.
-        let why = format!(
-            "no commit is known that has set the pin of component {}, so that a rollout could not be told from others; \
-             set the pin by a commit of its own",
-            target.component
-        );
-        return Err(Box::new(Verdict::of(State::Blocked, Reason::NoArtifact(why))));
-    };
-    let artifact = match input.observed.artifacts.get(local) {
-        Some(Ok(artifact)) => artifact,
-        Some(Err(ResolveError::Unusable(why))) => {
-            return Err(Box::new(Verdict::of(State::Blocked, Reason::NoArtifact(why.clone()))));
-        }
-        Some(Err(ResolveError::Call(error))) => return Err(Box::new(failed(error))),
-        None => return Err(Box::new(unread())),
-    };
-    if let Some(Err(error)) = input.observed.histories.get(local) {
-        return Err(Box::new(failed(error)));
-    }
-    Ok(Premises { pin, artifact, seen })
-}
-
-fn unread() -> Verdict {
-    Verdict::of(State::Unknown, Reason::Unreadable("it wasn't read in this pass".to_owned()))
-}
-
-fn failed(error: &PortError) -> Verdict {
-    match error.class {
-        ErrorClass::Retry | ErrorClass::Conflict => Verdict::of(State::Unknown, Reason::Unreadable(error.to_string())),
-        ErrorClass::Denied => Verdict::of(State::Blocked, Reason::Denied(error.to_string())),
-        ErrorClass::Invalid => Verdict::of(State::Blocked, Reason::Refused(error.to_string())),
-    }
-}
-
-fn suspended(target: &Target, now: Timestamp) -> Option<&Suspension> {
-    target.suspend.as_ref().filter(|suspension| now < suspension.until)
 }
 
 fn view(target: &Target, seen: &ObservedTarget, history: Option<&RolloutHistory>) -> Result<View, String> {
@@ -518,61 +449,6 @@ impl Decision<'_> {
         });
         converged || self.attempt().is_some_and(|rollout| rollout.outcome == RolloutOutcome::Succeeded)
     }
-
-    /// What the probe said that failed for this pin after its rollout, as far as this process knows.
-    pub(super) fn probe_failure(&self) -> Option<String> {
-        match self.probes() {
-            Probes::Failing(why) | Probes::Failed(why) => Some(why),
-            Probes::Passed | Probes::Due => None,
-        }
-    }
-
-    fn verify(&self) -> Action {
-        Action::Verify { probes: self.target.verify.clone() }
-    }
-
-    fn probes(&self) -> Probes {
-        let Some(patience) = patience(self.target) else { return Probes::Passed };
-        let record = self.input.memory.probes.get(&self.target.reference.local).filter(|record| {
-            record.commit == self.pin.provenance.commit && record.artifact == self.artifact.identity()
-        });
-        match record {
-            None => Probes::Due,
-            Some(ProbeRecord { failure: None, .. }) => Probes::Passed,
-            Some(ProbeRecord { failure: Some(why), first, after_rollout, .. })
-                if *after_rollout && age(*first, self.input.now) > patience =>
-            {
-                Probes::Failed(why.clone())
-            }
-            Some(ProbeRecord { failure: Some(why), .. }) => Probes::Failing(why.clone()),
-        }
-    }
-}
-
-/// How the probes of this pin and artifact stand.
-enum Probes {
-    Passed,
-    Due,
-    Failing(String),
-    Failed(String),
-}
-
-/// How long the probes of a target may fail; `None` if it has none.
-fn patience(target: &Target) -> Option<Duration> {
-    target.verify.iter().map(|probe| probe.within).max()
-}
-
-/// Whether this pin's rollout is under way or just over: this process started it, or it has been over for no longer than
-/// its probes may fail. One that ended long before has been probed by an earlier process: what fails now isn't its doing.
-fn just_rolled(target: &Target, attempt: Option<&Rollout>, input: Input<'_>) -> bool {
-    attempt.zip(patience(target)).is_some_and(|(rollout, patience)| {
-        let over = rollout.ended.or(rollout.started);
-        let started = input.memory.started.get(&target.reference.local);
-        // Passes may be further apart than probes may fail.
-        rollout.outcome.is_active()
-            || started.is_some_and(|(to, _)| *to == rollout.target)
-            || over.is_none_or(|over| age(over, input.now) <= patience.max(LAG))
-    })
 }
 
 /// How long ago something was; zero if it lies ahead.

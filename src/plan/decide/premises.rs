@@ -1,0 +1,81 @@
+//! What has to be known before a target can be decided about; or the verdict that its lack comes to.
+
+use jiff::Timestamp;
+
+use super::Verdict;
+use crate::model::{Artifact, ObservedTarget, Pin, State, Suspension, Target};
+use crate::plan::{Input, Reason};
+use crate::ports::{ErrorClass, PortError, ResolveError};
+
+/// What has to be known before a target can be decided about.
+pub(super) struct Premises<'a> {
+    pub(super) pin: &'a Pin,
+    pub(super) artifact: &'a Artifact,
+    pub(super) seen: &'a ObservedTarget,
+}
+
+pub(super) fn premises<'a>(input: Input<'a>, target: &'a Target) -> Result<Premises<'a>, Box<Verdict>> {
+    let local = &target.reference.local;
+    if let Some(suspension) = suspended(target, input.now) {
+        let Suspension { owner, reason, until } = suspension.clone();
+        return Err(Box::new(Verdict::of(State::Suspended, Reason::Suspended { owner, reason, until })));
+    }
+    match &input.observed.identity {
+        Some(Ok(caller)) if *caller != input.desired.account.id => {
+            let expected = input.desired.account.id.clone();
+            return Err(Box::new(Verdict::of(
+                State::Blocked,
+                Reason::WrongAccount { caller: caller.clone(), expected },
+            )));
+        }
+        Some(Ok(_)) => {}
+        // Not even the caller is known, so the account can't be read at all: nobody can tell the targets' states.
+        Some(Err(error)) => return Err(Box::new(Verdict::of(State::Unknown, Reason::Unreadable(error.to_string())))),
+        None => return Err(Box::new(unread())),
+    }
+    let seen = match input.observed.targets.get(local) {
+        Some(Ok(ObservedTarget::Missing(what))) => {
+            return Err(Box::new(Verdict::of(State::Blocked, Reason::Missing(what.clone()))));
+        }
+        Some(Ok(seen)) => seen,
+        Some(Err(error)) => return Err(Box::new(failed(error))),
+        None => return Err(Box::new(unread())),
+    };
+    let Some(pin) = input.desired.pin_of(target) else {
+        // The files are sound, or they wouldn't count: it is the history that doesn't tell.
+        let why = format!(
+            "no commit is known that has set the pin of component {}, so that a rollout could not be told from others; \
+             set the pin by a commit of its own",
+            target.component
+        );
+        return Err(Box::new(Verdict::of(State::Blocked, Reason::NoArtifact(why))));
+    };
+    let artifact = match input.observed.artifacts.get(local) {
+        Some(Ok(artifact)) => artifact,
+        Some(Err(ResolveError::Unusable(why))) => {
+            return Err(Box::new(Verdict::of(State::Blocked, Reason::NoArtifact(why.clone()))));
+        }
+        Some(Err(ResolveError::Call(error))) => return Err(Box::new(failed(error))),
+        None => return Err(Box::new(unread())),
+    };
+    if let Some(Err(error)) = input.observed.histories.get(local) {
+        return Err(Box::new(failed(error)));
+    }
+    Ok(Premises { pin, artifact, seen })
+}
+
+fn unread() -> Verdict {
+    Verdict::of(State::Unknown, Reason::Unreadable("it wasn't read in this pass".to_owned()))
+}
+
+fn failed(error: &PortError) -> Verdict {
+    match error.class {
+        ErrorClass::Retry | ErrorClass::Conflict => Verdict::of(State::Unknown, Reason::Unreadable(error.to_string())),
+        ErrorClass::Denied => Verdict::of(State::Blocked, Reason::Denied(error.to_string())),
+        ErrorClass::Invalid => Verdict::of(State::Blocked, Reason::Refused(error.to_string())),
+    }
+}
+
+pub(super) fn suspended(target: &Target, now: Timestamp) -> Option<&Suspension> {
+    target.suspend.as_ref().filter(|suspension| now < suspension.until)
+}

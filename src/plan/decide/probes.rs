@@ -1,0 +1,64 @@
+//! What the probes after a rollout say of a pin.
+
+use std::time::Duration;
+
+use super::{Decision, LAG, age};
+use crate::model::{Rollout, Target};
+use crate::plan::{Action, Input, ProbeRecord};
+
+impl Decision<'_> {
+    /// What the probe said that failed for this pin after its rollout, as far as this process knows.
+    pub(in crate::plan) fn probe_failure(&self) -> Option<String> {
+        match self.probes() {
+            Probes::Failing(why) | Probes::Failed(why) => Some(why),
+            Probes::Passed | Probes::Due => None,
+        }
+    }
+
+    pub(super) fn verify(&self) -> Action {
+        Action::Verify { probes: self.target.verify.clone() }
+    }
+
+    pub(super) fn probes(&self) -> Probes {
+        let Some(patience) = patience(self.target) else { return Probes::Passed };
+        let record = self.input.memory.probes.get(&self.target.reference.local).filter(|record| {
+            record.commit == self.pin.provenance.commit && record.artifact == self.artifact.identity()
+        });
+        match record {
+            None => Probes::Due,
+            Some(ProbeRecord { failure: None, .. }) => Probes::Passed,
+            Some(ProbeRecord { failure: Some(why), first, after_rollout, .. })
+                if *after_rollout && age(*first, self.input.now) > patience =>
+            {
+                Probes::Failed(why.clone())
+            }
+            Some(ProbeRecord { failure: Some(why), .. }) => Probes::Failing(why.clone()),
+        }
+    }
+}
+
+/// How the probes of this pin and artifact stand.
+pub(super) enum Probes {
+    Passed,
+    Due,
+    Failing(String),
+    Failed(String),
+}
+
+/// How long the probes of a target may fail; `None` if it has none.
+fn patience(target: &Target) -> Option<Duration> {
+    target.verify.iter().map(|probe| probe.within).max()
+}
+
+/// Whether this pin's rollout is under way or just over: this process started it, or it has been over for no longer than
+/// its probes may fail. One that ended long before has been probed by an earlier process: what fails now isn't its doing.
+pub(super) fn just_rolled(target: &Target, attempt: Option<&Rollout>, input: Input<'_>) -> bool {
+    attempt.zip(patience(target)).is_some_and(|(rollout, patience)| {
+        let over = rollout.ended.or(rollout.started);
+        let started = input.memory.started.get(&target.reference.local);
+        // Passes may be further apart than probes may fail.
+        rollout.outcome.is_active()
+            || started.is_some_and(|(to, _)| *to == rollout.target)
+            || over.is_none_or(|over| age(over, input.now) <= patience.max(LAG))
+    })
+}
