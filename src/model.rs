@@ -2,6 +2,7 @@
 
 pub mod artifact;
 pub mod desired;
+pub mod escape;
 pub mod event;
 pub mod names;
 pub mod observed;

@@ -3,7 +3,6 @@
 //! Values come from strangers: a commit's subject, an author's name, AWS's messages. None of them can break out of
 //! its line or paint on the terminal; see [`one_line`].
 
-mod escape;
 mod format;
 
 use std::io::IsTerminal;
@@ -14,9 +13,9 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
-pub use self::escape::{one_line, plain_json};
 use self::format::Lines;
 use crate::clock::{Clock, SystemClock};
+pub use crate::model::escape::{one_line, plain_json};
 
 /// What is logged where neither `--log` nor `PINION_LOG` says otherwise.
 pub const DEFAULT_FILTER: &str = "pinion=info,warn";

@@ -62,9 +62,10 @@ struct End {
 /// One run: a stand-in, and a controller that is to bring about the release.
 struct Run<'a> {
     case: &'a Case,
+    /// Ends before the stand-in does: another run's may take the same port at once.
+    controller: Option<Process>,
     sim: SimHandle,
     folder: TempDir,
-    controller: Option<Process>,
     address: String,
 }
 

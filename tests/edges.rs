@@ -72,7 +72,7 @@ const ROOMS: &[Room] = &[
         never: &["axum", "hyper*"],
         asynchronous: true,
     },
-    Room { name: "telemetry", rooms: Some(&["clock"]), never: IO, asynchronous: false },
+    Room { name: "telemetry", rooms: Some(&["model", "clock"]), never: IO, asynchronous: false },
     Room { name: "shutdown", rooms: Some(&[]), never: &[], asynchronous: true },
 ];
 

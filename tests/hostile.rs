@@ -30,6 +30,8 @@ const ACCOUNT: &str = "222222222222";
 /// No blanks, or it is no version; and an AMI's tag may hold it.
 const VERSION: &str = "1.4.1|](http://evil.example)<img/src=x/onerror=alert(1)>`@team:tada:#1\u{202e}\u{200b}";
 const NEXT: &str = "1.4.2|`</td></table><script>alert(1)</script>@team&lt;\u{2066}";
+/// A version as TOML has it: none, as it would be lines of its own and steer the terminal.
+const STEERS: &str = r#""1.0\n::error title=pinion::all is lost\u001b]0;evil\u0007\u001b[2J\u009b2J\u202e""#;
 /// What an artifact says that it was built from. No control characters, as AWS has none of them in tags.
 const SOURCE: &str = "deadbeef|`](http://evil.example)<script>alert(1)</script>@team\u{202e}\u{2028}\u{200b}";
 /// Longer than a line of anything, too.
@@ -151,7 +153,7 @@ fn text_of_strangers_stays_what_it_is() {
     is_tame("the plan as JSON", &json);
 
     // What is wrong with a file is a stranger's text, too.
-    repo.write("environments/dev/pins.toml", format!("web = {:?}\n\"{NEXT}\" = 1\n", "a b"));
+    repo.write("environments/dev/pins.toml", format!("web = {STEERS}\n\"{NEXT}\" = 1\n"));
     let broken = stage.run(&["plan", "--dir", &work, "--output", "markdown"]);
     assert_eq!(broken.status.code(), Some(1));
     let (comment, errors) = said(&broken);
@@ -160,6 +162,8 @@ fn text_of_strangers_stays_what_it_is() {
     is_harmless_markdown(&[comment]);
     let (text, errors) = said(&stage.run(&["validate", &work]));
     is_tame("validate", &text);
+    // A line of its own would be a command to the forge's runner.
+    assert!(text.contains("::error") && text.lines().all(|line| !line.trim_start().starts_with("::")), "{text}");
     is_tame("validate's errors", &errors);
 
     // A hook that says such things.

@@ -69,8 +69,9 @@ struct Stage {
     folder: TempDir,
     repo: Repo,
     url: String,
-    _moto: Process,
+    /// Ends before what it talks to.
     controller: Process,
+    _moto: Process,
     address: String,
 }
 

@@ -84,7 +84,8 @@ impl RoleCredentials {
         match result {
             Ok(fresh) => {
                 let credentials = Some((fresh.clone(), Instant::now()));
-                *held = Held { credentials, failure: None, doubted: false, doubted_at: held.doubted_at };
+                let doubted_at = if held.doubted { Some(Instant::now()) } else { held.doubted_at };
+                *held = Held { credentials, failure: None, doubted: false, doubted_at };
                 Ok(fresh)
             }
             Err(error) => {
@@ -92,8 +93,11 @@ impl RoleCredentials {
                     held.failure = Some((Instant::now(), error.clone()));
                 }
                 if held.doubted && error.class == ErrorClass::Denied {
-                    // Denied twice over: access was taken away.
-                    held.credentials = None;
+                    held.doubted_at = Some(Instant::now());
+                    if error.code == "AccessDenied" {
+                        // Denied twice over: access was taken away.
+                        held.credentials = None;
+                    }
                 }
                 held.doubted = false;
                 // Renewal is due but not yet needed.
@@ -121,7 +125,6 @@ impl RoleCredentials {
             return held.doubted;
         }
         held.doubted = true;
-        held.doubted_at = Some(Instant::now());
         true
     }
 

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
+use crate::model::escape;
+
 /// What kind of error it is; decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -102,12 +104,12 @@ impl CliError {
         let (red, cyan) = (paint(AnsiColor::Red.on_default().bold()), paint(AnsiColor::Cyan.on_default().bold()));
         let mut chain = self.chain.iter();
         // Writing into a string can't fail, here and below.
-        let _ = writeln!(text, "{red}error:{red:#} {}", chain.next().map_or("", String::as_str));
+        let _ = writeln!(text, "{red}error:{red:#} {}", escape::lines(chain.next().map_or("", String::as_str)));
         for cause in chain {
-            let _ = writeln!(text, "  caused by: {}", cause.trim_end().replace('\n', "\n    "));
+            let _ = writeln!(text, "  caused by: {}", escape::lines(cause.trim_end()).replace('\n', "\n    "));
         }
         for hint in &self.hints {
-            let _ = writeln!(text, "{cyan}hint:{cyan:#} {}", hint.replace('\n', "\n  "));
+            let _ = writeln!(text, "{cyan}hint:{cyan:#} {}", escape::lines(hint).replace('\n', "\n  "));
         }
         text
     }

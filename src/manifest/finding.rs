@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::model::escape::one_line;
 use crate::model::words;
 
 /// So many findings are kept of what is checked together. Who has mended these will see the next.
@@ -80,17 +81,18 @@ pub struct Finding {
 
 impl Finding {
     pub(crate) fn new(place: &Place, check: &'static str, message: String, help: Option<String>) -> Self {
-        // What stands in a file may be of any length.
+        // What stands in a file may be of any length, and may be meant to steer whoever looks at it.
         const LONGEST: usize = 1000;
+        let told = |text: String| words::shortened(one_line(&text).into_owned(), LONGEST);
         let (line, column) = place.source.position(place.span.start);
         Self {
-            file: place.source.path.clone(),
+            file: told(place.source.path.clone()),
             line,
             column,
-            key: words::shortened(place.key.clone(), LONGEST),
+            key: told(place.key.clone()),
             check,
-            message: words::shortened(message, LONGEST),
-            help: help.map(|help| words::shortened(help, LONGEST)),
+            message: told(message),
+            help: help.map(told),
             span: (place.span.start, place.span.end),
             source: Arc::clone(&place.source),
         }

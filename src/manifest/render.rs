@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Finding, Findings, Loaded};
 use crate::guardrail::Ending;
+use crate::model::escape;
 
 /// Each finding with its lines of the file, for a terminal of this many columns.
 #[must_use]
@@ -107,7 +108,7 @@ struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     fn new(finding: &'a Finding) -> Self {
-        let text = Arc::from(finding.source.text.as_str());
+        let text = Arc::from(escape::lines(&finding.source.text));
         Self { finding, source: NamedSource::new(&finding.file, text) }
     }
 }

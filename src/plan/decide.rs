@@ -218,6 +218,10 @@ impl Decision<'_> {
         if runs(&view.current, self.artifact) && matches!(self.target.spec, TargetSpec::Fargate(_)) {
             return self.unsettled_service();
         }
+        if let Probes::Failed(why) = self.probes() {
+            // Whatever was done about it since: what failed isn't rolled out again.
+            return Verdict::of(State::Quarantined, Reason::ProbeGaveUp(why));
+        }
         self.start()
     }
 
@@ -410,7 +414,8 @@ impl Decision<'_> {
 
     /// Whether a rollout is over for so short a time that reads of its target may still show it under way.
     pub(super) fn has_just_ended(&self, rollout: &Rollout) -> bool {
-        rollout.ended.is_some_and(|ended| age(ended, self.input.now) < LAG)
+        // Clocks may differ, and one that is set back must not make this last.
+        rollout.ended.is_some_and(|ended| ended.duration_since(self.input.now).unsigned_abs() < LAG)
     }
 
     /// Why a rollout that is due may not start yet.

@@ -23,7 +23,7 @@ pub(super) struct Revision {
 pub(super) struct View {
     /// The revision that the group or service is on.
     pub(super) current: Revision,
-    /// The revision that most still run while the current one hasn't taken over; of services only, as a group is on its new
+    /// The revision before the current one, while that hasn't taken over; of services only, as a group is on its new
     /// version only after the refresh.
     pub(super) outgoing: Option<RolloutTarget>,
     /// Whether everything that runs, runs the current revision, and nothing is on its way.

@@ -47,7 +47,10 @@ pub(super) fn view(
         .filter(|deployment| !deployment.primary)
         .map(|deployment| short_arn(&deployment.task_definition).to_owned())
         .collect();
-    let taken_over = service.deployments.iter().any(|it| it.primary && it.running >= service.desired);
+    let taken_over = service
+        .deployments
+        .iter()
+        .any(|it| it.primary && (it.rollout_state == "COMPLETED" || it.running >= it.desired));
     let leaving = service.deployments.iter().filter(|it| !it.primary && it.running > 0 && !taken_over);
     let outgoing = leaving.max_by_key(|deployment| deployment.running);
     let settled = matches!(service.deployments.as_slice(), [only]

@@ -351,7 +351,7 @@ def tables(results):
             )
     lines += [
         "", "The others, on the same stand-in, for each target:", "",
-        "| tool | targets | AWS calls | wall s | CPU s | peak MiB |", "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| tool | targets | AWS calls | wall s | CPU s |", "| --- | ---: | ---: | ---: | ---: |",
     ]
     for result in results:
         for row in result["others"]:

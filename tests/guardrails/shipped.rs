@@ -116,6 +116,14 @@ fn a_version_soaks_in_the_environment_that_it_is_promoted_from() {
     let never = case("1.4.1", State::InSync, since).explain();
     assert!(!never.allows());
     assert_eq!(never.passes, None, "time alone changes nothing");
+    // Going back can't wait, nor where versions have no order.
+    for (from, to) in [("1.4.2", "1.4.1"), ("frontend.2_b", "frontend.1_a")] {
+        let back = || Case::new(SOAK).running(from).pinned(to);
+        assert_eq!(back().forbidden_by(), ["soak"]);
+        assert_eq!(back().trailer("Rollback", "it loses orders").forbidden_by(), NOTHING);
+    }
+    let onward = Case::new(SOAK).running("1.4.1").pinned("1.4.2").trailer("Rollback", "it isn't one");
+    assert_eq!(onward.forbidden_by(), ["soak"]);
 }
 
 #[test]

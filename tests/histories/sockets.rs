@@ -22,9 +22,10 @@ const SPEED: f64 = 40.0;
 struct Play {
     targets: Vec<Target>,
     repo: Repo,
+    /// Ends before the stand-in does: another one may take the same port at once.
+    controller: Option<Process>,
     sim: SimHandle,
     folder: TempDir,
-    controller: Option<Process>,
     address: String,
     pins: Vec<Version>,
 }

@@ -26,8 +26,8 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").res
 KEPT = TARGET / "image"
 RELEASE = "bookworm"
 NONROOT = 65532
-# The aim is 30 MB for the whole image; what may never be passed is the binary's share of it.
-BINARY_AT_MOST = 40_000_000
+# Of the image without a shell, unpacked.
+IMAGE_AT_MOST = 30_000_000
 SHELLS = {"sh", "bash", "dash", "ash", "busybox", "zsh", "apt", "apt-get", "dpkg", "perl", "python3"}
 
 
@@ -304,9 +304,9 @@ def check_files(name, root, config, shell):
     found = sorted(path.name for path in root.rglob("*") if path.name in SHELLS and path.is_file())
     if bool(found) != shell:
         sys.exit(f"image: {name} has {found or 'no shell'}")
-    binary = (root / "usr/local/bin/pinion").stat().st_size
-    if binary > BINARY_AT_MOST:
-        sys.exit(f"image: the binary has {binary:,} bytes, more than {BINARY_AT_MOST:,}")
+    binary, whole = (root / "usr/local/bin/pinion").stat().st_size, size_of(root)
+    if whole > IMAGE_AT_MOST and not shell:
+        sys.exit(f"image: {name} has {whole:,} bytes, {binary:,} of them the binary; {IMAGE_AT_MOST:,} are what it may have")
     home, tmp = (root / "home/nonroot").stat(), (root / "tmp").stat()
     if (home.st_uid, home.st_gid) != (NONROOT, NONROOT) or tmp.st_mode & 0o7777 != 0o1777:
         sys.exit(f"image: {name}: its home folder belongs to {home.st_uid}:{home.st_gid}, /tmp has the mode {tmp.st_mode & 0o7777:o}")
@@ -318,7 +318,7 @@ def check_files(name, root, config, shell):
     # As it is pulled: what registries keep is compressed.
     packed = int(run("sh", "-c", f"tar -C {root} --exclude=./proc --exclude=./dev -c . | gzip -c | wc -c"))
     say(
-        f"{name}: binary {binary / 1e6:.1f} MB; the image {size_of(root) / 1e6:.1f} MB, {packed / 1e6:.1f} MB to pull; "
+        f"{name}: binary {binary / 1e6:.1f} MB; the image {whole / 1e6:.1f} MB, {packed / 1e6:.1f} MB to pull; "
         f"{'with' if shell else 'without'} a shell"
     )
 

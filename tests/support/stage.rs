@@ -70,9 +70,10 @@ pub(crate) struct Stage {
     own_time: bool,
     repository_has: String,
     configuration_has: String,
+    /// Ends before the stand-in does: another one may take the same port at once.
+    controller: Option<Process>,
     sim: Option<Process>,
     endpoint: String,
-    controller: Option<Process>,
     address: String,
     /// The journal's number when the controller was first ready.
     pub(crate) opened: Cell<u64>,

@@ -173,19 +173,22 @@
     line.firstChild.nodeValue = stale ? 'not reached since ' : 'live, ';
   }
 
+  const place = () => location.href.split('#')[0];
+
   async function ask() {
     clearTimeout(timer);
     if (asking) asking.abort();
     const mine = new AbortController();
     asking = mine;
-    const url = location.href;
+    // Where one is within the page doesn't matter.
+    const url = place();
     try {
       const limit = setTimeout(() => mine.abort(), 15000);
       const headers = mark ? { 'If-None-Match': mark } : {};
       const answer = await fetch(url, { headers, cache: 'no-store', signal: mine.signal });
       const text = answer.ok ? await answer.text() : null;
       clearTimeout(limit);
-      if (asking !== mine || url !== location.href) return;
+      if (asking !== mine || url !== place()) return;
       if (text === null && answer.status !== 304) throw new Error(answer.statusText);
       if (text !== null) {
         take(text);

@@ -48,6 +48,27 @@ pub fn plain_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// Lines of a text, with a question mark for each byte of what [`one_line`] escapes: places in it stay what they are. Line
+/// breaks and tabs stay, too.
+#[must_use]
+pub fn lines(text: &str) -> Cow<'_, str> {
+    let stays = |character: char| matches!(character, '\n' | '\t');
+    if !text.contains(|character| is_harmful(character) && !stays(character)) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(character) = rest.next() {
+        let ends_line = character == '\r' && rest.peek() == Some(&'\n');
+        if is_harmful(character) && !stays(character) && !ends_line {
+            safe.extend(std::iter::repeat_n('?', character.len_utf8()));
+        } else {
+            safe.push(character);
+        }
+    }
+    Cow::Owned(safe)
+}
+
 fn is_harmful(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -65,6 +86,12 @@ mod tests {
         assert_eq!(one_line("a\nb\r\tc"), "a\\nb\\r\\tc");
         assert_eq!(one_line("\u{1b}[31mred\u{9b}"), "\\u{1b}[31mred\\u{9b}");
         assert_eq!(one_line("x\u{202e}y\u{2028}z"), "x\\u{202e}y\\u{2028}z");
+    }
+
+    #[test]
+    fn lines_keep_their_places() {
+        assert!(matches!(lines("a\n\tb ✓"), Cow::Borrowed(_)));
+        assert_eq!(lines("a\u{1b}[2J\r\nb\rc\u{9b}d\u{202e}e\u{e0041}f\n"), "a?[2J\r\nb?c??d???e????f\n");
     }
 
     #[test]
