@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::document::failure_mode;
-use crate::stage::process::now;
+use crate::stage::process::{figure, now};
 use crate::stage::{Stage, set_pin};
 
 const ACCOUNTS: usize = 20;
@@ -82,7 +82,7 @@ fn one_account_in_trouble_delays_none_of_nineteen() {
     let undisturbed = runs[0].1.0;
     for (name, (ticks, _)) in &runs {
         let slower = 100.0 * (*ticks as f64 / undisturbed as f64 - 1.0);
-        println!("19 of 20 accounts converge within {ticks} ticks; the other one: {name} ({slower:+.1} %)");
+        figure(&format!("19 of 20 accounts converge within {ticks} ticks; the other one: {name} ({slower:+.1} %)"));
     }
     for (name, (ticks, stage)) in &runs[1..] {
         assert!(*ticks * 10 <= undisturbed * 11, "{name}: {ticks} ticks, and {undisturbed} without it");
