@@ -246,6 +246,14 @@ fn probes_have_the_last_word() {
     assert!(failing.action.is_some());
     let failed = with(converged(), None, Some(record(1, Some("answered 500"))));
     assert_eq!((failed.state, failed.action), (State::Quarantined, None));
+    // Somebody has gone back by hand: what failed isn't healed.
+    let by_hand = || group(1, &[(1, "1.0", None), new()], &[1, 1]);
+    let ended = |minute| Some(history(&[new()], &[refresh("r", 2, RolloutOutcome::Succeeded, minute)]));
+    let back = with(by_hand(), ended(2), Some(record(1, Some("answered 500"))));
+    assert_eq!((back.state, back.action, back.drifted), (State::Quarantined, None, false));
+    // Nor does a clock that was set back make what has ended long ago a thing of this moment.
+    let healed = with(by_hand(), ended(9 + 60), Some(record(9, None)));
+    assert!(healed.action.is_some_and(|action| action.is_write()), "an end an hour ahead is not just now");
     let old = ProbeRecord { after_rollout: false, ..record(1, Some("answered 500")) };
     let failing = with(converged(), None, Some(old));
     assert_eq!(failing.state, State::Verifying, "a rollout of long ago isn't to blame");
