@@ -1,6 +1,7 @@
 //! Prometheus metrics. What can be read off a [`Status`] is, at scrape time; the rest is counted as it happens.
 //!
-//! All of it stands in [`CATALOGUE`]. Labels are bounded: versions and commits appear only in `_info` metrics.
+//! All of it stands in [`CATALOGUE`]. Labels are bounded: versions and commits appear only in `_info` metrics. A counter whose
+//! labels can be known beforehand begins at 0: Prometheus' `increase()` doesn't see one that begins at 1.
 
 mod catalogue;
 mod snapshot;
@@ -33,6 +34,8 @@ pub enum RolloutResult {
 }
 
 impl RolloutResult {
+    const ALL: [Self; 3] = [Self::Succeeded, Self::Failed, Self::Cancelled];
+
     /// The word for it in the label `result`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -56,6 +59,8 @@ pub enum PollResult {
 }
 
 impl PollResult {
+    const ALL: [Self; 3] = [Self::Unchanged, Self::Changed, Self::Failed];
+
     /// The word for it in the label `result`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -180,12 +185,16 @@ impl Metrics {
 
     /// A pass over an environment has ended.
     pub fn pass_ended(&self, environment: &EnvironmentName, ok: bool, duration: Duration) {
+        begin(&self.reconcile, &[environment.as_str(), if ok { "failed" } else { "ok" }]);
         count(&self.reconcile, &[environment.as_str(), if ok { "ok" } else { "failed" }]);
         observe(&self.reconcile_duration, &[environment.as_str()], duration);
     }
 
     /// A repository has been polled. The URL carries no credentials.
     pub fn git_polled(&self, url: &str, result: PollResult, duration: Duration) {
+        for result in PollResult::ALL {
+            begin(&self.git_polls, &[url, result.as_str()]);
+        }
         count(&self.git_polls, &[url, result.as_str()]);
         observe(&self.git_poll_duration, &[], duration);
     }
@@ -200,11 +209,10 @@ impl Metrics {
         count(&self.notifications, &[destination, result]);
     }
 
-    /// There is a destination for commit statuses or notifications. Its counters begin at 0, so that an alert sees the first
-    /// failure as an increase.
+    /// There is a destination for commit statuses or notifications.
     pub fn notifies(&self, destination: &str) {
         for result in ["sent", "retried", "failed", "dropped"] {
-            drop(self.notifications.get_metric_with_label_values(&[destination, result]));
+            begin(&self.notifications, &[destination, result]);
         }
         self.notifications_queued(destination, 0);
     }
@@ -221,6 +229,7 @@ impl Metrics {
     #[must_use]
     pub fn render(&self, status: &Status, now: Timestamp) -> String {
         self.drop_stale(status);
+        self.begin_rollouts(status);
         let mut text = snapshot::render(status, now);
         if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "can't encode the metrics");
@@ -247,6 +256,17 @@ impl Metrics {
         *seen = now;
     }
 
+    fn begin_rollouts(&self, status: &Status) {
+        for (name, environment) in &status.environments {
+            for target in environment.targets.values() {
+                for result in RolloutResult::ALL {
+                    let kind = target.kind.as_str();
+                    begin(&self.rollouts, &[name, &target.target, kind, &target.component, result.as_str()]);
+                }
+            }
+        }
+    }
+
     /// Drops all series of which a label has a value.
     fn forget(&self, label: &str, value: &str) {
         for vec in [
@@ -270,11 +290,15 @@ impl RecordCalls for Metrics {
         let environment = environment.as_str();
         count(&self.aws_requests, &[environment, call.service, call.operation, call.result]);
         observe(&self.aws_request_duration, &[call.service, call.operation], call.duration);
+        begin(&self.aws_throttles, &[environment, call.service]);
         if call.throttled {
             count(&self.aws_throttles, &[environment, call.service]);
         }
-        if call.operation == "AssumeRole" && call.result != "ok" {
-            count(&self.assume_role_failures, &[environment]);
+        if call.operation == "AssumeRole" {
+            begin(&self.assume_role_failures, &[environment]);
+            if call.result != "ok" {
+                count(&self.assume_role_failures, &[environment]);
+            }
         }
     }
 }
@@ -284,6 +308,11 @@ fn count(vec: &IntCounterVec, labels: &[&str]) {
     if let Ok(counter) = vec.get_metric_with_label_values(labels) {
         counter.inc();
     }
+}
+
+/// The counter stands at 0, if it hasn't counted yet.
+fn begin(vec: &IntCounterVec, labels: &[&str]) {
+    drop(vec.get_metric_with_label_values(labels));
 }
 
 fn observe(vec: &HistogramVec, labels: &[&str], duration: Duration) {

@@ -98,8 +98,9 @@ pub(crate) fn of_everything() -> String {
     stage.wait_for_sync(&["dev/asg/web"]);
     stage.meddle("/_sim/faults", &json!({"operation": "DescribeAutoScalingGroups", "kind": "throttle"}));
     stage.wait_until("a call is throttled and a pass fails", |stage| {
-        let text = scrape(stage);
-        text.contains("pinion_aws_throttles_total{") && text.contains("result=\"failed\"")
+        let counted = |series| stage.metric(series).is_some_and(|value| value > 0.0);
+        counted(r#"pinion_aws_throttles_total{environment="dev",service="autoscaling"}"#)
+            && counted(r#"pinion_reconcile_total{environment="dev",result="failed"}"#)
     });
     stage.mend();
     // The next start has to assume the role anew, and is refused once.
@@ -109,7 +110,8 @@ pub(crate) fn of_everything() -> String {
     let denied = json!({"operation": "AssumeRole", "kind": "error", "code": "AccessDenied", "status": 403, "times": 1});
     stage.meddle("/_sim/faults", &denied);
     stage.start_controller();
-    stage.wait_until("a role isn't assumed", |stage| scrape(stage).contains("pinion_assume_role_failures_total{"));
+    let refused = r#"pinion_assume_role_failures_total{environment="dev"}"#;
+    stage.wait_until("a role isn't assumed", |stage| stage.metric(refused).is_some_and(|value| value > 0.0));
     [age, before, scrape(&stage)].concat()
 }
 

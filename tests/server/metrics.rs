@@ -97,6 +97,33 @@ fn values_are_those_of_the_status() {
 }
 
 #[test]
+fn counters_begin_at_zero_where_their_labels_are_known() {
+    let metrics = Metrics::new().unwrap();
+    let prod = EnvironmentName::try_from("prod").unwrap();
+    metrics.pass_ended(&prod, true, Duration::from_secs(1));
+    metrics.git_polled("https://git.example.com/environments", PollResult::Changed, Duration::from_secs(1));
+    let call = CallRecord {
+        service: "sts",
+        operation: "AssumeRole",
+        result: "ok",
+        throttled: false,
+        duration: Duration::ZERO,
+    };
+    metrics.record(&prod, call);
+    let text = metrics.render(&status(), now());
+    for series in [
+        r#"pinion_assume_role_failures_total{environment="prod"}"#,
+        r#"pinion_aws_throttles_total{environment="prod",service="sts"}"#,
+        r#"pinion_git_polls_total{repository="https://git.example.com/environments",result="failed"}"#,
+        r#"pinion_reconcile_total{environment="prod",result="failed"}"#,
+        r#"pinion_rollouts_total{component="frontend",environment="prod",kind="asg",result="failed",target="prod/asg/web"}"#,
+    ] {
+        let line = format!("{series} 0");
+        assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
+    }
+}
+
+#[test]
 fn a_label_cannot_break_its_line() {
     let mut status = status();
     status.version = "1\"} 1\nx\\".to_owned();
