@@ -47,7 +47,7 @@ stages:
 	@$(STAGE) clippy $(CARGO) clippy --locked --all-targets -- -D warnings
 	@$(STAGE) production $(CARGO) clippy --locked --no-default-features --lib --bins --test edges -- -D warnings
 	@$(STAGE) build $(CARGO) test --locked --no-run
-	@$(STAGE) tests $(CARGO) test --locked --quiet
+	@$(STAGE) tests $(CARGO) test --locked --quiet --no-fail-fast
 	@$(STAGE) fuzz tests/tools/fuzz 5 $(FUZZ)
 	@$(STAGE) image python3 tests/image/check.py
 	@$(STAGE) docs env RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --quiet
