@@ -35,6 +35,7 @@ pub use self::store::{Limits, Store, StoreError};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::TargetRef;
+use crate::model::cause::chain;
 use crate::model::event::{Deliveries, Event, EventKind, EventPage};
 use crate::ports::Chronicle;
 
@@ -176,15 +177,4 @@ fn write(store: &Store, receiver: &Receiver<Message>, clock: &dyn Clock) {
             let _ = done.send(());
         }
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }

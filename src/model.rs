@@ -1,6 +1,7 @@
 //! The domain: what Git wants, what AWS shows, and the words for what lies between. No I/O.
 
 pub mod artifact;
+pub mod cause;
 pub mod desired;
 pub mod escape;
 pub mod event;

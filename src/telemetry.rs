@@ -15,7 +15,6 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use self::format::Lines;
 use crate::clock::{Clock, SystemClock};
-pub use crate::model::escape::{one_line, plain_json};
 
 /// What is logged where neither `--log` nor `PINION_LOG` says otherwise.
 pub const DEFAULT_FILTER: &str = "pinion=info,warn";

@@ -61,14 +61,14 @@ const ROOMS: &[Room] = &[
     Room { name: "metrics", rooms: Some(&["model", "ports"]), never: IO, asynchronous: false },
     Room {
         name: "server",
-        rooms: Some(&["model", "metrics", "history", "clock", "config", "telemetry"]),
+        rooms: Some(&["model", "metrics", "history", "clock", "config"]),
         never: &["reqwest"],
         asynchronous: true,
     },
     Room { name: "iam", rooms: Some(&["model"]), never: IO, asynchronous: false },
     Room {
         name: "forge",
-        rooms: Some(&["model", "metrics", "clock", "config", "telemetry"]),
+        rooms: Some(&["model", "metrics", "clock", "config"]),
         never: &["axum", "hyper*"],
         asynchronous: true,
     },

@@ -9,7 +9,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId;
 
 use super::operation::Operation;
-use crate::model::words;
+use crate::model::{self, words};
 use crate::ports::{ErrorClass, PortError};
 
 /// Codes by which AWS asks for fewer calls.
@@ -226,13 +226,8 @@ fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
 }
 
 /// What the last cause says: the SDK's outer ones say only "dispatch failure".
-fn deepest(error: &dyn Error) -> String {
-    let mut last = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        last = error.to_string();
-        next = error.source();
-    }
+fn deepest(error: &(dyn Error + 'static)) -> String {
+    let last = model::cause::deepest(error).to_string();
     // On one line: it ends up in logs and tables.
     words::shortened(last.split_whitespace().collect::<Vec<_>>().join(" "), LONGEST)
 }

@@ -18,8 +18,8 @@ use super::error::{CliError, ResultExt as _};
 use super::output::{self, Screen};
 use super::unknown;
 use crate::manifest::{self, Findings};
+use crate::model::escape::one_line;
 use crate::model::{Component, Digest, EnvironmentName, Version, words};
-use crate::telemetry::one_line;
 
 /// How often a push is tried while others push, too.
 const PUSHES: usize = 5;

@@ -8,9 +8,10 @@ use serde::Deserialize;
 
 use super::error::CliError;
 use crate::history::Query;
+use crate::model::cause::deepest;
+use crate::model::escape::one_line;
 use crate::model::event::{Deliveries, EventPage};
 use crate::model::status::Status;
-use crate::telemetry::one_line;
 
 /// Where a controller listens unless told otherwise.
 pub const DEFAULT_ADDRESS: &str = "http://127.0.0.1:9780";
@@ -122,11 +123,7 @@ impl Controller {
     async fn send(&self, request: RequestBuilder) -> Result<Response, CliError> {
         let response = request.send().await.map_err(|error| {
             // The library's own words before the last only say that it tried.
-            let mut cause: &(dyn std::error::Error + 'static) = &error;
-            while let Some(deeper) = cause.source() {
-                cause = deeper;
-            }
-            CliError::from_error(cause)
+            CliError::from_error(deepest(&error))
                 .context(format!("can't reach the controller at {}", self.shown()))
                 .hint("start one with `pinion run`, or say where it listens with --address or PINION_ADDRESS")
         })?;

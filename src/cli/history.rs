@@ -11,8 +11,8 @@ use super::output::{self, Output, Screen};
 use crate::clock::{Clock as _, SystemClock};
 use crate::history::{FILE, Query, Store, tell};
 use crate::model::TargetRef;
+use crate::model::escape::plain_json;
 use crate::model::event::{Deliveries, Event, EventKind, EventPage};
-use crate::telemetry::plain_json;
 
 /// How many events a page of the API has.
 const PAGE: usize = 500;

@@ -1,6 +1,6 @@
 //! Text of strangers in Markdown.
 
-use crate::telemetry::one_line;
+use crate::model::escape::one_line;
 
 /// Longer text is cut, in characters.
 const LONGEST: usize = 1_000;

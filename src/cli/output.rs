@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::error::CliError;
 use crate::history::tell;
 use crate::model::State;
-use crate::telemetry::one_line;
+use crate::model::escape::one_line;
 
 /// What a command's output is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]

@@ -26,6 +26,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::guardrail::{Fleet, Guardrails};
 use crate::manifest::{self, Findings};
 use crate::metrics::Metrics;
+use crate::model::escape::plain_json;
 use crate::model::survey::Survey;
 use crate::model::{EnvironmentName, LocalRef, words};
 use crate::plan::brake::{Brake, Held, Limits};
@@ -33,7 +34,6 @@ use crate::plan::{Memory, Observed, Plan};
 use crate::ports::{Accounts, Observe, Surveyor};
 use crate::reconcile::desired::{Desired, sources};
 use crate::reconcile::pass;
-use crate::telemetry::plain_json;
 
 /// How many targets of one account are surveyed at once.
 const SURVEYS_AT_ONCE: usize = 4;

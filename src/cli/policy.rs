@@ -14,9 +14,9 @@ use super::unknown;
 use crate::clock::{Clock, SystemClock};
 use crate::guardrail::{Ending, Explanation, Fleet, Proposal, Verdict};
 use crate::manifest;
+use crate::model::escape::{one_line, plain_json};
 use crate::model::status::Status;
 use crate::model::{CommitId, Environment, Pin, TargetRef, words};
-use crate::telemetry::{one_line, plain_json};
 
 /// Asks the guardrails
 #[derive(Debug, clap::Args)]

@@ -10,7 +10,7 @@ use super::client::{Address, Controller};
 use super::error::CliError;
 use super::output;
 use crate::config::Secret;
-use crate::telemetry::one_line;
+use crate::model::escape::one_line;
 
 /// How often to look whether it is done.
 const EVERY: Duration = Duration::from_millis(100);

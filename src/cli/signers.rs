@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use super::error::{CliError, ResultExt as _};
 use crate::config::Verify;
 use crate::git::{Verifier, WorkingCopy};
+use crate::model::escape::one_line;
 use crate::model::{CommitId, Provenance};
 use crate::ports::Verified;
-use crate::telemetry::one_line;
 
 /// The files of keys, as in `[repository.verify]` of pinion.toml
 #[derive(Debug, Clone, Default, clap::Args)]

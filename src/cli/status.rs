@@ -9,9 +9,9 @@ use super::client::{Address, Controller};
 use super::error::CliError;
 use super::output::{self, Output, Screen};
 use crate::clock::{Clock, SystemClock};
+use crate::model::escape::{one_line, plain_json};
 use crate::model::status::{Status, TargetStatus};
 use crate::model::{CommitId, State};
-use crate::telemetry::{one_line, plain_json};
 
 /// How often `--watch` looks.
 const EVERY: Duration = Duration::from_secs(1);

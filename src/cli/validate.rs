@@ -7,8 +7,8 @@ use super::output::{Output, Screen, note, print};
 use super::signers::{self, Signers};
 use crate::clock::{Clock as _, SystemClock};
 use crate::manifest::{self, Findings, Loaded, render};
+use crate::model::escape::{one_line, plain_json};
 use crate::model::words;
-use crate::telemetry::{one_line, plain_json};
 
 /// Checks an environments repository, offline
 #[derive(Debug, clap::Args)]

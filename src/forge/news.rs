@@ -117,20 +117,10 @@ impl Change<'_> {
     /// Of the pin as it is now.
     fn event(&self, kind: EventKind) -> Event {
         let target = self.after;
+        let key = format!("{kind}|{}|{}|{}", target.target, target.pin.commit, self.now);
         Event {
-            at: self.now,
-            kind,
-            key: format!("{kind}|{}|{}|{}", target.target, target.pin.commit, self.now),
-            environment: Some(self.environment.to_owned()),
-            target: Some(target.target.clone()),
-            component: Some(target.component.clone()),
-            version: Some(target.desired.clone()),
-            commit: Some(target.pin.commit.clone()),
-            author: Some(target.pin.author.clone()),
-            subject: Some(target.pin.subject.clone()),
-            committed: Some(target.pin.time),
             rollout: target.rollout.as_ref().map(|rollout| rollout.id.clone()),
-            ..Event::default()
+            ..Event::of_target(kind, key, self.now, self.environment, target)
         }
     }
 

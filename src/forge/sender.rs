@@ -20,6 +20,7 @@ use super::outbox::{Item, Outbox};
 use super::{FAREWELL, words};
 use crate::clock::{Clock, entropy};
 use crate::config::{Address, Forge, ForgeKind, Notify};
+use crate::model::cause::deepest;
 use crate::model::event::Event;
 
 /// The first and the longest wait after a failure.
@@ -284,10 +285,7 @@ async fn answered(request: RequestBuilder, what: &str, now: Timestamp) -> Result
     let none = |error: reqwest::Error| {
         // Without the URL, which may be a secret.
         let error = error.without_url();
-        let mut root: &dyn std::error::Error = &error;
-        while let Some(source) = root.source() {
-            root = source;
-        }
+        let root = deepest(&error);
         Refused { status: 0, answer: String::new(), why: format!("{what}: {root}"), asked: None }
     };
     let response = request.send().await.map_err(none)?;

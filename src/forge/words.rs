@@ -3,8 +3,8 @@
 use jiff::SignedDuration;
 
 use crate::model::CommitId;
+use crate::model::escape::one_line;
 use crate::model::event::{Event, EventKind};
-use crate::telemetry::one_line;
 
 /// A target's reference without its environment.
 #[must_use]

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::model::cause;
+
 /// The technical reason under a [`GitError`]: the whole chain of it in one line, without credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
@@ -13,22 +15,12 @@ pub struct Cause(pub(super) String);
 impl Cause {
     /// The chain of an error, each part once.
     pub(super) fn of(error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut text = error.to_string();
-        let mut next = error.source();
-        while let Some(source) = next {
-            append(&mut text, &source.to_string());
-            next = source.source();
-        }
-        Self(text)
+        Self(cause::chain(error))
     }
 
     /// The last of an error's chain.
     pub(super) fn deepest(error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut last = error;
-        while let Some(source) = last.source() {
-            last = source;
-        }
-        Self(last.to_string())
+        Self(cause::deepest(error).to_string())
     }
 
     /// What lies deepest in one of gix's errors.
@@ -40,18 +32,9 @@ impl Cause {
     pub(super) fn of_gix(error: &gix::Error) -> Self {
         let mut text = String::new();
         for part in error.iter_errors() {
-            append(&mut text, &part.to_string());
+            cause::append(&mut text, &part.to_string());
         }
         Self(text)
-    }
-}
-
-fn append(text: &mut String, part: &str) {
-    if text.is_empty() {
-        text.push_str(part);
-    } else if !text.contains(part) {
-        text.push_str(": ");
-        text.push_str(part);
     }
 }
 

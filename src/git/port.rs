@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use super::{GitError, Mirrors, Provenances, RepositorySource, Verifier};
 use crate::clock::Clock;
 use crate::config::Verify;
+use crate::model::cause::chain;
 use crate::model::{CommitId, Provenance};
 use crate::ports::{Files, PinKey, Repository, RepositoryError, Tip, Verified};
 
@@ -66,21 +67,6 @@ impl MirroredRepository {
             Err(error) => Err(RepositoryError(format!("reading the repository ended unexpectedly: {error}"))),
         }
     }
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 #[async_trait]

@@ -19,6 +19,7 @@ use thiserror::Error;
 use super::dora;
 use super::keep::{Kept, keep, pin_key};
 use super::query::{Cursor, MOST, Query};
+use crate::model::cause::chain;
 use crate::model::event::{Deliveries, Event, EventKind, EventPage};
 use crate::model::words;
 
@@ -146,7 +147,7 @@ impl Store {
                     damaged = true;
                 }
                 Err(error) => {
-                    tracing::warn!(file, "{}: a new one is begun", super::chain(&error));
+                    tracing::warn!(file, "{}: a new one is begun", chain(&error));
                     state = State::default();
                     damaged = true;
                 }

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::status::TargetStatus;
+
 /// What kind of thing has happened. Words are added, never renamed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -152,6 +154,27 @@ pub struct Event {
     /// Why, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+}
+
+impl Event {
+    /// An event of a target: of its pin, as that is in the status.
+    #[must_use]
+    pub fn of_target(kind: EventKind, key: String, at: Timestamp, environment: &str, target: &TargetStatus) -> Self {
+        Self {
+            at,
+            kind,
+            key,
+            environment: Some(environment.to_owned()),
+            target: Some(target.target.clone()),
+            component: Some(target.component.clone()),
+            version: Some(target.desired.clone()),
+            commit: Some(target.pin.commit.clone()),
+            author: Some(target.pin.author.clone()),
+            subject: Some(target.pin.subject.clone()),
+            committed: Some(target.pin.time),
+            ..Self::default()
+        }
+    }
 }
 
 /// Some events, newest first.

@@ -124,22 +124,9 @@ impl Telling<'_> {
     }
 
     fn event(&self, kind: EventKind, key: String, at: Timestamp) -> Event {
-        let after = self.after;
-        Event {
-            at: at.min(self.now),
-            kind,
-            key,
-            environment: Some(self.target.reference.environment.to_string()),
-            target: Some(after.target.clone()),
-            component: Some(after.component.clone()),
-            version: Some(after.desired.clone()),
-            commit: Some(after.pin.commit.clone()),
-            author: Some(after.pin.author.clone()),
-            subject: Some(after.pin.subject.clone()),
-            committed: Some(after.pin.time),
-            text: after.reason.clone(),
-            ..Event::default()
-        }
+        let environment = self.target.reference.environment.as_str();
+        let about = Event::of_target(kind, key, at.min(self.now), environment, self.after);
+        Event { text: self.after.reason.clone(), ..about }
     }
 }
 

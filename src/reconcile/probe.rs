@@ -1,10 +1,9 @@
 //! Probes over HTTP.
 
-use std::error::Error;
-
 use async_trait::async_trait;
 
 use crate::model::Probe;
+use crate::model::cause::deepest;
 use crate::ports::Prober;
 
 /// Sends probes with a client of its own: no redirects, no proxies' credentials, no cookies.
@@ -40,13 +39,7 @@ impl Prober for HttpProber {
             Err(error) if error.is_timeout() => {
                 Err(format!("{} didn't answer within {} s", probe.http, probe.timeout.as_secs_f64()))
             }
-            Err(error) => {
-                let mut root: &dyn Error = &error;
-                while let Some(source) = root.source() {
-                    root = source;
-                }
-                Err(format!("{} can't be reached: {root}", probe.http))
-            }
+            Err(error) => Err(format!("{} can't be reached: {}", probe.http, deepest(&error))),
         }
     }
 }

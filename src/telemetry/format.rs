@@ -11,8 +11,9 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::{LogFormat, one_line, plain_json};
+use super::LogFormat;
 use crate::clock::Clock;
+use crate::model::escape::{one_line, plain_json};
 
 /// Writes events and the fields of spans, each in the same format.
 #[derive(Debug, Clone)]

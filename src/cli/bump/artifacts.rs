@@ -15,11 +15,11 @@ use crate::cli::{output, unknown};
 use crate::clock::{Clock, SystemClock};
 use crate::manifest::{self, Draft, Loaded};
 use crate::metrics::Metrics;
+use crate::model::escape::one_line;
 use crate::model::{
     AmiQuery, ArtifactQuery, Component, Digest, EnvironmentName, ImageReference, Provenance, TargetSpec, Version, words,
 };
 use crate::ports::{Accounts, Pattern, ResolveError};
-use crate::telemetry::one_line;
 
 /// How long is looked. Without access that is known at once, or never.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use super::Change;
 use crate::cli::error::{CliError, ResultExt as _};
-use crate::telemetry::one_line;
+use crate::model::escape::one_line;
 
 /// Commits the changed files, and nothing else that may be staged; on a new branch if one is named.
 pub(super) fn commit(dir: &Path, branch: Option<&str>, changes: &[Change], message: &str) -> Result<(), CliError> {

@@ -13,8 +13,8 @@ use super::Scene;
 use crate::cli::error::{CliError, ResultExt as _};
 use crate::cli::output;
 use crate::model::State;
+use crate::model::escape::one_line;
 use crate::model::status::{Status, TargetStatus};
-use crate::telemetry::one_line;
 
 const DEV: &str = "222222222222";
 const PROD: &str = "444444444444";

@@ -3,7 +3,7 @@
 use super::report::{Range, Report, TargetReport, course};
 use crate::cli::output::{self, Screen};
 use crate::model::State;
-use crate::telemetry::one_line;
+use crate::model::escape::one_line;
 
 pub(super) fn render(report: &Report, screen: Screen) -> String {
     let mut text = String::new();
