@@ -78,10 +78,7 @@ impl<'a> Run<'a> {
             std::fs::write(&path, left.to_string()).unwrap();
             path
         });
-        let world = case.world.iter().fold(WORLD.to_owned(), |world, (old, new)| {
-            assert!(world.contains(old), "{old}");
-            world.replace(old, new)
-        });
+        let world = stage::changed(WORLD, case.world);
         let options = Options { speed: 0.0, state, ..Options::default() };
         let sim = runtime.block_on(Sim::start(World::parse(&world).unwrap(), options)).unwrap();
         let configuration = format!(

@@ -10,70 +10,32 @@
     reason = "a test fails by panicking, and then shows what it saw"
 )]
 
+#[path = "support/pair.rs"]
+mod pair;
 #[path = "support/stage.rs"]
 mod stage;
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
+use pair::{DEV, FILES, WORLD};
 use pinion::history::FILE;
 use pinion::model::event::EventKind;
 use serde_json::{Value, json};
 use stage::process::{PATIENCE, Process, clean};
-use stage::{Stage, set_pin};
+use stage::{Stage, changed, set_pin};
 
-const WORLD: &str = r#"
-controller = "111111111111"
-region = "us-west-1"
-
-[[account]]
-id = "222222222222"
-name = "dev"
-role = [{ name = "pinion" }]
-image = [
-    { id = "ami-0f000000000001400", name = "frontend-1.4.0" },
-    { id = "ami-0f000000000001401", name = "frontend-1.4.1" },
-]
-launch_template = [{ name = "frontend", version = [{ data = { ImageId = "ami-0f000000000001400" } }] }]
-group = [{ name = "frontend", launch_template = "frontend", version = "$Default", desired = 2, warmup = 15 }]
-repository = [{ name = "api", image = [{ tags = ["1"] }, { tags = ["2"], behaviour = "exits" }, { tags = ["3"] }] }]
-
-[[account.task_definition]]
-[account.task_definition.definition]
-family = "api"
-networkMode = "awsvpc"
-requiresCompatibilities = ["FARGATE"]
-cpu = "256"
-memory = "512"
-containerDefinitions = [
-    { name = "app", image = "222222222222.dkr.ecr.us-west-1.amazonaws.com/api:1", essential = true },
-]
-
-[[account.cluster]]
-name = "app"
-
-[[account.cluster.service]]
-name = "api"
-task_definition = "api"
-desired = 2
-configuration = { deploymentCircuitBreaker = { enable = true, rollback = true } }
-"#;
-
-const ENVIRONMENT: &str = r#"
-[account]
-id = "222222222222"
-region = "us-west-1"
-role = "arn:aws:iam::222222222222:role/pinion"
-
-[asg.frontend]
-ami = { name = "frontend-{version}" }
-
-[fargate.api]
-cluster = "app"
-image = "{account}.dkr.ecr.{region}.amazonaws.com/api:{version}"
-"#;
-
-const ACCOUNT: &str = "222222222222";
+/// Version 2 of the service exits, and AWS takes it back; 3 is good again.
+fn world() -> String {
+    let breaker = "configuration = { deploymentCircuitBreaker = { enable = true, rollback = true } }";
+    changed(
+        WORLD,
+        &[
+            (r#"{ tags = ["2"] }"#, r#"{ tags = ["2"], behaviour = "exits" }, { tags = ["3"] }"#),
+            ("desired = 2 }]\n", &format!("desired = 2, {breaker} }}]\n")),
+        ],
+    )
+}
 
 /// What `pinion history` says, as JSON.
 fn told(stage: &Stage, arguments: &[&str]) -> Value {
@@ -100,12 +62,7 @@ fn kinds(stage: &Stage, scope: &str, more: &[&str]) -> Vec<String> {
 
 #[test]
 fn a_story_with_kills_in_it_is_told_once() {
-    let mut stage = Stage::of(WORLD)
-        .environments([
-            ("environments/dev/environment.toml", ENVIRONMENT),
-            ("environments/dev/pins.toml", "api = \"1\"\nfrontend = \"1.4.0\"\n"),
-        ])
-        .start();
+    let mut stage = Stage::of(&world()).environments(FILES).start();
     let (web, api) = ("dev/asg/frontend", "dev/fargate/api");
     stage.wait_for_sync(&[web, api]);
     // A good version for the group and a bad one for the service; killed while both roll out.
@@ -125,8 +82,8 @@ fn a_story_with_kills_in_it_is_told_once() {
         kinds(stage, api, &["--kind", "rollout-started"]).len() == 2
     });
     stage.kill_controller();
-    let image = format!("{ACCOUNT}.dkr.ecr.us-west-1.amazonaws.com/api:3");
-    stage.wait_until("the rollout ends", |stage| stage.fleet().service_runs(ACCOUNT, "app/api", &image));
+    let image = format!("{DEV}.dkr.ecr.us-west-1.amazonaws.com/api:3");
+    stage.wait_until("the rollout ends", |stage| stage.fleet().service_runs(DEV, "app/api", &image));
     stage.start_controller();
     stage.wait_for_sync(&[web, api]);
     stage.settles();
@@ -219,12 +176,7 @@ fn lines(stage: &Stage) -> (Vec<String>, bool) {
 
 #[test]
 fn a_process_that_dies_in_the_middle_of_a_line_takes_nothing_with_it() {
-    let mut stage = Stage::of(WORLD)
-        .environments([
-            ("environments/dev/environment.toml", ENVIRONMENT),
-            ("environments/dev/pins.toml", "api = \"1\"\nfrontend = \"1.4.0\"\n"),
-        ])
-        .start();
+    let mut stage = Stage::of(&world()).environments(FILES).start();
     stage.wait_for_sync(&["dev/asg/frontend", "dev/fargate/api"]);
     stage.pin("dev", "frontend", "1.4.1");
     stage.wait_until("the rollout is told", |stage| kinds(stage, "dev/asg/frontend", &[]).len() == 5);
@@ -285,12 +237,7 @@ fn a_process_that_dies_in_the_middle_of_a_line_takes_nothing_with_it() {
 
 #[test]
 fn drift_is_told_from_its_beginning_to_its_end() {
-    let stage = Stage::of(WORLD)
-        .environments([
-            ("environments/dev/environment.toml", ENVIRONMENT),
-            ("environments/dev/pins.toml", "api = \"1\"\nfrontend = \"1.4.0\"\n"),
-        ])
-        .start();
+    let stage = Stage::of(&world()).environments(FILES).start();
     let (api, role) = ("dev/fargate/api", "arn:aws:iam::222222222222:role/pinion");
     stage.wait_for_sync(&[api]);
     let container =

@@ -9,75 +9,23 @@
     reason = "a test fails by panicking, and then shows what it saw"
 )]
 
+#[path = "support/pair.rs"]
+mod pair;
 #[path = "support/stage.rs"]
 mod stage;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pair::{DEV, FILES, TARGETS, WORLD};
 use serde_json::json;
 use stage::{Stage, set_pin};
 
-const DEV: &str = "222222222222";
 const AMI: &str = "ami-0f000000000001401";
 const IMAGE: &str = "222222222222.dkr.ecr.us-west-1.amazonaws.com/api:2";
-const TARGETS: [&str; 2] = ["dev/asg/frontend", "dev/fargate/api"];
-
-const WORLD: &str = r#"
-controller = "111111111111"
-region = "us-west-1"
-
-[[account]]
-id = "222222222222"
-name = "dev"
-role = [{ name = "pinion" }]
-image = [
-    { id = "ami-0f000000000001400", name = "frontend-1.4.0" },
-    { id = "ami-0f000000000001401", name = "frontend-1.4.1" },
-]
-launch_template = [{ name = "frontend", version = [{ data = { ImageId = "ami-0f000000000001400" } }] }]
-group = [{ name = "frontend", launch_template = "frontend", version = "$Default", desired = 2, warmup = 15 }]
-repository = [{ name = "api", image = [{ tags = ["1"] }, { tags = ["2"] }] }]
-
-[[account.task_definition]]
-[account.task_definition.definition]
-family = "api"
-networkMode = "awsvpc"
-requiresCompatibilities = ["FARGATE"]
-cpu = "256"
-memory = "512"
-containerDefinitions = [
-    { name = "app", image = "222222222222.dkr.ecr.us-west-1.amazonaws.com/api:1", essential = true },
-]
-
-[[account.cluster]]
-name = "app"
-service = [{ name = "api", task_definition = "api", desired = 2 }]
-"#;
-
-const ENVIRONMENT: &str = r#"
-[account]
-id = "222222222222"
-region = "us-west-1"
-role = "arn:aws:iam::222222222222:role/pinion"
-
-[asg.frontend]
-ami = { name = "frontend-{version}" }
-
-[fargate.api]
-cluster = "app"
-image = "{account}.dkr.ecr.{region}.amazonaws.com/api:{version}"
-"#;
 
 fn stage(speed: f64) -> Stage {
-    let stage = Stage::of(WORLD)
-        .environments([
-            ("environments/dev/environment.toml", ENVIRONMENT),
-            ("environments/dev/pins.toml", "api = \"1\"\nfrontend = \"1.4.0\"\n"),
-        ])
-        .speed(speed)
-        .keeping_its_state()
-        .start();
+    let stage = Stage::of(WORLD).environments(FILES).speed(speed).keeping_its_state().start();
     stage.wait_for_sync(&TARGETS);
     assert_eq!(stage.written(0), Vec::<String>::new());
     stage

@@ -20,6 +20,8 @@ mod mistakes;
 mod operator;
 #[path = "scenarios/pages.rs"]
 mod pages;
+#[path = "support/pair.rs"]
+mod pair;
 #[path = "scenarios/parameter_store.rs"]
 mod parameter_store;
 #[path = "scenarios/probed_url.rs"]

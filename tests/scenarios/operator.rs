@@ -4,74 +4,26 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::pair::{DEV, FILES, TARGETS, WORLD};
 use crate::promtool;
-use crate::stage::{Stage, amis, http};
+use crate::stage::{Stage, amis, changed, http};
 
-const DEV: &str = "222222222222";
 const ROLE: &str = "arn:aws:iam::222222222222:role/pinion";
 const GOOD: &str = "ami-0f000000000001400";
 const BAD: &str = "ami-0f000000000001501";
-const TARGETS: [&str; 2] = ["dev/asg/frontend", "dev/fargate/api"];
 
-const WORLD: &str = r#"
-controller = "111111111111"
-region = "us-west-1"
-
-[timing]
-unhealthy = 10
-no_progress = 60
-
-[[account]]
-id = "222222222222"
-name = "dev"
-role = [{ name = "pinion" }]
-image = [
-    { id = "ami-0f000000000001400", name = "frontend-1.4.0" },
-    { id = "ami-0f000000000001401", name = "frontend-1.4.1" },
-    { id = "ami-0f000000000001501", name = "frontend-1.5.1", healthy = false },
-]
-launch_template = [{ name = "frontend", version = [{ data = { ImageId = "ami-0f000000000001400" } }] }]
-group = [{ name = "frontend", launch_template = "frontend", desired = 2, warmup = 15 }]
-repository = [{ name = "api", image = [{ tags = ["1"] }, { tags = ["2"] }] }]
-
-[[account.task_definition]]
-[account.task_definition.definition]
-family = "api"
-networkMode = "awsvpc"
-requiresCompatibilities = ["FARGATE"]
-cpu = "256"
-memory = "512"
-containerDefinitions = [
-    { name = "app", image = "222222222222.dkr.ecr.us-west-1.amazonaws.com/api:1", essential = true },
-]
-
-[[account.cluster]]
-name = "app"
-service = [{ name = "api", task_definition = "api", desired = 2 }]
-"#;
-
-const ENVIRONMENT: &str = r#"
-[account]
-id = "222222222222"
-region = "us-west-1"
-role = "arn:aws:iam::222222222222:role/pinion"
-
-[asg.frontend]
-ami = { name = "frontend-{version}" }
-
-[fargate.api]
-cluster = "app"
-image = "{account}.dkr.ecr.{region}.amazonaws.com/api:{version}"
-"#;
+/// Who waits for what never gets healthy waits a minute, and 1.5.1 never does. The group stands on its version already.
+fn world() -> String {
+    let (good, bad) = (
+        r#"{ id = "ami-0f000000000001401", name = "frontend-1.4.1" },"#,
+        r#"{ id = "ami-0f000000000001501", name = "frontend-1.5.1", healthy = false },"#,
+    );
+    let timing = "[timing]\nunhealthy = 10\nno_progress = 60\n\n[[account]]";
+    changed(WORLD, &[("[[account]]", timing), (good, &format!("{good}\n    {bad}")), (r#", version = "$Default""#, "")])
+}
 
 fn stage(steady: &str) -> Stage {
-    let stage = Stage::of(WORLD)
-        .environments([
-            ("environments/dev/environment.toml", ENVIRONMENT),
-            ("environments/dev/pins.toml", "api = \"1\"\nfrontend = \"1.4.0\"\n"),
-        ])
-        .looking_every(steady, "1s")
-        .start();
+    let stage = Stage::of(&world()).environments(FILES).looking_every(steady, "1s").start();
     stage.wait_for_sync(&TARGETS);
     stage
 }

@@ -9,6 +9,14 @@ use super::git::{GitServer, Repo};
 use super::process::FakeTime;
 use super::{Git, GitEnd, Stage};
 
+/// A world file with other words in it, each of which stands there.
+pub(crate) fn changed(world: &str, changes: &[(&str, &str)]) -> String {
+    changes.iter().fold(world.to_owned(), |world, (old, new)| {
+        assert!(world.contains(old), "{old}");
+        world.replace(old, new)
+    })
+}
+
 /// What a stage is made of.
 pub(crate) struct Builder {
     world: Vec<String>,

@@ -25,7 +25,7 @@ pub(crate) mod view;
 mod watch;
 
 #[allow(unused_imports, reason = "each test uses its part")]
-pub(crate) use builder::Builder;
+pub(crate) use builder::{Builder, changed};
 use git::{GitServer, Repo};
 use process::{FakeTime, Process, clean, pinion};
 pub(crate) use view::{Fleet, REGION};
