@@ -409,7 +409,7 @@ repository = [{ name = "api", allowed = ["222222222222", "444444444444"], image 
 [[account]]
 id = "222222222222"
 name = "dev"
-role = [{ name = "pinion" }]
+role = [{ name = "pinion" }, { name = "reader" }]
 [[account]]
 id = "444444444444"
 name = "prod"
@@ -452,7 +452,9 @@ fn the_newest_is_the_one_that_all_may_use() {
     assert_eq!(text, "prod: web 1.4.2 → 1.4.10\n", "1.5.0 isn't shared with prod, and 10 is more than 2");
     let (_, text, _) = latest(&["web", "--latest", "-e", "dev", "prod"]);
     assert_eq!(text, "dev: web 1.5.0 → 2.0.0\nprod: web 1.4.10 → 2.0.0\n");
-    let (_, text, _) = latest(&["api", "--latest", "-e", "dev"]);
+    let (code, _, words) = latest(&["api", "--latest", "-e", "dev", "--role", "nobody"]);
+    assert!(code == Some(1) && words.contains("arn:aws:iam::222222222222:role/nobody"), "{words}");
+    let (_, text, _) = latest(&["api", "--latest", "-e", "dev", "--role", "reader"]);
     assert_eq!(text, "dev: api v1.0.0 → v1.10.0\n");
     // The digest comes along where one is pinned.
     let digest = format!("sha256:{}", "a".repeat(64));

@@ -63,6 +63,9 @@ pub struct Args {
     /// Also go back to an older version. The commit then says so in a `Rollback:` trailer
     #[arg(long)]
     allow_downgrade: bool,
+    /// The role to assume in each account, by its name, instead of the one in environment.toml: one that only reads
+    #[arg(long, value_name = "NAME")]
+    role: Option<String>,
     /// Where the AWS API is, if it isn't AWS's own
     #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
     endpoint_url: Option<String>,
@@ -110,7 +113,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     environments.sort();
     environments.dedup();
     unknown::folders(&args.dir, &environments)?;
-    let lookup = Lookup::new(args.endpoint_url.clone());
+    let lookup = Lookup::new(args.endpoint_url.clone(), args.role.clone());
     let (version, digest) = match &args.version {
         Some(version) => (version.clone(), args.digest.clone()),
         None => lookup.newest(&args.dir, &args.component, &environments, &args.range).await?,

@@ -1,5 +1,5 @@
-//! Looks in AWS whether a version's artifact exists, and which version is the newest. With the roles of the environments, where
-//! there is access.
+//! Looks in AWS whether a version's artifact exists, and which version is the newest. With the roles of the environments, or with
+//! others in their accounts, where there is access.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -17,7 +17,8 @@ use crate::manifest::{self, Draft, Loaded};
 use crate::metrics::Metrics;
 use crate::model::escape::one_line;
 use crate::model::{
-    AmiQuery, ArtifactQuery, Component, Digest, EnvironmentName, ImageReference, Provenance, TargetSpec, Version, words,
+    Account, AmiQuery, ArtifactQuery, Component, Digest, EnvironmentName, ImageReference, Provenance, TargetSpec,
+    Version, words,
 };
 use crate::ports::{Accounts, Pattern, ResolveError};
 
@@ -30,11 +31,21 @@ const STAND_IN: &str = "0.0.0-pinion-bump";
 /// Looks into AWS.
 pub(super) struct Lookup {
     endpoint_url: Option<String>,
+    role: Option<String>,
 }
 
 impl Lookup {
-    pub(super) fn new(endpoint_url: Option<String>) -> Self {
-        Self { endpoint_url }
+    /// `role` is the name of the role to assume in each account, instead of the environment's.
+    pub(super) fn new(endpoint_url: Option<String>, role: Option<String>) -> Self {
+        Self { endpoint_url, role }
+    }
+
+    fn account(&self, draft: &Draft) -> Result<Account, CliError> {
+        let mut account = draft.account.clone();
+        if let Some(name) = &self.role {
+            account.role = account.role.renamed(name)?;
+        }
+        Ok(account)
     }
 
     async fn aws(&self) -> Result<Aws, CliError> {
@@ -59,7 +70,7 @@ impl Lookup {
         for name in environments {
             let Some(Ok(draft)) = loaded.environments.get(name) else { continue };
             let queries = queries(draft, component);
-            let reader = aws.reader(&draft.name, &draft.account);
+            let reader = aws.reader(&draft.name, &self.account(draft)?);
             let asked = tokio::time::timeout(PATIENCE, reader.resolve(&queries)).await;
             let Ok(answers) = asked else {
                 output::note(&format!("{name}: couldn't find out in time whether the artifact exists\n"));
@@ -103,7 +114,7 @@ impl Lookup {
                 None => return Err(unknown::environment(name, loaded.environments.keys())),
             };
             pinned_digest |= draft.pin_value(component).is_some_and(|pin| pin.digest.is_some());
-            let surveyor = aws.surveyor(&draft.name, &draft.account);
+            let surveyor = aws.surveyor(&draft.name, &self.account(draft)?);
             for pattern in patterns(draft, component)? {
                 let listed = tokio::time::timeout(PATIENCE, surveyor.versions(&pattern)).await;
                 let listed = listed.context(|| format!("{name}: the versions couldn't be listed in time"))?;
