@@ -450,7 +450,7 @@ target_url = "pinion"
 [hooks]
 [[notify]]
 url = "https://ada:hunter2@example.com/"
-events = ["quarantine"]
+events = ["quarantine", "started"]
 environments = []
 [[notify]]
 name = "a"
@@ -475,6 +475,7 @@ events = []
         "notify[0].name: the key `name` is missing",
         "notify[0].url: this is not an http or https URL",
         "notify[0].events[0]: `quarantine` isn't known here; did you mean \"quarantined\"?",
+        "notify[0].events[1]: `started` isn't known here; known here: pin-seen, ",
         "notify[0].environments: this list is empty",
         "notify[1].format: `xml` isn't known here; known here: json, slack",
         "notify[1]: this must name exactly one URL to send to",

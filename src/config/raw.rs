@@ -53,9 +53,9 @@ table! {
         interval: Span<1, DAY>,
         /// The environments that it feeds. Default: all that it has.
         environments: Vec<At<EnvironmentName>>,
-        /// How to get in. Default: as anybody, or as the system's ssh is set up.
+        /// How to get in: exactly one of these. Default: as anybody, or as the system's ssh is set up.
         auth: RawAuth,
-        /// Whose commits count. Default: everybody's who can push.
+        /// Whose commits count: at least one of `allowed_signers` and `keyring`. Default: everybody's who can push.
         verify: RawVerify,
         /// Where commits are told what became of them. Default: nowhere.
         forge: RawForge,
@@ -143,9 +143,9 @@ table! {
     RawServer {
         /// The address and port. Default: "127.0.0.1:9780". Port 0 takes any that is free.
         listen: Text,
-        /// A file that holds the bearer token for requests that change anything. Without a token none may.
+        /// A file that holds the bearer token for requests that change anything, read at the start. Without a token none may.
         token_file: Text,
-        /// An environment variable that holds it.
+        /// An environment variable that holds the token.
         token_env: Text,
     }
     refused {

@@ -120,7 +120,7 @@ table! {
         /// A file that holds the webhook's secret, read at each event. Several lines are several secrets, each of which
         /// counts, so that one can be rotated.
         secret_file: Text,
-        /// An environment variable that holds it.
+        /// An environment variable that holds the secret.
         secret_env: Text,
     }
     refused {
@@ -139,7 +139,7 @@ table! {
         project: Text,
         /// A file that holds the token, read when a status is sent. Default: the token of [repository.auth].
         token_file: Text,
-        /// An environment variable that holds it.
+        /// An environment variable that holds the token.
         token_env: Text,
         /// Where a status links to, such as Pinion's page. Default: nowhere.
         target_url: Text,
@@ -155,17 +155,17 @@ table! {
     RawNotify {
         /// What it is called in metrics and log lines.
         name: Text,
-        /// The URL to POST to.
+        /// The URL to POST to. Exactly one of `url`, `url_file` and `url_env`.
         url: Text,
         /// A file that holds the URL, where the URL itself is a secret, as Slack's are.
         url_file: Text,
-        /// An environment variable that holds it.
+        /// An environment variable that holds the URL.
         url_env: Text,
         /// What the body looks like: "json" or "slack". Default: "json".
         format: Format,
         /// A file that holds the secret that bodies are signed with.
         secret_file: Text,
-        /// An environment variable that holds it.
+        /// An environment variable that holds the secret.
         secret_env: Text,
         /// The events that are told. Default: all.
         events: Vec<At<EventKind>>,
@@ -210,7 +210,17 @@ macro_rules! words {
 words! {
     ForgeKind;
     Format;
-    EventKind;
+}
+
+impl Shape for EventKind {
+    fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
+        word(node, findings, Self::TOLD, Self::as_str)
+    }
+
+    fn schema() -> Schema {
+        let told: Vec<&str> = Self::TOLD.iter().map(|kind| kind.as_str()).collect();
+        json_schema!({ "type": "string", "enum": told })
+    }
 }
 
 impl Resolver<'_> {

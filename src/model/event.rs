@@ -68,6 +68,9 @@ impl EventKind {
         Self::ResyncCompleted,
     ];
 
+    /// Those that others are told of as they happen; the first two are of the history alone.
+    pub const TOLD: &'static [Self] = Self::ALL.split_at(2).1;
+
     /// The word for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -148,7 +151,8 @@ pub struct Event {
     /// Of `rollout-ended`: `succeeded`, `failed` or `cancelled`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
-    /// Of `rollout-ended`: how long the rollout took. Of `in-sync`: how long the pin took, from its commit.
+    /// Of `rollout-ended`: how long the rollout took. Of `in-sync`: how long the pin took, from its commit; where others are
+    /// told, for how long the target was not in sync, as this process saw it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u64>,
     /// Why, for people.

@@ -19,7 +19,12 @@ editors the same is in [schemas/](../schemas), as JSON Schema; a first line such
 
 Durations have units: `\"90s\"`, `\"45m\"`, `\"1h 30m\"`. Paths are relative to the file that says them. Secrets never stand in
 these files: they are named by file or environment variable, and files are read when they are needed, so that a rotated
-secret is taken up.
+secret is taken up; but for the token of `[server]`, which is read at the start.
+
+Placeholders are `{environment}`, `{account}`, `{region}` and, where an image is looked up or a probe is sent, `{version}`.
+
+`pinion validate --output json` prints `valid`, how many `environments`, `targets` and `pins` there are, and the `findings` and
+`warnings`, each with `file`, `line`, `column` where it is known, `key`, `check`, `message` and `help`.
 ";
 
 /// The files, in the order in which one meets them; `defaults.toml` has the keys of `environment.toml`.
@@ -37,7 +42,9 @@ pub(super) fn reference() -> String {
         }
         if name == Name::Environment {
             let more = "`environments/defaults.toml` may hold the same keys: it is merged under each \
-                        `environment.toml`, table by table.";
+                        `environment.toml`, table by table. What is required has to be in one of the two: `id`, `region` and \
+                        `role` of `account`; `ami` of each `asg`; `cluster` and `image` of each `fargate`; `owner`, `reason` and \
+                        `until` of each `suspend`.";
             push(&mut page, &format!("\n{more}\n"));
         }
         table(&mut page, "", &schema);
@@ -72,7 +79,11 @@ fn table(page: &mut String, path: &str, schema: &Value) {
     if let Some(each) = schema.get("additionalProperties").filter(|each| each.is_object()) {
         let alternatives = each.get("oneOf").and_then(Value::as_array).into_iter().flatten();
         for one in alternatives {
-            let about = if one.get("properties").is_some() { "the same with more" } else { "the version" };
+            let about = if one.get("properties").is_some() {
+                "the version, and the digest that its image must have"
+            } else {
+                "the version"
+            };
             push(&mut rows, &format!("| `COMPONENT` | {} | {about} |\n", kind(one)));
         }
     }
@@ -154,6 +165,11 @@ fn flags(page: &mut String) {
         let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
         push(page, &format!("| `--{flag}` | `{}` | {} |\n", variable.to_string_lossy(), cell(&help)));
     }
+    push(
+        page,
+        "\n`--config` (`PINION_CONFIG`) names the file; default `pinion.toml`. `PINION_TOKEN` holds the bearer token itself: it beats \
+         the file, and `--token-file` beats it. Commands that ask a controller find it by `--address` (`PINION_ADDRESS`).\n",
+    );
 }
 
 /// Writing into a string can't fail.
