@@ -165,12 +165,8 @@ fn reload(args: &Args, before: &Config) -> Option<Box<Config>> {
             None
         }
         Ok(fresh) => {
-            let hooks = |config: &Config| format!("{:?}", config.hooks);
-            if fresh.server.listen != before.server.listen
-                || fresh.log != before.log
-                || fresh.history != before.history
-                || hooks(&fresh) != hooks(before)
-            {
+            let late = |config: &Config| format!("{:?}", (&config.server, &config.hooks, &config.history, &config.log));
+            if late(&fresh) != late(before) {
                 tracing::warn!("`server`, `hooks`, `history` and `log` take effect at the next start only");
             }
             tracing::info!("configuration has changed: starting over with it");

@@ -122,8 +122,9 @@ impl Mirror {
             *known = self.recorded_tips(&wanted);
         }
         let found = if !self.folder.is_dir() || self.suspect.load(Ordering::SeqCst) {
-            tracing::info!(repository = self.url(), mirror = %self.folder.display(), "cloning into the cache");
-            self.clone_again(&wanted, interrupt)?
+            let found = self.clone_again(&wanted, interrupt)?;
+            tracing::info!(repository = self.url(), mirror = %self.folder.display(), "cloned into the cache");
+            found
         } else {
             match self.exchange(&self.folder, &wanted, interrupt) {
                 Ok(found) => found,
