@@ -14,7 +14,7 @@ STAGE := tests/tools/stage
 .PHONY: help
 help:
 	@echo 'make demo    the stand-in, two accounts and the controller on this machine, live; ARGS=--script for no hands'
-	@echo 'make test    everything that must hold: format, clippy, tests, docs, production build, dependencies'
+	@echo 'make test    everything that must hold: format, dependencies, clippy, production build, tests, fuzzers, image, docs'
 	@echo 'make bench   what Pinion costs in worlds of 10, 100 and 1,000 targets, beside other tools; some 15 minutes'
 	@echo 'make fuzz    the fuzzers, ten seconds each; needs a nightly toolchain; FUZZ and FUZZ_SECONDS choose'
 	@echo 'make screenshots    the pictures of the status page in docs/images, from a controller on the stand-in'
