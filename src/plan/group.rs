@@ -165,35 +165,40 @@ pub(super) fn warnings(group: &ObservedGroup, artifact: &Artifact, due: bool) ->
 
 /// Puts every version that the group names on the number that it is now.
 fn number(group: &ObservedGroup, slots: &[Slot<'_>]) -> Action {
-    match (&group.template, slots) {
-        (GroupTemplate::LaunchTemplate { template, .. }, [only]) => Action::NumberTemplate {
-            group: group.name.clone(),
-            template: template.clone(),
-            version: stood_on(group, only),
-        },
+    let numbers = stood_on(group, slots);
+    match (&group.template, slots, numbers.as_slice()) {
+        (GroupTemplate::LaunchTemplate { template, .. }, [_], [number]) => {
+            Action::NumberTemplate { group: group.name.clone(), template: template.clone(), version: *number }
+        }
         _ => {
-            let moves = slots.iter().map(|slot| VersionMove {
+            let moves = slots.iter().zip(numbers).map(|(slot, to)| VersionMove {
                 template: slot.template.clone(),
                 from: slot.version,
-                to: stood_on(group, slot),
+                to,
             });
             Action::NumberPolicy { group: group.name.clone(), moves: moves.collect() }
         }
     }
 }
 
-/// The number that a version is, before any rollout. `$Latest` may be a version of Pinion's making already: another Pinion
-/// has put the group on a number meanwhile and made it, or reads of the group lag. To put the group on that one would be to
-/// roll it out without a way back; what it was made from is what instances run.
-fn stood_on(group: &ObservedGroup, slot: &Slot<'_>) -> u64 {
-    let made_from = slot.current.marker.as_ref().and_then(|marker| marker.base.parse::<u64>().ok());
-    let runs = |base: &u64| {
+/// The numbers that the versions are, before any rollout. `$Latest` may be a version of Pinion's making already: another
+/// Pinion has put the group on a number meanwhile and made it, or reads of the group lag. To put the group on that one would
+/// be to roll it out without a way back; what it was made from is what instances run. All templates of a group go back
+/// together: of one that has no instance now, none tells.
+fn stood_on(group: &ObservedGroup, slots: &[Slot<'_>]) -> Vec<u64> {
+    let made_from = |slot: &Slot<'_>| {
+        let moves = !matches!(slot.version, TemplateVersionSpec::Number(_));
+        let marker = slot.current.marker.as_ref().filter(|_| moves);
+        marker.and_then(|marker| marker.base.parse::<u64>().ok())
+    };
+    let runs = |slot: &Slot<'_>| {
         let running = group.instances.iter().filter(|instance| !instance.is_leaving());
         let mut templates = running.filter_map(|instance| instance.template.as_ref());
-        templates.any(|(id, number)| *id == slot.template.id && number == base)
+        let base = made_from(slot);
+        templates.any(|(id, number)| *id == slot.template.id && Some(*number) == base)
     };
-    let moves = !matches!(slot.version, TemplateVersionSpec::Number(_));
-    made_from.filter(|_| moves).filter(runs).unwrap_or(slot.current.number)
+    let back = slots.iter().any(runs);
+    slots.iter().map(|slot| made_from(slot).filter(|_| back).unwrap_or(slot.current.number)).collect()
 }
 
 /// The revision that the group is on: of several templates, all as one.

@@ -357,6 +357,33 @@ fn a_policy_moves_with_all_its_templates() {
     assert_eq!((plan.state, plan.updated, plan.total), (State::InSync, 2, 2));
 }
 
+/// `$Latest` is what Pinion has made already, and reads of the policy lag: one template has no instance that would tell what
+/// ran before.
+#[test]
+fn the_templates_of_a_policy_go_on_their_numbers_together() {
+    let environment = environment(("1.2", 'c'), ("2.0", 'b'));
+    let made = marker("1.1", 'b', "1");
+    let numbered = |instances: &[(&str, u64)]| {
+        let mut seen = mixed(TemplateVersionSpec::Latest, instances);
+        seen.current = Some(version_of(2, "1.1", made.clone()));
+        let GroupTemplate::MixedInstances(policy) = &mut seen.template else { unreachable!("it is mixed") };
+        policy.own[0].current = Some(of("lt-2", version_of(4, "1.1", made.clone())));
+        let (seen, history) = (ObservedTarget::Group(Box::new(seen)), Some(history(&[], &[])));
+        match decide_one(&environment, &web(), seen, history, |_, _| {}).action {
+            Some(Action::NumberPolicy { moves, .. }) => moves.iter().map(|one| one.to).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(numbered(&[("lt-1", 1), ("lt-2", 1)]), [1, 1], "both templates were made from what runs");
+    assert_eq!(numbered(&[("lt-1", 1)]), [1, 1], "nothing runs the other one, and its image goes with the first");
+    assert_eq!(numbered(&[("lt-2", 1)]), [1, 1]);
+    assert_eq!(
+        numbered(&[("lt-1", 2)]),
+        [2, 4],
+        "they were rolled out, and somebody has put the policy on $Latest since"
+    );
+}
+
 #[test]
 fn what_stands_in_the_way_of_a_refresh_is_seen_before_it_starts() {
     let environment = environment(("1.1", 'b'), ("2.0", 'b'));
