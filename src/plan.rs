@@ -11,6 +11,7 @@ pub mod brake;
 mod decide;
 pub mod forecast;
 mod group;
+mod memory;
 mod order;
 mod reason;
 mod revision;
@@ -23,12 +24,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 pub use self::action::{Action, RefreshPreferences, VersionMove};
+pub use self::memory::{Converged, Forgiven, Made, Memory, ProbeRecord, Started};
 pub use self::order::{Cycle, in_order};
 pub use self::reason::{Reason, WayBack};
 use crate::guardrail::{Fleet, Guardrails, Member};
 use crate::model::{
-    AccountId, Artifact, CommitId, Environment, LocalRef, Marker, ObservedTarget, Rollout, RolloutHistory,
-    RolloutTarget, State, Target, Version,
+    AccountId, Artifact, Environment, LocalRef, ObservedTarget, Rollout, RolloutHistory, State, Target,
 };
 use crate::ports::{PortError, ResolveError};
 
@@ -43,63 +44,6 @@ pub struct Observed {
     pub targets: BTreeMap<LocalRef, Result<ObservedTarget, PortError>>,
     /// The rollouts of those targets for which [`needs_history`] asked.
     pub histories: BTreeMap<LocalRef, Result<RolloutHistory, PortError>>,
-}
-
-/// What this process remembers from its own earlier passes. Losing it is harmless: probes run once more, and drift
-/// may be called a rollout.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Memory {
-    /// With what each target was last in sync.
-    pub converged: BTreeMap<LocalRef, Converged>,
-    /// The targets that have drifted since, and aren't back yet.
-    pub drifted: BTreeSet<LocalRef>,
-    /// How the probes of each target stand.
-    pub probes: BTreeMap<LocalRef, ProbeRecord>,
-    /// The task definition that was registered last for each target: listing them may not show it yet.
-    pub made: BTreeMap<LocalRef, Made>,
-    /// Where the rollout of each target moves that was started last, and when that was: reads may not show it yet.
-    pub started: BTreeMap<LocalRef, (RolloutTarget, Timestamp)>,
-    /// Attempts started before this time don't count against a pin: an operator asked to retry.
-    pub retry_since: Option<Timestamp>,
-    /// The targets that were tried again since: a request is good for one attempt, whatever the clock says.
-    pub tried: BTreeSet<LocalRef>,
-}
-
-/// With what a target was in sync.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Converged {
-    /// The pinning commit.
-    pub commit: CommitId,
-    /// The pinned version.
-    pub version: Version,
-    /// The artifact's identity.
-    pub artifact: String,
-}
-
-/// A revision that this process has made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Made {
-    /// What was written on it.
-    pub marker: Marker,
-    /// The image in it.
-    pub image: String,
-    /// Its ARN.
-    pub arn: String,
-}
-
-/// How the probes of a target stand.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProbeRecord {
-    /// The pinning commit that they were sent for.
-    pub commit: CommitId,
-    /// The artifact that they were sent for.
-    pub artifact: String,
-    /// When they were first sent.
-    pub first: Timestamp,
-    /// What the first failing one said; `None` when all were answered as expected.
-    pub failure: Option<String>,
-    /// Whether the pin's rollout was under way or just over when they were first sent.
-    pub after_rollout: bool,
 }
 
 /// All that planning needs.
@@ -177,7 +121,7 @@ pub fn needs_history(
     memory: &Memory,
     now: Timestamp,
 ) -> BTreeSet<LocalRef> {
-    let needs = |local: &&LocalRef| decide::needs_history(desired, observed, memory, local, now);
+    let needs = |local: &&LocalRef| decide::needs_history(desired, observed, memory, local, now) == Some(true);
     desired.targets.keys().filter(needs).cloned().collect()
 }
 

@@ -62,6 +62,14 @@ pub struct PortError {
     pub throttled: bool,
 }
 
+impl PortError {
+    /// Whether the call may have taken effect all the same: what is lost may be the answer alone.
+    #[must_use]
+    pub fn is_unsure(&self) -> bool {
+        self.class == ErrorClass::Retry && !self.throttled
+    }
+}
+
 impl fmt::Display for PortError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{} failed: {}", self.service, self.operation, self.code)?;

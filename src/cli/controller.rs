@@ -218,13 +218,11 @@ pub struct ResyncDesk {
     pub resyncs: Arc<Resyncs>,
     /// Where it is shown how far they are.
     pub board: Arc<Board>,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
 }
 
 impl RequestResync for ResyncDesk {
     fn request(&self, retry_quarantined: bool) -> u64 {
-        let number = self.resyncs.request(retry_quarantined, self.clock.now());
+        let number = self.resyncs.request(retry_quarantined);
         self.board.resync(&self.resyncs);
         number
     }

@@ -78,11 +78,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     let endpoint = sim.endpoint();
 
     let controller = Arc::new(Controller::new(&workshop.cache(), crate::history::Limits::default())?);
-    let desk = Arc::new(ResyncDesk {
-        resyncs: Arc::clone(&controller.resyncs),
-        board: Arc::clone(&controller.board),
-        clock: Arc::clone(&controller.clock),
-    });
+    let desk = Arc::new(ResyncDesk { resyncs: Arc::clone(&controller.resyncs), board: Arc::clone(&controller.board) });
     let server = Server {
         metrics: Arc::clone(&controller.metrics),
         status: controller.board.subscribe(),

@@ -48,11 +48,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let signals = shutdown::listen()?;
 
     let controller = Arc::new(Controller::new(&config.cache_dir, limits(&config))?);
-    let desk = Arc::new(ResyncDesk {
-        resyncs: Arc::clone(&controller.resyncs),
-        board: Arc::clone(&controller.board),
-        clock: Arc::clone(&controller.clock),
-    });
+    let desk = Arc::new(ResyncDesk { resyncs: Arc::clone(&controller.resyncs), board: Arc::clone(&controller.board) });
     let server = Server {
         metrics: Arc::clone(&controller.metrics),
         status: controller.board.subscribe(),

@@ -1,7 +1,7 @@
 //! What a failed rollout leaves behind, and the way back: instances or tasks of a quarantined pin don't stay beside those
 //! of the version before. Goes back once; where that fails, too, people have to look.
 
-use super::decide::{Decision, Verdict};
+use super::decide::{Decision, NOT_SHOWN, Verdict};
 use super::reason::listed;
 use super::{Action, Reason, WayBack, group, service};
 use crate::model::{ObservedTarget, Rollout, RolloutOutcome, RolloutTarget, State, TargetSpec};
@@ -60,6 +60,9 @@ impl Decision<'_> {
         let Some(action) = action.filter(|_| !(was_taken_back(failed) && self.has_just_ended(failed))) else {
             return nothing;
         };
+        if self.is_on_its_way(&action) {
+            return (Some(WayBack::Running { to, status: NOT_SHOWN.to_owned() }), None);
+        }
         let denials = self.denials();
         if denials.is_empty() {
             (Some(WayBack::Due { to }), Some(action))

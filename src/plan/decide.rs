@@ -2,6 +2,7 @@
 
 mod premises;
 mod probes;
+mod start;
 
 use std::time::Duration;
 
@@ -9,9 +10,9 @@ use jiff::Timestamp;
 
 use self::premises::{Premises, premises, suspended};
 use self::probes::{Probes, just_rolled};
+pub(super) use self::start::NOT_SHOWN;
 use super::revision::{Revision, View};
 use super::{Action, Input, Memory, Observed, Plan, Reason, TargetPlan, back, group, service};
-use crate::guardrail::{Denial, Proposal};
 use crate::model::{
     Artifact, Environment, LocalRef, ObservedTarget, Pin, Rollout, RolloutHistory, RolloutOutcome, State, Target,
     TargetSpec,
@@ -43,28 +44,34 @@ impl Verdict {
     }
 }
 
-/// Whether the target's rollouts must be known.
+/// Whether the target's rollouts must be known; `None` if it is left alone, or what has to be known first isn't.
 pub(super) fn needs_history(
     desired: &Environment,
     observed: &Observed,
     memory: &Memory,
     local: &LocalRef,
     now: Timestamp,
-) -> bool {
-    let Some(target) = desired.targets.get(local) else { return false };
-    if suspended(target, now).is_some() {
-        return false;
-    }
+) -> Option<bool> {
+    let target = desired.targets.get(local).filter(|target| suspended(target, now).is_none())?;
     let (Some(Ok(seen)), Some(Ok(artifact))) = (observed.targets.get(local), observed.artifacts.get(local)) else {
-        return false;
+        return None;
     };
-    let (Ok(view), Some(pin)) = (view(target, seen, None), desired.pin_of(target)) else { return false };
+    let (Ok(view), Some(pin)) = (view(target, seen, None), desired.pin_of(target)) else { return None };
     let commit = &pin.provenance.commit;
     let at_rest = view.settled && view.quiet && runs(&view.current, artifact);
     // A rollout for the pin before this one may be about to begin: nothing shows it but the rollouts themselves.
     let moved_on = memory.converged.get(local).is_some_and(|converged| converged.commit != *commit);
     let probed = memory.probes.get(local).is_some_and(|record| record.commit == *commit && record.failure.is_none());
-    !at_rest || moved_on || !(target.verify.is_empty() || probed)
+    Some(!at_rest || moved_on || !(target.verify.is_empty() || probed))
+}
+
+/// The rollouts of a target, newest first, as far as they were read.
+pub(super) fn rollouts(desired: &Environment, observed: &Observed, local: &LocalRef) -> Vec<Rollout> {
+    let Some(target) = desired.targets.get(local) else { return Vec::new() };
+    let history = observed.histories.get(local).and_then(|history| history.as_ref().ok());
+    let seen = observed.targets.get(local).and_then(|seen| seen.as_ref().ok());
+    let view = seen.and_then(|seen| view(target, seen, history).ok());
+    view.map(|view| view.rollouts).unwrap_or_default()
 }
 
 /// Whether a rollout of ours runs.
@@ -248,10 +255,8 @@ impl Decision<'_> {
 
     /// Whether a rollout of this pin speaks against trying again.
     pub(super) fn counts(&self, rollout: &Rollout) -> bool {
-        let memory = self.input.memory;
-        let forgiven = memory.retry_since.is_some_and(|since| rollout.started.is_none_or(|at| at < since))
-            && !memory.tried.contains(&self.target.reference.local);
-        back::ended_badly(rollout) && !forgiven
+        let forgiven = self.input.memory.forgiven.get(&self.target.reference.local);
+        back::ended_badly(rollout) && !forgiven.is_some_and(|forgiven| forgiven.rollouts.contains(&rollout.id))
     }
 
     /// Everything runs the artifact: probes have the last word.
@@ -360,99 +365,6 @@ impl Decision<'_> {
             self.overdue(&Rollout { status: "stopping old tasks".to_owned(), ..rollout.clone() }, false)
         });
         overdue.unwrap_or_else(|| Verdict::of(State::RollingOut, Reason::Progress { status, percentage: None }))
-    }
-
-    /// A rollout is due.
-    fn start(&self) -> Verdict {
-        if self.reads_lag() {
-            let status = "it has ended well, but what was read still shows what was before".to_owned();
-            return Verdict::of(State::RollingOut, Reason::Progress { status, percentage: None });
-        }
-        if let Some(waiting) = self.waits() {
-            return waiting;
-        }
-        let history = self.input.observed.histories.get(&self.target.reference.local);
-        let history = history.and_then(|history| history.as_ref().ok());
-        let step = match (self.seen, &self.target.spec) {
-            (ObservedTarget::Group(group), _) => {
-                group::next_step(group, self.view, history, self.pin, self.artifact, &self.target.rollout)
-            }
-            (ObservedTarget::Service(service), TargetSpec::Fargate(spec)) => {
-                let made = self.input.memory.made.get(&self.target.reference.local);
-                service::next_step(service, spec, self.view, self.pin, self.artifact, made)
-            }
-            _ => Err(format!("{} is of another kind than what was read for it", self.target.reference)),
-        };
-        match step {
-            Ok(action) if self.is_on_its_way(&action) => {
-                let status = "it has been started, but what was read doesn't show it yet".to_owned();
-                Verdict::of(State::RollingOut, Reason::Progress { status, percentage: None })
-            }
-            Ok(action) => Verdict::of(State::RollingOut, Reason::Preparing).doing(action),
-            Err(shape) => Verdict::of(State::Blocked, Reason::UnsupportedShape(shape)),
-        }
-    }
-
-    /// Whether this process has only just started the very rollout that it would start now, and nothing that was read
-    /// tells of it. A service would be deployed a second time: unlike a refresh, nothing refuses that.
-    fn is_on_its_way(&self, action: &Action) -> bool {
-        let Input { memory, now, .. } = self.input;
-        let Some((to, at)) = memory.started.get(&self.target.reference.local) else { return false };
-        let told = self.view.rollouts.iter().any(|rollout| rollout.target == *to);
-        !told && action.leads_to().as_ref() == Some(to) && *at <= now && age(*at, now) < LAG
-    }
-
-    /// Whether this pin's rollout has only just ended well: that the target isn't there yet is then no reason to begin
-    /// another one, unless it was seen there.
-    fn reads_lag(&self) -> bool {
-        let local = &self.target.reference.local;
-        let commit = &self.pin.provenance.commit;
-        let seen = self.input.memory.converged.get(local).is_some_and(|converged| converged.commit == *commit);
-        let ended = self.attempt().filter(|rollout| rollout.outcome == RolloutOutcome::Succeeded);
-        !seen && ended.is_some_and(|rollout| self.has_just_ended(rollout))
-    }
-
-    /// Whether a rollout is over for so short a time that reads of its target may still show it under way.
-    pub(super) fn has_just_ended(&self, rollout: &Rollout) -> bool {
-        // Clocks may differ, and one that is set back must not make this last.
-        rollout.ended.is_some_and(|ended| ended.duration_since(self.input.now).unsigned_abs() < LAG)
-    }
-
-    /// Why a rollout that is due may not start yet.
-    fn waits(&self) -> Option<Verdict> {
-        if let Some(held) = self.input.desired.held.get(&self.target.component) {
-            return Some(Verdict::of(State::Pending, Reason::Brake(held.clone())));
-        }
-        for before in &self.target.after {
-            let state = self.so_far.targets.get(before).map_or(State::Unknown, |plan| plan.state);
-            if state != State::InSync {
-                return Some(Verdict::of(State::Pending, Reason::After { target: before.clone(), state }));
-            }
-        }
-        let denials = self.denials();
-        (!denials.is_empty()).then(|| Verdict::of(State::Pending, Reason::Guardrail(denials)))
-    }
-
-    /// What forbids a rollout now.
-    pub(super) fn denials(&self) -> Vec<Denial> {
-        let running = running(self.input, &self.target.reference.local, self.view);
-        self.input.guardrails.check(Proposal {
-            environment: self.input.desired,
-            target: self.target,
-            pin: self.pin,
-            running: Some(&running),
-            heals: self.heals(),
-            fleet: self.input.fleet,
-            now: self.input.now,
-        })
-    }
-
-    /// Whether this very pin had brought this very artifact here before.
-    fn heals(&self) -> bool {
-        let converged = self.input.memory.converged.get(&self.target.reference.local).is_some_and(|converged| {
-            converged.commit == self.pin.provenance.commit && converged.artifact == self.artifact.identity()
-        });
-        converged || self.attempt().is_some_and(|rollout| rollout.outcome == RolloutOutcome::Succeeded)
     }
 }
 

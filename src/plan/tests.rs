@@ -3,7 +3,9 @@
 mod failures;
 mod groups;
 mod model;
+mod probes;
 mod properties;
+mod retries;
 mod services;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -18,7 +18,7 @@ use super::target;
 use crate::clock::entropy;
 use crate::guardrail::{Denial, Member};
 use crate::model::status::TargetStatus;
-use crate::model::{Environment, EnvironmentName, LocalRef, State, Target};
+use crate::model::{Environment, EnvironmentName, LocalRef, RolloutId, State, Target};
 use crate::plan::{Action, Converged, Made, Memory, Observed, Plan, ProbeRecord, Reason, TargetPlan, WayBack};
 use crate::ports::{ErrorClass, PortError, ResolveError};
 
@@ -41,7 +41,6 @@ pub(super) async fn run(
         shared: Arc::clone(&shared),
         stop: stop.clone(),
         backoff,
-        retried: 0,
         memory: Memory::default(),
         statuses: shared.board.take_before(&name),
         past: BTreeMap::new(),
@@ -89,8 +88,6 @@ struct Keeper {
     shared: Arc<Shared>,
     stop: CancellationToken,
     backoff: Backoff,
-    /// The number of the last request to retry quarantined pins that was heeded.
-    retried: u64,
     memory: Memory,
     statuses: BTreeMap<LocalRef, TargetStatus>,
     past: BTreeMap<LocalRef, Past>,
@@ -104,7 +101,7 @@ impl Keeper {
         let reader = self.shared.accounts.reader(&self.name, &environment.account);
         if fresh {
             reader.forget();
-            self.heed_retry();
+            self.heed_retry(environment);
         }
         let asked = self.shared.clock.now();
         let remember = self.forgotten(desired);
@@ -114,10 +111,12 @@ impl Keeper {
             observed = pass::observe(environment, reader.as_ref(), &self.memory, &remember, asked) => observed,
         };
         let now = planning_time(environment, asked, self.shared.clock.now());
+        self.memory.forgive(environment, &observed, now);
         let plan = self.decide(desired, &observed, now);
         let writer = self.shared.accounts.writer(&self.name, &environment.account);
         let outcomes = pass::execute(&plan, writer.as_ref(), self.shared.prober.as_ref(), &self.stop).await;
-        self.remember(desired, &plan, &outcomes, now);
+        self.started(environment, &observed, &plan, &outcomes);
+        self.remember(environment, &plan, &outcomes, now);
         self.tell(desired, &plan, &outcomes, now);
 
         let failure = failure(environment, &observed, &outcomes);
@@ -154,30 +153,49 @@ impl Keeper {
         targets.map(|(local, _)| local.clone()).collect()
     }
 
-    /// An operator has asked to retry what is quarantined. Requests are told apart by number: a clock may be set back.
-    fn heed_retry(&mut self) {
-        let retry = self.shared.resyncs.current().retry;
-        if let Some((number, at)) = retry.filter(|(number, _)| *number > self.retried) {
-            self.retried = number;
-            self.memory.retry_since = self.memory.retry_since.max(Some(at));
-            self.memory.tried.clear();
-            let now = self.shared.clock.now();
-            self.memory.probes.values_mut().for_each(|record| record.first = now);
+    /// Heeds an operator's request to retry what is quarantined, if there is a new one.
+    fn heed_retry(&mut self, environment: &Environment) {
+        if self.shared.resyncs.heed_retry(&self.name) {
+            let quarantined =
+                |status: &&TargetStatus| [Some(status.state), status.last_known].contains(&Some(State::Quarantined));
+            let known =
+                self.statuses.iter().filter(|(_, status)| quarantined(status)).filter_map(|(local, status)| {
+                    Some((local.clone(), RolloutId(status.rollout.as_ref()?.id.clone())))
+                });
+            self.memory.retry(environment, known.collect(), self.shared.clock.now());
         }
     }
 
-    fn remember(&mut self, desired: &Desired, plan: &Plan, outcomes: &BTreeMap<LocalRef, Outcome>, now: Timestamp) {
-        let environment = &desired.environment;
-        self.memory.converged.retain(|local, _| environment.targets.contains_key(local));
-        self.memory.probes.retain(|local, _| environment.targets.contains_key(local));
-        self.memory.drifted.retain(|local| environment.targets.contains_key(local));
-        self.memory.made.retain(|local, _| environment.targets.contains_key(local));
-        self.memory.started.retain(|local, _| environment.targets.contains_key(local));
-        let started = plan.actions().filter_map(|(local, action)| Some((local, action.leads_to()?)));
-        for (local, to) in started.filter(|(local, _)| matches!(outcomes.get(*local), Some(Outcome::Applied(_)))) {
-            self.memory.tried.insert(local.clone());
-            self.memory.started.insert(local.clone(), (to, now));
+    /// Remembers the rollouts that were asked for, also where nobody knows whether AWS has heard it.
+    fn started(
+        &mut self,
+        environment: &Environment,
+        observed: &Observed,
+        plan: &Plan,
+        outcomes: &BTreeMap<LocalRef, Outcome>,
+    ) {
+        // What was written is at least as old as this.
+        let at = self.shared.clock.now();
+        for (local, action) in plan.actions() {
+            let heard = match outcomes.get(local) {
+                Some(Outcome::Applied(_)) => true,
+                Some(Outcome::Failed(error)) => error.is_unsure() && error.operation == action.operation(),
+                _ => false,
+            };
+            if heard {
+                self.memory.start(environment, observed, local, action, at);
+            }
         }
+    }
+
+    fn remember(
+        &mut self,
+        environment: &Environment,
+        plan: &Plan,
+        outcomes: &BTreeMap<LocalRef, Outcome>,
+        now: Timestamp,
+    ) {
+        self.memory.keep(environment);
         for (local, target) in &environment.targets {
             let (Some(plan), Some(pin)) = (plan.targets.get(local), environment.pin_of(target)) else { continue };
             let commit = &pin.provenance.commit;

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::model::EnvironmentName;
@@ -15,14 +14,17 @@ use crate::model::status::ResyncStatus;
 pub struct Request {
     /// Its number, from 1; 0 before the first.
     pub number: u64,
-    /// The number of the last one that asked to retry quarantined pins, and when.
-    pub retry: Option<(u64, Timestamp)>,
+    /// The number of the last one that asked to retry quarantined pins; 0 before the first.
+    pub retry: u64,
 }
 
 #[derive(Debug, Default)]
 struct Progress {
     sources: Vec<u64>,
     environments: BTreeMap<EnvironmentName, u64>,
+    /// The last request to retry that each environment has heeded, or that isn't meant for it. Outlives a reload: what was
+    /// heeded once must not be a second time.
+    heeded: BTreeMap<EnvironmentName, u64>,
 }
 
 /// Numbers resyncs and knows how far each is.
@@ -47,13 +49,13 @@ impl Default for Resyncs {
 
 impl Resyncs {
     /// Asks for a resync and says its number.
-    pub fn request(&self, retry_quarantined: bool, now: Timestamp) -> u64 {
+    pub fn request(&self, retry_quarantined: bool) -> u64 {
         let mut number = 0;
         self.requested.send_modify(|request| {
             request.number += 1;
             number = request.number;
             if retry_quarantined {
-                request.retry = Some((number, now));
+                request.retry = number;
             }
         });
         tracing::info!(number, retry_quarantined, "resync requested");
@@ -84,10 +86,13 @@ impl Resyncs {
         self.completed.subscribe()
     }
 
-    /// The request as it stands now.
-    #[must_use]
-    pub fn current(&self) -> Request {
-        *self.requested.borrow()
+    /// Whether an environment is asked to retry what is quarantined, and hasn't heeded that yet. Now it has.
+    pub(crate) fn heed_retry(&self, name: &EnvironmentName) -> bool {
+        let asked = self.requested.borrow().retry;
+        self.with(|progress| {
+            let heeded = progress.heeded.entry(name.clone()).or_default();
+            std::mem::replace(heeded, asked.max(*heeded)) < asked
+        })
     }
 
     /// Starts anew with so many sources and no environment yet; numbers go on.
@@ -100,8 +105,12 @@ impl Resyncs {
 
     pub(crate) fn expect_environment(&self, name: &EnvironmentName) {
         // Its first pass comes after the poll that found it, so it owes nothing older.
-        let polled = *self.polled.borrow();
-        self.with(|progress| progress.environments.insert(name.clone(), polled.saturating_sub(1)));
+        let (polled, completed) = (*self.polled.borrow(), *self.completed.borrow());
+        self.with(|progress| {
+            progress.environments.insert(name.clone(), polled.saturating_sub(1));
+            // A request that was over before this environment came wasn't meant for it.
+            progress.heeded.entry(name.clone()).or_insert(completed);
+        });
     }
 
     pub(crate) fn forget_environment(&self, name: &EnvironmentName) {
@@ -159,7 +168,7 @@ mod tests {
         resyncs.expect_sources(2);
         resyncs.expect_environment(&dev);
         resyncs.expect_environment(&prod);
-        assert_eq!(resyncs.request(false, Timestamp::UNIX_EPOCH), 1);
+        assert_eq!(resyncs.request(false), 1);
         resyncs.source_done(0, 1);
         assert_eq!(*resyncs.polled().borrow(), 0);
         resyncs.source_done(1, 1);
@@ -176,11 +185,35 @@ mod tests {
         let dev = EnvironmentName::try_from("dev").unwrap();
         resyncs.expect_sources(1);
         resyncs.expect_environment(&dev);
-        resyncs.request(true, Timestamp::UNIX_EPOCH);
+        resyncs.request(true);
         resyncs.source_done(0, 1);
         assert_eq!(resyncs.status().completed, 0);
         resyncs.forget_environment(&dev);
         resyncs.settle();
         assert_eq!(resyncs.status().completed, 1);
+    }
+
+    #[test]
+    fn a_retry_is_heeded_once_by_each_environment_that_it_is_meant_for() {
+        let resyncs = Resyncs::default();
+        let [dev, prod, late] = ["dev", "prod", "late"].map(|name| EnvironmentName::try_from(name).unwrap());
+        let begin = || {
+            resyncs.expect_sources(1);
+            [&dev, &prod].iter().for_each(|name| resyncs.expect_environment(name));
+        };
+        begin();
+        resyncs.request(false);
+        assert!(!resyncs.heed_retry(&dev));
+        resyncs.request(true);
+        assert!(resyncs.heed_retry(&dev) && !resyncs.heed_retry(&dev), "once");
+        begin();
+        assert!(!resyncs.heed_retry(&dev), "nor again after a reload");
+        assert!(resyncs.heed_retry(&prod), "who hasn't heeded it yet does so after a reload");
+        resyncs.source_done(0, 2);
+        [&dev, &prod].iter().for_each(|name| resyncs.environment_done(name, 2));
+        resyncs.expect_environment(&late);
+        assert!(!resyncs.heed_retry(&late), "it was done before this one came");
+        resyncs.request(true);
+        assert!([dev, prod, late].iter().all(|name| resyncs.heed_retry(name)));
     }
 }

@@ -247,7 +247,7 @@ impl Rig {
     }
 
     fn resync(&self, retry: bool) -> u64 {
-        self.resyncs.request(retry, self.clock.now())
+        self.resyncs.request(retry)
     }
 
     /// Stops, and says how long that took.

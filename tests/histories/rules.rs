@@ -18,6 +18,8 @@ pub(crate) struct Broken {
 
 /// How long after somebody else's doing Pinion can't be expected to know of it.
 const HARDLY: Duration = Duration::from_secs(20);
+/// For how long a rollout that was asked for may not show.
+const LATELY: Duration = Duration::from_secs(25);
 /// The longest that an account in peace waits for its next pass: the interval, and what calls take.
 const PASS: Duration = Duration::from_secs(70);
 
@@ -33,6 +35,8 @@ pub(crate) struct Book {
     foreign: BTreeMap<String, Duration>,
     /// When an operator last asked to retry.
     retried: Option<Duration>,
+    /// When the controller's clock was last set.
+    clock_set: Option<Duration>,
     /// The last write of each target that was accepted and after which it wasn't read yet.
     unread: BTreeMap<usize, String>,
     /// Until when each place is disturbed, so that neither its pace nor its claims can be judged.
@@ -53,7 +57,9 @@ struct Made {
 struct Started {
     target: usize,
     commit: String,
+    revision: String,
     at: Duration,
+    life: usize,
 }
 
 const BAD: [&str; 8] = [
@@ -127,6 +133,7 @@ impl Book {
             started: BTreeMap::new(),
             foreign: BTreeMap::new(),
             retried: None,
+            clock_set: None,
             unread: BTreeMap::new(),
             disturbed: vec![Duration::ZERO; places],
             lagging: vec![Duration::ZERO; places],
@@ -341,12 +348,12 @@ impl Book {
             .filter(|(id, _)| !known.contains(id))
             .map(|(id, _)| id.to_owned())
             .collect();
-        let [id] = begun.as_slice() else { return };
         let revision = if of.is_group() {
             call.text("DesiredConfiguration.LaunchTemplate.Version")
         } else {
             call.text("taskDefinition")
         };
+        let [id] = begun.as_slice() else { return self.in_vain(call, target, revision) };
         let on = held(&of, &call.before)["template"]["version"].as_str().unwrap_or_default();
         let made = self.made.get(&(target, revision.to_owned())).map(|(made, _)| made.clone());
         let commit = made.as_ref().map(|made| made.commit.clone()).unwrap_or_default();
@@ -386,7 +393,22 @@ impl Book {
         for (rule, what) in found {
             self.fail(rule, call, &what);
         }
-        self.started.insert(id.clone(), Started { target, commit, at: call.at });
+        let (revision, at, life) = (revision.to_owned(), call.at, call.life);
+        self.started.insert(id.clone(), Started { target, commit, revision, at, life });
+    }
+
+    /// Rule 6: who has asked for a refresh waits for reads to show it, though the answer stayed out.
+    fn in_vain(&mut self, call: &Call, target: usize, revision: &str) {
+        let own = |one: &Started| one.target == target && one.life == call.life && one.revision == revision;
+        let lately = |one: &Started| call.at - one.at < LATELY && self.clock_set.is_none_or(|set| set < one.at);
+        if call.answer.contains("InstanceRefreshInProgress") && self.started.values().any(|it| own(it) && lately(it)) {
+            self.fail(6, call, "a refresh that was begun just now is asked for again");
+        }
+    }
+
+    /// The controller's clock was set.
+    pub(crate) fn clock(&mut self, at: Duration) {
+        self.clock_set = Some(at);
     }
 
     /// Rule 2: what is said to be in sync runs what is wanted, and nothing is on its way.

@@ -305,7 +305,7 @@ impl Play {
             Event::Mend { place: number } => self.mend(place(number)),
             Event::Retry => {
                 if let Some(life) = &self.life {
-                    life.resyncs.request(true, self.clock.now());
+                    life.resyncs.request(true);
                     self.book.retry(now);
                 }
             }
@@ -364,6 +364,7 @@ impl Play {
                 }
             }
             Event::Clock { seconds } => {
+                self.book.clock(now);
                 *self.clock.offset.lock().unwrap() += SignedDuration::from_secs((*seconds).into());
             }
             Event::Misroute { place: number, seconds } => {

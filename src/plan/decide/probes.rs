@@ -58,7 +58,7 @@ pub(super) fn just_rolled(target: &Target, attempt: Option<&Rollout>, input: Inp
         let started = input.memory.started.get(&target.reference.local);
         // Passes may be further apart than probes may fail.
         rollout.outcome.is_active()
-            || started.is_some_and(|(to, _)| *to == rollout.target)
+            || started.is_some_and(|started| started.to == rollout.target)
             || over.is_none_or(|over| age(over, input.now) <= patience.max(LAG))
     })
 }

@@ -93,27 +93,6 @@ fn the_way_back_of_a_group() {
 }
 
 #[test]
-fn what_this_process_has_just_started_is_not_started_again() {
-    let environment = environment(("1.0", 'b'), ("2.1", 'b'));
-    let with = |started: Option<(u64, i64)>, shown: &[Rollout]| {
-        let at_rest = service(1, "2.0", None, &[(1, true, "COMPLETED", 2)]);
-        let history = services::history(&[(2, "2.1", marker("2.1", 'b', "api:1"))], shown);
-        decide_one(&environment, &api(), at_rest, Some(history), |_, memory| {
-            let to = |number| RolloutTarget::TaskDefinition(services::arn(number));
-            memory.started.extend(started.map(|(number, minute)| (api(), (to(number), at(minute)))));
-        })
-    };
-    assert!(with(None, &[]).action.is_some());
-    let lagging = with(Some((2, 10)), &[]);
-    assert_eq!((lagging.state, lagging.action), (State::RollingOut, None), "reads don't show it yet");
-    assert!(with(Some((2, 9)), &[]).action.is_some(), "a minute later it isn't there: it has got lost");
-    assert!(with(Some((2, 11)), &[]).action.is_some(), "a clock that was set back decides nothing");
-    assert!(with(Some((3, 10)), &[]).action.is_some(), "that was another one");
-    let succeeded = deployment(2, RolloutOutcome::Succeeded, 5);
-    assert!(with(Some((2, 10)), &[succeeded]).action.is_some(), "reads show it, and somebody went back since");
-}
-
-#[test]
 fn what_aws_has_just_taken_back_is_looked_at_again_first() {
     let bad_pin = environment(("1.1", 'b'), ("2.0", 'b'));
     let with = |status: &str, ended: Timestamp| {
@@ -189,43 +168,6 @@ fn whatever_outlives_its_deadline_is_overdue() {
 }
 
 #[test]
-fn a_deployment_in_its_bake_time_is_rolled_back_when_probes_fail() {
-    let mut environment = environment(("1.0", 'b'), ("2.1", 'b'));
-    environment.targets.get_mut(&api()).unwrap().verify.push(Probe {
-        http: "https://example.com/health".to_owned(),
-        status: 200,
-        timeout: Duration::from_secs(5),
-        within: SHORT,
-    });
-    let ours = || marker("2.1", 'b', "api:1");
-    let arn = "arn:aws:ecs:us-west-1:222222222222:service-deployment/app/api/abc";
-    let with = |id: &str, first: i64| {
-        let baking = Rollout { id: RolloutId(id.to_owned()), ..deployment(2, RolloutOutcome::Baking, 9) };
-        let seen = service(2, "2.1", ours(), &[(2, true, "IN_PROGRESS", 2)]);
-        decide_one(&environment, &api(), seen, Some(services::history(&[], &[baking])), |_, memory| {
-            let record = ProbeRecord {
-                commit: commit('b'),
-                artifact: image("2.1"),
-                first: at(first),
-                failure: Some("answered 500".to_owned()),
-                after_rollout: true,
-            };
-            memory.probes.insert(api(), record);
-        })
-    };
-    let plan = with(arn, 1);
-    assert_eq!(
-        line(&plan),
-        "rolling-out (the probe fails: answered 500) => roll back deployment app/api/abc of service api in cluster app"
-    );
-    assert!(matches!(with(arn, 9).action, Some(Action::Verify { .. })), "not yet");
-    assert!(
-        matches!(with("ecs-svc/1", 1).action, Some(Action::Verify { .. })),
-        "without a service deployment nobody can"
-    );
-}
-
-#[test]
 fn what_was_deregistered_is_not_rolled_out_and_of_two_the_oldest_is() {
     let environment = environment(("1.0", 'b'), ("2.1", 'b'));
     let at_rest = || service(1, "2.0", None, &[(1, true, "COMPLETED", 2)]);
@@ -289,28 +231,4 @@ fn a_pin_that_no_commit_answers_for_is_blocked() {
     let plan = plan(input).targets.remove(&web()).unwrap();
     assert_eq!((plan.state, &plan.action), (State::Blocked, &None));
     assert!(line(&plan).contains("set the pin by a commit of its own"), "{}", line(&plan));
-}
-
-#[test]
-fn reads_that_lag_begin_nothing_anew() {
-    let environment = environment(("1.1", 'b'), ("2.0", 'b'));
-    let ended = |ended| Rollout { ended: Some(ended), ..groups::refresh("r", 2, RolloutOutcome::Succeeded, 5) };
-    let seen = || groups::group(1, &[(1, "1.0", None), bad()], &[2, 2]);
-    let with = |when: Timestamp| {
-        let history = Some(groups::history(&[bad()], &[ended(when)]));
-        decide_one(&environment, &web(), seen(), history, |_, _| {})
-    };
-    let lagging = with(at(10));
-    assert_eq!(
-        (lagging.state, lagging.action),
-        (State::RollingOut, None),
-        "the group's version is read a moment later"
-    );
-    assert!(with(at(9)).action.is_some(), "a minute later it isn't there: it is healed");
-    let converged = Converged { commit: commit('b'), version: Version::try_from("1.1").unwrap(), artifact: ami("1.1") };
-    let history = Some(groups::history(&[bad()], &[ended(at(10))]));
-    let drifted = decide_one(&environment, &web(), seen(), history, |_, memory| {
-        memory.converged.insert(web(), converged);
-    });
-    assert!(drifted.action.is_some(), "it was there, and somebody put it back");
 }

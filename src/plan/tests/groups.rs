@@ -186,94 +186,12 @@ fn shapes_that_cannot_be_rolled_out_say_what_to_change() {
 }
 
 #[test]
-fn a_retry_forgives_what_failed_before_it() {
-    let environment = environment(("1.1", 'b'), ("2.0", 'b'));
-    let seen = || group(1, &[(1, "1.0", None)], &[1, 1]);
-    let failed =
-        || Some(history(&[(2, "1.1", marker("1.1", 'b', "1"))], &[refresh("r", 2, RolloutOutcome::Failed, 5)]));
-    let retried = |minute| {
-        decide_one(&environment, &web(), seen(), failed(), |_, memory| {
-            memory.retry_since = Some(at(minute));
-        })
-    };
-    assert_eq!(retried(4).state, State::Quarantined, "it failed again after the retry");
-    assert!(matches!(retried(6).action, Some(Action::StartRefresh { version: 2, .. })));
-    let tried = decide_one(&environment, &web(), seen(), failed(), |_, memory| {
-        memory.retry_since = Some(at(60));
-        memory.tried.insert(web());
-    });
-    assert_eq!(tried.state, State::Quarantined, "a clock that is ahead doesn't forgive what came of the retry");
-}
-
-#[test]
 fn a_rollout_that_outlives_its_deadline_is_overdue_and_left_running() {
     let mut environment = environment(("1.1", 'b'), ("2.0", 'b'));
     environment.targets.get_mut(&web()).unwrap().rollout.deadline = SHORT;
     let running = history(&[(2, "1.1", marker("1.1", 'b', "1"))], &[refresh("r", 2, RolloutOutcome::Running, 0)]);
     let plan = decide_one(&environment, &web(), group(1, &[(1, "1.0", None)], &[1, 2]), Some(running), |_, _| {});
     assert_eq!((plan.state, plan.action), (State::Overdue, None));
-}
-
-#[test]
-fn probes_have_the_last_word() {
-    let mut environment = environment(("1.1", 'b'), ("2.0", 'b'));
-    environment.targets.get_mut(&web()).unwrap().verify.push(Probe {
-        http: "https://example.com/health".to_owned(),
-        status: 200,
-        timeout: Duration::from_secs(5),
-        within: SHORT,
-    });
-    let new = || (2, "1.1", marker("1.1", 'b', "1"));
-    let converged = || group(2, &[new()], &[2, 2]);
-    let record = |minute, failure: Option<&str>| ProbeRecord {
-        commit: commit('b'),
-        artifact: ami("1.1"),
-        first: at(minute),
-        failure: failure.map(str::to_owned),
-        after_rollout: true,
-    };
-    let with = |seen: ObservedTarget, history, record: Option<ProbeRecord>| {
-        decide_one(&environment, &web(), seen, history, |_, memory| {
-            memory.probes = record.into_iter().map(|record| (web(), record)).collect();
-        })
-    };
-    let first = with(converged(), None, None);
-    assert_eq!(first.state, State::Verifying);
-    assert!(matches!(first.action, Some(Action::Verify { .. })));
-    assert_eq!(with(converged(), None, Some(record(9, None))).state, State::InSync);
-    let failing = with(converged(), None, Some(record(9, Some("answered 500"))));
-    assert_eq!(failing.state, State::Verifying);
-    assert!(failing.action.is_some());
-    let failed = with(converged(), None, Some(record(1, Some("answered 500"))));
-    assert_eq!((failed.state, failed.action), (State::Quarantined, None));
-    // Somebody has gone back by hand: what failed isn't healed.
-    let by_hand = || group(1, &[(1, "1.0", None), new()], &[1, 1]);
-    let ended = |minute| Some(history(&[new()], &[refresh("r", 2, RolloutOutcome::Succeeded, minute)]));
-    let back = with(by_hand(), ended(2), Some(record(1, Some("answered 500"))));
-    assert_eq!((back.state, back.action, back.drifted), (State::Quarantined, None, false));
-    // Nor does a clock that was set back make what has ended long ago a thing of this moment.
-    let healed = with(by_hand(), ended(9 + 60), Some(record(9, None)));
-    assert!(healed.action.is_some_and(|action| action.is_write()), "an end an hour ahead is not just now");
-    let old = ProbeRecord { after_rollout: false, ..record(1, Some("answered 500")) };
-    let failing = with(converged(), None, Some(old));
-    assert_eq!(failing.state, State::Verifying, "a rollout of long ago isn't to blame");
-    let just =
-        |minute| with(converged(), Some(history(&[], &[refresh("r", 2, RolloutOutcome::Succeeded, minute)])), None);
-    assert!(just(6).just_rolled && !just(4).just_rolled);
-    // Whoever started it knows, however long the passes took.
-    let refreshes = history(&[], &[refresh("r", 2, RolloutOutcome::Succeeded, 4)]);
-    let mine = decide_one(&environment, &web(), converged(), Some(refreshes), |_, memory| {
-        memory.started.insert(web(), (RolloutTarget::TemplateVersion(2), at(3)));
-    });
-    assert!(mine.just_rolled);
-    let stale = ProbeRecord { commit: commit('a'), ..record(1, None) };
-    assert_eq!(with(converged(), None, Some(stale)).state, State::Verifying);
-
-    let baking = || Some(history(&[new()], &[refresh("r", 2, RolloutOutcome::Baking, 9)]));
-    let seen = || group(1, &[(1, "1.0", None)], &[2, 2]);
-    assert!(matches!(with(seen(), baking(), None).action, Some(Action::Verify { .. })));
-    let failed = with(seen(), baking(), Some(record(1, Some("answered 500"))));
-    assert!(matches!(failed.action, Some(Action::RollbackRefresh { .. })));
 }
 
 /// A group whose policy's own template is `lt-1` and whose override has `lt-2`, each on version 1 of 1.0.

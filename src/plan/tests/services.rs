@@ -242,8 +242,9 @@ fn counts_and_times_may_be_anything() {
         for outcome in [Running, Failed, Succeeded] {
             let rollout = Rollout { started: Some(from), ended: Some(to), ..deployment(2, outcome, 1) };
             let history = Some(history(&[(2, "2.1", ours())], &[rollout]));
-            let plan =
-                decide_one(&environment, &api(), seen.clone(), history, |_, memory| memory.retry_since = Some(to));
+            let plan = decide_one(&environment, &api(), seen.clone(), history, |_, memory| {
+                memory.retry(&environment, BTreeMap::new(), to);
+            });
             assert!(!line(&plan).is_empty());
         }
     }

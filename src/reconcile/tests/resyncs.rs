@@ -164,10 +164,35 @@ async fn numbers_go_on_after_a_reload_and_nothing_is_lost() {
 
     let mut setup = Setup::new(&["dev"]);
     (setup.board, setup.resyncs) = (Arc::clone(&first.board), Arc::clone(&first.resyncs));
-    assert_eq!(setup.resyncs.request(false, Timestamp::UNIX_EPOCH), 3);
+    assert_eq!(setup.resyncs.request(false), 3);
     let second = setup.start();
     assert!(second.status().environments.is_empty(), "nothing of before is shown as if it were so now");
     sleep(secs(1)).await;
     assert_eq!(second.status().resync, done(3, 3));
     assert_eq!(second.status().environments.keys().collect::<Vec<_>>(), ["dev"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_retries_nothing_once_more() {
+    let mut first = Rig::converged(&["dev"]).await;
+    first.world.mood("dev", |mood| mood.bad.insert("1.1".to_owned()));
+    first.git.pin("dev", "1.1");
+    first.until_state("dev", State::Quarantined).await;
+    first.resync(true);
+    first.until_state("dev", State::RollingOut).await;
+    first.until_state("dev", State::Quarantined).await;
+    first.stop().await;
+
+    let mut setup = Setup::new(&["dev"]);
+    (setup.board, setup.resyncs) = (Arc::clone(&first.board), Arc::clone(&first.resyncs));
+    (setup.world, setup.clock) = (Arc::clone(&first.world), Arc::clone(&first.clock));
+    setup.sources[0].0 = Arc::clone(&first.git);
+    let second = setup.start();
+    second.until(|status| status.ready).await;
+    sleep(secs(600)).await;
+    assert_eq!((second.state("dev"), second.world.refreshes("dev")), (State::Quarantined, 2));
+    second.resync(true);
+    second.until_state("dev", State::RollingOut).await;
+    second.until_state("dev", State::Quarantined).await;
+    assert_eq!(second.world.refreshes("dev"), 3);
 }

@@ -1,0 +1,105 @@
+//! A rollout that is due: its next step, and why it isn't taken yet.
+
+use super::{Decision, LAG, Verdict, age, running};
+use crate::guardrail::{Denial, Proposal};
+use crate::model::{ObservedTarget, Rollout, RolloutOutcome, State, TargetSpec};
+use crate::plan::{Action, Input, Reason, Started, group, service};
+
+/// How far a rollout is that was asked for, and of which nothing that was read tells.
+pub(in crate::plan) const NOT_SHOWN: &str = "it was asked for, but what was read doesn't show it yet";
+
+impl Decision<'_> {
+    /// A rollout is due.
+    pub(super) fn start(&self) -> Verdict {
+        if self.reads_lag() {
+            let status = "it has ended well, but what was read still shows what was before".to_owned();
+            return Verdict::of(State::RollingOut, Reason::Progress { status, percentage: None });
+        }
+        if let Some(waiting) = self.waits() {
+            return waiting;
+        }
+        let history = self.input.observed.histories.get(&self.target.reference.local);
+        let history = history.and_then(|history| history.as_ref().ok());
+        let step = match (self.seen, &self.target.spec) {
+            (ObservedTarget::Group(group), _) => {
+                group::next_step(group, self.view, history, self.pin, self.artifact, &self.target.rollout)
+            }
+            (ObservedTarget::Service(service), TargetSpec::Fargate(spec)) => {
+                let made = self.input.memory.made.get(&self.target.reference.local);
+                service::next_step(service, spec, self.view, self.pin, self.artifact, made)
+            }
+            _ => Err(format!("{} is of another kind than what was read for it", self.target.reference)),
+        };
+        match step {
+            Ok(action) if self.is_on_its_way(&action) => {
+                let status = NOT_SHOWN.to_owned();
+                Verdict::of(State::RollingOut, Reason::Progress { status, percentage: None })
+            }
+            Ok(action) => Verdict::of(State::RollingOut, Reason::Preparing).doing(action),
+            Err(shape) => Verdict::of(State::Blocked, Reason::UnsupportedShape(shape)),
+        }
+    }
+
+    /// Whether this process has only just asked for the very rollout that it would start now, and nothing that was read
+    /// tells of it. A service would be deployed a second time: unlike a refresh, nothing refuses that. Earlier rollouts that
+    /// led to the same tell nothing.
+    pub(in crate::plan) fn is_on_its_way(&self, action: &Action) -> bool {
+        let Input { memory, now, .. } = self.input;
+        let Some(Started { to, at, before }) = memory.started.get(&self.target.reference.local) else { return false };
+        let told = self.view.rollouts.iter().any(|rollout| rollout.target == *to && !before.contains(&rollout.id));
+        !told && action.leads_to().as_ref() == Some(to) && *at <= now && age(*at, now) < LAG
+    }
+
+    /// Whether this pin's rollout has only just ended well: that the target isn't there yet is then no reason to begin
+    /// another one, unless it was seen there.
+    fn reads_lag(&self) -> bool {
+        let local = &self.target.reference.local;
+        let commit = &self.pin.provenance.commit;
+        let seen = self.input.memory.converged.get(local).is_some_and(|converged| converged.commit == *commit);
+        let ended = self.attempt().filter(|rollout| rollout.outcome == RolloutOutcome::Succeeded);
+        !seen && ended.is_some_and(|rollout| self.has_just_ended(rollout))
+    }
+
+    /// Whether a rollout is over for so short a time that reads of its target may still show it under way.
+    pub(in crate::plan) fn has_just_ended(&self, rollout: &Rollout) -> bool {
+        // Clocks may differ, and one that is set back must not make this last.
+        rollout.ended.is_some_and(|ended| ended.duration_since(self.input.now).unsigned_abs() < LAG)
+    }
+
+    /// Why a rollout that is due may not start yet.
+    pub(super) fn waits(&self) -> Option<Verdict> {
+        if let Some(held) = self.input.desired.held.get(&self.target.component) {
+            return Some(Verdict::of(State::Pending, Reason::Brake(held.clone())));
+        }
+        for before in &self.target.after {
+            let state = self.so_far.targets.get(before).map_or(State::Unknown, |plan| plan.state);
+            if state != State::InSync {
+                return Some(Verdict::of(State::Pending, Reason::After { target: before.clone(), state }));
+            }
+        }
+        let denials = self.denials();
+        (!denials.is_empty()).then(|| Verdict::of(State::Pending, Reason::Guardrail(denials)))
+    }
+
+    /// What forbids a rollout now.
+    pub(in crate::plan) fn denials(&self) -> Vec<Denial> {
+        let running = running(self.input, &self.target.reference.local, self.view);
+        self.input.guardrails.check(Proposal {
+            environment: self.input.desired,
+            target: self.target,
+            pin: self.pin,
+            running: Some(&running),
+            heals: self.heals(),
+            fleet: self.input.fleet,
+            now: self.input.now,
+        })
+    }
+
+    /// Whether this very pin had brought this very artifact here before.
+    fn heals(&self) -> bool {
+        let converged = self.input.memory.converged.get(&self.target.reference.local).is_some_and(|converged| {
+            converged.commit == self.pin.provenance.commit && converged.artifact == self.artifact.identity()
+        });
+        converged || self.attempt().is_some_and(|rollout| rollout.outcome == RolloutOutcome::Succeeded)
+    }
+}

@@ -1,0 +1,136 @@
+//! What a process remembers from its own passes, and how what it sees and does changes that.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::back::ended_badly;
+use super::{Action, Observed, decide};
+use crate::model::{CommitId, Environment, LocalRef, Marker, RolloutId, RolloutTarget, Version};
+
+/// What this process remembers from its own earlier passes. Losing it is harmless: probes run once more, and drift
+/// may be called a rollout.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// With what each target was last in sync.
+    pub converged: BTreeMap<LocalRef, Converged>,
+    /// The targets that have drifted since, and aren't back yet.
+    pub drifted: BTreeSet<LocalRef>,
+    /// How the probes of each target stand.
+    pub probes: BTreeMap<LocalRef, ProbeRecord>,
+    /// The task definition that was registered last for each target: listing them may not show it yet.
+    pub made: BTreeMap<LocalRef, Made>,
+    /// The rollout of each target that was asked for last: reads may not show it yet.
+    pub started: BTreeMap<LocalRef, Started>,
+    /// What an operator's last request to retry has forgiven each target.
+    pub forgiven: BTreeMap<LocalRef, Forgiven>,
+}
+
+/// With what a target was in sync.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Converged {
+    /// The pinning commit.
+    pub commit: CommitId,
+    /// The pinned version.
+    pub version: Version,
+    /// The artifact's identity.
+    pub artifact: String,
+}
+
+/// A revision that this process has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// What was written on it.
+    pub marker: Marker,
+    /// The image in it.
+    pub image: String,
+    /// Its ARN.
+    pub arn: String,
+}
+
+/// A rollout that this process has asked for. Whether AWS has heard that isn't sure where the answer was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    /// Where it moves its target.
+    pub to: RolloutTarget,
+    /// When the call was over.
+    pub at: Timestamp,
+    /// The rollouts that were there before it.
+    pub before: BTreeSet<RolloutId>,
+}
+
+/// What a request to retry has forgiven a target. By ids, as no clock is to be trusted; what fails later counts again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forgiven {
+    /// The rollouts that were known to have failed.
+    pub rollouts: BTreeSet<RolloutId>,
+    /// Whether nothing was read since the request: what has failed by the next look is forgiven, too.
+    pub open: bool,
+}
+
+/// How the probes of a target stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeRecord {
+    /// The pinning commit that they were sent for.
+    pub commit: CommitId,
+    /// The artifact that they were sent for.
+    pub artifact: String,
+    /// When they were first sent.
+    pub first: Timestamp,
+    /// What the first failing one said; `None` when all were answered as expected.
+    pub failure: Option<String>,
+    /// Whether the pin's rollout was under way or just over when they were first sent.
+    pub after_rollout: bool,
+}
+
+impl Memory {
+    /// Forgets the targets that an environment doesn't have any more.
+    pub fn keep(&mut self, desired: &Environment) {
+        let has = |local: &LocalRef| desired.targets.contains_key(local);
+        self.converged.retain(|local, _| has(local));
+        self.drifted.retain(|local| has(local));
+        self.probes.retain(|local, _| has(local));
+        self.made.retain(|local, _| has(local));
+        self.started.retain(|local, _| has(local));
+        self.forgiven.retain(|local, _| has(local));
+    }
+
+    /// An operator asks to retry what is quarantined. `known`: by which rollout each target is, as far as this process
+    /// knows; reads that lag may show that one under way again.
+    pub fn retry(&mut self, desired: &Environment, mut known: BTreeMap<LocalRef, RolloutId>, now: Timestamp) {
+        for local in desired.targets.keys() {
+            let forgiven = self.forgiven.entry(local.clone()).or_default();
+            forgiven.open = true;
+            forgiven.rollouts.extend(known.remove(local));
+        }
+        self.probes.values_mut().for_each(|record| record.first = now);
+    }
+
+    /// Takes in what was read first after such a request, before it is planned with.
+    pub fn forgive(&mut self, desired: &Environment, observed: &Observed, now: Timestamp) {
+        let open = self.forgiven.iter().filter(|(_, forgiven)| forgiven.open);
+        for local in open.map(|(local, _)| local.clone()).collect::<Vec<_>>() {
+            let read = matches!(observed.histories.get(&local), Some(Ok(_)));
+            let at_rest = decide::needs_history(desired, observed, self, &local, now) == Some(false);
+            let rollouts = decide::rollouts(desired, observed, &local);
+            if let Some(forgiven) = self.forgiven.get_mut(&local).filter(|_| read || at_rest) {
+                forgiven.open = false;
+                forgiven.rollouts.extend(rollouts.iter().filter(|it| ended_badly(it)).map(|it| it.id.clone()));
+            }
+        }
+    }
+
+    /// A rollout was asked for, planned with what was read.
+    pub fn start(
+        &mut self,
+        desired: &Environment,
+        observed: &Observed,
+        local: &LocalRef,
+        action: &Action,
+        at: Timestamp,
+    ) {
+        let Some(to) = action.leads_to() else { return };
+        let before = decide::rollouts(desired, observed, local).into_iter().map(|rollout| rollout.id).collect();
+        self.started.insert(local.clone(), Started { to, at, before });
+    }
+}

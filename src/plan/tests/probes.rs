@@ -1,0 +1,118 @@
+//! Probes: what they quarantine, and what is taken back for them.
+
+use super::groups::refresh;
+use super::services::{deployment, service};
+use super::*;
+
+/// `prod` with 1.1 and 2.1 pinned, and a probe for each target that may fail for five minutes.
+fn probed() -> Environment {
+    let mut environment = environment(("1.1", 'b'), ("2.1", 'b'));
+    for target in environment.targets.values_mut() {
+        target.verify.push(Probe {
+            http: "https://example.com/health".to_owned(),
+            status: 200,
+            timeout: Duration::from_secs(5),
+            within: SHORT,
+        });
+    }
+    environment
+}
+
+/// The launch-template version of the frontend's pin, made from version 1.
+fn new() -> (u64, &'static str, Option<Marker>) {
+    (2, "1.1", marker("1.1", 'b', "1"))
+}
+
+/// A group that runs it.
+fn converged() -> ObservedTarget {
+    groups::group(2, &[new()], &[2, 2])
+}
+
+/// A group that somebody has put back by hand.
+fn by_hand() -> ObservedTarget {
+    groups::group(1, &[(1, "1.0", None), new()], &[1, 1])
+}
+
+fn ended(minute: i64) -> Option<RolloutHistory> {
+    Some(groups::history(&[new()], &[refresh("r", 2, RolloutOutcome::Succeeded, minute)]))
+}
+
+/// Probes that were first sent at a minute, after the rollout.
+fn record(minute: i64, failure: Option<&str>) -> ProbeRecord {
+    ProbeRecord {
+        commit: commit('b'),
+        artifact: ami("1.1"),
+        first: at(minute),
+        failure: failure.map(str::to_owned),
+        after_rollout: true,
+    }
+}
+
+fn with(seen: ObservedTarget, history: Option<RolloutHistory>, record: Option<ProbeRecord>) -> TargetPlan {
+    decide_one(&probed(), &web(), seen, history, |_, memory| {
+        memory.probes = record.into_iter().map(|record| (web(), record)).collect();
+    })
+}
+
+#[test]
+fn probes_have_the_last_word() {
+    let first = with(converged(), None, None);
+    assert_eq!(first.state, State::Verifying);
+    assert!(matches!(first.action, Some(Action::Verify { .. })));
+    assert_eq!(with(converged(), None, Some(record(9, None))).state, State::InSync);
+    let failing = with(converged(), None, Some(record(9, Some("answered 500"))));
+    assert_eq!(failing.state, State::Verifying);
+    assert!(failing.action.is_some());
+    let failed = with(converged(), None, Some(record(1, Some("answered 500"))));
+    assert_eq!((failed.state, failed.action), (State::Quarantined, None));
+    // Somebody has gone back by hand: what failed isn't healed.
+    let back = with(by_hand(), ended(2), Some(record(1, Some("answered 500"))));
+    assert_eq!((back.state, back.action, back.drifted), (State::Quarantined, None, false));
+    // Nor does a clock that was set back make what has ended long ago a thing of this moment.
+    let healed = with(by_hand(), ended(9 + 60), Some(record(9, None)));
+    assert!(healed.action.is_some_and(|action| action.is_write()), "an end an hour ahead is not just now");
+    let stale = ProbeRecord { commit: commit('a'), ..record(1, None) };
+    assert_eq!(with(converged(), None, Some(stale)).state, State::Verifying);
+
+    let baking = || Some(groups::history(&[new()], &[refresh("r", 2, RolloutOutcome::Baking, 9)]));
+    let seen = || groups::group(1, &[(1, "1.0", None)], &[2, 2]);
+    assert!(matches!(with(seen(), baking(), None).action, Some(Action::Verify { .. })));
+    let failed = with(seen(), baking(), Some(record(1, Some("answered 500"))));
+    assert!(matches!(failed.action, Some(Action::RollbackRefresh { .. })));
+}
+
+#[test]
+fn what_this_process_saw_end_is_probed_for_its_rollout() {
+    let just = |minute| with(converged(), ended(minute), None);
+    assert!(just(6).just_rolled && !just(4).just_rolled);
+    // Whoever started it knows, however long the passes took.
+    let mine = decide_one(&probed(), &web(), converged(), ended(4), |_, memory| {
+        let (to, before) = (RolloutTarget::TemplateVersion(2), BTreeSet::new());
+        memory.started.insert(web(), Started { to, at: at(3), before });
+    });
+    assert!(mine.just_rolled);
+}
+
+#[test]
+fn a_deployment_in_its_bake_time_is_rolled_back_when_probes_fail() {
+    let ours = || marker("2.1", 'b', "api:1");
+    let arn = "arn:aws:ecs:us-west-1:222222222222:service-deployment/app/api/abc";
+    let with = |id: &str, first: i64| {
+        let baking = Rollout { id: RolloutId(id.to_owned()), ..deployment(2, RolloutOutcome::Baking, 9) };
+        let seen = service(2, "2.1", ours(), &[(2, true, "IN_PROGRESS", 2)]);
+        decide_one(&probed(), &api(), seen, Some(services::history(&[], &[baking])), |_, memory| {
+            let record = record(first, Some("answered 500"));
+            memory.probes.insert(api(), ProbeRecord { artifact: image("2.1"), ..record });
+        })
+    };
+    let plan = with(arn, 1);
+    assert_eq!(
+        line(&plan),
+        "rolling-out (the probe fails: answered 500) => roll back deployment app/api/abc of service api in cluster app"
+    );
+    assert!(matches!(with(arn, 9).action, Some(Action::Verify { .. })), "not yet");
+    assert!(
+        matches!(with("ecs-svc/1", 1).action, Some(Action::Verify { .. })),
+        "without a service deployment nobody can"
+    );
+}
