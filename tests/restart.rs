@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use pair::{DEV, FILES, TARGETS, WORLD};
 use serde_json::json;
+use stage::http::Application;
 use stage::{Stage, set_pin};
 
 const AMI: &str = "ami-0f000000000001401";
@@ -182,4 +183,55 @@ fn the_stand_in_is_killed() {
     std::thread::sleep(Duration::from_millis(500));
     stage.restart_sim();
     came_to_its_end(&stage);
+}
+
+/// Starts another controller an hour later, when nobody can tell any more whether what fails has ever passed.
+fn killed_and_started_an_hour_later(stage: &mut Stage, hours: i32) {
+    stage.kill_controller();
+    stage.jump(hours);
+    stage.start_controller();
+}
+
+#[test]
+fn killed_after_probes_have_failed() {
+    let application = Application::answering(200);
+    let health = application.url("/health");
+    let verify =
+        |table: &str| format!("\n[[{table}.verify]]\nhttp = \"{health}\"\ntimeout = \"1s\"\nwithin = \"2s\"\n");
+    let probed = format!("{}{}{}", FILES[0].1, verify("asg.frontend"), verify("fargate.api"));
+    let files = [(FILES[0].0, probed), (FILES[1].0, FILES[1].1.to_owned())];
+    let mut stage = Stage::of(WORLD).environments(files).with_time_that_jumps().start();
+    stage.wait_for_sync(&TARGETS);
+    application.answer(500);
+    release(&stage);
+    let gave_up = |stage: &Stage, since: &str| {
+        for target in TARGETS {
+            stage.wait_until(&format!("{target} is quarantined"), |stage| {
+                stage.target(target)["state"] == "quarantined" && stage.reason(target).contains(since)
+            });
+        }
+    };
+    gave_up(&stage, "the rollout itself is over");
+    let written = stage.written(0);
+
+    killed_and_started_an_hour_later(&mut stage, 1);
+    gave_up(&stage, "hasn't passed since Pinion was started");
+    for target in TARGETS {
+        let quarantined = format!("pinion_quarantined{{environment=\"dev\",target=\"{target}\"");
+        stage.wait_until("it is counted as quarantined", |stage| {
+            let (_, text) = stage.get("/metrics").unwrap_or_default();
+            text.lines().any(|line| line.starts_with(&quarantined) && line.ends_with(" 1"))
+        });
+    }
+    application.answer(200);
+    stage.wait_for_sync(&TARGETS);
+
+    // It has passed, and fails after the next start for another reason: shown while it lasts, and nothing is done about it.
+    application.answer(500);
+    killed_and_started_an_hour_later(&mut stage, 2);
+    gave_up(&stage, "hasn't passed since Pinion was started");
+    application.answer(200);
+    stage.wait_for_sync(&TARGETS);
+    stage.settles();
+    assert_eq!(stage.written(0), written);
 }

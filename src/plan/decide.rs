@@ -225,7 +225,7 @@ impl Decision<'_> {
         if runs(&view.current, self.artifact) && matches!(self.target.spec, TargetSpec::Fargate(_)) {
             return self.unsettled_service();
         }
-        if let Probes::Failed(why) = self.probes() {
+        if let Probes::Failed(why) | Probes::Unproven(why) = self.probes() {
             // Whatever was done about it since: what failed isn't rolled out again.
             return Verdict::of(State::Quarantined, Reason::ProbeGaveUp(why));
         }
@@ -266,6 +266,9 @@ impl Decision<'_> {
             Probes::Due => Verdict::of(State::Verifying, Reason::Probing).doing(self.verify()),
             Probes::Failing(why) => Verdict::of(State::Verifying, Reason::ProbeFailed(why)).doing(self.verify()),
             Probes::Failed(why) => Verdict::of(State::Quarantined, Reason::ProbeGaveUp(why)),
+            Probes::Unproven(why) => {
+                Verdict::of(State::Quarantined, Reason::ProbeNeverPassed(why)).doing(self.verify())
+            }
         }
     }
 
@@ -317,7 +320,9 @@ impl Decision<'_> {
                     deployment,
                 })
             }
-            (Probes::Due | Probes::Failing(_) | Probes::Failed(_), _) => verdict.doing(self.verify()),
+            (Probes::Due | Probes::Failing(_) | Probes::Failed(_) | Probes::Unproven(_), _) => {
+                verdict.doing(self.verify())
+            }
         }
     }
 

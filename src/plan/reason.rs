@@ -120,6 +120,9 @@ pub enum Reason {
     ProbeFailed(String),
     /// Quarantined: a probe wasn't answered as expected, when AWS could take nothing back any more.
     ProbeGaveUp(String),
+    /// Quarantined: a probe isn't answered as expected, and since this process began it never was. An earlier one saw the
+    /// rollout end.
+    ProbeNeverPassed(String),
     /// Verifying: probes are about to be sent.
     Probing,
 }
@@ -245,6 +248,11 @@ impl fmt::Display for Reason {
                 f,
                 "the probe fails: {failure}; the rollout itself is over, so that only another pin takes it back: pin \
                  another version, or probe again with `pinion resync --retry-quarantined`"
+            ),
+            Self::ProbeNeverPassed(failure) => write!(
+                f,
+                "the probe fails: {failure}; it hasn't passed since Pinion was started, and is sent until it does: pin \
+                 another version, or mend what it needs"
             ),
             Self::Probing => f.write_str("probes are sent"),
         }

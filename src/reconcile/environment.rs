@@ -221,7 +221,11 @@ impl Keeper {
             if let (Some(Outcome::Probed(verdict)), Some(artifact)) = (outcomes.get(local), &plan.artifact) {
                 let artifact = artifact.identity().to_owned();
                 let before = self.memory.probes.get(local);
-                let same = before.filter(|record| record.commit == *commit && record.artifact == artifact);
+                // A rollout that runs now and didn't then is another one.
+                let runs = plan.rollout.as_ref().is_some_and(|rollout| rollout.outcome.is_active());
+                let same = before.filter(|record| {
+                    record.commit == *commit && record.artifact == artifact && (record.after_rollout || !runs)
+                });
                 let record = ProbeRecord {
                     commit: commit.clone(),
                     artifact,

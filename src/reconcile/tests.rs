@@ -3,6 +3,7 @@
 mod brakes;
 mod git;
 mod islands;
+mod probes;
 mod resyncs;
 mod sources;
 mod telling;

@@ -94,6 +94,8 @@ const PAUSES: &str = "[asg.frontend]\nami = { name = \"frontend-{version}\" }\n[
                       [50, 100]\ncheckpoint_delay = \"12h\"\n";
 const BAKES: &str = "[asg.frontend]\nami = { name = \"frontend-{version}\" }\n[asg.frontend.rollout]\nbake = \"2h\"\n\
                      [[asg.frontend.verify]]\nhttp = \"{health}\"\nwithin = \"1s\"\n";
+const PROBED: &str = "[asg.frontend]\nami = { name = \"frontend-{version}\" }\n[[asg.frontend.verify]]\nhttp = \
+                      \"{health}\"\nwithin = \"1s\"\n";
 const SERVICE: &str =
     "[fargate.api]\ncluster = \"app\"\nimage = \"{account}.dkr.ecr.{region}.amazonaws.com/api:{version}\"\n";
 const SHIFTS: &str = "[fargate.api]\ncluster = \"app\"\nimage = \
@@ -108,7 +110,7 @@ const BREAKER: &str = "deploymentCircuitBreaker = { enable = true, rollback = tr
 /// A bad version never gives up by itself.
 const PATIENT: (&str, &str) = ("no_progress = 40", "no_progress = 40000");
 
-pub(crate) const CASES: [Case; 10] = [
+pub(crate) const CASES: [Case; 11] = [
     Case {
         name: "group, good version",
         world: &[],
@@ -205,6 +207,20 @@ pub(crate) const CASES: [Case; 10] = [
         ended_well: |fleet, held| {
             assert!(fleet.group_runs(DEV, "frontend", "ami-0f000000000001400"));
             group_was_rolled_once(fleet, held, "RollbackSuccessful");
+        },
+    },
+    Case {
+        name: "group, probes fail after it",
+        world: &[],
+        before: None,
+        target: "asg/frontend",
+        files: PROBED,
+        pin: "frontend = \"1.4.1\"\n",
+        state: "quarantined",
+        writes: &[NUMBER, VERSION, REFRESH],
+        ended_well: |fleet, held| {
+            assert!(fleet.group_runs(DEV, "frontend", "ami-0f000000000001401"));
+            group_was_rolled_once(fleet, held, "Successful");
         },
     },
     Case {

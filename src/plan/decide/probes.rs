@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use super::{Decision, LAG, age};
-use crate::model::{Rollout, Target};
+use super::{Decision, LAG, age, runs};
+use crate::model::{Rollout, RolloutOutcome, Target};
+use crate::plan::revision::Revision;
 use crate::plan::{Action, Input, ProbeRecord};
 
 impl Decision<'_> {
     /// What the probe said that failed for this pin after its rollout, as far as this process knows.
     pub(in crate::plan) fn probe_failure(&self) -> Option<String> {
         match self.probes() {
-            Probes::Failing(why) | Probes::Failed(why) => Some(why),
+            Probes::Failing(why) | Probes::Failed(why) | Probes::Unproven(why) => Some(why),
             Probes::Passed | Probes::Due => None,
         }
     }
@@ -27,13 +28,30 @@ impl Decision<'_> {
         match record {
             None => Probes::Due,
             Some(ProbeRecord { failure: None, .. }) => Probes::Passed,
-            Some(ProbeRecord { failure: Some(why), first, after_rollout, .. })
-                if *after_rollout && age(*first, self.input.now) > patience =>
-            {
-                Probes::Failed(why.clone())
+            Some(ProbeRecord { failure: Some(why), first, after_rollout, .. }) => {
+                let why = why.clone();
+                match age(*first, self.input.now) > patience {
+                    true if *after_rollout => Probes::Failed(why),
+                    true if self.was_rolled_out() => Probes::Unproven(why),
+                    _ => Probes::Failing(why),
+                }
             }
-            Some(ProbeRecord { failure: Some(why), .. }) => Probes::Failing(why.clone()),
         }
+    }
+
+    /// Whether AWS shows that a rollout of Pinion's for this very pin has ended well.
+    fn was_rolled_out(&self) -> bool {
+        let (pin, view) = (self.pin, self.view);
+        let made_for_it = |revision: &Revision| {
+            let marker = revision.marker.as_ref();
+            marker.is_some_and(|it| it.commit == pin.provenance.commit && it.version == pin.version)
+                && runs(revision, self.artifact)
+        };
+        let ended_well = |rollout: &Rollout| {
+            rollout.outcome == RolloutOutcome::Succeeded && view.revision(&rollout.target).is_some_and(made_for_it)
+        };
+        // What AWS remembers of rollouts ends after weeks; what all runs is seen for ever.
+        (view.settled && made_for_it(&view.current)) || view.rollouts.iter().any(ended_well)
     }
 }
 
@@ -42,7 +60,11 @@ pub(super) enum Probes {
     Passed,
     Due,
     Failing(String),
+    /// They fail for so long that the rollout is to blame. Nobody asks any more.
     Failed(String),
+    /// They fail for so long, too, but since a rollout that an earlier process saw end. Whether they ever passed isn't
+    /// known, and so they are sent until they do.
+    Unproven(String),
 }
 
 /// How long the probes of a target may fail; `None` if it has none.

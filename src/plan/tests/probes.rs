@@ -1,4 +1,4 @@
-//! Probes: what they quarantine, and what is taken back for them.
+//! Probes: what they quarantine, what is taken back for them, and what a new process makes of it.
 
 use super::groups::refresh;
 use super::services::{deployment, service};
@@ -91,6 +91,44 @@ fn what_this_process_saw_end_is_probed_for_its_rollout() {
         memory.started.insert(web(), Started { to, at: at(3), before });
     });
     assert!(mine.just_rolled);
+}
+
+/// A process that starts long after the rollout can't know whether its probes ever passed.
+#[test]
+fn what_an_earlier_process_saw_end_is_quarantined_while_its_probes_fail() {
+    let late = |minute, failure| Some(ProbeRecord { after_rollout: false, ..record(minute, failure) });
+    let failing = with(converged(), ended(-60), late(6, Some("answered 500")));
+    assert_eq!(failing.state, State::Verifying, "not for long enough");
+    let failed = |seen, history| with(seen, history, late(1, Some("answered 500")));
+    for (what, history) in [("AWS remembers the rollout", ended(-60)), ("it was weeks ago", None)] {
+        let plan = failed(converged(), history);
+        assert_eq!(
+            line(&plan),
+            "quarantined (the probe fails: answered 500; it hasn't passed since Pinion was started, and is sent until it \
+             does: pin another version, or mend what it needs) => send 1 probe",
+            "{what}"
+        );
+        assert!(!plan.drifted && !plan.action.unwrap().is_write(), "{what}");
+    }
+    assert_eq!(with(converged(), ended(-60), late(1, None)).state, State::InSync, "until they pass");
+
+    // Neither rolled out again nor probed, as something else runs.
+    let back = failed(by_hand(), ended(-60));
+    assert_eq!((back.state, back.action, back.drifted), (State::Quarantined, None, false));
+
+    // Nothing was rolled out for this very pin.
+    let other = |version, digit| groups::group(2, &[(2, "1.1", marker(version, digit, "1"))], &[2, 2]);
+    for seen in [groups::group(2, &[(2, "1.1", None)], &[2, 2]), other("1.1", 'a'), other("1.2", 'b')] {
+        let plan = failed(seen, None);
+        assert_eq!(plan.state, State::Verifying, "no rollout is to blame: {}", line(&plan));
+    }
+
+    // A retry gives them as long again.
+    let retried = decide_one(&probed(), &web(), converged(), ended(-60), |_, memory| {
+        memory.probes.extend(late(1, Some("answered 500")).map(|record| (web(), record)));
+        memory.retry(&probed(), BTreeMap::new(), at(9));
+    });
+    assert_eq!(retried.state, State::Verifying);
 }
 
 #[test]

@@ -199,52 +199,6 @@ async fn ready_is_said_only_after_a_pass_of_every_environment_of_every_repositor
 }
 
 #[tokio::test(start_paused = true)]
-async fn probes_are_sent_until_they_pass_and_never_again_for_that_pin() {
-    let setup = Setup::new(&["dev"]);
-    setup.sources[0].0.append("dev", "[[asg.web.verify]]\nhttp = \"https://app.example\"\nwithin = \"10m\"\n");
-    setup.world.probe.lock().unwrap().0 = Err("answered 500".to_owned());
-    let rig = setup.start();
-    rig.until_state("dev", State::Verifying).await;
-    sleep(secs(45)).await;
-    assert_eq!((rig.state("dev"), rig.world.probes()), (State::Verifying, 5));
-    assert!(rig.web("dev").reason.unwrap().contains("answered 500"));
-    rig.world.probe.lock().unwrap().0 = Ok(());
-    rig.until_state("dev", State::InSync).await;
-    assert_eq!(rig.metric("pinion_rollouts_total", &[]), 0.0, "no rollout has led here");
-    let sent = rig.world.probes();
-    sleep(secs(3000)).await;
-    assert_eq!(rig.world.probes(), sent);
-    rig.git.pin("dev", "1.1");
-    rig.until_state("dev", State::Verifying).await;
-    rig.until_state("dev", State::InSync).await;
-    assert_eq!(rig.world.probes(), sent + 1);
-    assert_eq!(rig.metric("pinion_rollouts_total", &["succeeded"]), 1.0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn probes_that_fail_for_too_long_quarantine_and_a_new_pin_goes_on() {
-    let setup = Setup::new(&["dev"]);
-    setup.sources[0].0.append("dev", "[[asg.web.verify]]\nhttp = \"https://app.example\"\nwithin = \"2m\"\n");
-    let rig = setup.start();
-    rig.until_state("dev", State::InSync).await;
-    rig.world.probe.lock().unwrap().0 = Err("answered 500".to_owned());
-    rig.git.pin("dev", "1.1");
-    rig.until_state("dev", State::Verifying).await;
-    let began = rig.clock.elapsed();
-    rig.until_state("dev", State::Quarantined).await;
-    let took = rig.clock.elapsed() - began;
-    assert!(took >= secs(120) && took <= secs(132), "{took:?}");
-    let sent = rig.world.probes();
-    sleep(secs(600)).await;
-    assert_eq!(rig.world.probes(), sent);
-    assert_eq!(rig.metric("pinion_rollouts_total", &["failed"]), 1.0);
-    rig.world.probe.lock().unwrap().0 = Ok(());
-    rig.git.pin("dev", "1.2");
-    rig.until(|status| status.environments["dev"].targets["asg/web"].desired == "1.2").await;
-    rig.until_state("dev", State::InSync).await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_back_changes_no_pace() {
     let rig = Rig::converged(&["dev"]).await;
     sleep(secs(300)).await;
