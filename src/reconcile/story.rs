@@ -12,7 +12,7 @@ use crate::metrics::{Metrics, RolloutResult};
 use crate::model::status::TargetStatus;
 use crate::model::{CommitId, RolloutOutcome, State, Target};
 use crate::plan::{Reason, TargetPlan};
-use crate::ports::Chronicle;
+use crate::ports::{Chronicle, ErrorClass};
 
 /// What was told of a target before, so that nothing is told twice.
 #[derive(Debug, Default)]
@@ -84,7 +84,13 @@ impl Telling<'_> {
                 // Not by the text: it has the request's id, which is another one at every try.
                 let failing = Some((action.operation(), error.code.clone()));
                 if past.failing != failing {
-                    tracing::error!(target = target, class = error.class.as_str(), "could not {action}: {error}");
+                    let class = error.class.as_str();
+                    // Somebody was quicker, or what was read is stale: no failure, and the next pass looks again.
+                    if error.class == ErrorClass::Conflict {
+                        tracing::warn!(target = target, class, "could not {action}: {error}");
+                    } else {
+                        tracing::error!(target = target, class, "could not {action}: {error}");
+                    }
                 }
                 past.failing = failing;
             }

@@ -153,6 +153,7 @@ async fn a_write_that_keeps_failing_is_told_once_for_each_reason() {
     rig.world.mood("dev", |mood| mood.write_fails = Some(ErrorClass::Conflict));
     sleep(secs(600)).await;
     assert_eq!(rig.lines(&["could not create a version"]), 2);
+    assert_eq!((rig.lines(&["ERROR", "could not"]), rig.lines(&["WARN", "could not"])), (1, 1), "{}", rig.logged());
     assert!(rig.environment("dev").error.is_none(), "somebody was quicker: no failure of the account");
 }
 
