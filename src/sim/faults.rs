@@ -8,6 +8,7 @@ mod past;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::wire::{ApiError, Service};
 use super::world::World;
@@ -46,6 +47,8 @@ pub(crate) struct Fault {
     status: Option<u16>,
     #[serde(default)]
     pub(crate) millis: u64,
+    /// The account that assumed roles lead to.
+    pub(crate) to: Option<String>,
     /// Of a token bucket, instead of AWS's figures: calls at once, and calls a second after that.
     burst: Option<f64>,
     refill: Option<f64>,
@@ -83,6 +86,10 @@ pub(crate) enum Kind {
     Expire,
     /// The sessions of the account that were issued until now are denied everything.
     Revoke,
+    /// Assuming a role leads to the one of that name in another account, as if somebody in between mixed them up.
+    Astray,
+    /// Each page of an answer holds one thing only, whatever size was asked for.
+    Page,
 }
 
 /// Whether a fault comes instead of the call's effect, or after it.
@@ -119,6 +126,23 @@ impl Fault {
             && self.operation.as_deref().is_none_or(|it| it == call.operation)
     }
 
+    /// Changes the parameters that a call is answered by.
+    pub(crate) fn bend(&self, read: bool, params: &mut Value) {
+        let Some(params) = params.as_object_mut() else { return };
+        match (self.kind, &self.to) {
+            (Kind::Page, _) if read => {
+                params.extend(["MaxResults", "MaxRecords", "maxResults"].map(|size| (size.to_owned(), 1.into())));
+            }
+            (Kind::Astray, Some(to)) => {
+                let role = params.get("RoleArn").and_then(Value::as_str).and_then(|arn| arn.split_once(":role/"));
+                if let Some(arn) = role.map(|(_, name)| format!("arn:aws:iam::{to}:role/{name}")) {
+                    params.insert("RoleArn".to_owned(), arn.into());
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// The error that it answers with; none if the call has an answer of its own.
     pub(crate) fn error(&self, service: Service) -> Option<ApiError> {
         match self.kind {
@@ -141,7 +165,9 @@ impl Fault {
             | Kind::Slow
             | Kind::Lag
             | Kind::Expire
-            | Kind::Revoke => None,
+            | Kind::Revoke
+            | Kind::Astray
+            | Kind::Page => None,
         }
     }
 }

@@ -250,13 +250,11 @@ async fn answer(stand: &Stand, headers: &HeaderMap, request: Request, request_id
             lag => inner.past.at(inner.world.now, lag),
         };
         let result = caller.and_then(|caller| {
-            let call = Call {
-                service,
-                region: scope.region.clone(),
-                operation: operation.clone(),
-                params: params.clone(),
-                caller,
-            };
+            let mut params = params.clone();
+            if let Some(fault) = &fault {
+                fault.bend(read, &mut params);
+            }
+            let call = Call { service, region: scope.region.clone(), operation: operation.clone(), params, caller };
             let world = before.as_mut().unwrap_or(&mut inner.world);
             match error {
                 Some((When::Before, error)) => Err(error),

@@ -193,3 +193,19 @@ async fn time_can_pass_by_calls_alone() {
     }
     assert_eq!(seconds().await, before + 21);
 }
+
+#[tokio::test]
+async fn pages_hold_less_and_roles_lead_astray() {
+    let stand = Stand::demo().await;
+    let dev = stand.account(DEV).await;
+    stand.post("faults", json!({ "kind": "page", "operation": "DescribeImages" })).await;
+    let first = dev.ec2.describe_images().max_results(100).send().await.unwrap();
+    assert_eq!(first.images().len(), 1, "though more were asked for");
+    let second = dev.ec2.describe_images().next_token(first.next_token().unwrap()).send().await.unwrap();
+    assert_ne!(first.images()[0].image_id(), second.images()[0].image_id());
+
+    stand.post("faults", json!({ "kind": "astray", "operation": "AssumeRole", "to": super::stand::PROD })).await;
+    let caller = stand.account(DEV).await.sts.get_caller_identity().send().await.unwrap();
+    assert_eq!(caller.account(), Some(super::stand::PROD));
+    assert_eq!(dev.sts.get_caller_identity().send().await.unwrap().account(), Some(DEV), "a session stays what it is");
+}
