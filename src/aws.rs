@@ -3,6 +3,7 @@
 //! [`Aws`] opens accounts. Each has a connection of its own: clients, credentials, rate limits, retry quotas and
 //! caches, so that a throttled or denied account delays nobody else.
 
+mod advice;
 mod apply;
 mod cache;
 mod connection;

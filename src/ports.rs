@@ -54,7 +54,7 @@ pub struct PortError {
     pub operation: &'static str,
     /// AWS's error code, or one of ours for what never reached AWS: `Timeout`, `Connection`.
     pub code: String,
-    /// AWS's message.
+    /// AWS's message, and of a refusal what to do about it.
     pub message: String,
     /// AWS's request id.
     pub request_id: Option<String>,

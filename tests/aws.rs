@@ -591,6 +591,54 @@ async fn a_role_that_cannot_be_assumed_is_told_from_a_call_that_is_refused() {
 }
 
 #[tokio::test]
+async fn who_refuses_is_told_apart() {
+    let stand = Stand::new(WORLD).await;
+    let refused = |operation: &str, code: &str, why: &str| {
+        let message = format!("User: pinion is not authorized to perform: {operation} on resource: r{why}");
+        json!({ "operation": operation, "kind": "error", "code": code, "status": 403, "message": message, "times": 1 })
+    };
+    let identity = " because no identity-based policy allows the sts:AssumeRole action";
+    for (index, (code, why, advice)) in [
+        ("AccessDenied", "", "check, in this order, that the role exists; that its trust policy names"),
+        ("AccessDenied", identity, "allow sts:AssumeRole on this role in the policies of Pinion's own identity"),
+        ("AccessDenied", " with an explicit deny in a service control policy", "a service control policy is the"),
+        ("ExpiredToken", "", "Pinion's own credentials have expired"),
+        ("InvalidClientTokenId", "", "AWS doesn't know Pinion's own access key"),
+        ("RegionDisabledException", "", "activate STS for `account.region`"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        stand.fault(refused("AssumeRole", code, why)).await;
+        let name = environment(&format!("dev-{index}"));
+        let reader = stand.aws.reader(&name, &account("222222222222", Some("pinion-test")));
+        let error = reader.identity().await.unwrap_err();
+        assert_eq!((error.class, error.operation, error.code.as_str()), (ErrorClass::Denied, "AssumeRole", code));
+        assert!(error.message.starts_with("role arn:aws:iam::222222222222:role/pinion can't be assumed"), "{error}");
+        assert!(error.message.contains(advice), "{error}");
+    }
+    let reader = stand.reader();
+    for (why, advice) in [
+        ("", "; allow it in the role's permission policy"),
+        (" with an explicit deny in a service control policy", "; a service control policy is the organisation's"),
+    ] {
+        let mut fault = refused("DescribeAutoScalingGroups", "AccessDenied", why);
+        fault["times"] = 2.into();
+        stand.fault(fault).await;
+        let observed = reader.observe(&BTreeMap::from([(local("asg/web"), asg("frontend"))])).await;
+        let error = observed[&local("asg/web")].as_ref().unwrap_err();
+        assert!(error.class == ErrorClass::Denied && error.to_string().contains(advice), "{error}");
+        // The first time the role is assumed again, too, and the second denial counts.
+        stand.mend().await;
+    }
+    let proxy = json!({ "operation": "DescribeAutoScalingGroups", "kind": "gateway", "status": 403, "times": 1 });
+    stand.fault(proxy).await;
+    let observed = reader.observe(&BTreeMap::from([(local("asg/web"), asg("frontend"))])).await;
+    let error = observed[&local("asg/web")].as_ref().unwrap_err();
+    assert!(error.message.contains("look at what answers in its place"), "{error}");
+}
+
+#[tokio::test]
 async fn credentials_that_have_expired_are_renewed_at_once() {
     let stand = Stand::new(WORLD).await;
     let reader = stand.reader();

@@ -10,6 +10,7 @@ use aws_credential_types::provider::{ProvideCredentials, future};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::advice;
 use super::error::port_error;
 use super::operation::Operation;
 use crate::clock::Clock;
@@ -158,21 +159,21 @@ impl RoleCredentials {
         ))
     }
 
-    /// AWS doesn't tell a missing role from one that doesn't trust the caller: say what to check.
+    /// Says whose credentials or which policy to look at.
     fn explain(&self, mut error: PortError) -> PortError {
         if error.class == ErrorClass::Invalid || error.class == ErrorClass::Conflict {
             error.class = ErrorClass::Denied;
         }
-        if error.class == ErrorClass::Denied && error.code != "NoCredentials" {
-            let (given, check) = match self.external_id {
-                Some(_) => ("with an external id", "asks for this very external id (sts:ExternalId)"),
-                None => ("without an external id", "doesn't ask for an external id (sts:ExternalId)"),
+        // What wasn't AWS's answer says so itself.
+        let from_aws = error.code != "NoCredentials" && !error.code.starts_with("HTTP");
+        if error.class == ErrorClass::Denied && from_aws {
+            let given = match self.external_id {
+                Some(_) => "with an external id",
+                None => "without an external id",
             };
-            error.message = format!(
-                "role {} can't be assumed {given}: {}; check that the role exists, and that its trust policy names \
-                 Pinion's identity as principal, allows sts:AssumeRole, and {check}",
-                self.role, error.message
-            );
+            let advice = advice::for_role(&error.code, &error.message, self.external_id.is_some());
+            let said = error.message.trim_end_matches(['.', ' ']);
+            error.message = format!("role {} can't be assumed {given}: {said}; {advice}", self.role);
         }
         error
     }

@@ -8,12 +8,13 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId;
 
+use super::advice;
 use super::operation::Operation;
 use crate::model::{self, words};
 use crate::ports::{ErrorClass, PortError};
 
 /// Codes by which AWS asks for fewer calls.
-const THROTTLES: [&str; 11] = [
+const THROTTLES: [&str; 12] = [
     "Throttling",
     "ThrottlingException",
     "ThrottledException",
@@ -22,6 +23,7 @@ const THROTTLES: [&str; 11] = [
     "RequestThrottledException",
     "RequestLimitExceeded",
     "TooManyRequestsException",
+    "EC2ThrottledException",
     "BandwidthLimitExceeded",
     "PriorRequestNotComplete",
     "SlowDown",
@@ -83,14 +85,12 @@ pub(super) fn is_throttle(code: &str) -> bool {
 
 /// Whether a code says that credentials have run out or aren't known any more, so that new ones may help.
 pub(super) fn is_expired(code: &str) -> bool {
-    matches!(
-        code,
-        "ExpiredToken"
-            | "ExpiredTokenException"
-            | "RequestExpired"
-            | "InvalidClientTokenId"
-            | "UnrecognizedClientException"
-    )
+    matches!(code, "ExpiredToken" | "ExpiredTokenException" | "RequestExpired") || is_foreign_key(code)
+}
+
+/// Whether a code says that AWS doesn't know the access key, or not with this session token.
+pub(super) fn is_foreign_key(code: &str) -> bool {
+    matches!(code, "InvalidClientTokenId" | "UnrecognizedClientException")
 }
 
 /// What to do about an error, by its code and the answer's HTTP status.
@@ -153,18 +153,29 @@ where
             let message = words::shortened(meta.message().unwrap_or_default().to_owned(), LONGEST);
             // Auto Scaling says it in words, with `Throttling` or without.
             let throttled = is_throttle(&code) || message.contains("Rate exceeded") || status == 429;
+            let class = if throttled { ErrorClass::Retry } else { class_of(&code, Some(status)) };
             PortError {
-                class: if throttled { ErrorClass::Retry } else { class_of(&code, Some(status)) },
+                class,
                 service: operation.service(),
                 operation: operation.name(),
+                message: advised(operation, class, &code, message),
                 code,
-                message,
                 request_id: meta.request_id().or_else(|| error.request_id()).map(str::to_owned),
                 throttled,
             }
         }
         _ => ours("Unknown", ErrorClass::Retry),
     }
+}
+
+/// A refusal with what to do about it. Who asked for a role or an image knows more, and says it.
+fn advised(operation: Operation, class: ErrorClass, code: &str, message: String) -> String {
+    if class != ErrorClass::Denied || matches!(operation, Operation::AssumeRole | Operation::BatchGetImage) {
+        return message;
+    }
+    let advice = advice::for_call(code, &message);
+    let said = message.trim_end_matches(['.', ' ']);
+    if said.is_empty() { advice.to_owned() } else { format!("{said}; {advice}") }
 }
 
 /// An answer that isn't AWS's: a proxy's page, a cut connection, a stand-in's fault. The next one may be whole.
@@ -177,12 +188,17 @@ fn unreadable<E: Error + 'static>(
     let status = response.status().as_u16();
     let body = response.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
     let body: String = body.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(SHOWN).collect();
+    let class = class_of("", Some(status).filter(|status| *status >= 400).or(Some(500)));
+    let advice = match class {
+        ErrorClass::Retry => "",
+        _ => "; that isn't AWS's form: look at what answers in its place, such as a proxy",
+    };
     PortError {
-        class: class_of("", Some(status).filter(|status| *status >= 400).or(Some(500))),
+        class,
         service: operation.service(),
         operation: operation.name(),
         code: format!("HTTP{status}"),
-        message: format!("the answer can't be read: {body}"),
+        message: format!("the answer can't be read: {body}{advice}"),
         request_id: error.request_id().map(str::to_owned),
         throttled: status == 429,
     }

@@ -29,7 +29,7 @@ pub enum Reason {
         /// The environment's.
         expected: AccountId,
     },
-    /// Blocked: a call was refused.
+    /// Blocked: a call was refused. Says what to change.
     Denied(String),
     /// Blocked: a call was refused as wrong, and will be again.
     Refused(String),
@@ -190,8 +190,7 @@ impl fmt::Display for Reason {
                 "the credentials belong to account {caller}, the environment to {expected}; \
                  correct `account.role` or `account.id` in environment.toml"
             ),
-            Self::Denied(error) => write!(f, "{error}; allow it in the role's permission policy"),
-            Self::Refused(error) => f.write_str(error),
+            Self::Denied(error) | Self::Refused(error) => f.write_str(error),
             Self::Missing(what) => {
                 write!(f, "there is no {what}; create it, or correct its name in environment.toml")
             }

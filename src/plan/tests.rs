@@ -224,10 +224,10 @@ fn what_cannot_be_decided_says_why() {
     another account: blocked (the credentials belong to account 999999999999, the environment to 222222222222; correct `account.role` or `account.id` in environment.toml)
     role refused: unknown (can't be read now: autoscaling:DescribeAutoScalingGroups failed: Code: message (request r-1))
     throttled: unknown (can't be read now: autoscaling:DescribeAutoScalingGroups failed: Code: message (request r-1))
-    read refused: blocked (autoscaling:DescribeAutoScalingGroups failed: Code: message (request r-1); allow it in the role's permission policy)
+    read refused: blocked (autoscaling:DescribeAutoScalingGroups failed: Code: message (request r-1))
     no such group: blocked (there is no group frontend in us-west-1; create it, or correct its name in environment.toml)
     no such image: blocked (no AMI is named frontend-1.1)
-    history refused: blocked (autoscaling:DescribeAutoScalingGroups failed: Code: message (request r-1); allow it in the role's permission policy)
+    history refused: blocked (autoscaling:DescribeAutoScalingGroups failed: Code: message (request r-1))
     history slow: unknown (can't be read now: autoscaling:DescribeAutoScalingGroups failed: Code: message (request r-1))
     ");
 }

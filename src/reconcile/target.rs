@@ -121,10 +121,6 @@ fn settle(plan: &TargetPlan, outcome: Option<&Outcome>) -> (State, Option<String
             (plan.state, Some(format!("{reason}; going back: {error}")))
         }
         Some(Outcome::Failed(error)) => match error.class {
-            // The others say themselves what to do.
-            ErrorClass::Denied if error.service != "sts" => {
-                (State::Blocked, Some(Reason::Denied(error.to_string()).to_string()))
-            }
             ErrorClass::Denied | ErrorClass::Invalid => (State::Blocked, Some(error.to_string())),
             ErrorClass::Retry | ErrorClass::Conflict => (plan.state, Some(format!("{error}; will be tried again"))),
         },

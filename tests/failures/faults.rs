@@ -225,3 +225,31 @@ fn credentials_expire_are_revoked_and_belong_elsewhere() {
     let failed = "pinion_reconcile_total{environment=\"dev\",result=\"failed\"}";
     assert!(stage.metric(failed).is_some_and(|count| count > 0.0));
 }
+
+#[test]
+fn who_refuses_is_told() {
+    let stage = Place::new().group("web", "", "").start();
+    let refused = |operation: &str, code: &str, message: &str| json!({ "operation": operation, "kind": "error", "code": code, "status": 403, "message": message });
+    let reads = "autoscaling:DescribeAutoScalingGroups";
+    let why =
+        format!("User: pinion is not authorized to perform: {reads} with an explicit deny in a service control policy");
+    fault(&stage, &refused("DescribeAutoScalingGroups", "AccessDenied", &why));
+    failure_mode("denied-by-organisation").holds(&stage, "dev/asg/web");
+    stage.mend();
+    stage.wait_for_sync(&["dev/asg/web"]);
+
+    let why = "User: pinion is not authorized to perform: sts:AssumeRole on resource: r because no identity-based policy \
+               allows the sts:AssumeRole action";
+    fault(&stage, &refused("AssumeRole", "AccessDenied", why));
+    fault(&stage, &json!({ "account": DEV, "kind": "expire", "times": 1 }));
+    failure_mode("own-identity-denied").holds(&stage, "dev/asg/web");
+    stage.mend();
+    stage.wait_for_sync(&["dev/asg/web"]);
+
+    fault(&stage, &refused("AssumeRole", "ExpiredToken", "The security token included in the request is expired"));
+    fault(&stage, &json!({ "account": DEV, "kind": "expire", "times": 1 }));
+    failure_mode("own-credentials-expired").holds(&stage, "dev/asg/web");
+    stage.mend();
+    stage.wait_for_sync(&["dev/asg/web"]);
+    stage.settles();
+}

@@ -88,6 +88,12 @@ impl Stand {
         self.post("faults", fault).await;
     }
 
+    /// Takes all faults away.
+    pub(crate) async fn mend(&self) {
+        let url = format!("{}/_sim/faults", self.sim.endpoint());
+        self.http.delete(url).send().await.unwrap().error_for_status().unwrap();
+    }
+
     /// All calls that the stand-in has seen.
     pub(crate) async fn journal(&self) -> Vec<Value> {
         self.get("journal?since=0").await["entries"].as_array().unwrap().clone()
