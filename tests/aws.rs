@@ -287,6 +287,7 @@ async fn artifacts_resolve_once_until_a_resync() {
         stand.calls().await,
         BTreeMap::from([
             ("sts:AssumeRole".to_owned(), 1),
+            ("sts:GetCallerIdentity".to_owned(), 1),
             ("ec2:DescribeImages".to_owned(), 3),
             ("ssm:GetParameters".to_owned(), 1),
             ("ecr:BatchGetImage".to_owned(), 1),
@@ -650,7 +651,11 @@ async fn credentials_that_have_expired_are_renewed_at_once() {
     assert_eq!(observe_group(&*reader, "frontend").await, first);
     assert_eq!(
         stand.calls().await,
-        BTreeMap::from([("sts:AssumeRole".to_owned(), 1), ("autoscaling:DescribeAutoScalingGroups".to_owned(), 2)])
+        BTreeMap::from([
+            ("sts:AssumeRole".to_owned(), 1),
+            ("sts:GetCallerIdentity".to_owned(), 1),
+            ("autoscaling:DescribeAutoScalingGroups".to_owned(), 2)
+        ])
     );
 }
 
@@ -660,7 +665,11 @@ async fn a_denial_has_the_role_assumed_again_but_not_each_time() {
     let reader = stand.reader();
     let first = observe_group(&*reader, "frontend").await;
     let calls = |assumed: usize, described: usize| {
-        let all = [("sts:AssumeRole", assumed), ("autoscaling:DescribeAutoScalingGroups", described)];
+        let all = [
+            ("sts:AssumeRole", assumed),
+            ("sts:GetCallerIdentity", assumed),
+            ("autoscaling:DescribeAutoScalingGroups", described),
+        ];
         all.into_iter().filter(|(_, times)| *times > 0).map(|(name, times)| (name.to_owned(), times)).collect()
     };
     stand.calls().await;
@@ -733,13 +742,60 @@ async fn nothing_is_written_to_another_account() {
     wrong.id = "444444444444".try_into().unwrap();
     let reader = stand.aws.reader(&environment("prod"), &wrong);
     assert_eq!(reader.identity().await.unwrap().as_str(), "222222222222");
-    let group = observe_group(&*reader, "default").await;
+    let group = observe_group(&*stand.reader(), "default").await;
     let number = Action::NumberTemplate { group: group.name.clone(), template: template(&group), version: 1 };
+    stand.calls().await;
     let error = stand.aws.writer(&environment("prod"), &wrong).apply(&number).await.unwrap_err();
     assert_eq!((error.class, error.code.as_str()), (ErrorClass::Denied, "WrongAccount"));
     assert!(error.message.contains("222222222222") && error.message.contains("444444444444"), "{error}");
+    let observed = reader.observe(&BTreeMap::from([(local("asg/web"), asg("frontend"))])).await;
+    assert_eq!(observed[&local("asg/web")].as_ref().unwrap_err().code, "WrongAccount", "nothing is read, either");
+    assert!(stand.calls().await.keys().all(|call| call.starts_with("sts:")));
     let writes = stand.journal().await.into_iter().filter(|call| call["write"] == true).collect::<Vec<Value>>();
     assert_eq!(writes, Vec::<Value>::new());
+}
+
+/// The world with a role of the same name in another account.
+fn two_accounts() -> String {
+    let role = "role = [{ name = \"pinion\", external_id = \"pinion-test\" }]";
+    format!("{WORLD}\n[[account]]\nid = \"444444444444\"\nname = \"prod\"\n{role}\n")
+}
+
+#[tokio::test]
+async fn a_new_session_is_asked_whose_it_is_before_it_writes() {
+    let stand = Stand::new(&two_accounts()).await;
+    let (reader, writer) = (stand.reader(), stand.writer());
+    let group = observe_group(&*reader, "default").await;
+    let number = Action::NumberTemplate { group: group.name.clone(), template: template(&group), version: 1 };
+    let write = "UpdateAutoScalingGroup";
+    let made = |from: usize| {
+        let stand = &stand;
+        async move {
+            let journal = stand.journal().await;
+            let calls = journal.iter().skip(from);
+            let told = |call: &Value| format!("{} {}", call["operation"].as_str().unwrap(), call["status"]);
+            (calls.map(told).collect::<Vec<_>>(), journal.len())
+        }
+    };
+    let (_, from) = made(0).await;
+    stand.fault(json!({ "operation": write, "kind": "revoke", "times": 1 })).await;
+    writer.apply(&number).await.unwrap();
+    let (calls, from) = made(from).await;
+    let renewed =
+        ["UpdateAutoScalingGroup 403", "AssumeRole 200", "GetCallerIdentity 200", "UpdateAutoScalingGroup 200"];
+    assert_eq!(calls, renewed);
+
+    // The session runs out at the write, and the new one is another account's.
+    stand.fault(json!({ "operation": write, "kind": "expire", "times": 1 })).await;
+    let astray = json!({ "operation": "AssumeRole", "kind": "astray", "to": "444444444444", "times": 1 });
+    stand.fault(astray).await;
+    let error = writer.apply(&number).await.unwrap_err();
+    assert_eq!((error.class, error.code.as_str()), (ErrorClass::Denied, "WrongAccount"));
+    let (calls, from) = made(from).await;
+    assert_eq!(calls, ["UpdateAutoScalingGroup 403", "AssumeRole 200", "GetCallerIdentity 200"], "nothing is written");
+    writer.apply(&number).await.unwrap();
+    let (calls, _) = made(from).await;
+    assert_eq!(calls, ["AssumeRole 200", "GetCallerIdentity 200", "UpdateAutoScalingGroup 200"], "that one isn't kept");
 }
 
 #[tokio::test]

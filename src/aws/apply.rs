@@ -1,4 +1,4 @@
-//! Carries out actions: for each one write call, after making sure that it goes to the right account.
+//! Carries out actions: for each one write call. The connection makes sure that it goes to the right account.
 
 use aws_sdk_autoscaling::types::{
     AlarmSpecification, DesiredConfiguration, LaunchTemplateSpecification, MixedInstancesPolicy,
@@ -22,15 +22,6 @@ const NOTHING_MADE: Applied = Applied { id: None, warning: None };
 impl Connection {
     /// Carries out one action.
     pub(super) async fn write(&self, action: &Action) -> Result<Applied, PortError> {
-        let caller = self.identity().await?;
-        if caller != self.account.id {
-            let message = format!(
-                "the credentials of role {} belong to account {caller}, but environment {} is account {}: nothing is \
-                 written; correct `account.role` or `account.id` in environment.toml",
-                self.account.role, self.environment, self.account.id
-            );
-            return Err(ours(Operation::GetCallerIdentity, ErrorClass::Denied, "WrongAccount", message));
-        }
         match action {
             Action::NumberTemplate { group, template, version } => {
                 self.number_template(group, template, *version).await

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_credential_types::Credentials;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -19,7 +20,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::cache::Kept;
-use super::credentials::{Provider, RoleCredentials, session_name};
+use super::credentials::{Provider, RoleCredentials, session_name, with};
 use super::error::{is_expired, port_error};
 use super::limits::Limits;
 use super::operation::Operation;
@@ -184,7 +185,8 @@ impl Connection {
         self.shared.clock.now()
     }
 
-    /// Makes one call, when the rate limit lets it.
+    /// Makes one call, when the rate limit lets it, and with no credentials but those of the right account. Where others may
+    /// help, it is made once more with others.
     pub(super) async fn call<T, E, F>(
         &self,
         operation: Operation,
@@ -195,49 +197,108 @@ impl Connection {
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
         T: Send,
     {
-        let mut renewed = false;
-        loop {
-            // Asked for here and not only by the client, so that its failure isn't hidden in the call's.
-            let credentials = self.credentials.current().await?;
-            self.limits.acquire(operation.family()).await;
-            let error = match send().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => port_error(operation, &error),
-            };
+        let first = self.credentials.current().await?;
+        let error = match self.attempt(operation, &first, &send).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        if !self.others_may_help(&first, &error).await {
+            return Err(error);
+        }
+        let others = self.credentials.current().await?;
+        self.attempt(operation, &others, &send).await
+    }
+
+    /// Makes a call with these credentials, after making sure whose they are.
+    async fn attempt<T, E, F>(
+        &self,
+        operation: Operation,
+        credentials: &Credentials,
+        send: &(impl Fn() -> F + Send + Sync),
+    ) -> Result<T, PortError>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+        T: Send,
+    {
+        self.belong_here(&self.account_of(credentials).await?)?;
+        self.send(operation, credentials, send).await
+    }
+
+    async fn send<T, E, F>(
+        &self,
+        operation: Operation,
+        credentials: &Credentials,
+        send: &(impl Fn() -> F + Send + Sync),
+    ) -> Result<T, PortError>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+        T: Send,
+    {
+        self.limits.acquire(operation.family()).await;
+        with(credentials.clone(), send()).await.map_err(|error| {
+            let error = port_error(operation, &error);
             if error.throttled {
                 self.limits.throttled(operation.family());
             }
-            let others_may_help = if renewed {
-                false
-            } else if is_expired(&error.code) {
-                self.credentials.discard(&credentials).await;
-                true
-            } else {
-                error.class == ErrorClass::Denied && self.credentials.doubt(&credentials).await
-            };
-            if !others_may_help {
-                return Err(error);
-            }
-            renewed = true;
+            error
+        })
+    }
+
+    /// Whether a call that failed may go through with other credentials; these are then as good as gone.
+    async fn others_may_help(&self, credentials: &Credentials, error: &PortError) -> bool {
+        if is_expired(&error.code) {
+            self.credentials.discard(credentials).await;
+            return true;
         }
+        error.class == ErrorClass::Denied && error.code != WRONG_ACCOUNT && self.credentials.doubt(credentials).await
     }
 
     /// The account that the credentials belong to; asked once for each set of them.
     pub(super) async fn identity(&self) -> Result<AccountId, PortError> {
+        let first = self.credentials.current().await?;
+        match self.account_of(&first).await {
+            Err(error) if self.others_may_help(&first, &error).await => {
+                self.account_of(&self.credentials.current().await?).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Credentials of another account are good for nothing: the role is assumed again the next time.
+    async fn account_of(&self, credentials: &Credentials) -> Result<AccountId, PortError> {
         let mut known = self.identity.lock().await;
-        let key = self.credentials.current().await?.access_key_id().to_owned();
-        if let Some((_, account)) = known.as_ref().filter(|(of, _)| *of == key) {
+        let key = credentials.access_key_id();
+        if let Some((_, account)) = known.as_ref().filter(|(of, _)| of == key) {
             return Ok(account.clone());
         }
-        let answer = self.call(Operation::GetCallerIdentity, || self.sts.get_caller_identity().send()).await?;
-        let account = answer.account.unwrap_or_default();
-        let account = AccountId::try_from(account).map_err(|invalid| {
-            ours(Operation::GetCallerIdentity, ErrorClass::Retry, "UnreadableResponse", invalid.to_string())
-        })?;
-        *known = Some((key, account.clone()));
+        let operation = Operation::GetCallerIdentity;
+        let answer = self.send(operation, credentials, &|| self.sts.get_caller_identity().send()).await?;
+        let account = AccountId::try_from(answer.account.unwrap_or_default())
+            .map_err(|invalid| ours(operation, ErrorClass::Retry, "UnreadableResponse", invalid.to_string()))?;
+        if account != self.account.id {
+            self.credentials.discard(credentials).await;
+        }
+        *known = Some((key.to_owned(), account.clone()));
         Ok(account)
     }
+
+    /// Whether calls may be made with credentials of this account.
+    fn belong_here(&self, caller: &AccountId) -> Result<(), PortError> {
+        if *caller == self.account.id {
+            return Ok(());
+        }
+        let message = format!(
+            "the credentials of role {} belong to account {caller}, but environment {} is account {}: nothing is read or \
+             written; correct `account.role` or `account.id` in environment.toml",
+            self.account.role, self.environment, self.account.id
+        );
+        Err(ours(Operation::GetCallerIdentity, ErrorClass::Denied, WRONG_ACCOUNT, message))
+    }
 }
+
+const WRONG_ACCOUNT: &str = "WrongAccount";
 
 /// An error of our own about an operation.
 pub(super) fn ours(operation: Operation, class: ErrorClass, code: &str, message: String) -> PortError {

@@ -183,12 +183,27 @@ impl RoleCredentials {
 #[derive(Debug, Clone)]
 pub(super) struct Provider(pub(super) Arc<RoleCredentials>);
 
+tokio::task_local! {
+    /// The credentials that the call under way is made with.
+    static IN_USE: Credentials;
+}
+
+/// Makes a call with these credentials and no others, whatever comes in between.
+pub(super) async fn with<T>(credentials: Credentials, call: impl Future<Output = T>) -> T {
+    IN_USE.scope(credentials, call).await
+}
+
 impl ProvideCredentials for Provider {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
     {
-        future::ProvideCredentials::new(async { self.0.current().await.map_err(CredentialsError::provider_error) })
+        future::ProvideCredentials::new(async {
+            match IN_USE.try_with(Credentials::clone) {
+                Ok(credentials) => Ok(credentials),
+                Err(_) => self.0.current().await.map_err(CredentialsError::provider_error),
+            }
+        })
     }
 }
 

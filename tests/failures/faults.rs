@@ -6,6 +6,9 @@ use crate::document::failure_mode;
 use crate::place::{BREAKER, DEV, Place, ami, attempts, fault, image};
 use crate::stage::{Stage, set_pin};
 
+/// An account that isn't the environment's.
+const OTHER: &str = "444444444444";
+
 /// The error of the environment's last pass.
 fn error(stage: &Stage) -> String {
     stage.status()["environments"]["dev"]["error"].as_str().unwrap_or_default().to_owned()
@@ -252,4 +255,30 @@ fn who_refuses_is_told() {
     stage.mend();
     stage.wait_for_sync(&["dev/asg/web"]);
     stage.settles();
+}
+
+#[test]
+fn a_session_of_another_account_is_good_for_nothing() {
+    let stage = Place::new().group("web", "", "").account(OTHER).start();
+    let from = stage.last();
+    fault(&stage, &json!({ "operation": "AssumeRole", "kind": "astray", "to": OTHER }));
+    fault(&stage, &json!({ "account": DEV, "kind": "expire", "times": 1 }));
+    failure_mode("wrong-account").holds(&stage, "dev/asg/web");
+    stage.pin("dev", "web", "1.1");
+    stage.wait_until("the pin is seen", |stage| stage.target("dev/asg/web")["desired"] == "1.1");
+    stage.settles();
+    assert!(error(&stage).contains("belong to account 444444444444"), "{}", error(&stage));
+    assert_eq!(stage.written(from), Vec::<String>::new());
+    let there: Vec<String> = stage
+        .calls(from)
+        .into_iter()
+        .filter(|call| call.account.as_deref() == Some(OTHER))
+        .map(|call| call.operation)
+        .collect();
+    assert!(!there.is_empty() && there.iter().all(|operation| operation == "GetCallerIdentity"), "{there:?}");
+
+    // The next session is the right one, without waiting for the wrong one's end.
+    stage.mend();
+    stage.wait_for_sync(&["dev/asg/web"]);
+    assert!(stage.fleet().group_runs(DEV, "web", ami("1.1")));
 }

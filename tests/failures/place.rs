@@ -32,6 +32,7 @@ pub(crate) struct Place {
     targets: String,
     pins: String,
     timing: String,
+    accounts: String,
 }
 
 impl Place {
@@ -53,6 +54,12 @@ impl Place {
         let image = "{account}.dkr.ecr.{region}.amazonaws.com/api:{version}";
         self.targets += &format!("\n[fargate.{name}]\ncluster = \"app\"\nimage = \"{image}\"\n{more}\n");
         self.pins += &format!("{name} = \"1.0\"\n");
+        self
+    }
+
+    /// Another account, with a role of the same name and nothing else.
+    pub(crate) fn account(mut self, id: &str) -> Self {
+        self.accounts += &format!("\n[[account]]\nid = \"{id}\"\nname = \"n{id}\"\nrole = [{{ name = \"pinion\" }}]\n");
         self
     }
 
@@ -89,9 +96,10 @@ impl Place {
              \"dev\"\nrole = [{{ name = \"pinion\" }}]\nimage = [\n{}]\nlaunch_template = [\n{templates}]\ngroup = \
              [\n{groups}]\nrepository = [{{ name = \"api\", image = [{{ tags = [\"1.0\"] }}, {{ tags = [\"1.1\"] }}, {{ \
              tags = [\"1.2\"], behaviour = \"exits\" }}] }}]\n{definitions}\n[[account.cluster]]\nname = \
-             \"app\"\nservice = [\n{services}]\n",
+             \"app\"\nservice = [\n{services}]\n{}",
             self.timing,
-            images.concat()
+            images.concat(),
+            self.accounts
         )
     }
 
