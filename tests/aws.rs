@@ -799,6 +799,113 @@ async fn a_new_session_is_asked_whose_it_is_before_it_writes() {
 }
 
 #[tokio::test]
+async fn what_would_strike_somebody_elses_refresh_is_sent_once() {
+    let stand = Stand::new(WORLD).await;
+    let (reader, writer) = (stand.reader(), stand.writer());
+    let group = observe_group(&*reader, "default").await;
+    let (name, template) = (group.name.clone(), template(&group));
+    let preferences = RefreshPreferences::default();
+    let start = Action::StartRefresh { group: name.clone(), template, version: 2, preferences };
+    let refresh = RolloutId(writer.apply(&start).await.unwrap().id.unwrap());
+    for (operation, action) in [
+        ("autoscaling:CancelInstanceRefresh", Action::CancelRefresh { group: name.clone(), refresh: refresh.clone() }),
+        ("autoscaling:RollbackInstanceRefresh", Action::RollbackRefresh { group: name.clone(), refresh }),
+        ("autoscaling:StartInstanceRefresh", start),
+    ] {
+        let (_, short) = operation.split_once(':').unwrap();
+        stand.fault(json!({ "operation": short, "kind": "error", "status": 503, "times": 3 })).await;
+        stand.calls().await;
+        assert_eq!(writer.apply(&action).await.unwrap_err().class, ErrorClass::Retry, "{operation}");
+        assert_eq!(stand.calls().await[operation], 1);
+    }
+}
+
+#[tokio::test]
+async fn many_short_pages_say_the_same() {
+    let mixed = r#"name = "latest"
+launch_template = "moving"
+version = "$Latest"
+mixed = { overrides = [{ InstanceType = "t3.small" }, { InstanceType = "m7g.large" }, { InstanceType = "m7i.large" }] }"#;
+    let stand =
+        Stand::new(&WORLD.replace("name = \"latest\"\nlaunch_template = \"moving\"\nversion = \"$Latest\"", mixed))
+            .await;
+    let writer = stand.writer();
+    for version in ["2.0.1", "2.0.0"] {
+        let service = observe_service(&*stand.reader()).await;
+        let image = format!("111111111111.dkr.ecr.us-west-1.amazonaws.com/backend:{version}");
+        let (base, marker) = (service.task_definition.arn.clone(), marker(version, "api:1"));
+        let register = Action::RegisterTaskDefinition { base, container: "app".to_owned(), image, marker };
+        let task_definition = writer.apply(&register).await.unwrap().id.unwrap();
+        let update = Action::UpdateService { cluster: service.cluster, service: service.name, task_definition };
+        writer.apply(&update).await.unwrap();
+        stand.advance(600).await;
+    }
+    let group = observe_group(&*stand.reader(), "frontend").await;
+    for commit in ["a", "b"] {
+        let marker = Marker { commit: commit.repeat(40).try_into().unwrap(), ..marker("1.4.1", "1") };
+        let image = "ami-0000000000000141".to_owned();
+        let create = Action::CreateTemplateVersion { template: template(&group), source: 1, image, marker };
+        writer.apply(&create).await.unwrap();
+    }
+    let targets = BTreeMap::from([
+        (local("asg/web"), asg("frontend")),
+        (local("asg/latest"), asg("latest")),
+        (local("asg/default"), asg("default")),
+        (local("fargate/api"), fargate("app", "api")),
+    ]);
+    let queries = BTreeSet::from([ArtifactQuery::Ami(AmiQuery::Name {
+        name: "frontend-1.4.1".to_owned(),
+        owner: Some("111111111111".try_into().unwrap()),
+    })]);
+    let everything = |name: &'static str| {
+        let reader = stand.aws.reader(&environment(name), &account("222222222222", Some("pinion-test")));
+        let (targets, queries) = (&targets, &queries);
+        async move {
+            let observed = reader.observe(targets).await;
+            let mut histories = BTreeMap::new();
+            for (local, target) in &observed {
+                histories.insert(local.clone(), reader.history(target.as_ref().unwrap()).await.unwrap());
+            }
+            (observed, histories, reader.resolve(queries).await)
+        }
+    };
+    let whole = everything("whole").await;
+    stand.fault(json!({ "kind": "page" })).await;
+    stand.calls().await;
+    assert_eq!(everything("short").await, whole);
+    let calls = stand.calls().await;
+    for (operation, least) in [
+        ("autoscaling:DescribeAutoScalingGroups", 3),
+        ("ec2:DescribeInstanceTypes", 3),
+        ("ec2:DescribeLaunchTemplateVersions", 5),
+        ("ecs:ListServiceDeployments", 2),
+    ] {
+        assert!(calls[operation] >= least, "{operation}: {calls:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_deployment_that_is_listed_and_not_yet_described_is_waited_for() {
+    let stand = Stand::new(WORLD).await;
+    let (reader, writer) = (stand.reader(), stand.writer());
+    stand.advance(100).await;
+    let service = observe_service(&*reader).await;
+    stand.fault(json!({ "kind": "lag", "operation": "DescribeServiceDeployments", "millis": 60_000 })).await;
+    let image = "111111111111.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1".to_owned();
+    let (base, marker) = (service.task_definition.arn.clone(), marker("2.0.1", "api:1"));
+    let register = Action::RegisterTaskDefinition { base, container: "app".to_owned(), image, marker };
+    let task_definition = writer.apply(&register).await.unwrap().id.unwrap();
+    let (cluster, name) = (service.cluster.clone(), service.name.clone());
+    writer.apply(&Action::UpdateService { cluster, service: name, task_definition }).await.unwrap();
+    let rolling = ObservedTarget::Service(Box::new(observe_service(&*reader).await));
+    let error = reader.history(&rolling).await.unwrap_err();
+    assert_eq!((error.class, error.code.as_str()), (ErrorClass::Retry, "NotThereYet"), "{error}");
+    stand.advance(62).await;
+    let RolloutHistory::Service { deployments, .. } = reader.history(&rolling).await.unwrap() else { unreachable!() };
+    assert_eq!(deployments.len(), 1);
+}
+
+#[tokio::test]
 async fn probes_are_not_for_aws() {
     let stand = Stand::new(WORLD).await;
     let error = stand.writer().apply(&Action::Verify { probes: Vec::new() }).await.unwrap_err();

@@ -133,7 +133,6 @@ impl Connection {
             .call(Operation::StartInstanceRefresh, || {
                 // No client token here either: where the answer is lost and the refresh is a short one, trying again
                 // would begin another. The next pass looks for it instead.
-                let once = aws_sdk_autoscaling::config::Builder::new().retry_config(RetryConfig::disabled());
                 self.autoscaling
                     .start_instance_refresh()
                     .auto_scaling_group_name(group.as_str())
@@ -141,7 +140,7 @@ impl Connection {
                     .desired_configuration(desired.clone())
                     .preferences(refresh_preferences(preferences))
                     .customize()
-                    .config_override(once)
+                    .config_override(autoscaling_once())
                     .send()
             })
             .await?;
@@ -171,7 +170,8 @@ impl Connection {
         self.still_active(Operation::CancelInstanceRefresh, group, refresh).await?;
         let answer = self
             .call(Operation::CancelInstanceRefresh, || {
-                self.autoscaling.cancel_instance_refresh().auto_scaling_group_name(group.as_str()).send()
+                let request = self.autoscaling.cancel_instance_refresh().auto_scaling_group_name(group.as_str());
+                request.customize().config_override(autoscaling_once()).send()
             })
             .await?;
         Ok(Applied { id: answer.instance_refresh_id, warning: None })
@@ -181,13 +181,15 @@ impl Connection {
         self.still_active(Operation::RollbackInstanceRefresh, group, refresh).await?;
         let answer = self
             .call(Operation::RollbackInstanceRefresh, || {
-                self.autoscaling.rollback_instance_refresh().auto_scaling_group_name(group.as_str()).send()
+                let request = self.autoscaling.rollback_instance_refresh().auto_scaling_group_name(group.as_str());
+                request.customize().config_override(autoscaling_once()).send()
             })
             .await?;
         Ok(Applied { id: answer.instance_refresh_id, warning: None })
     }
 
-    /// AWS cancels whichever refresh is the active one. Make sure that it is ours: it can't be if ours has ended.
+    /// AWS cancels whichever refresh is the active one. Make sure that it is ours: it can't be if ours has ended. For that
+    /// reason the call isn't tried again either: what is active by then may be somebody else's.
     async fn still_active(
         &self,
         operation: Operation,
@@ -258,6 +260,11 @@ impl Connection {
             .await?;
         Ok(Applied { id: answer.service_deployment_arn, warning: None })
     }
+}
+
+/// Without the SDK's own trying again.
+fn autoscaling_once() -> aws_sdk_autoscaling::config::Builder {
+    aws_sdk_autoscaling::config::Builder::new().retry_config(RetryConfig::disabled())
 }
 
 fn specification(template: &TemplateRef, version: u64) -> LaunchTemplateSpecification {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use aws_sdk_autoscaling::types::{AutoScalingGroup, Instance, LaunchTemplateSpecification, MixedInstancesPolicy};
-use aws_sdk_ec2::types::Filter;
+use aws_sdk_ec2::types::{Filter, InstanceTypeInfo};
 
 use super::connection::{Connection, ours};
 use super::operation::Operation;
@@ -18,7 +18,7 @@ use crate::ports::{ErrorClass, PortError};
 /// How many groups one call may name (AWS's default quota), and how many it may return.
 const NAMES: usize = 50;
 const PAGE: i32 = 100;
-/// AWS's limit for the values of one filter, and for what one page of instance types holds.
+/// How many instance types are asked for at once: AWS's largest page of them.
 const TYPES: usize = 100;
 
 impl Connection {
@@ -143,15 +143,8 @@ impl Connection {
             }
         }
         for batch in unknown.chunks(TYPES) {
-            // As a filter: one that doesn't exist among `InstanceTypes` would fail the whole call.
-            let filter = Filter::builder().name("instance-type").set_values(Some(batch.to_vec())).build();
-            let answer = self
-                .call(Operation::DescribeInstanceTypes, || {
-                    self.ec2.describe_instance_types().filters(filter.clone()).send()
-                })
-                .await;
-            let described = match answer {
-                Ok(answer) => answer.instance_types.unwrap_or_default(),
+            let described = match self.describe_types(batch).await {
+                Ok(described) => described,
                 Err(error) if matches!(error.class, ErrorClass::Denied | ErrorClass::Invalid) => Vec::new(),
                 // It passes: asked again in the next pass.
                 Err(_) => continue,
@@ -172,6 +165,25 @@ impl Connection {
             }
         }
         known
+    }
+
+    async fn describe_types(&self, names: &[String]) -> Result<Vec<InstanceTypeInfo>, PortError> {
+        // As a filter: one that doesn't exist among `InstanceTypes` would fail the whole call.
+        let filter = Filter::builder().name("instance-type").set_values(Some(names.to_vec())).build();
+        let mut described = Vec::new();
+        let mut token = None;
+        loop {
+            let page = self
+                .call(Operation::DescribeInstanceTypes, || {
+                    self.ec2.describe_instance_types().filters(filter.clone()).set_next_token(token.clone()).send()
+                })
+                .await?;
+            described.extend(page.instance_types.unwrap_or_default());
+            token = page.next_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                return Ok(described);
+            }
+        }
     }
 
     /// The versions that groups are on, template by template: a failure is that of one template's groups only.

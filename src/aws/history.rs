@@ -7,10 +7,11 @@ use std::sync::atomic::Ordering;
 
 use aws_sdk_autoscaling::types::{InstanceRefresh, InstanceRefreshStatus, LaunchTemplateSpecification};
 use aws_sdk_ecs::types::{
-    ServiceDeployment, ServiceDeploymentLifecycleStage as Stage, ServiceDeploymentStatus, SortOrder,
+    ServiceDeployment, ServiceDeploymentBrief, ServiceDeploymentLifecycleStage as Stage, ServiceDeploymentStatus,
+    SortOrder,
 };
 
-use super::connection::Connection;
+use super::connection::{Connection, ours};
 use super::operation::Operation;
 use super::services::timestamp;
 use super::task_definition::family_and_revision;
@@ -18,11 +19,11 @@ use crate::model::{
     GroupName, GroupTemplate, ObservedGroup, ObservedService, ObservedTarget, Rollout, RolloutHistory, RolloutId,
     RolloutOutcome, RolloutTarget, TaskDefinition, TemplateRef,
 };
-use crate::ports::PortError;
+use crate::ports::{ErrorClass, PortError};
 
 /// How many refreshes are read: AWS's largest page.
 const REFRESHES: i32 = 100;
-/// How many deployments are looked at: AWS's largest page. Those that have ended are read once.
+/// How many deployments are looked at. Those that have ended are read once.
 const DEPLOYMENTS: usize = 100;
 /// AWS's limit for the deployments or revisions named in one call.
 const BATCH: usize = 20;
@@ -141,19 +142,10 @@ impl Connection {
 
     /// A service's deployments, newest first.
     async fn service_deployments(&self, service: &ObservedService) -> Result<Vec<Rollout>, PortError> {
-        let page = self
-            .call(Operation::ListServiceDeployments, || {
-                self.ecs
-                    .list_service_deployments()
-                    .cluster(service.cluster.as_str())
-                    .service(service.name.as_str())
-                    .max_results(100)
-                    .send()
-            })
-            .await?;
-        let mut briefs = page.service_deployments.unwrap_or_default();
+        let mut briefs = self.list_deployments(service).await?;
         briefs.sort_by_key(|brief| Reverse(brief.created_at.as_ref().and_then(timestamp)));
         briefs.truncate(DEPLOYMENTS);
+        let telling = newest_and_active(&briefs);
 
         let arns: Vec<String> = briefs.into_iter().filter_map(|brief| brief.service_deployment_arn).collect();
         let mut rollouts: BTreeMap<String, Rollout> = BTreeMap::new();
@@ -183,7 +175,36 @@ impl Connection {
             }
             rollouts.insert(arn, rollout);
         }
+        if let Some(unread) = telling.iter().find(|arn| !rollouts.contains_key(*arn)) {
+            // Without it a rollout would be begun a second time.
+            let message = format!("{unread} is listed, and can't be described yet; it is read again in the next pass");
+            return Err(ours(Operation::DescribeServiceDeployments, ErrorClass::Retry, "NotThereYet", message));
+        }
         Ok(arns.iter().filter_map(|arn| rollouts.remove(arn)).collect())
+    }
+
+    /// All that AWS lists of a service's deployments: in which order it doesn't promise.
+    async fn list_deployments(&self, service: &ObservedService) -> Result<Vec<ServiceDeploymentBrief>, PortError> {
+        let mut briefs = Vec::new();
+        let mut token = None;
+        loop {
+            let page = self
+                .call(Operation::ListServiceDeployments, || {
+                    self.ecs
+                        .list_service_deployments()
+                        .cluster(service.cluster.as_str())
+                        .service(service.name.as_str())
+                        .max_results(100)
+                        .set_next_token(token.clone())
+                        .send()
+                })
+                .await?;
+            briefs.extend(page.service_deployments.unwrap_or_default());
+            token = page.next_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                return Ok(briefs);
+            }
+        }
     }
 
     /// The task definition of each service revision that deployments go to, by the revision's ARN.
@@ -342,6 +363,15 @@ pub(super) fn refresh_outcome(status: &InstanceRefreshStatus) -> RolloutOutcome 
         InstanceRefreshStatus::Cancelled => RolloutOutcome::Cancelled,
         _ => RolloutOutcome::Running,
     }
+}
+
+/// Of deployments, newest first, those without which nothing can be decided.
+fn newest_and_active(briefs: &[ServiceDeploymentBrief]) -> Vec<String> {
+    let active = |brief: &ServiceDeploymentBrief| {
+        brief.status.as_ref().is_some_and(|status| deployment_outcome(status).is_active())
+    };
+    let telling = briefs.iter().enumerate().filter(|(at, brief)| *at == 0 || active(brief));
+    telling.filter_map(|(_, brief)| brief.service_deployment_arn.clone()).collect()
 }
 
 fn revision_of(deployment: &ServiceDeployment) -> Option<&str> {

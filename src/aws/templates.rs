@@ -102,22 +102,27 @@ impl Connection {
         template: &str,
         versions: &[String],
     ) -> Result<Vec<(TemplateVersion, bool)>, PortError> {
-        let answer = self
-            .call(Operation::DescribeLaunchTemplateVersions, || {
-                self.ec2
-                    .describe_launch_template_versions()
-                    .launch_template_id(template)
-                    .set_versions(Some(versions.to_vec()))
-                    .send()
-            })
-            .await?;
-        let versions = answer.launch_template_versions.unwrap_or_default();
-        Ok(versions
-            .iter()
-            .filter_map(|version| {
+        let mut found = Vec::new();
+        let mut token = None;
+        loop {
+            let page = self
+                .call(Operation::DescribeLaunchTemplateVersions, || {
+                    self.ec2
+                        .describe_launch_template_versions()
+                        .launch_template_id(template)
+                        .set_versions(Some(versions.to_vec()))
+                        .set_next_token(token.clone())
+                        .send()
+                })
+                .await?;
+            found.extend(page.launch_template_versions.unwrap_or_default().iter().filter_map(|version| {
                 Some((self.keep_version(template, version)?, version.default_version.unwrap_or_default()))
-            })
-            .collect())
+            }));
+            token = page.next_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                return Ok(found);
+            }
+        }
     }
 
     fn keep_version(&self, template: &str, version: &LaunchTemplateVersion) -> Option<TemplateVersion> {
