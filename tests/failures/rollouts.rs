@@ -10,6 +10,9 @@ use crate::stage::{Stage, amis, set_pin};
 const BLUE_GREEN: &str = "configuration = { strategy = \"BLUE_GREEN\", bakeTimeInMinutes = 20, maximumPercent = 200 }";
 const BREAKER_ONLY: &str = "configuration = { deploymentCircuitBreaker = { enable = true, rollback = false } }";
 
+/// Of the group `web`: it stops half way.
+const SLOW: &str = "[asg.web.rollout]\ncheckpoints = [50, 100]\ncheckpoint_delay = \"1h\"\n";
+
 /// Sets several pins in one commit.
 fn release(stage: &Stage, pins: &[(&str, &str)]) {
     stage.commit(&format!("release: {pins:?}"), |repo| {
@@ -123,8 +126,7 @@ fn what_never_ends_is_overdue_and_a_revert_ends_it() {
 
 #[test]
 fn what_somebody_cancels_is_brought_back_to_one_version() {
-    let slow = "[asg.web.rollout]\ncheckpoints = [50, 100]\ncheckpoint_delay = \"1h\"\n";
-    let stage = Place::new().group("web", "", slow).start();
+    let stage = Place::new().group("web", "", SLOW).start();
     stage.pin("dev", "web", "1.1");
     stage.wait_until("the fleet is mixed", |stage| amis(&stage.fleet(), DEV, "web").len() == 2);
     by_hand_on(&stage, "CancelInstanceRefresh", "web", &[]);
@@ -147,8 +149,7 @@ fn what_somebody_cancels_is_brought_back_to_one_version() {
 
 #[test]
 fn a_way_back_that_is_cancelled_too_is_left_to_people() {
-    let slow = "[asg.web.rollout]\ncheckpoints = [50, 100]\ncheckpoint_delay = \"1h\"\n";
-    let stage = Place::new().group("web", "", slow).start();
+    let stage = Place::new().group("web", "", SLOW).start();
     stage.pin("dev", "web", "1.1");
     stage.wait_until("the fleet is mixed", |stage| amis(&stage.fleet(), DEV, "web").len() == 2);
     // So slow that the way back has replaced nothing when it is cancelled.
@@ -161,6 +162,170 @@ fn a_way_back_that_is_cancelled_too_is_left_to_people() {
     failure_mode("way-back-failed").holds(&stage, "dev/asg/web");
     stage.settles();
     assert_eq!(attempts(&stage, "web"), 2);
+}
+
+/// Moves the stand-in's time on until a group's refreshes have these statuses, oldest first.
+fn comes_to(stage: &Stage, group: &str, statuses: &[&str]) {
+    stage.wait_until(&format!("the refreshes of {group} are {statuses:?}"), |stage| {
+        let there = stage.fleet().refreshes(DEV, group) == statuses;
+        if !there {
+            stage.meddle("/_sim/advance", &json!({ "seconds": 5 }));
+        }
+        there
+    });
+}
+
+#[test]
+fn what_is_taken_back_for_too_long_is_overdue() {
+    let deadline = |table: &str| format!("[asg.{table}.rollout]\ndeadline = \"4s\"\n");
+    let stage = Place::new().group("sick", "", &deadline("sick")).group("stopped", "", &deadline("stopped")).start();
+    stage.meddle("/_sim/speed", &json!({ "speed": 1 }));
+    release(&stage, &[("sick", "1.2"), ("stopped", "1.1")]);
+    stage.wait_until("both roll out", |stage| attempts(stage, "sick") == 1 && attempts(stage, "stopped") == 1);
+    comes_to(&stage, "sick", &["RollbackInProgress"]);
+    failure_mode("rollback-overdue").holds(&stage, "dev/asg/sick");
+    stage.meddle("/_sim/speed", &json!({ "speed": 60 }));
+    failure_mode("unhealthy-instances").holds(&stage, "dev/asg/sick");
+
+    // Cancelling waits for what is being launched and terminated.
+    stage.wait_for_sync(&["dev/asg/stopped"]);
+    stage.meddle("/_sim/speed", &json!({ "speed": 1 }));
+    release(&stage, &[("stopped", "1.0")]);
+    stage.wait_until("the first machine is replaced", |stage| {
+        stage.fleet().instances(DEV, "stopped").iter().any(|one| one.lifecycle != "InService")
+    });
+    by_hand_on(&stage, "CancelInstanceRefresh", "stopped", &[]);
+    failure_mode("rollback-overdue").holds(&stage, "dev/asg/stopped");
+    assert!(stage.reason("dev/asg/stopped").contains("still Cancelling"), "{}", stage.reason("dev/asg/stopped"));
+    stage.meddle("/_sim/speed", &json!({ "speed": 60 }));
+    stage.wait_for("dev/asg/stopped", "quarantined");
+    stage.wait_until("all is of 1.1", |stage| stage.fleet().group_runs(DEV, "stopped", ami("1.1")));
+    stage.settles();
+    assert_eq!(attempts(&stage, "sick"), 1);
+}
+
+#[test]
+fn a_way_back_is_forbidden_by_guardrails_like_any_rollout() {
+    let stage = Place::new().group("web", "", SLOW).start();
+    stage.pin("dev", "web", "1.1");
+    stage.wait_until("the fleet is mixed", |stage| amis(&stage.fleet(), DEV, "web").len() == 2);
+    let follows = |stage: &Stage, commit: &str| {
+        stage.wait_until("the policies are followed", |stage| {
+            stage.status()["environments"]["dev"]["revision"] == commit
+        });
+    };
+    let freeze =
+        "@id(\"freeze\")\n@reason(\"moving house\")\nforbid (principal, action == Action::\"rollout\", resource);\n";
+    let all = "@id(\"all\")\npermit (principal, action, resource);\n";
+    let frozen = stage.commit("policies: a freeze", |repo| {
+        repo.write("policies/guardrails/freeze.cedar", format!("{all}{freeze}"));
+    });
+    follows(&stage, &frozen);
+    by_hand_on(&stage, "CancelInstanceRefresh", "web", &[]);
+    failure_mode("way-back-forbidden").holds(&stage, "dev/asg/web");
+    stage.settles();
+    assert_eq!((attempts(&stage, "web"), amis(&stage.fleet(), DEV, "web").len()), (1, 2));
+
+    stage.commit("policies: no freeze", |repo| drop(repo.git(&["rm", "--quiet", "policies/guardrails/freeze.cedar"])));
+    stage.wait_until("every machine is of 1.0 again", |stage| stage.fleet().group_runs(DEV, "web", ami("1.0")));
+    failure_mode("cancelled").holds(&stage, "dev/asg/web");
+}
+
+#[test]
+fn another_pin_waits_for_the_way_back_of_the_one_before() {
+    let stage = Place::new().group("web", "", SLOW).start();
+    stage.pin("dev", "web", "1.1");
+    stage.wait_until("the fleet is mixed", |stage| amis(&stage.fleet(), DEV, "web").len() == 2);
+    stage.meddle("/_sim/speed", &json!({ "speed": 1 }));
+    by_hand_on(&stage, "CancelInstanceRefresh", "web", &[]);
+    stage.wait_until("the way back is begun", |stage| attempts(stage, "web") == 2);
+    failure_mode("way-back").holds(&stage, "dev/asg/web");
+    // The same version by other commits is another pin.
+    stage.pin("dev", "web", "1.0");
+    stage.pin("dev", "web", "1.1");
+    failure_mode("earlier-way-back").holds(&stage, "dev/asg/web");
+    assert_eq!(attempts(&stage, "web"), 2);
+    stage.meddle("/_sim/speed", &json!({ "speed": 60 }));
+    stage.wait_until("it waits at its checkpoint", |stage| {
+        attempts(stage, "web") == 3 && stage.reason("dev/asg/web").starts_with("InProgress, 50")
+    });
+    stage.meddle("/_sim/advance", &json!({ "seconds": 3600 }));
+    stage.wait_for_sync(&["dev/asg/web"]);
+    assert_eq!(stage.fleet().refreshes(DEV, "web"), ["Cancelled", "Successful", "Successful"]);
+}
+
+#[test]
+fn a_rollback_that_fails_half_way_is_brought_back_once() {
+    let ahead = |table: &str, more: &str| {
+        let healthy = "min_healthy = 100\nmax_healthy = 150\n";
+        format!("[asg.{table}.rollout]\n{healthy}checkpoints = [50, 100]\ncheckpoint_delay = \"1h\"\n{more}")
+    };
+    let stage = Place::new()
+        .group("again", "", &ahead("again", "alarms = [\"errors\"]\n"))
+        .group("lost", "", &ahead("lost", ""))
+        .start();
+    release(&stage, &[("again", "1.1"), ("lost", "1.1")]);
+    let mixed = |stage: &Stage, group: &str| amis(&stage.fleet(), DEV, group).len() == 2;
+    stage.wait_until("both fleets are mixed", |stage| {
+        ["again", "lost"].iter().all(|group| {
+            mixed(stage, group) && stage.fleet().group(DEV, group)["instances"].as_array().unwrap().len() == 2
+        })
+    });
+    stage.meddle("/_sim/speed", &json!({ "speed": 1 }));
+    // Nothing of 1.0 can be launched any more: neither rollback nor way back gets anywhere.
+    let base = |state: &str| {
+        let image = json!({ "id": ami("1.0"), "name": "app-1.0", "state": state });
+        stage.meddle("/_sim/images", &json!({ "account": DEV, "image": image }));
+    };
+    base("deregistered");
+    by_hand_on(&stage, "CancelInstanceRefresh", "lost", &[]);
+    stage.wait_until("the way back is begun", |stage| attempts(stage, "lost") == 2);
+    place::alarm(&stage, "errors", true);
+    comes_to(&stage, "lost", &["Cancelled", "Failed"]);
+    failure_mode("way-back-failed").holds(&stage, "dev/asg/lost");
+    stage.wait_until("the rollback has failed, too", |stage| {
+        stage.meddle("/_sim/advance", &json!({ "seconds": 5 }));
+        stage.fleet().refreshes(DEV, "again")[0] == "RollbackFailed"
+    });
+    failure_mode("rollback-failed-half-way").holds(&stage, "dev/asg/again");
+    base("available");
+    place::alarm(&stage, "errors", false);
+    stage.meddle("/_sim/speed", &json!({ "speed": 60 }));
+    stage.wait_until("every machine is of 1.0 again", |stage| stage.fleet().group_runs(DEV, "again", ami("1.0")));
+    stage.settles();
+    assert_eq!(stage.fleet().refreshes(DEV, "again"), ["RollbackFailed", "Successful"]);
+    assert!(mixed(&stage, "lost") && attempts(&stage, "lost") == 2, "it isn't begun a second time");
+
+    // Any later pin rolls all of it.
+    stage.repo().commits_are_of_now();
+    release(&stage, &[("lost", "1.0")]);
+    stage.wait_until("it is on its way", |stage| attempts(stage, "lost") == 3);
+    stage.meddle("/_sim/advance", &json!({ "seconds": 3660 }));
+    stage.wait_for_sync(&["dev/asg/lost"]);
+    assert!(stage.fleet().group_runs(DEV, "lost", ami("1.0")));
+}
+
+#[test]
+fn a_service_that_can_go_neither_on_nor_back() {
+    let stage = Place::new().service("api", BREAKER, "").start();
+    let digest = stage.fleet().tasks(DEV, "app/api")[0].digest.clone().unwrap();
+    let base = |behaviour: &str| {
+        let image = json!({ "tags": ["1.0"], "digest": digest, "behaviour": behaviour });
+        stage.meddle("/_sim/ecr", &json!({ "account": DEV, "repository": "api", "image": image }));
+    };
+    release(&stage, &[("api", "1.2")]);
+    stage.wait_until("it rolls out", |stage| attempts(stage, "api") == 1);
+    base("never-starts");
+    failure_mode("service-rollback-failed").holds(&stage, "dev/fargate/api");
+    stage.settles();
+    assert_eq!(attempts(&stage, "api"), 1);
+    let old: Vec<String> = stage.fleet().tasks(DEV, "app/api").into_iter().map(|task| task.image).collect();
+    assert!(old.contains(&image("1.0")), "the tasks from before run on: {old:?}");
+
+    base("healthy");
+    release(&stage, &[("api", "1.1")]);
+    stage.wait_for_sync(&["dev/fargate/api"]);
+    assert!(stage.fleet().service_runs(DEV, "app/api", &image("1.1")));
 }
 
 #[test]
