@@ -148,6 +148,33 @@ fn what_somebody_cancels_is_brought_back_to_one_version() {
 }
 
 #[test]
+fn what_fails_without_a_rollback_is_brought_back_to_one_version() {
+    let stage = Place::new().group("web", "", "").start();
+    // Somebody is faster, and begins the refresh to Pinion's version without its rollback.
+    place::fault(&stage, &json!({ "account": DEV, "operation": "StartInstanceRefresh", "kind": "hold", "times": 1 }));
+    stage.pin("dev", "web", "1.1");
+    stage.wait_until("the version is made", |stage| stage.held_calls() == ["StartInstanceRefresh"]);
+    let theirs = [
+        ("DesiredConfiguration.LaunchTemplate.LaunchTemplateName", "web"),
+        ("DesiredConfiguration.LaunchTemplate.Version", "2"),
+        ("Preferences.CheckpointPercentages.member.1", "50"),
+        ("Preferences.CheckpointPercentages.member.2", "100"),
+        ("Preferences.AlarmSpecification.Alarms.member.1", "errors"),
+    ];
+    by_hand_on(&stage, "StartInstanceRefresh", "web", &theirs);
+    stage.meddle("/_sim/release", &json!({}));
+    stage.wait_until("the fleet is mixed", |stage| amis(&stage.fleet(), DEV, "web").len() == 2);
+    stage.meddle("/_sim/speed", &json!({ "speed": 1 }));
+    place::alarm(&stage, "errors", true);
+    failure_mode("failed-without-rollback").holds(&stage, "dev/asg/web");
+    stage.meddle("/_sim/speed", &json!({ "speed": 60 }));
+    stage.wait_until("every machine is of 1.0 again", |stage| stage.fleet().group_runs(DEV, "web", ami("1.0")));
+    stage.settles();
+    assert_eq!(stage.fleet().refreshes(DEV, "web"), ["Failed", "Successful"]);
+    assert_eq!(attempts(&stage, "web"), 2, "theirs, and the way back");
+}
+
+#[test]
 fn a_way_back_that_is_cancelled_too_is_left_to_people() {
     let stage = Place::new().group("web", "", SLOW).start();
     stage.pin("dev", "web", "1.1");
