@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query as Parameters, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use super::routes::{Shared, refuse, unreadable};
+use super::routes::{ApiQuery, Shared, refuse};
 use crate::history::{Query, tell};
 use crate::model::event::{Deliveries, EventKind, EventPage};
 
@@ -53,14 +52,7 @@ impl Asked {
     }
 }
 
-pub(super) async fn history(
-    State(shared): State<Shared>,
-    asked: Result<Parameters<Asked>, QueryRejection>,
-) -> Response {
-    let asked = match asked {
-        Ok(Parameters(asked)) => asked,
-        Err(rejection) => return refuse(StatusCode::BAD_REQUEST, unreadable(&rejection)),
-    };
+pub(super) async fn history(State(shared): State<Shared>, ApiQuery(asked): ApiQuery<Asked>) -> Response {
     match asked.query(shared.server.clock.now()) {
         Ok(query) => match page(&shared, query).await {
             Ok(page) => Json(page).into_response(),
@@ -77,14 +69,7 @@ pub(super) struct AskedFigures {
     since: String,
 }
 
-pub(super) async fn dora(
-    State(shared): State<Shared>,
-    asked: Result<Parameters<AskedFigures>, QueryRejection>,
-) -> Response {
-    let asked = match asked {
-        Ok(Parameters(asked)) => asked,
-        Err(rejection) => return refuse(StatusCode::BAD_REQUEST, unreadable(&rejection)),
-    };
+pub(super) async fn dora(State(shared): State<Shared>, ApiQuery(asked): ApiQuery<AskedFigures>) -> Response {
     let environment = Some(asked.environment).filter(|name| !name.is_empty());
     match figures(&shared, environment, &asked.since).await {
         Ok(figures) => Json(figures).into_response(),

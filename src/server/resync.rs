@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -46,10 +46,14 @@ pub(super) async fn resync(
     headers: HeaderMap,
     parameters: Result<Query<Parameters>, QueryRejection>,
     // Read only to hold it to the limit: a body has no meaning here.
-    _body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Response {
     if let Err(refusal) = authorize(shared.server.token.as_ref(), &headers) {
         return *refusal;
+    }
+    if let Err(error) = body {
+        let why = format!("the body can't be read ({}); none is needed", error.body_text());
+        return refuse(error.status(), why);
     }
     let Query(parameters) = match parameters {
         Ok(parameters) => parameters,

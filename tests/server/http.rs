@@ -145,7 +145,10 @@ async fn a_request_out_of_bounds_is_refused() {
     assert_eq!(answer.status(), 400);
     assert!(answer.text().await.unwrap().contains("retry_quarantined"));
     let large = client().post(controller.url("/api/v1/resync")).bearer_auth(TOKEN).body(vec![b'x'; 65 * 1024]);
-    assert_eq!(large.send().await.unwrap().status(), 413);
+    let large = large.send().await.unwrap();
+    assert_eq!(large.status(), 413);
+    let refusal: Value = large.json().await.unwrap();
+    assert!(refusal["error"].as_str().unwrap().contains("length limit exceeded"), "{refusal}");
     assert!(controller.requests.retried.lock().unwrap().is_empty(), "nothing was asked for");
 }
 
@@ -217,6 +220,25 @@ async fn the_history_is_read_in_pages_and_by_scope() {
     assert_eq!(figures["since"], "2025-12-26T12:00:00Z");
     for path in ["/history", "/history?environment=prod&kind=blocked", "/targets/prod/asg/web", "/targets/gone/asg/x"] {
         assert_eq!(controller.get(path).await.status(), if path.contains("gone") { 404 } else { 200 }, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_cannot_be_is_answered_by_a_page() {
+    let controller = Controller::start(sample::status(), None).await;
+    for (path, words) in [
+        ("/?q=a&q=b", "This is no filter that there is."),
+        ("/history?color=red", "start again at the history"),
+        ("/history?since=1d&since=2d", "start again at the history"),
+        ("/targets/prod/asg/web?before=1&before=2", "start again at the target"),
+        ("/targets/prod/asg/web?before=x", "`next`"),
+        ("/targets/prod/asg/%FF", "This is no name that a target could have."),
+    ] {
+        let answer = controller.get(path).await;
+        assert_eq!(answer.status(), 400, "{path}");
+        assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8", "{path}");
+        let page = answer.text().await.unwrap().replace("&#39;", "'");
+        assert!(page.contains(words) && page.contains("id=\"main\""), "{path}: {page}");
     }
 }
 

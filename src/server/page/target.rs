@@ -1,6 +1,7 @@
 //! `/targets/ENVIRONMENT/KIND/NAME`: one target and its history.
 
 use askama::Template;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query as Parameters, State as Given};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -84,10 +85,16 @@ struct Suspended<'a> {
 
 pub(in crate::server) async fn target(
     Given(shared): Given<Shared>,
-    Path((environment, kind, name)): Path<(String, String, String)>,
-    Parameters(place): Parameters<Place>,
     headers: HeaderMap,
+    path: Result<Path<(String, String, String)>, PathRejection>,
+    place: Result<Parameters<Place>, QueryRejection>,
 ) -> Response {
+    let Ok(Path((environment, kind, name))) = path else {
+        return instead(&shared, ROOT, StatusCode::BAD_REQUEST, "This is no name that a target could have.");
+    };
+    let Ok(Parameters(place)) = place else {
+        return instead(&shared, ROOT, StatusCode::BAD_REQUEST, "This query can't be read; start again at the target.");
+    };
     let local = format!("{kind}/{name}");
     let reference = format!("{environment}/{local}");
     let before = match place.before.as_str() {
