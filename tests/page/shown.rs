@@ -441,6 +441,15 @@ async fn a_keyboard_goes_through_it_in_order() {
     browser.key("Tab");
     browser.key("Enter");
     browser.wait_for("the skip link", "document.activeElement.id === 'main'");
+    // It changes the address, and still the page keeps up.
+    let late = |status: &mut Arc<Status>| {
+        let dev = Arc::make_mut(status).environments.get_mut("dev").unwrap();
+        dev.targets.get_mut("asg/web").unwrap().state = State::Suspended;
+    };
+    controller.status.send_modify(late);
+    browser.wait_for("news", "document.querySelector('#env-dev tbody tr').dataset.state === 'suspended'");
+    assert_eq!(browser.eval("location.hash"), json!("#main"));
+    assert_eq!(browser.eval("document.activeElement.id"), json!("main"), "the focus stays where the link led");
     // Folding needs no mouse.
     browser.eval("document.querySelector('#fold-dev summary').focus(); true");
     browser.key("Enter");
