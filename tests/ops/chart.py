@@ -159,7 +159,7 @@ class Chart(unittest.TestCase):
         # A tag has none beside a digest, nor `maxUnavailable` beside `minAvailable`, nor the size of a volume beside a claim.
         unheard = {"image.tag", "podDisruptionBudget.maxUnavailable", "cache.sizeLimit"}
         same = {"serviceAccount.create", "networkPolicy.enabled"}
-        required = {"image", "image.repository", "config", "config.repository", "secrets"}
+        required = {"image", "image.repository", "config", "config.repository", "secrets", "ingress.hosts"}
         for path in sorted(described()):
             if path in unheard | same | required:
                 continue
@@ -182,11 +182,17 @@ class Chart(unittest.TestCase):
             self.assertIs(main["securityContext"]["allowPrivilegeEscalation"], False)
             self.assertIs(main["securityContext"]["readOnlyRootFilesystem"], True)
             self.assertEqual(main["securityContext"]["capabilities"], {"drop": ["ALL"]})
-            self.assertIs(pod["automountServiceAccountToken"], False)
             allowed = {"configMap", "emptyDir", "persistentVolumeClaim", "projected"}
             self.assertLessEqual({kind for volume in pod["volumes"] for kind in volume} - {"name"}, allowed)
             for key in ["hostNetwork", "hostPID", "hostIPC"]:
                 self.assertNotIn(key, pod)
+
+    def test_it_gets_no_token_for_kubernetes_unless_somebody_says_so(self):
+        for name, expected in [("minimal", False), ("full", True)]:
+            found, _ = render(values(name))
+            pod = one(found, "Deployment")["spec"]["template"]["spec"]
+            self.assertIs(pod["automountServiceAccountToken"], expected)
+            self.assertIs(one(found, "ServiceAccount")["automountServiceAccountToken"], False)
 
     def test_there_is_never_more_than_one(self):
         spec = one(render(values("full"))[0], "Deployment")["spec"]
@@ -231,6 +237,27 @@ class Chart(unittest.TestCase):
         self.assertIn(endpoint["port"], [port["name"] for port in service["spec"]["ports"]])
         # Else `service`, which is AWS's, would become Kubernetes'.
         self.assertIs(endpoint["honorLabels"], True)
+
+    def test_what_is_outside_leads_in(self):
+        found, _ = render(values("full"))
+        service, ingress = one(found, "Service"), one(found, "Ingress")["spec"]
+        self.assertEqual([rule["host"] for rule in ingress["rules"]], ["pinion.example.com", "pinion.example.org"])
+        for rule in ingress["rules"]:
+            [path] = rule["http"]["paths"]
+            # All that a forge needs, and nothing else.
+            self.assertEqual((path["path"], path["pathType"]), ("/hooks/git", "Prefix"))
+            self.assertEqual(path["backend"]["service"]["name"], service["metadata"]["name"])
+            self.assertIn(path["backend"]["service"]["port"]["name"], [port["name"] for port in service["spec"]["ports"]])
+
+    def test_what_others_read_is_where_they_look(self):
+        elsewhere = {"ServiceMonitor": "monitoring", "PrometheusRule": "monitoring", "pinion-eu-dashboard": "grafana"}
+        found, _ = render(values("full"))
+        for (kind, name), document in found.items():
+            wanted = elsewhere.get(kind) or elsewhere.get(name)
+            if name.startswith("pinion-eu") and "namespace" in document["metadata"]:
+                self.assertEqual(document["metadata"]["namespace"], wanted or "ns", (kind, name))
+        # From there the operator wouldn't look for the Service in the release's namespace.
+        self.assertEqual(one(found, "ServiceMonitor")["spec"]["namespaceSelector"], {"matchNames": ["ns"]})
 
     def test_a_changed_configuration_restarts_the_pod(self):
         given = values("minimal")
@@ -320,6 +347,10 @@ class Chart(unittest.TestCase):
             (change(config={"repository": [repository], "server": {"listen": "127.0.0.1:9780"}}), "loopback"),
             (change(secrets=[{"secret": "a", "key": "b", "path": "../c"}]), "path"),
             (change(image={"repository": "a", "digest": "sha256:abc"}), "digest"),
+            (change(ingress={"enabled": True}), "ingress.hosts: say at least one name"),
+            (change(ingress={"enabled": True, "hosts": ["https://pinion.example.com/"]}), "hosts"),
+            (change(dnsPolicy="None"), "dnsConfig.nameservers"),
+            (change(hostAliases=[{"ip": "10.0.0.20"}]), "hostnames"),
         ]:
             with self.subTest(said):
                 with self.assertRaises(helm.HelmError) as raised:

@@ -63,6 +63,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if regexMatch "^(127\\.|\\[::1\\])" .Values.config.server.listen }}
 {{- fail "config.server.listen: on loopback neither probes nor Prometheus reach Pinion; say 0.0.0.0:9780 or [::]:9780" }}
 {{- end }}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
+{{- fail "ingress.hosts: say at least one name that the ingress answers to" }}
+{{- end }}
+{{- if and (eq .Values.dnsPolicy "None") (not .Values.dnsConfig.nameservers) }}
+{{- fail "dnsConfig.nameservers: with `dnsPolicy: None` say at least one" }}
+{{- end }}
 {{- $files := list }}
 {{- range .Values.config.repository }}
 {{- with .auth }}
