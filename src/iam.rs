@@ -134,7 +134,9 @@ impl Access {
         }
         for (account, common) in &self.common {
             for (place, policy) in &common.repositories {
-                files.insert(format!("{account}-ecr-{}.json", place.replace('/', "-")), pretty(policy)?);
+                let name = format!("{account}-ecr-{}", place.replace('/', "-"));
+                let name = apart(name, "-", |name| files.contains_key(&format!("{name}.json")));
+                files.insert(format!("{name}.json"), pretty(policy)?);
             }
             if let Some(sharing) = common.sharing() {
                 files.insert(format!("{account}-sharing.json"), pretty(&sharing)?);
@@ -195,6 +197,13 @@ pub enum Part {
     Plan,
     /// What accounts that hold artifacts share.
     Common,
+}
+
+/// `name`, or where that is taken, the same with a number. Each form allows other characters in names, so that `team/app`
+/// and `team-app` come to be called alike.
+fn apart(name: String, between: &str, taken: impl Fn(&str) -> bool) -> String {
+    let numbered = (2_u32..).map(|number| format!("{name}{between}{number}"));
+    std::iter::once(name.clone()).chain(numbered).find(|name| !taken(name)).unwrap_or(name)
 }
 
 fn pretty(value: &impl Serialize) -> serde_json::Result<String> {

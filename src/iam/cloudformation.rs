@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Access, Part, Policy, Role};
+use super::{Access, Part, Policy, Role, apart};
 
 /// A template.
 #[derive(Debug, Serialize)]
@@ -95,7 +95,8 @@ pub(super) fn template(access: &Access, part: Part) -> Template<'_> {
                 for (place, policy) in &common.repositories {
                     let name = place.split_once('/').map_or(place.as_str(), |(_, name)| name);
                     let properties = RepositoryProperties { repository_name: name, repository_policy_text: policy };
-                    resources.insert(logical(&["repository", account, place]), Resource::Repository(properties));
+                    let id = apart(logical(&["repository", account, place]), "", |id| resources.contains_key(id));
+                    resources.insert(id, Resource::Repository(properties));
                 }
                 for (arn, accounts) in &common.parameters {
                     let properties = ShareProperties {
@@ -103,7 +104,8 @@ pub(super) fn template(access: &Access, part: Part) -> Template<'_> {
                         resource_arns: [arn],
                         principals: accounts.iter().map(String::as_str).collect(),
                     };
-                    resources.insert(logical(&["share", arn]), Resource::Share(properties));
+                    let id = apart(logical(&["share", arn]), "", |id| resources.contains_key(id));
+                    resources.insert(id, Resource::Share(properties));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! What `pinion iam` prints, and what others say to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -31,9 +31,14 @@ fn repository() -> &'static Path {
 }
 
 fn examples(more: &[&str]) -> String {
+    printed(repository(), more)
+}
+
+/// What it prints for the environments in a folder.
+fn printed(folder: &Path, more: &[&str]) -> String {
     let home = TempDir::new().unwrap();
     let output =
-        pinion(home.path()).args(EXAMPLES).args(["--dir", repository().to_str().unwrap()]).args(more).output().unwrap();
+        pinion(home.path()).args(EXAMPLES).args(["--dir", folder.to_str().unwrap()]).args(more).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");
     String::from_utf8(output.stdout).unwrap()
@@ -106,9 +111,8 @@ fn parliament_finds_nothing() {
 }
 
 #[test]
-fn templates_are_good_for_those_who_take_them() {
+fn cloudformation_takes_the_templates() {
     let folder = TempDir::new().unwrap();
-    let whole: Value = serde_json::from_str(&examples(&[])).unwrap();
     for kind in [None, Some("role"), Some("plan"), Some("controller"), Some("planner"), Some("common")] {
         let kind: Vec<&str> = match kind {
             // A stack is of one account.
@@ -120,27 +124,121 @@ fn templates_are_good_for_those_who_take_them() {
         let path = folder.path().join("template.json");
         std::fs::write(&path, template).unwrap();
         run(clean(Command::new(tool("cfn-lint")), folder.path()), &["-r", "us-west-1", "-t", path.to_str().unwrap()]);
+    }
+}
 
-        let terraform: Value =
-            serde_json::from_str(&examples(&[&["--output", "terraform"], kind.as_slice()].concat())).unwrap();
-        let resources = terraform["resource"].as_object().unwrap();
-        assert!(!resources.is_empty());
-        for (resource, named) in resources {
-            for (name, arguments) in named.as_object().unwrap() {
-                let valid = name.chars().all(|one| one.is_ascii_alphanumeric() || one == '_');
-                assert!(valid && !name.starts_with(|one: char| one.is_ascii_digit()), "{resource} {name}");
-                for member in ["policy", "assume_role_policy"] {
-                    let Some(text) = arguments[member].as_str() else { continue };
-                    let policy: Value = serde_json::from_str(text).unwrap();
-                    assert!(policy["Statement"].is_array(), "{resource} {name}: {text}");
-                }
-            }
+/// An environment whose artifacts have names that are the same once a form allows letters and digits alone.
+fn alike() -> TempDir {
+    let home = TempDir::new().unwrap();
+    let folder = home.path().join("environments/dev");
+    std::fs::create_dir_all(&folder).unwrap();
+    let parameter = format!("arn:aws:ssm:us-west-1:{COMMON}:parameter");
+    let registry = format!("{COMMON}.dkr.ecr.us-west-1.amazonaws.com");
+    let mut text = "[account]\nid = \"222222222222\"\nregion = \"us-west-1\"\n\
+                    role = \"arn:aws:iam::222222222222:role/teams/pinion\"\n"
+        .to_owned();
+    for (number, name) in ["team/app", "team-app"].into_iter().enumerate() {
+        text.push_str(&format!(
+            "[asg.web{number}]\ncomponent = \"web\"\nami = {{ parameter = \"{parameter}/{name}:{{version}}\" }}\n\
+             [fargate.api{number}]\ncomponent = \"api\"\ncluster = \"app\"\nimage = \"{registry}/{name}:{{version}}\"\n"
+        ));
+    }
+    std::fs::write(folder.join("environment.toml"), text).unwrap();
+    std::fs::write(folder.join("pins.toml"), "web = \"1\"\napi = \"1\"\n").unwrap();
+    home
+}
+
+/// The accounts' repositories with their policies, and their parameters with whom they are shared with.
+type Shared = (BTreeMap<String, Value>, BTreeMap<String, BTreeSet<String>>);
+
+fn shared(whole: &Value) -> Shared {
+    let mut all = Shared::default();
+    for common in whole["common"].as_object().unwrap().values() {
+        let repositories = common["repositories"].as_object().unwrap();
+        let named = |place: &String| place.split_once('/').unwrap().1.to_owned();
+        all.0.extend(repositories.iter().map(|(place, policy)| (named(place), policy.clone())));
+        let parameters: BTreeMap<String, BTreeSet<String>> =
+            serde_json::from_value(common["parameters"].clone()).unwrap();
+        all.1.extend(parameters);
+    }
+    all
+}
+
+/// What Terraform makes of what is printed: each resource's arguments, by its address.
+fn terraform(folder: &Path, more: &[&str]) -> BTreeMap<String, BTreeMap<String, String>> {
+    let written = TempDir::new().unwrap();
+    let text = printed(folder, &[&["--output", "terraform"], more].concat());
+    std::fs::write(written.path().join("pinion.tf.json"), text).unwrap();
+    let script = repository().join("tests/iam/terraform_says.py");
+    let arguments = [script.to_str().unwrap(), written.path().to_str().unwrap()];
+    serde_json::from_str(&run(clean(Command::new(tool("python")), written.path()), &arguments)).unwrap()
+}
+
+fn policy(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn terraform_reads_the_same_policies() {
+    let alike = alike();
+    for folder in [repository(), alike.path()] {
+        let whole: Value = serde_json::from_str(&printed(folder, &[])).unwrap();
+        let made = terraform(folder, &["dev"]);
+        assert_eq!(made.len(), 4, "{:?}", made.keys());
+        for (name, kind) in [("dev", "role"), ("dev_plan", "plan")] {
+            let (role, expected) = (&made[&format!("aws_iam_role.{name}")], &whole["environments"]["dev"][kind]);
+            let arn = expected["arn"].as_str().unwrap();
+            assert!(arn.ends_with(&format!(":role{}{}", role["path"], role["name"])), "{arn}: {role:?}");
+            assert_eq!(policy(&role["assume_role_policy"]), expected["trust"]);
+            let attached = &made[&format!("aws_iam_role_policy.{name}")];
+            assert_eq!(attached["role"], format!("aws_iam_role.{name}"), "attached to it");
+            assert_eq!(policy(&attached["policy"]), expected["permissions"]);
+        }
+        for kind in ["controller", "planner"] {
+            let made = terraform(folder, &["--kind", kind]);
+            assert_eq!(made.len(), 1);
+            assert_eq!(policy(&made[&format!("aws_iam_policy.{kind}")]["policy"]), whole[kind]);
+        }
+        let made = terraform(folder, &["--kind", "common"]);
+        let of = |kind: &'static str| made.iter().filter(move |(name, _)| name.split_once('.').unwrap().0 == kind);
+        let mut all = Shared::default();
+        for (_, repository) in of("aws_ecr_repository_policy") {
+            all.0.insert(repository["repository"].clone(), policy(&repository["policy"]));
+        }
+        for (_, parameter) in of("aws_ram_resource_association") {
+            let share = &parameter["resource_share_arn"];
+            assert!(share.starts_with("aws_ram_resource_share.") && made.contains_key(share), "{share}");
+            let with = of("aws_ram_principal_association").filter(|(_, with)| with["resource_share_arn"] == *share);
+            all.1.insert(parameter["resource_arn"].clone(), with.map(|(_, with)| with["principal"].clone()).collect());
+        }
+        assert_eq!(all, shared(&whole));
+    }
+}
+
+#[test]
+fn what_is_named_alike_stays_apart() {
+    let alike = alike();
+    let whole: Value = serde_json::from_str(&printed(alike.path(), &[])).unwrap();
+    let (repositories, parameters) = shared(&whole);
+    assert_eq!((repositories.len(), parameters.len()), (2, 2));
+    let template = printed(alike.path(), &["--output", "cloudformation", "--kind", "common"]);
+    let resources: BTreeMap<String, Value> = serde_json::from_value(policy(&template)["Resources"].take()).unwrap();
+    let mut all = Shared::default();
+    for resource in resources.values().map(|resource| &resource["Properties"]) {
+        if let Some(name) = resource["RepositoryName"].as_str() {
+            all.0.insert(name.to_owned(), resource["RepositoryPolicyText"].clone());
+        } else {
+            let arn = resource["ResourceArns"][0].as_str().unwrap();
+            all.1.insert(arn.to_owned(), serde_json::from_value(resource["Principals"].clone()).unwrap());
         }
     }
-    let terraform: Value = serde_json::from_str(&examples(&["prod", "--output", "terraform"])).unwrap();
-    let text = terraform["resource"]["aws_iam_role_policy"]["prod"]["policy"].as_str().unwrap();
-    let policy: Value = serde_json::from_str(text).unwrap();
-    assert_eq!(policy, whole["environments"]["prod"]["role"]["permissions"], "the same in both");
+    assert_eq!(all, (repositories.clone(), parameters));
+    let folder = TempDir::new().unwrap();
+    printed(alike.path(), &["--write", folder.path().to_str().unwrap()]);
+    let files = texts(folder.path());
+    let written: Vec<Value> =
+        files.iter().filter(|(name, _)| name.contains("-ecr-")).map(|(_, text)| policy(text)).collect();
+    assert_eq!(written, repositories.values().rev().cloned().collect::<Vec<_>>(), "{:?}", files.keys());
 }
 
 #[test]
