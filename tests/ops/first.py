@@ -1,17 +1,21 @@
-"""docs/install-aws.md, followed to the letter: every command of its way to a first release, in order, in one shell.
+"""docs/install-aws.md, followed to the letter: every command of its way to a first release, in order, in one shell. One walk goes
+on to the next environment, in an account of its own; another finds its images in an account that isn't its own.
 
-The aws command line is the real one. IAM is moto's; the rest of AWS is the stand-in, which from the step on that makes the
-roles enforces their very policies. What the page shows below a command has to come out of it.
+The aws command line is the real one. IAM is moto's, and what the images' account shares; the rest of AWS is the stand-in, which
+from the step on that makes the roles enforces their very policies. What the page shows below a command has to come out of it.
 
-    first.py [SHELL]     runs the test in this shell (otherwise bash, and zsh if it is there); PINION_BIN is the program
-    first.py --show      also prints what came out, for the page
+    first.py [SHELL [elsewhere]]     runs the test in this shell, with images elsewhere if so said (otherwise in bash, in zsh if it
+                                     is there, and with images elsewhere); PINION_BIN is the program
+    first.py --show                  also prints what came out, for the page
 """
 
+import contextlib
 import json
 import logging
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -22,8 +26,7 @@ import threading
 import time
 import urllib.request
 
-ACCOUNT = "222222222222"
-os.environ["MOTO_ACCOUNT_ID"] = ACCOUNT
+ACCOUNT, PROD, IMAGES = "222222222222", "444444444444", "333333333333"
 
 import boto3
 from common import ROOT
@@ -31,19 +34,50 @@ from moto.server import ThreadedMotoServer
 
 PAGE = ROOT / "docs/install-aws.md"
 WORLD = (ROOT / "tests/ops/first.toml").read_text()
+HEAD = WORLD[: WORLD.index("[[account]]")]
 PINION = os.environ["PINION_BIN"]
 SHOW = "--show" in sys.argv
 SPEED = "20"
 PATIENCE = 60
+# The files of the next environment, as somebody writes them "likewise".
+LIKEWISE = f"""mkdir environments/prod
+cp environments/dev/pins.toml environments/prod/
+sed -e 's/{ACCOUNT}/{PROD}/g' -e '/^role = /a external_id = "pinion-7f3a"' environments/dev/environment.toml > environments/prod/environment.toml
+"""
 
 
-def steps():
-    """The page's blocks, as heading, language and text, without the ways that branch off."""
+def blocks():
+    """The page's blocks, as the nearest heading, language and text."""
     heading = ""
     for line, language, text in re.findall(r"^(#+ [^\n]*)$|^```(\w+)\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE):
-        heading = line if line.startswith("## ") else heading
-        if not line and (re.match(r"## [2-7]\. |## Taking it back", heading)):
-            yield heading.lstrip("# "), language, text
+        heading = line.lstrip("# ") or heading
+        if not line:
+            yield heading, language, text
+
+
+def steps(elsewhere):
+    """The blocks of one way through the page, in order."""
+    aside = [block for block in blocks() if block[0] == "Images in another account"] if elsewhere else []
+    way = r"[2-7]\. |Taking it back" + ("" if elsewhere else "|The next environment")
+    for block in blocks():
+        if re.match(way, block[0]):
+            if block[2] == "AWS_PROFILE=pinion pinion plan\n":
+                yield from aside
+            yield block
+
+
+def accounts(elsewhere):
+    """The accounts of the world file, and what is in each."""
+    of, *parts = WORLD.removeprefix(HEAD).split("\n\n")
+    if not elsewhere:
+        there = "\n\n".join([re.sub(r"\n(key|user) = .*", "", of), *parts]).replace(ACCOUNT, PROD)
+        # An AMI is one account's.
+        there = re.sub(r"(ami-\w+)aa", r"\1bb", there)
+        return {ACCOUNT: "\n\n".join([of, *parts]), PROD: there}
+    images = [part for part in parts if re.match(r"\[\[account\.(image|repository)\]\]", part)]
+    rest = "\n\n".join([of, *(part for part in parts if part not in images)])
+    there = "\n\n".join([f'[[account]]\nid = "{IMAGES}"\nname = "images"', *images])
+    return {ACCOUNT: rest.replace(f"{ACCOUNT}.dkr", f"{IMAGES}.dkr"), IMAGES: there}
 
 
 def even(text):
@@ -60,6 +94,10 @@ def shows(expected, came):
     return all(
         any(re.fullmatch(".*".join(map(re.escape, line.split("…"))), other) for other in rest) for line in even(expected)
     )
+
+
+def quoted(document):
+    return f"'''{json.dumps(document)}'''"
 
 
 def free():
@@ -83,8 +121,9 @@ def until(what, check):
 
 
 class Walk:
-    def __init__(self, shell, folder):
+    def __init__(self, shell, folder, elsewhere):
         self.folder = folder
+        self.elsewhere = elsewhere
         self.started = []
         self.sim_port, self.port = free(), free()
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -92,19 +131,26 @@ class Walk:
         self.moto.start()
         host, port = self.moto.get_host_and_port()
         self.moto_url = f"http://{host}:{port}"
-        self.iam = boto3.client(
-            "iam",
-            endpoint_url=self.moto_url,
-            region_name="us-west-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
+        # In moto a key is an account's if it is of a session there.
+        self.keys = {account: self.key(account) for account in [ACCOUNT, PROD, IMAGES]}
+        self.iam = self.moto_client("iam", self.keys[ACCOUNT])
         (folder / "home/.aws").mkdir(parents=True)
-        (folder / "home/.aws/credentials").write_text("[default]\naws_access_key_id = AKIAADMIN\naws_secret_access_key = test\n")
+        profiles = {"default": self.keys[ACCOUNT], "admin-prod": self.keys[PROD], "admin-images": self.keys[IMAGES]}
+        credentials = [f"[{name}]\naws_access_key_id = {key}\naws_secret_access_key = test\n" for name, key in profiles.items()]
+        (folder / "home/.aws/credentials").write_text("".join(credentials))
         # Version 2 of the command line hears AWS_REGION; this one, of the package index, only this.
-        (folder / "home/.aws/config").write_text("[default]\nregion = us-west-1\n")
+        sections = ["default", "profile admin-prod", "profile admin-images"]
+        (folder / "home/.aws/config").write_text("".join(f"[{name}]\nregion = us-west-1\n" for name in sections))
         (folder / "bin").mkdir()
         (folder / "bin/pinion").symlink_to(PINION)
+        # What the images' account shares is moto's to judge.
+        (folder / "bin/aws").write_text(
+            f"""#!/bin/sh
+case " $* " in *" --profile admin-images "*) export AWS_ENDPOINT_URL={self.moto_url} ;; esac
+exec {shlex.quote(str(pathlib.Path(sys.executable).parent / "aws"))} "$@"
+"""
+        )
+        (folder / "bin/aws").chmod(0o755)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PINION_", "GIT_"))}
         self.environment = inherited | {
             "HOME": str(folder / "home"),
@@ -124,10 +170,38 @@ class Walk:
         }
         subprocess.run(["git", "init", "--quiet", "--bare", folder / "remote.git"], check=True, env=self.environment)
         self.sim = self.controller = None
-        self.stand_in(WORLD)
+        self.accounts = accounts(elsewhere)
+        self.accounts[ACCOUNT] = self.accounts[ACCOUNT].replace("AKIAADMIN", self.keys[ACCOUNT])
+        self.amis = self.images() if elsewhere else []
+        # What runs was shared once.
+        self.stand_in(self.world(f'allowed = ["{ACCOUNT}"]', {ami: [ACCOUNT] for ami in self.amis}, {}))
         self.shell = self.start([shell], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         # What waits for IAM needn't here, and nothing is installed.
         self.run("set -e -o pipefail\nsleep() { :; }\nsudo() { :; }")
+
+    def moto_client(self, service, key):
+        return boto3.client(
+            service,
+            endpoint_url=self.moto_url,
+            region_name="us-west-1",
+            aws_access_key_id=key,
+            aws_secret_access_key="test",
+        )
+
+    def key(self, account):
+        sts = self.moto_client("sts", "test")
+        session = sts.assume_role(RoleArn=f"arn:aws:iam::{account}:role/admin", RoleSessionName="ada")
+        return session["Credentials"]["AccessKeyId"]
+
+    def images(self):
+        """Puts the images into their own account, too; the AMIs' ids."""
+        self.moto_client("ecr", self.keys[IMAGES]).create_repository(repositoryName="backend")
+        there = self.moto_client("ec2", self.keys[IMAGES])
+        amis = []
+        for old, name in re.findall(r'id = "(ami-\w+)"\nname = "(.*)"', self.accounts[IMAGES]):
+            amis.append(there.register_image(Name=name)["ImageId"])
+            self.accounts = {account: text.replace(old, amis[-1]) for account, text in self.accounts.items()}
+        return amis
 
     def start(self, command, **options):
         process = subprocess.Popen(command, cwd=self.folder, env=self.environment, **options)
@@ -159,14 +233,38 @@ class Walk:
         until("the stand-in", listens)
 
     def enforce(self):
-        """The stand-in goes on with the roles that were made, and with what they may and who may be them."""
-        roles = ""
-        for name in ["pinion-controller", "pinion"]:
-            trust = self.iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
-            policy = self.iam.get_role_policy(RoleName=name, PolicyName="pinion")["PolicyDocument"]
-            quoted = [f"'''{json.dumps(document)}'''" for document in [trust, policy]]
-            roles += f'\n[[account.role]]\nname = "{name}"\ntrust = {quoted[0]}\npolicies = [{quoted[1]}]\n'
-        self.stand_in(WORLD + roles)
+        """The stand-in goes on with the roles that were made, with what they may and who may be them, and with what is shared."""
+        policy, users = "", {}
+        if self.elsewhere:
+            ecr, ec2 = self.moto_client("ecr", self.keys[IMAGES]), self.moto_client("ec2", self.keys[IMAGES])
+            with contextlib.suppress(ecr.exceptions.RepositoryPolicyNotFoundException):
+                policy = f"policy = {quoted(json.loads(ecr.get_repository_policy(repositoryName='backend')['policyText']))}"
+            for ami in self.amis:
+                given = ec2.describe_image_attribute(ImageId=ami, Attribute="launchPermission")["LaunchPermissions"]
+                users[ami] = [one["UserId"] for one in given]
+        roles = {}
+        for account in self.accounts.keys() - {IMAGES}:
+            iam = self.moto_client("iam", self.keys[account])
+            for name in sorted({role["RoleName"] for role in iam.list_roles()["Roles"]} - {"frontend"}):
+                trust = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+                may = iam.get_role_policy(RoleName=name, PolicyName="pinion")["PolicyDocument"]
+                role = f'\n[[account.role]]\nname = "{name}"\ntrust = {quoted(trust)}\npolicies = [{quoted(may)}]\n'
+                roles[account] = roles.get(account, "") + role
+        self.stand_in(self.world(policy, users, roles))
+        if self.controller:
+            # Another stand-in knows none of its sessions.
+            self.controller.terminate()
+            self.controller.wait()
+            self.control(self.running)
+
+    def world(self, repository, users, roles):
+        """The world file: with what the images' account shares, and with the roles of the others."""
+        world = {account: text + roles.get(account, "") for account, text in self.accounts.items()}
+        if self.elsewhere:
+            world[IMAGES] = world[IMAGES].replace('name = "backend"\n', f'name = "backend"\n{repository}\n')
+            for ami, given in users.items():
+                world[IMAGES] = world[IMAGES].replace(f'id = "{ami}"\n', f'id = "{ami}"\nshared_with = {json.dumps(given)}\n')
+        return HEAD + "\n".join(world.values())
 
     def run(self, text):
         """What the shell prints, of both streams. Anything that fails ends it."""
@@ -179,6 +277,7 @@ class Walk:
         return "".join(lines).rstrip("\n") + "\n"
 
     def control(self, text):
+        self.running = text
         with open(self.folder / "pinion.log", "w") as log:
             self.controller = self.start(
                 ["bash", "-c", f"cd pinion-first && export {text.replace(' pinion run', '; exec pinion run', 1)}"],
@@ -187,9 +286,9 @@ class Walk:
             )
         return lambda: re.sub(r"\x1b\[[0-9;]*m", "", (self.folder / "pinion.log").read_text())
 
-    def release(self, component, version):
+    def release(self, component, version, environment="dev"):
         """A release that the page tells of and doesn't ask for."""
-        self.run(f"AWS_PROFILE=pinion pinion bump {component} {version} --environment dev --allow-downgrade --push")
+        self.run(f"AWS_PROFILE=pinion pinion bump {component} {version} --environment {environment} --allow-downgrade --push")
         self.controller.send_signal(signal.SIGUSR1)
 
     def shown(self, text, came=None):
@@ -197,11 +296,26 @@ class Walk:
         came = came or (lambda: self.run("pinion status"))
         until(text, lambda: (lambda now: (shows(text, now), now))(came()))
 
+    def said_elsewhere(self, text):
+        """The page's text where the images are in another account, as it says that they may be."""
+        text = text.replace('IMAGE="$ACCOUNT.dkr', f'IMAGE="{IMAGES}.dkr').replace("AMI_OWNER=$ACCOUNT", f"AMI_OWNER={IMAGES}")
+        text = text.replace(f"{ACCOUNT}.dkr", f"{IMAGES}.dkr").replace(f'"owner": "{ACCOUNT}"', f'"owner": "{IMAGES}"')
+        if "get-repository-policy" in text:
+            # There is none, as the page says that it may be.
+            return f"{{ {text.rstrip()} 2>&1 || :; }} | grep RepositoryPolicyNotFoundException"
+        if "modify-image-attribute" in text:
+            return "\n".join(text.replace("ami-0123456789abcdef0", ami) for ami in self.amis)
+        return text
+
     def go(self):
         came = None
         count = 0
-        for heading, language, text in steps():
+        for heading, language, text in steps(self.elsewhere):
             text = text.replace("127.0.0.1:9780", f"127.0.0.1:{self.port}")
+            if self.elsewhere:
+                text = self.said_elsewhere(text)
+            if text.startswith("pinion validate") and heading == "The next environment":
+                self.run(LIKEWISE)
             if language == "sh":
                 text = text.replace("https://github.com/acme/environments.git", f"{self.folder}/remote.git")
                 # A path takes no token.
@@ -210,7 +324,7 @@ class Walk:
                     came = self.control(text)
                 else:
                     said = self.run(text.replace("pinion status --watch", "pinion status"))
-                    if "aws iam create-role --role-name pinion " in text:
+                    if "aws iam create-role --role-name pinion " in text or "modify-image-attribute" in text:
                         self.enforce()
                     if "git push" in text or "--push" in text:
                         self.controller and self.controller.send_signal(signal.SIGUSR1)
@@ -229,19 +343,29 @@ class Walk:
                     self.release("backend", "2.1.1")
                     came = None
                 self.shown(text, came)
+                if "prod/fargate/api" in text and heading == "The next environment" and "DESIRED" in text:
+                    # Its role may do what it is for.
+                    for component, version, target, size in [("backend", "2.0.1", "fargate/api", 2), ("frontend", "1.4.1", "asg/web", 3)]:
+                        self.release(component, version, "prod")
+                        self.shown(f"prod/{target} in-sync {version} {version} {size}/{size} …")
                 if told:
                     self.release("backend", "2.0.1")
                     self.shown("dev/fargate/api in-sync 2.0.1 2.0.1 2/2 …")
             count += 1
         assert count > 30, count
+        # What the page says in words.
+        left = [("pinion-plan", self.iam)] if self.elsewhere else [("pinion", self.moto_client("iam", self.keys[PROD]))]
+        for role, iam in left:
+            iam.delete_role_policy(RoleName=role, PolicyName="pinion")
+            iam.delete_role(RoleName=role)
         assert {role["RoleName"] for role in self.iam.list_roles()["Roles"]} == {"frontend"}
-        left = sorted(path.name for path in self.folder.iterdir())
-        assert left == ["bin", "home", "pinion.log", "remote.git", "sim.log", "world.toml"], left
+        files = sorted(path.name for path in self.folder.iterdir())
+        assert files == ["bin", "home", "pinion.log", "remote.git", "sim.log", "world.toml"], files
 
 
-def walk(shell):
+def walk(shell, elsewhere):
     with tempfile.TemporaryDirectory() as folder:
-        walk = Walk(shell, pathlib.Path(folder))
+        walk = Walk(shell, pathlib.Path(folder), elsewhere)
         # A command that waits for ever fails, too.
         watchdog = threading.Timer(8 * PATIENCE, walk.shell.kill)
         watchdog.start()
@@ -258,14 +382,15 @@ def walk(shell):
 
 def main():
     match [name for name in sys.argv[1:] if not name.startswith("-")]:
-        case [shell]:
-            walk(shell)
+        case [shell, *more]:
+            walk(shell, bool(more))
         case _:
             # A moto is a process's.
             shells = [name for name in ["bash", "zsh"] if shutil.which(name)]
-            walks = [subprocess.Popen([sys.executable, __file__, shell, *sys.argv[1:]]) for shell in shells]
-            failed = [shell for shell, one in zip(shells, walks) if one.wait()]
-            assert shells and not failed, f"the page doesn't hold in {failed or 'any shell'}"
+            ways = [[shell] for shell in shells] + [[shells[0], "elsewhere"]]
+            walks = [subprocess.Popen([sys.executable, __file__, *way, *sys.argv[1:]]) for way in ways]
+            failed = [" ".join(way) for way, one in zip(ways, walks) if one.wait()]
+            assert not failed, f"the page doesn't hold in {failed}"
 
 
 if __name__ == "__main__":
