@@ -21,6 +21,7 @@ use thiserror::Error;
 
 pub use self::commit::Commit;
 use crate::model::Signer;
+use crate::model::escape::stripped;
 
 /// How far ahead of ours a signer's clock may be.
 const AHEAD: SignedDuration = SignedDuration::from_mins(10);
@@ -259,13 +260,10 @@ fn check(keys: &Keys, commit: &Commit, owner: Owner<'_>, now: Timestamp) -> Resu
     }
 }
 
-/// A stranger's text as part of a reason: on one line, not too long, and without what could steer a terminal or turn the
-/// direction of writing.
+/// A stranger's text as part of a reason: on one line, not too long, and without what could steer a terminal, turn the
+/// direction of writing, or hide.
 fn shown(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().filter(|c| !steers(*c)).take(200).collect()
+    stripped(text).chars().take(200).collect()
 }
 
 fn malformed(what: &str) -> Refusal {

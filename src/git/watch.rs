@@ -8,6 +8,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::model::escape::stripped;
+
 /// What a fetching thread and its watcher share.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
@@ -91,7 +93,7 @@ impl Watch {
         let text = String::from_utf8_lossy(&said);
         let lines = text.lines().map(|line| line.trim().trim_start_matches("remote: "));
         let line = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
-        line.chars().filter(|c| !c.is_control()).collect()
+        stripped(&line)
     }
 
     /// Keeps what a program says until it closes its standard error.

@@ -11,6 +11,7 @@ use miette::Diagnostic;
 
 use super::policies::Known;
 use super::{depth, end, zone};
+use crate::model::escape::stripped;
 
 /// The longest `@id`, in characters. It becomes a label of metrics.
 const LONGEST_ID: usize = 64;
@@ -272,9 +273,7 @@ fn number(id: &PolicyId) -> usize {
     id.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(usize::MAX)
 }
 
-/// Text that goes into reasons and findings: without line breaks and what could steer a terminal.
+/// Text that goes into reasons and findings: on one line, and without what could steer a terminal.
 fn one_line(text: &str) -> String {
-    let words: Vec<String> =
-        text.split_whitespace().map(|word| word.chars().filter(|c| !c.is_control()).collect()).collect();
-    words.join(" ")
+    stripped(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }

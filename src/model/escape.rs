@@ -3,6 +3,13 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+/// The text without everything that [`one_line`] escapes: for texts that are kept or compared. Where one is only shown,
+/// escape it, so that people see what stands there.
+#[must_use]
+pub fn stripped(text: &str) -> String {
+    text.chars().filter(|character| !is_harmful(*character)).collect()
+}
+
 /// The text with everything escaped that could end a line, move the cursor, change colours or turn the writing
 /// direction, and what has no width and so could hide: control characters, line and paragraph separators, and Unicode's
 /// formatting characters.
@@ -69,7 +76,9 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-fn is_harmful(character: char) -> bool {
+/// Whether a character could end a line, move the cursor, change colours, turn the writing direction, or hide.
+#[must_use]
+pub fn is_harmful(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{ad}' | '\u{061c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -86,6 +95,7 @@ mod tests {
         assert_eq!(one_line("a\nb\r\tc"), "a\\nb\\r\\tc");
         assert_eq!(one_line("\u{1b}[31mred\u{9b}"), "\\u{1b}[31mred\\u{9b}");
         assert_eq!(one_line("x\u{202e}y\u{2028}z"), "x\\u{202e}y\\u{2028}z");
+        assert_eq!(stripped("Füge \u{1b}[31m1.4.2\u{9b}\r\n hinzu\u{202e}\u{200b} ✓"), "Füge [31m1.4.2 hinzu ✓");
     }
 
     #[test]
