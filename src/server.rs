@@ -3,6 +3,7 @@
 
 mod history;
 pub mod hooks;
+mod json;
 mod limits;
 mod page;
 mod resync;

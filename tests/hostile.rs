@@ -200,6 +200,13 @@ fn text_of_strangers_stays_what_it_is() {
         serde_json::from_str::<Value>(&text).unwrap();
         is_tame(arguments[0], &text);
     }
+    // Whoever asks the API looks at it on a terminal, or has a program read it.
+    for path in ["/api/v1/status", "/api/v1/history", "/api/v1/dora"] {
+        let text = stage.get(path).unwrap().1;
+        is_tame(path, &text);
+        assert!(serde_json::from_str::<Value>(&text).is_ok(), "{text}");
+    }
+    assert_eq!(stage.target("dev/asg/web")["desired"], NEXT);
     is_harmless_page(&stage.get("/").unwrap().1);
     let scrape = stage.get("/metrics").unwrap().1;
     promtool::check(&scrape);

@@ -21,6 +21,7 @@ use super::{FAREWELL, words};
 use crate::clock::{Clock, entropy};
 use crate::config::{Address, Forge, ForgeKind, Notify};
 use crate::model::cause::deepest;
+use crate::model::escape::plain_json;
 use crate::model::event::Event;
 
 /// The first and the longest wait after a failure.
@@ -208,7 +209,7 @@ impl Statuses {
         }
         let (url, body) = api::status(&self.forge, &self.branch, report).ok_or_else(never)?;
         let request = self.signed(self.client.post(url))?.header(CONTENT_TYPE, "application/json");
-        let wait = match answered(request.body(body.to_string()), "sent a commit's status", now).await {
+        let wait = match answered(request.body(plain(&body)), "sent a commit's status", now).await {
             Ok((headers, _)) => asked(&headers, now, false).unwrap_or_default().max(PACE),
             Err(Refused { status, answer, .. }) if api::is_repeat(self.forge.kind, status, &answer) => PACE,
             Err(refused) => return Err(refused.into()),
@@ -241,7 +242,7 @@ impl Webhook {
             Address::Url(url) => url.clone(),
             Address::Secret(secret) => secret.read().map_err(unread)?.expose_secret().to_owned(),
         };
-        let body = herald::body(self.notify.format, event).to_string();
+        let body = plain(&herald::body(self.notify.format, event));
         let mut request = self.client.post(url).header(CONTENT_TYPE, "application/json");
         request = request
             .header("X-Pinion-Event", event.kind.as_str())
@@ -259,6 +260,11 @@ impl Deliver<Event> for Webhook {
     async fn deliver(&mut self, event: &Event, now: Timestamp) -> Outcome {
         self.tell(event, now).await.unwrap_or_else(|outcome| outcome)
     }
+}
+
+/// A body as it is sent: whoever logs it or looks at it on a terminal is not steered by what strangers wrote.
+fn plain(body: &Value) -> String {
+    plain_json(&body.to_string()).into_owned()
 }
 
 /// An answer that isn't a success.

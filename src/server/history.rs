@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
+use super::json::Json;
 use super::routes::{ApiQuery, Shared, refuse};
 use crate::history::{Query, tell};
 use crate::model::event::{Deliveries, EventKind, EventPage};

@@ -4,21 +4,23 @@
 pub mod push;
 pub mod signature;
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use secrecy::SecretString;
 use serde::Serialize;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use self::push::Push;
 use self::signature::Unsigned;
+use super::json::Json;
 use super::routes::{Shared, refuse};
 use crate::config::Secret;
 
@@ -28,7 +30,7 @@ const LONGEST: usize = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bodies that are read at a time.
 const READERS: usize = 16;
-/// How long an event waits for the oldest of them to make room.
+/// After how long to send an event again that had to give way.
 const ROOM: Duration = Duration::from_secs(1);
 /// Events in a row, and between two of them after that.
 const BURST: u32 = 30;
@@ -45,9 +47,7 @@ pub trait TakeHints: Send + Sync {
 pub struct Hooks {
     secret: Secret,
     hints: Arc<dyn TakeHints>,
-    readers: Arc<Semaphore>,
-    /// Tells the one who has been reading longest that others wait.
-    crowd: Arc<Notify>,
+    readers: Arc<Readers>,
     bucket: Arc<Mutex<Bucket>>,
 }
 
@@ -56,8 +56,36 @@ impl Hooks {
     #[must_use]
     pub fn new(secret: Secret, hints: Arc<dyn TakeHints>) -> Self {
         let bucket = Bucket { left: BURST, since: Instant::now() };
-        let readers = Arc::new(Semaphore::new(READERS));
-        Self { secret, hints, readers, crowd: Arc::default(), bucket: Arc::new(Mutex::new(bucket)) }
+        Self { secret, hints, readers: Arc::default(), bucket: Arc::new(Mutex::new(bucket)) }
+    }
+}
+
+/// Those whose bodies are read now, the oldest first. Nobody waits for a turn, so that nobody can wait in vain.
+#[derive(Default)]
+struct Readers(Mutex<VecDeque<oneshot::Sender<Infallible>>>);
+
+impl Readers {
+    /// Reads a body. Where there are too many, the oldest of them gives way: a body that comes slowly, of somebody who only
+    /// seems to sign, must not keep out one that comes at once.
+    async fn read(&self, body: Body) -> Result<Bytes, Refusal> {
+        let gives_way = self.enter();
+        tokio::select! {
+            biased;
+            body = read(body) => body,
+            _ = gives_way => Err(limited(ROOM)),
+        }
+    }
+
+    /// Takes one more in. What it gets ends when it has to give way; whoever drops that has left.
+    fn enter(&self) -> oneshot::Receiver<Infallible> {
+        let (stays, gives_way) = oneshot::channel();
+        let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.retain(|reader| !reader.is_closed());
+        if readers.len() >= READERS {
+            readers.pop_front();
+        }
+        readers.push_back(stays);
+        gives_way
     }
 }
 
@@ -123,7 +151,7 @@ async fn take(shared: &Shared, request: Request) -> Result<Answer, Refusal> {
     let secrets = secrets(hooks)?;
     // First what costs nothing: whoever doesn't even seem to sign takes no reader from those who do.
     signature::expect(&head.headers, &secrets).map_err(|error| denied(&error))?;
-    let body = read_in_turn(hooks, body).await?;
+    let body = hooks.readers.read(body).await?;
     let now = shared.server.clock.now();
     signature::verify(&head.headers, &body, &secrets, now).map_err(|error| denied(&error))?;
     // Only signed events count: a stranger must not be able to use up what the forge may send.
@@ -135,24 +163,6 @@ async fn take(shared: &Shared, request: Request) -> Result<Answer, Refusal> {
 fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().is_some_and(|value| value.trim().eq_ignore_ascii_case("application/json"))
-}
-
-/// Reads a body when it is its turn. Where all readers are busy, the oldest of them gives way: a body that comes slowly, of
-/// somebody who only seems to sign, must not keep out one that comes at once.
-async fn read_in_turn(hooks: &Hooks, body: Body) -> Result<Bytes, Refusal> {
-    let _permit = match hooks.readers.try_acquire() {
-        Ok(permit) => permit,
-        Err(_) => {
-            hooks.crowd.notify_one();
-            let room = tokio::time::timeout(ROOM, hooks.readers.acquire()).await;
-            room.ok().and_then(Result::ok).ok_or_else(|| limited(ROOM))?
-        }
-    };
-    tokio::select! {
-        biased;
-        body = read(body) => body,
-        () = hooks.crowd.notified() => Err(limited(ROOM)),
-    }
 }
 
 async fn read(body: Body) -> Result<Bytes, Refusal> {
@@ -218,7 +228,52 @@ fn limited(wait: Duration) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
+
+    /// A body of which nothing comes.
+    fn stalled() -> Body {
+        Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>())
+    }
+
+    async fn is_read(readers: &Readers) -> bool {
+        readers.read(Body::from("{}")).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_gives_way_and_nobody_else() {
+        let readers = Readers::default();
+        let mut slow: VecDeque<_> = (0..READERS).map(|_| Box::pin(readers.read(stalled()))).collect();
+        for reader in &mut slow {
+            assert!(futures_util::poll!(reader).is_pending());
+        }
+        // Whoever comes, however many at once, is read without having to wait.
+        for _ in 0..3 {
+            assert!(is_read(&readers).await);
+            let refused = slow.pop_front().unwrap().await.unwrap_err();
+            assert_eq!((refused.0, refused.1.status()), ("limited", StatusCode::TOO_MANY_REQUESTS));
+            let mut late = Box::pin(readers.read(stalled()));
+            assert!(futures_util::poll!(&mut late).is_pending());
+            slow.push_back(late);
+            for reader in &mut slow {
+                assert!(futures_util::poll!(reader).is_pending());
+            }
+        }
+        // Where somebody has left, whether they were read, gave up or were refused, nobody gives way.
+        slow.truncate(READERS - 1);
+        for _ in 0..READERS {
+            assert!(is_read(&readers).await);
+        }
+        for reader in &mut slow {
+            assert!(futures_util::poll!(reader).is_pending());
+        }
+        // And a crowd of the past doesn't send away who comes later and isn't done at once.
+        drop(slow);
+        let mut alone = pin!(readers.read(stalled()));
+        assert!(futures_util::poll!(&mut alone).is_pending());
+        assert_eq!(alone.await.unwrap_err().0, "invalid", "it took too long, and wasn't sent away");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_bucket_fills_up_again() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Query, Request, State};
 use axum::http::request::Parts;
@@ -10,13 +11,14 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
+use super::json::Json;
 use super::{LIMITS, Server, history, hooks, page, resync};
 use crate::metrics;
+use crate::model::escape::one_line;
 use crate::model::status::Status;
 
 /// What the handlers share.
@@ -104,10 +106,11 @@ async fn readyz(State(shared): State<Shared>) -> Response {
     }
     let mut text = String::from("not ready: the first pass hasn't completed\n");
     for (name, environment) in status.environments.iter().filter(|(_, environment)| environment.passes == 0) {
-        text.push_str(&format!("environment {name}: {}\n", environment.error.as_deref().unwrap_or("no pass yet")));
+        let error = one_line(environment.error.as_deref().unwrap_or("no pass yet"));
+        text.push_str(&format!("environment {name}: {error}\n"));
     }
     for repository in status.repositories.iter().filter(|repository| repository.last_success.is_none()) {
-        let error = repository.error.as_deref().unwrap_or("not polled yet");
+        let error = one_line(repository.error.as_deref().unwrap_or("not polled yet"));
         text.push_str(&format!("repository {} {}: {error}\n", repository.url, repository.branch));
     }
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
