@@ -29,6 +29,6 @@ pub use observed::{
     ObservedService, ObservedTarget, OverrideTemplate, TaskDefinition, TemplateRef, TemplateVersion,
     TemplateVersionSpec,
 };
-pub use pin::{Pin, Provenance, Signer, SignerKind};
+pub use pin::{Pin, Provenance, Signer, SignerKind, Trailer};
 pub use rollout::{Marker, Rollout, RolloutHistory, RolloutId, RolloutOutcome, RolloutTarget};
 pub use state::State;

@@ -13,7 +13,7 @@ use crate::model::status::RefusedCommit;
 use crate::model::survey::Survey;
 use crate::model::{
     Account, AccountId, Artifact, ArtifactQuery, CommitId, Digest, EnvironmentName, ImageReference, LocalRef,
-    ObservedTarget, Probe, Provenance, RolloutHistory, TargetRef, TargetSpec,
+    ObservedTarget, Probe, Provenance, RolloutHistory, TargetRef, TargetSpec, Trailer,
 };
 use crate::plan::Action;
 
@@ -241,9 +241,9 @@ pub trait Repository: Send + Sync {
     /// What the branch had before a commit: its first parent. `None` for the first commit.
     async fn before(&self, commit: &CommitId) -> Result<Option<CommitId>, RepositoryError>;
 
-    /// The values of a trailer in a commit, and in those that it merged: all that its first parent doesn't have. The
-    /// key has one capital.
-    async fn trailers(&self, commit: &CommitId, key: &str) -> Result<Vec<String>, RepositoryError>;
+    /// A trailer of a branch's commit, and of those that it merged: all that its first parent doesn't have. The key has
+    /// one capital.
+    async fn trailers(&self, branch: &str, commit: &CommitId, key: &str) -> Result<Vec<Trailer>, RepositoryError>;
 
     /// The commit that set each pin to its present value, given as the canonical text of the pin's value.
     async fn provenance(

@@ -10,13 +10,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::error::CliError;
+use super::signers::read_pins;
 use crate::aws::{Aws, Keys, Options};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Notify, Verify};
 use crate::forge::{self, Told};
 use crate::git::{Auth, MirroredRepository, Mirrors, Programs, RepositorySource};
 use crate::history::{self, History, Limits};
-use crate::manifest;
 use crate::metrics::Metrics;
 use crate::plan::brake;
 use crate::ports::Chronicle;
@@ -177,7 +177,6 @@ fn sources(wiring: &Wiring, interrupt: &Arc<AtomicBool>, clock: &Arc<dyn Clock>)
         };
         // A URL that can't work is a mistake in the configuration: it is said before anything runs.
         mirrors.open(&source)?;
-        let read_pins = |_: &str, bytes: &[u8]| manifest::pin_values(bytes);
         let verify: BTreeMap<String, Verify> =
             branches.iter().filter_map(|branch| Some((branch.branch.clone(), branch.verify.clone()?))).collect();
         let (mirrors, interrupt) = (Arc::clone(&mirrors), Arc::clone(interrupt));

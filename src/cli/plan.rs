@@ -28,8 +28,8 @@ use crate::manifest::{self, Findings};
 use crate::metrics::Metrics;
 use crate::model::escape::plain_json;
 use crate::model::survey::Survey;
-use crate::model::{EnvironmentName, LocalRef, words};
-use crate::plan::brake::{Brake, Held, Limits};
+use crate::model::{CommitId, EnvironmentName, LocalRef, words};
+use crate::plan::brake::{Acknowledgement, Brake, Held, Limits};
 use crate::plan::{Memory, Observed, Plan};
 use crate::ports::{Accounts, Observe, Surveyor};
 use crate::reconcile::desired::{Desired, sources};
@@ -160,8 +160,8 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         let guardrails = Arc::clone(&guardrails);
         let mut desired =
             Desired { environment, revision: history.head.clone(), guardrails, soaks, seen: None, brake: None };
-        if let Some((brake, false)) = &brake {
-            hold(&mut desired, brake);
+        if let Some((brake, word)) = &brake {
+            hold(&mut desired, brake, word);
         }
         desired
     });
@@ -214,8 +214,12 @@ fn refuse(broken: &Findings, format: Format, at: Timestamp) -> Result<CliError, 
 }
 
 /// Holds what a brake holds, as a controller would after the merge.
-fn hold(desired: &mut Desired, brake: &Brake) {
-    let text = Held { commit: crate::model::CommitId::uncommitted(), brake: brake.clone() }.to_string();
+fn hold(desired: &mut Desired, brake: &Brake, word: &Acknowledgement) {
+    if *word == Acknowledgement::Given {
+        return;
+    }
+    let (commit, unheeded) = (CommitId::uncommitted(), word.unheeded().cloned());
+    let text = Held { commit, brake: brake.clone(), unheeded }.to_string();
     let name = desired.environment.name.clone();
     desired.environment.held = brake.components(&name).map(|component| (component.clone(), text.clone())).collect();
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::controller::{Branch, Controller, HintDesk, ResyncDesk, Wiring};
 use super::error::{CliError, ResultExt as _};
+use super::signers::read_pins;
 use crate::config::{self, Config, LogFormat, Overrides, Secret};
 use crate::forge::Told;
 use crate::git;
@@ -136,7 +137,8 @@ fn load(args: &Args) -> Result<Config, CliError> {
     let config = read(args)?;
     for repository in &config.repositories {
         // Keys that can't be read are a mistake in the configuration, and said as early.
-        repository.verify.clone().map(git::Verifier::new).transpose().context(|| {
+        let verifier = repository.verify.clone().map(|verify| git::Verifier::new(verify, read_pins));
+        verifier.transpose().context(|| {
             format!("the signatures of {} can't be checked as {} says", repository.url, args.config.display())
         })?;
     }

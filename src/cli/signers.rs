@@ -1,5 +1,6 @@
 //! Whose signatures count, for commands that look at a working copy: what `[repository.verify]` says to the controller.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -8,8 +9,9 @@ use jiff::Timestamp;
 use super::error::{CliError, ResultExt as _};
 use crate::config::Verify;
 use crate::git::{Verifier, WorkingCopy};
+use crate::manifest;
 use crate::model::escape::one_line;
-use crate::model::{CommitId, Provenance};
+use crate::model::{CommitId, Provenance, Trailer};
 use crate::ports::Verified;
 
 /// The files of keys, as in `[repository.verify]` of pinion.toml
@@ -47,7 +49,8 @@ impl Signers {
         }
     }
 
-    /// Checks the history of what is checked out, and says in `provenances` who signed what. `None` if nobody asks for it.
+    /// Checks the history of what is checked out, and says in `provenances` who signed what, and which `trailers` count.
+    /// `None` if nobody asks for it.
     ///
     /// # Errors
     /// If the folder is in no repository, or keys or history can't be read.
@@ -55,20 +58,27 @@ impl Signers {
         &self,
         folder: &Path,
         provenances: impl IntoIterator<Item = &'a mut Provenance>,
+        trailers: &mut [Trailer],
         now: Timestamp,
     ) -> Result<Option<Verified>, CliError> {
         let Some(policy) = self.policy()? else { return Ok(None) };
-        let mut verifier = Verifier::new(policy)?;
+        let mut verifier = Verifier::new(policy, read_pins)?;
         let copy = WorkingCopy::discover(folder)
             .context(|| "signatures are checked on the commits of a Git repository".to_owned())?;
         let Some(head) = copy.head()? else { return Ok(None) };
         let objects = copy.objects();
         let verified = verifier.verify(&objects, &head, None, now, &AtomicBool::new(false))?;
         for provenance in provenances.into_iter().filter(|provenance| !provenance.commit.is_uncommitted()) {
-            provenance.signer = verifier.signer(&objects, &provenance.commit, now)?;
+            verifier.vouch(&objects, provenance, now)?;
         }
+        verifier.heed(&objects, trailers, now)?;
         Ok(Some(verified))
     }
+}
+
+/// The pins of a `pins.toml`, as Git's history is asked for them.
+pub(super) fn read_pins(_path: &str, bytes: &[u8]) -> BTreeMap<String, String> {
+    manifest::pin_values(bytes)
 }
 
 /// The refused commits, one a line; empty if there are none.

@@ -42,7 +42,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         Output::Text if findings.is_empty() => print(&format!("{}: no findings\n", summary(&loaded)))?,
         Output::Text => print(&text(&findings, Screen::stdout()))?,
     }
-    let verified = args.signers.check(&args.folder, [], now)?;
+    let verified = args.signers.check(&args.folder, [], &mut [], now)?;
     if let Some(verified) = verified.filter(|verified| verified.refused > 0) {
         note(&signers::text(&verified));
         let refused = verified.refused;

@@ -8,9 +8,12 @@ use gix::bstr::{BStr, BString, ByteSlice};
 use gix::objs::tree::EntryMode;
 
 use super::error::GitError;
-use super::port::FOLDERS;
+use super::port::{FOLDERS, ReadPins};
 use super::provenance::printable;
 use super::tree::{DEEPEST, Limits, Objects};
+
+/// The files that have pins.
+const PINS: &[u8] = b"/pins.toml";
 
 /// So many entries of folders that differ are compared at most.
 const MOST_ENTRIES: usize = 100_000;
@@ -50,70 +53,100 @@ impl<T: PartialEq + Copy> Sides<T> {
     }
 }
 
-/// What in the folders that are read doesn't follow from the parents, as the end of a sentence about the commit; `None` if
-/// all does. Where the parents come from several commits alike, one of them has to explain everything.
-///
-/// # Errors
-/// [`GitError::Object`] if something can't be read.
-pub(super) fn altered(objects: &Objects, merge: ObjectId, parents: &[ObjectId]) -> Result<Option<String>, GitError> {
-    let &[ours, theirs] = parents else {
-        return Ok(Some(format!("it has {} parents, and forges merge two", parents.len())));
-    };
-    let bases = objects.repository.merge_bases_many(ours, &[theirs]);
-    let bases = bases.map_err(|error| objects.unreadable(format!("the history of merge {merge}"), &error))?;
-    let mut bases: Vec<Option<ObjectId>> = bases.into_iter().map(|base| Some(base.detach())).collect();
-    if bases.is_empty() {
-        bases.push(None);
-    }
-    let tree = |commit: ObjectId| objects.tree_of(commit);
-    let (merge, ours, theirs) = (tree(merge)?, tree(ours)?, tree(theirs)?);
-    let mut found = None;
-    for base in bases {
-        let base = base.map(tree).transpose()?;
-        found = compare(objects, Sides { merge: Some(merge), base, ours: Some(ours), theirs: Some(theirs) })?;
-        if found.is_none() {
-            return Ok(None);
-        }
-    }
-    Ok(found)
+/// Compares merges with what they merge.
+#[derive(Debug)]
+pub(super) struct Merges {
+    read_pins: ReadPins,
+    /// The folders and files that were read for that so far.
+    pub(super) read: u64,
 }
 
-fn compare(objects: &Objects, roots: Sides<Option<ObjectId>>) -> Result<Option<String>, GitError> {
-    let mut comparison = Comparison { objects, entries: 0 };
-    for folder in FOLDERS {
-        let entry = |root: Option<ObjectId>| -> Result<Option<Entry>, GitError> {
-            let Some(root) = root else { return Ok(None) };
-            let tree = objects.tree(root)?;
-            Ok(tree.find_entry(folder).map(|entry| (entry.mode(), entry.object_id())))
-        };
-        let sides = Sides {
-            merge: entry(roots.merge)?,
-            base: entry(roots.base)?,
-            ours: entry(roots.ours)?,
-            theirs: entry(roots.theirs)?,
-        };
-        let found = comparison.entry(folder.into(), sides, 0)?;
-        if found.is_some() {
-            return Ok(found);
-        }
+impl Merges {
+    pub(super) fn new(read_pins: ReadPins) -> Self {
+        Self { read_pins, read: 0 }
     }
-    Ok(None)
+
+    /// What in the folders that are read doesn't follow from the parents, as the end of a sentence about the commit;
+    /// `None` if all does. Where the parents come from several commits alike, one of them has to explain everything.
+    ///
+    /// # Errors
+    /// [`GitError::Object`] if something can't be read.
+    pub(super) fn altered(
+        &mut self,
+        objects: &Objects,
+        merge: ObjectId,
+        parents: &[ObjectId],
+    ) -> Result<Option<String>, GitError> {
+        let &[ours, theirs] = parents else {
+            return Ok(Some(format!("it has {} parents, and forges merge two", parents.len())));
+        };
+        let bases = objects.repository.merge_bases_many(ours, &[theirs]);
+        let bases = bases.map_err(|error| objects.unreadable(format!("the history of merge {merge}"), &error))?;
+        let mut bases: Vec<Option<ObjectId>> = bases.into_iter().map(|base| Some(base.detach())).collect();
+        if bases.is_empty() {
+            bases.push(None);
+        }
+        let tree = |commit: ObjectId| objects.tree_of(commit);
+        let (merge, ours, theirs) = (tree(merge)?, tree(ours)?, tree(theirs)?);
+        let mut found = None;
+        for base in bases {
+            let base = base.map(tree).transpose()?;
+            let sides = Sides { merge: Some(merge), base, ours: Some(ours), theirs: Some(theirs) };
+            let mut comparison = Comparison { objects, read_pins: self.read_pins, entries: 0, read: 0 };
+            found = comparison.roots(sides)?;
+            self.read += comparison.read;
+            if found.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(found)
+    }
 }
 
 struct Comparison<'a> {
     objects: &'a Objects,
+    read_pins: ReadPins,
     entries: usize,
+    read: u64,
 }
 
-impl Comparison<'_> {
+impl<'a> Comparison<'a> {
+    fn roots(&mut self, roots: Sides<Option<ObjectId>>) -> Result<Option<String>, GitError> {
+        for folder in FOLDERS {
+            let mut entry = |root: Option<ObjectId>| -> Result<Option<Entry>, GitError> {
+                let Some(root) = root else { return Ok(None) };
+                let tree = self.tree(root)?;
+                Ok(tree.find_entry(folder).map(|entry| (entry.mode(), entry.object_id())))
+            };
+            let sides = Sides {
+                merge: entry(roots.merge)?,
+                base: entry(roots.base)?,
+                ours: entry(roots.ours)?,
+                theirs: entry(roots.theirs)?,
+            };
+            let found = self.entry(folder.into(), sides, 0)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    fn tree(&mut self, id: ObjectId) -> Result<gix::Tree<'a>, GitError> {
+        self.read += 1;
+        self.objects.tree(id)
+    }
+
     /// Compares what a path stands for. Folders are opened only where neither parent explains them as a whole.
     fn entry(&mut self, path: &BStr, sides: Sides<Option<Entry>>, depth: usize) -> Result<Option<String>, GitError> {
         if sides.follow() {
             return Ok(None);
         }
         let files = sides.map(|entry| entry.filter(|(mode, _)| !mode.is_tree()));
-        if !files.follow() && !self.is_merged_text(path, files)? {
-            return Ok(Some(format!("`{}` in it follows from none of its parents", printable(path))));
+        if !files.follow()
+            && let Some(found) = self.text(path, files)?
+        {
+            return Ok(Some(found));
         }
         let folders = sides.map(|entry| entry.filter(|(mode, _)| mode.is_tree()).map(|(_, id)| id));
         if folders.follow() {
@@ -131,7 +164,7 @@ impl Comparison<'_> {
         ];
         for (folder, slot) in slots {
             let Some(folder) = folder else { continue };
-            let tree = self.objects.tree(folder)?;
+            let tree = self.tree(folder)?;
             for entry in tree.iter() {
                 let entry = entry.map_err(|error| self.objects.unreadable(format!("folder `{path}`"), &error))?;
                 self.entries += 1;
@@ -155,29 +188,55 @@ impl Comparison<'_> {
         Ok(None)
     }
 
-    /// Whether both parents have changed lines of a text that lie apart, and the merge has the changes of both.
-    fn is_merged_text(&self, path: &BStr, files: Sides<Option<Entry>>) -> Result<bool, GitError> {
+    /// What is wrong with a file that follows from neither parent alone: nothing if both have changed lines of a text that
+    /// lie apart, the merge has the changes of both, and no pin has by that a value that nobody gave it.
+    fn text(&mut self, path: &BStr, files: Sides<Option<Entry>>) -> Result<Option<String>, GitError> {
+        let shown = printable(path);
+        let altered = || Ok(Some(format!("`{shown}` in it follows from none of its parents")));
         let Sides { merge: Some(merge), base: Some(base), ours: Some(ours), theirs: Some(theirs) } = files else {
-            return Ok(false);
+            return altered();
         };
         let sides = Sides { merge, base, ours, theirs };
         let modes = sides.map(|(mode, _)| mode);
         if !modes.follow() || [merge, base, ours, theirs].iter().any(|(mode, _)| !mode.is_blob()) {
-            return Ok(false);
+            return altered();
         }
-        let path = printable(path);
-        let text = |(_, id): Entry| -> Result<Option<Vec<u8>>, GitError> {
+        let mut text = |(_, id): Entry| -> Result<Option<Vec<u8>>, GitError> {
             let header = self.objects.repository.find_header(id);
-            let size = header.map_err(|error| self.objects.unreadable(format!("`{path}` ({id})"), &error))?.size();
-            if size > Limits::default().file_bytes { Ok(None) } else { self.objects.blob(id, &path).map(Some) }
+            let size = header.map_err(|error| self.objects.unreadable(format!("`{shown}` ({id})"), &error))?.size();
+            if size > Limits::default().file_bytes {
+                return Ok(None);
+            }
+            self.read += 1;
+            self.objects.blob(id, &shown).map(Some)
         };
         let (Some(merge), Some(base), Some(ours), Some(theirs)) =
             (text(merge)?, text(base)?, text(ours)?, text(theirs)?)
         else {
-            return Ok(false);
+            return altered();
         };
-        Ok(merged(&base, &ours, &theirs).is_some_and(|expected| expected == merge))
+        if merged(&base, &ours, &theirs).is_none_or(|expected| expected != merge) {
+            return altered();
+        }
+        if !path.ends_with(PINS) {
+            return Ok(None);
+        }
+        let found = mixed(self.read_pins, &shown, Sides { merge, base, ours, theirs });
+        Ok(found.map(|key| format!("`{}` of `{shown}` in it is neither what one nor what the other has pinned", key)))
     }
+}
+
+/// A pin that has a value in the merge that doesn't follow from its values in the parents: lines of both are in it, such as
+/// the version of one and the digest of the other.
+fn mixed(read_pins: ReadPins, path: &str, texts: Sides<Vec<u8>>) -> Option<String> {
+    let pins = texts.map(|text| read_pins(path, &text));
+    let of = |key: &String| Sides {
+        merge: pins.merge.get(key),
+        base: pins.base.get(key),
+        ours: pins.ours.get(key),
+        theirs: pins.theirs.get(key),
+    };
+    pins.merge.keys().find(|key| !of(key).follow()).map(|key| printable(key.as_bytes().as_bstr()))
 }
 
 /// A text with the changes of two: each one's from the first line that it has changed to the last. `None` if these touch.

@@ -10,7 +10,7 @@ use super::{GitError, Mirrors, Provenances, RepositorySource, Verifier};
 use crate::clock::Clock;
 use crate::config::Verify;
 use crate::model::cause::chain;
-use crate::model::{CommitId, Provenance};
+use crate::model::{CommitId, Provenance, Trailer};
 use crate::ports::{Files, PinKey, Repository, RepositoryError, Tip, Verified};
 
 /// Reads the pins out of a `pins.toml`: its path and bytes in, the canonical text of each component's value out. What
@@ -51,8 +51,9 @@ impl MirroredRepository {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, GitError> {
         let provenances = Mutex::default();
-        let verifier =
-            |(branch, verify): (&String, &Verify)| Ok((branch.clone(), Mutex::new(Verifier::new(verify.clone())?)));
+        let verifier = |(branch, verify): (&String, &Verify)| {
+            Ok((branch.clone(), Mutex::new(Verifier::new(verify.clone(), read_pins)?)))
+        };
         let verifiers = verify.iter().map(verifier).collect::<Result<_, GitError>>()?;
         Ok(Self { inner: Arc::new(Inner { mirrors, source, read_pins, interrupt, provenances, verifiers, clock }) })
     }
@@ -115,12 +116,17 @@ impl Repository for MirroredRepository {
         self.blocking(move |inner| inner.mirrors.open(&inner.source)?.objects()?.first_parent(&commit)).await
     }
 
-    async fn trailers(&self, commit: &CommitId, key: &str) -> Result<Vec<String>, RepositoryError> {
-        let (commit, key) = (commit.clone(), key.to_owned());
+    async fn trailers(&self, branch: &str, commit: &CommitId, key: &str) -> Result<Vec<Trailer>, RepositoryError> {
+        let (branch, commit, key) = (branch.to_owned(), commit.clone(), key.to_owned());
         self.blocking(move |inner| {
             let objects = inner.mirrors.open(&inner.source)?.objects()?;
             let before = objects.first_parent(&commit)?;
-            objects.trailers_since(before.as_ref(), &commit, &key)
+            let mut trailers = objects.trailers_since(before.as_ref(), &commit, &key)?;
+            if let Some(verifier) = inner.verifiers.get(&branch) {
+                let mut verifier = verifier.lock().unwrap_or_else(PoisonError::into_inner);
+                verifier.heed(&objects, &mut trailers, inner.clock.now())?;
+            }
+            Ok(trailers)
         })
         .await
     }
@@ -144,7 +150,7 @@ impl Repository for MirroredRepository {
                 if let Some(verifier) = inner.verifiers.get(&branch) {
                     let mut verifier = verifier.lock().unwrap_or_else(PoisonError::into_inner);
                     for provenance in found.values_mut() {
-                        provenance.signer = verifier.signer(&objects, &provenance.commit, inner.clock.now())?;
+                        verifier.vouch(&objects, provenance, inner.clock.now())?;
                     }
                 }
                 Ok(found)

@@ -11,7 +11,8 @@ use jiff::Timestamp;
 
 use super::error::GitError;
 use super::tree::{Objects, commit_id};
-use crate::model::{CommitId, Provenance};
+use crate::model::escape::stripped;
+use crate::model::{CommitId, Provenance, Trailer};
 
 /// A file's path, and a key in it: `environments/dev/pins.toml` and `frontend`.
 pub type PinKey = (String, String);
@@ -238,23 +239,26 @@ impl<'a> Walk<'a> {
 const MOST_COMMITS: usize = 10_000;
 
 impl Objects {
-    /// The values of a trailer in the messages of all commits that `to` has and `from` hasn't; all that `to` has
-    /// without a `from`. The key with one capital, as in [`Provenance::trailers`].
+    /// A trailer in the messages of all commits that `to` has and `from` hasn't; all that `to` has without a `from`. The
+    /// key with one capital, as in [`Provenance::trailers`]. Signatures aren't looked at; see
+    /// [`Verifier::heed`](super::Verifier::heed).
     ///
     /// # Errors
     /// [`GitError::Object`] if history can't be read.
-    pub fn trailers_since(&self, from: Option<&CommitId>, to: &CommitId, key: &str) -> Result<Vec<String>, GitError> {
+    pub fn trailers_since(&self, from: Option<&CommitId>, to: &CommitId, key: &str) -> Result<Vec<Trailer>, GitError> {
         let tip = self.find(to)?;
         let hidden = from.map(|from| self.find(from)).transpose()?;
         let unreadable = |error: gix::Error| self.unreadable(format!("the history of commit {to}"), &error);
         let walk = self.repository.rev_walk([tip]).with_hidden(hidden).all().map_err(unreadable)?;
-        let mut values = Vec::new();
+        let mut found = Vec::new();
         for commit in walk.take(MOST_COMMITS) {
             let id = commit.map_err(unreadable)?.id;
             let commit = self.repository.find_commit(id).map_err(unreadable)?;
-            values.extend(trailers(commit.message_raw_sloppy()).remove(key));
+            if let Some(value) = trailers(commit.message_raw_sloppy()).remove(key) {
+                found.push(Trailer { commit: commit_id(id)?, value, heeded: true });
+            }
         }
-        Ok(values)
+        Ok(found)
     }
 }
 
@@ -295,12 +299,8 @@ fn trailers(message: &BStr) -> BTreeMap<String, String> {
     trailers
 }
 
-/// A stranger's text without what could steer a terminal or turn the direction of writing.
+/// A stranger's text without what could steer a terminal, turn the direction of writing, or hide.
 pub(super) fn printable(text: &BStr) -> String {
-    let steers = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let text = text.to_str_lossy();
-    let text: String = text.trim().chars().filter(|c| !steers(*c)).take(LONGEST_TEXT).collect();
+    let text: String = stripped(text.to_str_lossy().trim()).chars().take(LONGEST_TEXT).collect();
     text.trim().to_owned()
 }

@@ -13,14 +13,15 @@ use gix::ObjectId;
 use jiff::Timestamp;
 
 use super::error::{Cause, GitError};
-use super::merge;
+use super::merge::Merges;
+use super::port::ReadPins;
 use super::provenance::{describe, printable};
 use super::tree::{Objects, commit_id};
 use crate::config::Verify;
 use crate::model::status::RefusedCommit;
-use crate::model::{CommitId, Signer};
+use crate::model::{CommitId, Provenance, Trailer};
 use crate::ports::Verified;
-use crate::signature::{Commit, Keys, Refusal, Trust};
+use crate::signature::{Commit, Keys, Refusal, Signed, Trust};
 
 /// So many refused commits are named.
 const MOST_NAMED: usize = 20;
@@ -29,7 +30,18 @@ const MOST_NAMED: usize = 20;
 const LARGEST_FILE: u64 = 8 << 20;
 
 /// What is to be said of a commit by itself.
-type Verdict = Result<Arc<Signer>, Refusal>;
+type Verdict = Result<Arc<Signed>, Refusal>;
+
+/// Whether a commit counts with all that it rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It does, whoever made it: the trusted commit rests on it.
+    Trusted,
+    /// It does by signatures.
+    Signed,
+    /// It doesn't.
+    Refused,
+}
 
 /// Checks the signatures of one branch.
 #[derive(Debug)]
@@ -38,10 +50,11 @@ pub struct Verifier {
     /// What the files of keys held when they were last read.
     files: Vec<Vec<u8>>,
     trust: Trust,
+    merges: Merges,
     /// The verdict on each commit that was looked at.
     verdicts: HashMap<ObjectId, Verdict>,
-    /// Whether a commit counts with all that it rests on.
-    standings: HashMap<ObjectId, bool>,
+    /// What is to be said of a commit with all that it rests on.
+    standings: HashMap<ObjectId, Standing>,
     /// Whether what the trusted commit rests on is among them.
     rooted: bool,
     /// Commits with a parent that isn't there, and that parent.
@@ -51,15 +64,16 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Reads the files of keys.
+    /// Reads the files of keys. What `read_pins` reads is compared in the merges of forges.
     ///
     /// # Errors
     /// [`GitError::Keys`] if a file can't be read or is wrong.
-    pub fn new(policy: Verify) -> Result<Self, GitError> {
+    pub fn new(policy: Verify, read_pins: ReadPins) -> Result<Self, GitError> {
         let mut verifier = Self {
             policy,
             files: Vec::new(),
             trust: Trust::default(),
+            merges: Merges::new(read_pins),
             verdicts: HashMap::new(),
             standings: HashMap::new(),
             rooted: false,
@@ -160,24 +174,58 @@ impl Verifier {
         let answer = Verified { accepted, checked: true, refused, commits };
         if brief {
             // What time mends is looked at again.
-            self.standings.retain(|_, counts| *counts);
+            self.standings.retain(|_, standing| *standing != Standing::Refused);
         } else {
             self.answer = Some(((tip_id, last_id), answer.clone()));
         }
         Ok(answer)
     }
 
-    /// Who signed a commit, if that counts, whatever it rests on.
+    /// Says who signed the commit that set a pin, if that counts, whatever it rests on; and takes its trailers away unless
+    /// they are to be heeded.
     ///
     /// # Errors
     /// [`GitError::Object`] if it can't be read.
-    pub fn signer(&mut self, objects: &Objects, commit: &CommitId, now: Timestamp) -> Result<Option<Signer>, GitError> {
-        let id = objects.find(commit)?;
-        let verdict = match self.verdicts.get(&id) {
-            Some(verdict) => verdict.clone(),
-            None => self.judge(objects, id, now)?.1,
-        };
-        Ok(verdict.ok().map(|signer| Signer::clone(&signer)))
+    pub fn vouch(&mut self, objects: &Objects, pin: &mut Provenance, now: Timestamp) -> Result<(), GitError> {
+        let id = objects.find(&pin.commit)?;
+        let signed = self.verdict(objects, id, now)?.ok();
+        if !self.answers(id, signed.as_deref()) {
+            pin.trailers.clear();
+        }
+        pin.signer = signed.map(|signed| signed.signer.clone());
+        Ok(())
+    }
+
+    /// Says which trailers are to be heeded, after [`Verifier::verify`].
+    ///
+    /// # Errors
+    /// [`GitError::Object`] if a commit can't be read.
+    pub fn heed(&mut self, objects: &Objects, trailers: &mut [Trailer], now: Timestamp) -> Result<(), GitError> {
+        for trailer in trailers {
+            let id = objects.find(&trailer.commit)?;
+            let signed = self.verdict(objects, id, now)?.ok();
+            trailer.heeded = self.answers(id, signed.as_deref());
+        }
+        Ok(())
+    }
+
+    /// How many folders and files have been read so far to compare the merges of forges with what they merge.
+    #[must_use]
+    pub fn compared(&self) -> u64 {
+        self.merges.read
+    }
+
+    /// Whether somebody answers for a commit's message: a person has signed it, or it is trusted unsigned. Who merges on a
+    /// forge writes what they like into the message, and the forge signs it.
+    fn answers(&self, id: ObjectId, signed: Option<&Signed>) -> bool {
+        self.standings.get(&id) == Some(&Standing::Trusted) || signed.is_some_and(|signed| !signed.by_forge)
+    }
+
+    fn verdict(&mut self, objects: &Objects, id: ObjectId, now: Timestamp) -> Result<Verdict, GitError> {
+        match self.verdicts.get(&id) {
+            Some(verdict) => Ok(verdict.clone()),
+            None => Ok(self.judge(objects, id, now)?.1),
+        }
     }
 
     /// All that the trusted commit rests on counts. If it isn't there, nothing does for its sake.
@@ -188,7 +236,7 @@ impl Verifier {
         let mut open = vec![since];
         while let Some(id) = open.pop() {
             go_on(objects, interrupt)?;
-            if self.standings.insert(id, true).is_none() {
+            if self.standings.insert(id, Standing::Trusted).is_none() {
                 // A shallow history ends somewhere; what is trusted may.
                 let (there, missing) = parents(objects, id)?;
                 self.missing.extend(missing.map(|parent| (id, parent)));
@@ -216,8 +264,8 @@ impl Verifier {
                 continue;
             }
             if let Some((parents, good)) = waiting.remove(&id) {
-                let counts = good && parents.iter().all(|parent| self.standings.get(parent) == Some(&true));
-                self.standings.insert(id, counts);
+                let counts = good && parents.iter().all(|parent| self.counts(parent) == Some(true));
+                self.standings.insert(id, if counts { Standing::Signed } else { Standing::Refused });
                 continue;
             }
             go_on(objects, interrupt)?;
@@ -252,11 +300,11 @@ impl Verifier {
                 )))
             }
             None => match self.trust.verify(&commit, now) {
-                Ok(signed) if signed.by_forge => match merge::altered(objects, id, &parents)? {
+                Ok(signed) if signed.by_forge => match self.merges.altered(objects, id, &parents)? {
                     Some(what) => Err(Refusal::Altered(what)),
-                    None => Ok(Arc::new(signed.signer)),
+                    None => Ok(Arc::new(signed)),
                 },
-                verdict => verdict.map(|signed| Arc::new(signed.signer)),
+                verdict => verdict.map(Arc::new),
             },
         };
         if !verdict.as_ref().is_err_and(Refusal::passes) {
@@ -265,11 +313,16 @@ impl Verifier {
         Ok((parents, verdict))
     }
 
+    /// Whether a commit counts; `None` if it wasn't looked at.
+    fn counts(&self, id: &ObjectId) -> Option<bool> {
+        self.standings.get(id).map(|standing| *standing != Standing::Refused)
+    }
+
     /// The newest commit that counts of those that the branch had, by first parents.
     fn newest_accepted(&self, objects: &Objects, tip: ObjectId) -> Result<Option<ObjectId>, GitError> {
         let mut at = Some(tip);
         while let Some(id) = at {
-            match self.standings.get(&id) {
+            match self.counts(&id) {
                 Some(true) => return Ok(Some(id)),
                 Some(false) => at = first_parent(objects, id)?,
                 None => return Ok(None),
@@ -285,7 +338,7 @@ impl Verifier {
         let mut seen = HashSet::new();
         let mut open = vec![tip];
         while let Some(id) = open.pop() {
-            if self.standings.get(&id) != Some(&false) || !seen.insert(id) {
+            if self.counts(&id) != Some(false) || !seen.insert(id) {
                 continue;
             }
             if !matches!(self.verdicts.get(&id), Some(Ok(_))) {

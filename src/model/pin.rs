@@ -29,6 +29,18 @@ pub struct Provenance {
     pub signer: Option<Signer>,
 }
 
+/// A trailer of a commit's message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trailer {
+    /// The commit.
+    pub commit: CommitId,
+    /// Its value. What stands there more than once has a line for each.
+    pub value: String,
+    /// Whether it counts. Where signatures are checked, the message has to be that of a person who may sign: a forge's
+    /// signature isn't enough.
+    pub heeded: bool,
+}
+
 /// Who signed a commit, as far as that was verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signer {

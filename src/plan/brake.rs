@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::model::{CommitId, Component, EnvironmentName};
+use crate::model::{CommitId, Component, EnvironmentName, Trailer};
 
 /// The key of the trailer that acknowledges, with one capital, as trailers are kept.
 pub const TRAILER: &str = "Pinion-acknowledge";
@@ -102,6 +102,8 @@ pub struct Held {
     pub commit: CommitId,
     /// What is held.
     pub brake: Brake,
+    /// A commit whose trailer would let it through, but doesn't count.
+    pub unheeded: Option<CommitId>,
 }
 
 /// For people: what is held, and what lets it through.
@@ -112,7 +114,11 @@ impl fmt::Display for Held {
         } else {
             write!(f, "held by the blast-radius brake: commit {} {}", self.commit.short(), self.brake)?;
         }
-        write!(f, "; if that is meant, push a commit with the trailer `{LINE}`")
+        write!(f, "; if that is meant, push a commit with the trailer `{LINE}`")?;
+        match &self.unheeded {
+            Some(commit) => write!(f, "; {}", unheeded(commit.as_str())),
+            None => Ok(()),
+        }
     }
 }
 
@@ -144,9 +150,45 @@ pub fn brake(before: &Extent, after: &Extent, limits: Limits) -> Option<Brake> {
     (!brake.removed.is_empty() || !brake.moved.is_empty()).then_some(brake)
 }
 
-/// Whether the value of a trailer acknowledges. What stands there more than once has a line for each.
+/// Says for people why a commit's trailer doesn't count.
 #[must_use]
-pub fn acknowledges(value: &str) -> bool {
+pub fn unheeded(commit: &str) -> String {
+    let short = CommitId::short_of(commit);
+    format!("the one of commit {short} doesn't count, because nobody who may sign has signed that message")
+}
+
+/// Whether commits acknowledge what a brake holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Acknowledgement {
+    /// None does.
+    Missing,
+    /// This one would, but its trailer doesn't count.
+    Unheeded(CommitId),
+    /// One does.
+    Given,
+}
+
+impl Acknowledgement {
+    /// What these trailers say.
+    #[must_use]
+    pub fn of(trailers: &[Trailer]) -> Self {
+        let mut words = trailers.iter().filter(|trailer| acknowledges(&trailer.value));
+        match words.clone().find(|trailer| trailer.heeded).or_else(|| words.next()) {
+            Some(trailer) if trailer.heeded => Self::Given,
+            Some(trailer) => Self::Unheeded(trailer.commit.clone()),
+            None => Self::Missing,
+        }
+    }
+
+    /// The commit whose trailer doesn't count, where none does.
+    #[must_use]
+    pub fn unheeded(&self) -> Option<&CommitId> {
+        if let Self::Unheeded(commit) = self { Some(commit) } else { None }
+    }
+}
+
+/// Whether the value of a trailer acknowledges. What stands there more than once has a line for each.
+fn acknowledges(value: &str) -> bool {
     value.lines().any(|line| line.trim().eq_ignore_ascii_case(ACKNOWLEDGEMENT))
 }
 
@@ -171,12 +213,13 @@ impl Ledger {
     }
 
     /// Takes the next commit of the branch.
-    pub fn step(&mut self, commit: CommitId, extent: Extent, acknowledged: bool, limits: Limits) {
+    pub fn step(&mut self, commit: CommitId, extent: Extent, word: Acknowledgement, limits: Limits) {
         self.seen = commit.clone();
-        match brake(&self.extent, &extent, limits).filter(|_| !acknowledged) {
+        match brake(&self.extent, &extent, limits).filter(|_| word != Acknowledgement::Given) {
             Some(brake) => {
-                let first = self.held.take().map_or(commit, |held| held.commit);
-                self.held = Some(Held { commit: first, brake });
+                let (first, before) = self.held.take().map_or((commit, None), |held| (held.commit, held.unheeded));
+                let unheeded = word.unheeded().cloned().or(before);
+                self.held = Some(Held { commit: first, brake, unheeded });
             }
             None => *self = Self::new(commit, extent),
         }
@@ -259,26 +302,42 @@ mod tests {
         let one = extent(&[("dev", false, &[("a", "1")])]);
         let newer = extent(&[("dev", false, &[("a", "2")])]);
         let mut ledger = Ledger::new(commit('a'), both.clone());
-        ledger.step(commit('b'), one, false, limits);
+        ledger.step(commit('b'), one, Acknowledgement::Missing, limits);
         let held = ledger.held.clone().unwrap();
         assert_eq!(
             held.to_string(),
             "held by the blast-radius brake: commit bbbbbbbb removes prod; if that is meant, push a commit with the \
              trailer `Pinion-Acknowledge: blast-radius`"
         );
-        ledger.step(commit('c'), newer.clone(), false, limits);
+        ledger.step(commit('c'), newer.clone(), Acknowledgement::Missing, limits);
         assert_eq!(ledger.held, Some(held), "another commit on top doesn't let it through, and isn't blamed");
         assert_eq!((ledger.accepted.clone(), ledger.seen.clone()), (commit('a'), commit('c')));
         let mut reverted = ledger.clone();
-        reverted.step(commit('d'), both, false, limits);
+        reverted.step(commit('d'), both, Acknowledgement::Missing, limits);
         assert_eq!((reverted.held, reverted.accepted), (None, commit('d')));
-        ledger.step(commit('d'), newer, true, limits);
+        let unheeded = Acknowledgement::Unheeded(commit('d'));
+        ledger.step(commit('d'), newer.clone(), unheeded, limits);
+        ledger.step(commit('e'), newer.clone(), Acknowledgement::Missing, limits);
+        assert!(
+            ledger.held.as_ref().unwrap().to_string().ends_with(
+                "`Pinion-Acknowledge: blast-radius`; the one of commit dddddddd doesn't count, because nobody who may sign \
+                 has signed that message"
+            ),
+            "{ledger:?}"
+        );
+        ledger.step(commit('d'), newer, Acknowledgement::Given, limits);
         assert_eq!((ledger.held, ledger.accepted), (None, commit('d')));
     }
 
     #[test]
     fn an_acknowledgement_is_a_word_on_a_line_of_its_own() {
-        assert!(acknowledges("blast-radius") && acknowledges("other\n Blast-Radius "));
-        assert!(!acknowledges("no blast-radius") && !acknowledges(""));
+        let trailer =
+            |digit: char, value: &str, heeded: bool| Trailer { commit: commit(digit), value: value.to_owned(), heeded };
+        let of = |trailers: &[Trailer]| Acknowledgement::of(trailers);
+        assert_eq!(of(&[trailer('a', "other\n Blast-Radius ", true)]), Acknowledgement::Given);
+        assert_eq!(of(&[trailer('a', "no blast-radius", true), trailer('b', "", true)]), Acknowledgement::Missing);
+        let forged = trailer('f', ACKNOWLEDGEMENT, false);
+        assert_eq!(of(&[trailer('a', "other", true), forged.clone()]), Acknowledgement::Unheeded(commit('f')));
+        assert_eq!(of(&[forged, trailer('b', ACKNOWLEDGEMENT, true)]), Acknowledgement::Given);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::desired::{self, Claim, Desired, LOOK_BACK, Reading};
 use crate::manifest::{self, Draft};
 use crate::model::{CommitId, EnvironmentName};
-use crate::plan::brake::{self, Extent, Held, Ledger, Limits, Outline};
+use crate::plan::brake::{self, Acknowledgement, Extent, Held, Ledger, Limits, Outline};
 use crate::ports::{Files, Repository, RepositoryError};
 
 /// What is accepted of each branch of a repository.
@@ -91,9 +91,12 @@ impl Brakes {
                 None => ledger = Some(Ledger::new(commit, extent.clone())),
                 Some(ledger) => {
                     // Messages are read only where one may matter.
-                    let acknowledged = brake::brake(&ledger.extent, &extent, self.limits).is_some()
-                        && repository.trailers(&commit, brake::TRAILER).await?.iter().any(|it| brake::acknowledges(it));
-                    ledger.step(commit, extent.clone(), acknowledged, self.limits);
+                    let word = if brake::brake(&ledger.extent, &extent, self.limits).is_some() {
+                        Acknowledgement::of(&repository.trailers(branch, &commit, brake::TRAILER).await?)
+                    } else {
+                        Acknowledgement::Missing
+                    };
+                    ledger.step(commit, extent.clone(), word, self.limits);
                 }
             }
             last = Some((files, extent));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use pinion::clock::Clock;
-use pinion::model::{CommitId, Provenance};
+use pinion::model::{CommitId, Provenance, Trailer};
 use pinion::ports::{Files, PinKey, Repository, RepositoryError, Tip};
 
 type Tree = BTreeMap<String, String>;
@@ -92,7 +92,7 @@ impl Repository for Git {
         Ok(number.checked_sub(2).map(id))
     }
 
-    async fn trailers(&self, _: &CommitId, _: &str) -> Result<Vec<String>, RepositoryError> {
+    async fn trailers(&self, _: &str, _: &CommitId, _: &str) -> Result<Vec<Trailer>, RepositoryError> {
         Ok(Vec::new())
     }
 

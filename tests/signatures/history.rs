@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use pinion::config::Verify;
 use pinion::git::{Auth, Mirror, Mirrors, Programs, RepositorySource, Verifier};
-use pinion::model::CommitId;
+use pinion::manifest;
+use pinion::model::{CommitId, Provenance, Trailer};
+use pinion::plan::brake;
 use pinion::ports::Verified;
 
 use crate::desk::{ADA, DAY, Desk, THEN, With, now};
@@ -61,10 +63,14 @@ impl Branch {
         self.git(&["rev-parse", "HEAD"])
     }
 
+    /// Polls; the branch's tip.
+    pub(crate) fn poll(&self) -> CommitId {
+        self.mirror.poll(&AtomicBool::new(false)).unwrap().branches["main"].clone().unwrap().commit
+    }
+
     /// Polls, and asks a verifier what counts.
     pub(crate) fn verify(&self, verifier: &mut Verifier, last: Option<&str>) -> Verified {
-        let interrupt = AtomicBool::new(false);
-        let tip = self.mirror.poll(&interrupt).unwrap().branches["main"].clone().unwrap().commit;
+        let (tip, interrupt) = (self.poll(), AtomicBool::new(false));
         let last = last.map(|last| CommitId::try_from(last.to_owned()).unwrap());
         verifier.verify(&self.mirror.objects().unwrap(), &tip, last.as_ref(), now(), &interrupt).unwrap()
     }
@@ -77,8 +83,34 @@ impl Branch {
         forge
     }
 
+    /// The commits since another whose messages have an acknowledgement, each with whether that is heeded.
+    pub(crate) fn acknowledged(&self, verifier: &mut Verifier, since: &str) -> Vec<(String, bool)> {
+        let tip = self.verify(verifier, None).accepted.unwrap();
+        let (objects, since) = (self.mirror.objects().unwrap(), CommitId::try_from(since.to_owned()).unwrap());
+        let mut found = objects.trailers_since(Some(&since), &tip, brake::TRAILER).unwrap();
+        verifier.heed(&objects, &mut found, now()).unwrap();
+        let mut found: Vec<_> =
+            found.into_iter().map(|Trailer { commit, heeded, .. }| (commit.to_string(), heeded)).collect();
+        found.sort();
+        found
+    }
+
+    /// What is known of a commit that sets pins.
+    pub(crate) fn vouched(&self, verifier: &mut Verifier, commit: &str) -> Provenance {
+        let mut found = Provenance::uncommitted(now());
+        found.commit = CommitId::try_from(commit.to_owned()).unwrap();
+        found.trailers.insert("Rollback".to_owned(), "it loses orders".to_owned());
+        verifier.vouch(&self.mirror.objects().unwrap(), &mut found, now()).unwrap();
+        found
+    }
+
+    /// All up to here counts as it is.
+    pub(crate) fn trust(&mut self, commit: &str) {
+        self.policy.since = Some(CommitId::try_from(commit.to_owned()).unwrap());
+    }
+
     pub(crate) fn verifier(&self) -> Verifier {
-        Verifier::new(self.policy.clone()).unwrap()
+        Verifier::new(self.policy.clone(), |_, bytes| manifest::pin_values(bytes)).unwrap()
     }
 
     /// What a process that has just started finds: what counts, and what is refused.

@@ -2,8 +2,11 @@
 
 use std::fs;
 
+use pinion::plan::brake::LINE;
+
 use crate::desk::{ADA, THEN, With};
 use crate::history::{Branch, SIGNED, none, summary};
+use crate::stage::process;
 
 const DEV: &str = "environments/dev/pins.toml";
 const PROD: &str = "environments/prod/pins.toml";
@@ -30,6 +33,23 @@ impl Branch {
             }
         }
         self.git(&["add", "--all"]);
+    }
+
+    /// A history of so many commits, each of which changes one of so many environments.
+    fn grow(&self, commits: usize, environments: usize) {
+        let mut stream = String::new();
+        for number in 1..=commits.max(environments) {
+            let path = format!("environments/e{}/pins.toml", (number - 1) % environments + 1);
+            let text = if number + environments > commits { PINS.to_owned() } else { format!("api = \"{number}\"\n") };
+            stream.push_str(&format!(
+                "commit refs/heads/main\ncommitter Ada <{ADA}> {THEN} +0000\ndata 3\nold\nM 100644 inline {path}\ndata {}\n{text}\n",
+                text.len()
+            ));
+        }
+        fs::write(self.desk.path("stream"), stream).unwrap();
+        let import = format!("git fast-import --quiet < '{}'", self.desk.path("stream").display());
+        self.git(&["-c", &format!("alias.import=!{import}"), "import"]);
+        self.git(&["reset", "--quiet", "--hard"]);
     }
 
     /// A merge of a branch with what it changes into main with what that changes, by the forge, in which somebody changes
@@ -148,4 +168,127 @@ fn a_forge_merges_two_branches_however_often_they_met() {
     let verified = branch.verify(&mut branch.verifier(), None);
     assert_eq!(summary(&verified), (Some(crossed), vec![format!("altered {octopus}")]));
     assert!(verified.commits[0].reason.contains("it has 3 parents, and forges merge two"), "{verified:?}");
+}
+
+#[test]
+fn a_merge_by_a_forge_mixes_no_pin() {
+    let digest = |letter: &str| format!("sha256:{}", letter.repeat(64));
+    let pin = |version: &str, letter: &str, more: &str| {
+        format!(
+            "web = \"1.0.0\"\n\n[api]\nversion = \"{version}\"\n# What was tested.\ndigest = \"{}\"\n{more}",
+            digest(letter)
+        )
+    };
+    let (base, version, both) = (pin("1.0.0", "a", ""), pin("1.1.0", "a", ""), pin("1.1.0", "b", ""));
+    let other = pin("1.0.0", "b", "");
+    let web = base.replace("web = \"1.0.0\"", "web = \"1.1.0\"");
+    let mut branch = Branch::new();
+    let forge = branch.forge();
+    branch.change(&[(DEV, Some(&base)), ("environments/dev/environment.toml", Some(&base))]);
+    let first = branch.commit(SIGNED, "first");
+
+    // Git merges the version of one with the digest of the other, and nobody has signed the two together.
+    let merge = branch.merged_by(&forge, &first, &[(DEV, Some(&version))], &[(DEV, Some(&other))], &[]);
+    assert_eq!(branch.git(&["show", &format!("HEAD:{DEV}")]), both.trim_end());
+    let verified = branch.verify(&mut branch.verifier(), None);
+    assert_eq!(summary(&verified).1, [format!("altered {merge}")]);
+    let told =
+        format!("`api` of `{DEV}` in it is neither what one nor what the other has pinned; merge on your machine");
+    assert!(verified.commits[0].reason.contains(&told), "{verified:?}");
+    // A whole pin of each is what they have signed, and what holds no pins is read as a text.
+    for (what, main, side) in [
+        ("two pins", (DEV, version.as_str()), (DEV, web.as_str())),
+        ("no pins", ("environments/dev/environment.toml", &version), ("environments/dev/environment.toml", &other)),
+        // That is broken, and stays without effect by itself.
+        (
+            "twice the same pin",
+            (DEV, &format!("\"api\" = \"2.0.0\"\n{base}")),
+            (DEV, &pin("1.0.0", "a", "\n[db]\nversion = \"2\"\n")),
+        ),
+    ] {
+        let merge = branch.merged_by(&forge, &first, &[(main.0, Some(main.1))], &[(side.0, Some(side.1))], &[]);
+        assert_eq!(branch.found(), (Some(merge), none()), "{what}");
+    }
+}
+
+#[test]
+fn a_message_that_only_a_forge_has_signed_acknowledges_nothing() {
+    let mut branch = Branch::new();
+    let old = branch.commit(With::Nothing, &format!("old\n\n{LINE}"));
+    branch.trust(&old);
+    let forge = branch.forge();
+    branch.change(&[(DEV, Some(PINS))]);
+    let first = branch.commit(SIGNED, "first");
+    let merge_saying = |with: With<'_>, side: &str, merge: &str| {
+        branch.git(&["checkout", "--quiet", "-B", "side", "main"]);
+        branch.change(&[(PROD, Some(&format!("# {side}\n{PINS}")))]);
+        let signed = branch.commit(SIGNED, side);
+        branch.git(&["checkout", "--quiet", "main"]);
+        branch.desk.signed(with, ADA, THEN, &["merge", "--quiet", "--no-ff", "-m", merge, "side"]);
+        (signed, branch.git(&["rev-parse", "HEAD"]))
+    };
+    let word = |what: &str| format!("{what}\n\n{LINE}");
+    let by_forge = With::OpenPgp(&forge);
+    let (_, forged) = merge_saying(by_forge, "nothing said", &word("Merge"));
+    let (said, silent) = merge_saying(by_forge, &word("said by a person"), "Merge");
+    let (_, signed) = merge_saying(SIGNED, "nothing said again", &word("Merge by a person"));
+
+    let mut verifier = branch.verifier();
+    let mut expected = vec![(forged.clone(), false), (said.clone(), true), (signed.clone(), true)];
+    expected.sort();
+    assert_eq!(branch.acknowledged(&mut verifier, &first), expected);
+    // Nor does such a merge say why a pin goes back, should it ever be one that sets it.
+    for (commit, trailers, signer) in
+        [(&forged, 0, true), (&silent, 0, true), (&said, 1, true), (&signed, 1, true), (&old, 1, false)]
+    {
+        let found = branch.vouched(&mut verifier, commit);
+        assert_eq!((found.trailers.len(), found.signer.is_some()), (trailers, signer), "{commit}");
+    }
+    // What is trusted as it is counts with its messages, whoever wrote them.
+    branch.trust(&signed);
+    let mut verifier = branch.verifier();
+    let trusted: Vec<_> = expected.into_iter().map(|(commit, _)| (commit, true)).collect();
+    assert_eq!(branch.acknowledged(&mut verifier, &first), trusted);
+}
+
+/// What a merge costs goes with what was changed, not with how much there is. By hand: `MERGED_COMMITS=10000` and
+/// `MERGED_ENVIRONMENTS=500`, with a release build for figures.
+#[test]
+fn comparing_a_merge_reads_what_was_changed() {
+    let read = |commits: usize, environments: usize| {
+        let mut branch = Branch::new();
+        let forge = branch.forge();
+        branch.grow(commits, environments);
+        branch.trust(&branch.git(&["rev-parse", "HEAD"]));
+        let first = branch.commit(SIGNED, "first");
+        let mut read = Vec::new();
+        let pins = |number: usize| format!("environments/e{number}/pins.toml");
+        let (one, other) = (pins(1), pins(2));
+        for (main, side) in [
+            (vec![(one.as_str(), Some(API))], vec![(other.as_str(), Some(API))]),
+            (vec![(one.as_str(), Some(API))], vec![(one.as_str(), Some(WEB))]),
+            (vec![], vec![(one.as_str(), Some(API))]),
+        ] {
+            // What came before is looked at before.
+            branch.git(&["checkout", "--quiet", "-B", "main", &first]);
+            let mut verifier = branch.verifier();
+            branch.verify(&mut verifier, None);
+            let merge = branch.merged_by(&forge, &first, &main, &side, &[]);
+            branch.poll();
+            let start = process::now();
+            assert_eq!(summary(&branch.verify(&mut verifier, None)), (Some(merge), none()));
+            println!(
+                "{commits} commits, {environments} environments: {} read, {:?}",
+                verifier.compared(),
+                start.elapsed()
+            );
+            read.push(verifier.compared());
+        }
+        read
+    };
+    let given = |name: &str, usual: usize| std::env::var(name).map_or(usual, |count| count.parse().unwrap());
+    let small = read(10, 3);
+    // The roots, twice; the folder of environments, and for one that both have changed, its folder and its file.
+    assert_eq!(small, [8 + 4, 8 + 4 + 4 + 4, 8]);
+    assert_eq!(read(given("MERGED_COMMITS", 1000), given("MERGED_ENVIRONMENTS", 500)), small);
 }

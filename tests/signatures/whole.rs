@@ -1,5 +1,6 @@
 //! The built program: a commit that isn't signed is refused, said, and stays without effect until that is mended.
 
+use pinion::plan::brake::LINE;
 use serde_json::Value;
 
 use crate::desk::{ADA, Desk, THEN, With};
@@ -20,7 +21,10 @@ image = [
     { id = "ami-0f000000000001402", name = "frontend-1.4.2" },
 ]
 launch_template = [{ name = "frontend", version = [{ data = { ImageId = "ami-0f000000000001400" } }] }]
-group = [{ name = "frontend", launch_template = "frontend", version = "$Default", desired = 1, warmup = 15 }]
+group = [
+    { name = "frontend", launch_template = "frontend", version = "$Default", desired = 1, warmup = 15 },
+    { name = "legacy", launch_template = "frontend", version = "$Default", desired = 1, warmup = 15 },
+]
 "#;
 
 const ENVIRONMENT: &str = r#"
@@ -121,6 +125,71 @@ fn a_refused_commit_has_no_effect_and_is_told_everywhere() {
     let refusal = stage.run(&["run", "--config", "pinion.toml"]);
     let said = String::from_utf8(refusal.stderr).unwrap();
     assert!(!refusal.status.success() && said.contains("there is no key after the principals"), "{said}");
+}
+
+#[test]
+fn whoever_merges_on_a_forge_acknowledges_nothing() {
+    let desk = Desk::new();
+    let people = desk.path("allowed_signers");
+    std::fs::write(&people, format!("forge@example.com {}\n", desk.ssh_key("ada", &["ed25519"]))).unwrap();
+    let forge = desk.path("forge.keys");
+    std::fs::write(&forge, format!("the-forge {}\n", desk.ssh_key("the-forge", &["ed25519"]))).unwrap();
+    let stage = Stage::of(WORLD)
+        .environments([
+            ("environments/dev/environment.toml", ENVIRONMENT),
+            ("environments/dev/pins.toml", "frontend = \"1.4.0\"\n"),
+            ("environments/old/environment.toml", &ENVIRONMENT.replace("[asg.frontend]", "[asg.legacy]")),
+            ("environments/old/pins.toml", "legacy = \"1.4.0\"\n"),
+        ])
+        .signed_with(&desk.path("ada"))
+        .repository_with(&format!(
+            "[repository.verify]\nallowed_signers = {people:?}\nmerges = \"forge\"\nforge_keys = {forge:?}\n"
+        ))
+        .start();
+    stage.wait_for_sync(&[TARGET, "old/asg/legacy"]);
+    let before = stage.repo().head();
+
+    let key = format!("user.signingkey={}", desk.path("the-forge").display());
+    let message = format!("Merge\n\n{LINE}");
+    let merge = stage.commit("a note", |repo| {
+        repo.branch("side");
+        repo.git(&["rm", "-r", "--quiet", "environments/old"]);
+        repo.commit("tidy up");
+        repo.checkout("main");
+        repo.git(&["-c", &key, "merge", "--quiet", "--no-ff", "-m", &message, "side"]);
+        repo.write("README.md", "what is left\n");
+    });
+    let merge = stage.repo().git(&["rev-parse", &format!("{merge}^")]);
+    let unheeded =
+        format!("the one of commit {} doesn't count, because nobody who may sign has signed that message", &merge[..8]);
+    let brake = |stage: &Stage| stage.status()["environments"]["old"]["brake"].as_str().unwrap_or_default().to_owned();
+    stage.wait_until("the brake holds", |stage| !brake(stage).is_empty());
+    let held = brake(&stage);
+    assert!(held.contains(&format!("commit {} removes old", &merge[..8])) && held.ends_with(&unheeded), "{held}");
+    assert_eq!(stage.state("old/asg/legacy"), "in-sync");
+
+    // A plan is told the same, where it is told whose signatures count.
+    let work = stage.repo().work().display().to_string();
+    let (people, forge) = (people.display().to_string(), forge.display().to_string());
+    let plan = |more: &[&str]| {
+        let planned = stage.run(&[&["plan", "--dir", &work, "--base", &before], more].concat());
+        assert!(planned.status.success(), "{planned:?}");
+        String::from_utf8(planned.stdout).unwrap()
+    };
+    let signers = ["--allowed-signers", &people, "--forge-keys", &forge];
+    assert!(plan(&[]).contains("acknowledges it"));
+    for format in ["text", "markdown"] {
+        let text = plan(&[&signers as &[&str], &["--output", format]].concat());
+        assert!(text.contains("blast-radius brake") && text.contains(&unheeded), "{text}");
+    }
+    let report: Value = serde_json::from_str(&plan(&[&signers as &[&str], &["--output", "json"]].concat())).unwrap();
+    assert_eq!((&report["brake"]["acknowledged"], &report["brake"]["unheeded"]), (&false.into(), &merge.into()));
+
+    // A person says it.
+    stage.commit(&format!("we mean it\n\n{LINE}"), |repo| {
+        repo.write("README.md", "it is meant\n");
+    });
+    stage.wait_until("it is gone", |stage| stage.status()["environments"]["old"].is_null());
 }
 
 #[test]

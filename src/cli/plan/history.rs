@@ -7,12 +7,12 @@ use jiff::Timestamp;
 
 use crate::cli::error::CliError;
 use crate::cli::output;
-use crate::cli::signers::{self, Signers};
+use crate::cli::signers::{self, Signers, read_pins};
 use crate::clock::Clock;
 use crate::git::{FOLDERS, Provenances, WorkingCopy};
 use crate::manifest::{self, Draft};
-use crate::model::{CommitId, Component, Environment, EnvironmentName, LocalRef, Provenance};
-use crate::plan::brake::{self, Brake, Extent, Limits};
+use crate::model::{CommitId, Component, Environment, EnvironmentName, LocalRef, Provenance, Trailer};
+use crate::plan::brake::{self, Acknowledgement, Brake, Extent, Limits};
 use crate::reconcile::outline;
 
 /// What the working copy's history says about the files.
@@ -29,8 +29,8 @@ pub(super) struct Base {
     pub(super) commit: CommitId,
     /// Environments that were good.
     environments: BTreeMap<EnvironmentName, Draft>,
-    /// Whether a commit since then acknowledges what brakes hold.
-    acknowledged: bool,
+    /// What the commits since then say to brakes.
+    trailers: Vec<Trailer>,
 }
 
 impl History {
@@ -66,7 +66,7 @@ impl History {
                         .into_iter()
                         .filter_map(|(name, result)| Some((name, result.ok()?)))
                         .collect(),
-                    acknowledged: trailers.iter().any(|value| brake::acknowledges(value)),
+                    trailers,
                 })
             }
         };
@@ -78,14 +78,14 @@ impl History {
                 draft.pins().into_iter().map(move |(component, value)| ((path.clone(), component.to_string()), value))
             })
             .collect();
-        let provenance =
-            Provenances::new().provenance(&objects, &head, &wanted, &|_, bytes| manifest::pin_values(bytes))?;
+        let provenance = Provenances::new().provenance(&objects, &head, &wanted, &read_pins)?;
         Ok(Self { head, provenance, base })
     }
 
     /// Says who signed the commits that set the pins, and tells of commits that a controller would refuse.
     pub(in crate::cli) fn sign(&mut self, signers: &Signers, dir: &Path, now: Timestamp) -> Result<(), CliError> {
-        let verified = signers.check(dir, self.provenance.values_mut(), now)?;
+        let trailers = self.base.as_mut().map(|base| base.trailers.as_mut_slice()).unwrap_or_default();
+        let verified = signers.check(dir, self.provenance.values_mut(), trailers, now)?;
         if let Some(verified) = verified.filter(|verified| verified.refused > 0) {
             output::note(
                 &(signers::text(&verified) + "a controller that checks signatures won't follow these commits\n"),
@@ -137,13 +137,13 @@ impl History {
         &self,
         drafts: impl IntoIterator<Item = &'a Draft>,
         limits: Limits,
-    ) -> Option<(Brake, bool)> {
+    ) -> Option<(Brake, Acknowledgement)> {
         let base = self.base.as_ref()?;
         let extent = |drafts: &mut dyn Iterator<Item = &Draft>| -> Extent {
             drafts.map(|draft| (draft.name.clone(), outline(draft))).collect()
         };
         let before = extent(&mut base.environments.values());
         let after = extent(&mut drafts.into_iter());
-        brake::brake(&before, &after, limits).map(|brake| (brake, base.acknowledged))
+        brake::brake(&before, &after, limits).map(|brake| (brake, Acknowledgement::of(&base.trailers)))
     }
 }

@@ -8,6 +8,7 @@ use super::text;
 use crate::cli::markdown::{cell, code};
 use crate::cli::output;
 use crate::model::{State, words};
+use crate::plan::brake;
 
 /// Tells a comment of ours from others, so that it is updated and not repeated. Stable.
 pub const MARKER: &str = "<!-- pinion:plan -->";
@@ -33,10 +34,12 @@ pub(super) fn render(report: &Report) -> String {
         text += &if brake.acknowledged {
             format!("This change {}. A trailer acknowledges it.\n\n", code(&brake.what))
         } else {
+            let unheeded = brake.unheeded.as_deref().map(|commit| format!("; {}", brake::unheeded(commit)));
             format!(
                 "**Held by the blast-radius brake:** this change {}. If that is meant, add the trailer {trailer} to a \
-                 commit.\n\n",
-                code(&brake.what)
+                 commit{}.\n\n",
+                code(&brake.what),
+                unheeded.unwrap_or_default()
             )
         };
     }

@@ -12,7 +12,7 @@ use super::history::History;
 use crate::guardrail::{Denial, Fleet, Opinion, Policies, Proposal};
 use crate::model::survey::Survey;
 use crate::model::{Kind, LocalRef, Marker, ObservedTarget, Pin, State, Target, TargetSpec, words};
-use crate::plan::brake::{self, Brake};
+use crate::plan::brake::{self, Acknowledgement, Brake};
 use crate::plan::forecast::{self, Forecast, Prospect};
 use crate::plan::{Reason, TargetPlan};
 
@@ -64,6 +64,8 @@ pub struct BrakeReport {
     pub trailer: String,
     /// Whether a commit of this change has it already, so that nothing is held.
     pub acknowledged: bool,
+    /// A commit of this change that has it, where it doesn't count: nobody who may sign has signed that message.
+    pub unheeded: Option<String>,
 }
 
 /// An environment.
@@ -254,10 +256,11 @@ impl Report {
             .base
             .as_ref()
             .map(|base| BaseReport { revision: base.revision.clone(), commit: base.commit.to_string() });
-        report.brake = given.brake.as_ref().map(|(brake, acknowledged)| BrakeReport {
+        report.brake = given.brake.as_ref().map(|(brake, word)| BrakeReport {
             what: brake.to_string(),
             trailer: brake::LINE.to_owned(),
-            acknowledged: *acknowledged,
+            acknowledged: *word == Acknowledgement::Given,
+            unheeded: word.unheeded().map(ToString::to_string),
         });
         report.removed.clone_from(&given.removed);
         for planned in planned {
@@ -298,7 +301,7 @@ pub(super) struct Given<'a> {
     pub(super) history: &'a History,
     pub(super) policies: &'a Policies,
     pub(super) fleet: &'a Fleet,
-    pub(super) brake: Option<(Brake, bool)>,
+    pub(super) brake: Option<(Brake, Acknowledgement)>,
     pub(super) removed: Vec<String>,
     pub(super) at: Timestamp,
 }

@@ -4,6 +4,7 @@ use super::report::{Range, Report, TargetReport, course};
 use crate::cli::output::{self, Screen};
 use crate::model::State;
 use crate::model::escape::one_line;
+use crate::plan::brake;
 
 pub(super) fn render(report: &Report, screen: Screen) -> String {
     let mut text = String::new();
@@ -47,9 +48,11 @@ pub(super) fn render(report: &Report, screen: Screen) -> String {
         text += &if brake.acknowledged {
             format!("This change {what}; the trailer `{}` acknowledges it.\n", brake.trailer)
         } else {
+            let unheeded = brake.unheeded.as_deref().map(|commit| format!("; {}", brake::unheeded(commit)));
             format!(
-                "This change {what}: the blast-radius brake will hold it, unless a commit has the trailer `{}`.\n",
-                brake.trailer
+                "This change {what}: the blast-radius brake will hold it, unless a commit has the trailer `{}`{}.\n",
+                brake.trailer,
+                unheeded.unwrap_or_default()
             )
         };
     }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::PausedClock;
 use crate::clock::Clock as _;
 use crate::manifest::pin_values;
-use crate::model::{AccountId, CommitId, Provenance};
+use crate::model::{AccountId, CommitId, Provenance, Trailer};
 use crate::ports::{Files, PinKey, Repository, RepositoryError, Tip};
 
 type Tree = BTreeMap<String, Vec<u8>>;
@@ -210,11 +210,12 @@ impl Repository for Git {
         Ok(self.state.lock().unwrap().commits[commit].parent.clone())
     }
 
-    async fn trailers(&self, commit: &CommitId, key: &str) -> Result<Vec<String>, RepositoryError> {
+    async fn trailers(&self, _: &str, commit: &CommitId, key: &str) -> Result<Vec<Trailer>, RepositoryError> {
         let state = self.state.lock().unwrap();
         let pins = state.commits[commit].pins.values();
         let mine = pins.filter(|(_, provenance)| provenance.commit == *commit);
-        Ok(mine.filter_map(|(_, provenance)| provenance.trailers.get(key).cloned()).collect())
+        let values = mine.filter_map(|(_, provenance)| provenance.trailers.get(key).cloned());
+        Ok(values.map(|value| Trailer { commit: commit.clone(), value, heeded: true }).collect())
     }
 
     async fn provenance(
