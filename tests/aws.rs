@@ -821,6 +821,26 @@ async fn what_would_strike_somebody_elses_refresh_is_sent_once() {
 }
 
 #[tokio::test]
+async fn a_family_that_others_register_in_is_tried_again() {
+    let stand = Stand::new(WORLD).await;
+    let service = observe_service(&*stand.reader()).await;
+    let busy = "Too many concurrent attempts to create a new revision of the specified family.";
+    stand
+        .fault(json!({
+            "operation": "RegisterTaskDefinition", "kind": "error", "code": "ClientException", "status": 400,
+            "message": busy, "times": 1,
+        }))
+        .await;
+    let image = "111111111111.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1".to_owned();
+    let (base, marker) = (service.task_definition.arn, marker("2.0.1", "api:1"));
+    let register = Action::RegisterTaskDefinition { base, container: "app".to_owned(), image, marker };
+    let error = stand.writer().apply(&register).await.unwrap_err();
+    assert_eq!((error.class, error.code.as_str()), (ErrorClass::Conflict, "ClientException"));
+    assert_eq!(stand.recorded_as("conflict"), BTreeMap::from([("ecs:RegisterTaskDefinition".to_owned(), 1)]));
+    stand.writer().apply(&register).await.unwrap();
+}
+
+#[tokio::test]
 async fn many_short_pages_say_the_same() {
     let mixed = r#"name = "latest"
 launch_template = "moving"

@@ -83,6 +83,12 @@ pub(super) fn is_throttle(code: &str) -> bool {
     THROTTLES.contains(&code)
 }
 
+/// Whether somebody else registers revisions of the same family at this moment: ECS tells it by its code for whatever is
+/// wrong with a request, and in these words only.
+pub(super) fn is_family_busy(message: &str) -> bool {
+    message.contains("Too many concurrent attempts to create a new revision")
+}
+
 /// Whether a code says that credentials have run out or aren't known any more, so that new ones may help.
 pub(super) fn is_expired(code: &str) -> bool {
     matches!(code, "ExpiredToken" | "ExpiredTokenException" | "RequestExpired") || is_foreign_key(code)
@@ -153,7 +159,11 @@ where
             let message = words::shortened(meta.message().unwrap_or_default().to_owned(), LONGEST);
             // Auto Scaling says it in words, with `Throttling` or without.
             let throttled = is_throttle(&code) || message.contains("Rate exceeded") || status == 429;
-            let class = if throttled { ErrorClass::Retry } else { class_of(&code, Some(status)) };
+            let class = match throttled {
+                true => ErrorClass::Retry,
+                false if is_family_busy(&message) => ErrorClass::Conflict,
+                false => class_of(&code, Some(status)),
+            };
             PortError {
                 class,
                 service: operation.service(),

@@ -13,7 +13,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 use tokio::time::Instant;
 
-use super::error::{class_of, is_throttle};
+use super::error::{class_of, is_family_busy, is_throttle};
 use super::operation::Operation;
 use crate::model::EnvironmentName;
 use crate::ports::{CallRecord, ErrorClass, RecordCalls};
@@ -71,7 +71,12 @@ impl Intercept for Recorder {
                 let body = response.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
                 let code = code_on_the_wire(&body).unwrap_or_default();
                 let throttled = is_throttle(code) || status == 429 || body.contains("Rate exceeded");
-                (Some(if throttled { ErrorClass::Retry } else { class_of(code, Some(status)) }), throttled)
+                let class = match throttled {
+                    true => ErrorClass::Retry,
+                    false if is_family_busy(&body) => ErrorClass::Conflict,
+                    false => class_of(code, Some(status)),
+                };
+                (Some(class), throttled)
             }
         };
         tracing::debug!(
