@@ -194,11 +194,23 @@ fn an_artifact_that_will_not_do_is_named() {
     assert_eq!(usable["ok"], false);
     assert!(usable["detail"].as_str().unwrap().starts_with("there is no AMI named `frontend-9.9.9`"), "{usable}");
 
-    // Another processor. (Where planning itself refuses it, the target is blocked; either way the plan fails.)
+    // Another processor: planning itself refuses it, and the question is answered all the same.
     let (other, code) = change("1.4.2");
     assert_eq!(code, Some(1), "{other:#}");
     let shown = target(&other, "dev/asg/frontend").to_string();
     assert!(shown.contains("arm64") && shown.contains("t3.small"), "{shown}");
+    assert_eq!(target(&other, "dev/asg/frontend")["state"], "blocked");
+    assert_eq!(check(&other, "fits")["ok"], false, "{shown}");
+    let text = said(&plan(&stage, &["--base", "main"]));
+    assert!(text.contains("  !  dev/asg/frontend  blocked  ami-0f000000000001400 → 1.4.2"), "{text}");
+    // What isn't there yet has nothing that something could fit.
+    stage.repo().write(
+        "environments/dev/environment.toml",
+        "[account]\nid = \"222222222222\"\n[asg.frontend]\ngroup = \"new\"\n",
+    );
+    let (nowhere, _) = change("1.4.1");
+    assert_eq!(check(&nowhere, "fits"), Value::Null);
+    stage.repo().git(&["checkout", "--quiet", "main", "--", "environments/dev/environment.toml"]);
 
     let (old, code) = change("1.4.3");
     assert_eq!(code, Some(0), "a deprecated AMI works: {old:#}");
@@ -213,6 +225,48 @@ fn an_artifact_that_will_not_do_is_named() {
     let prod = target(&shared, "prod/asg/frontend");
     assert!(prod["reason"].as_str().unwrap().contains("shared with account 444444444444"), "{prod}");
     assert_eq!(stage.written(0), Vec::<String>::new());
+}
+
+#[test]
+fn settings_and_guardrails_are_changes_too() {
+    let stage = stage();
+    let repo = stage.repo();
+    let parts = |report: &Value, reference: &str| target(report, reference)["changed"].clone();
+    repo.write("environments/prod/environment.toml", PROD.replace("min_healthy = 90", "min_healthy = 50"));
+    repo.commit("faster");
+    let (faster, _) = report(&stage, &["--base", "main"]);
+    assert_eq!(parts(&faster, "prod/asg/frontend"), json!(["rollout"]));
+    assert_eq!(faster["environments"]["prod"]["targets"].as_array().unwrap().len(), 1);
+    let comment = said(&plan(&stage, &["--base", "main", "--output", "markdown"]));
+    let row = "| `prod/asg/frontend` | `1.4.0` | `1.4.0` | in-sync; changed: rollout |";
+    assert!(comment.contains(row) && comment.contains("Not touched: `dev`."), "{comment}");
+    // Words between policies mean nothing.
+    repo.write("policies/guardrails/soak.cedar", format!("// The same.\n{SOAK}"));
+    repo.commit("a comment");
+    assert_eq!(report(&stage, &["--base", "main"]).0["policies"], json!([]));
+
+    // Something waits for a guardrail; without that it doesn't.
+    repo.git(&["checkout", "--quiet", "-B", "waiting", "main"]);
+    set_pin(repo, "prod", "api", "2");
+    repo.commit("api 2");
+    repo.branch("released");
+    let more = "@id(\"more\")\n@reason(\"no\")\nforbid (principal, action, resource == Target::\"dev/fargate/api\");\n";
+    repo.git(&["rm", "--quiet", "policies/guardrails/soak.cedar"]);
+    repo.write("policies/guardrails/more.cedar", more);
+    repo.commit("other guardrails");
+    let (released, _) = report(&stage, &["--base", "waiting"]);
+    let changes = json!([{ "policy": "more", "change": "added" }, { "policy": "soak", "change": "removed" }]);
+    assert_eq!(released["policies"], changes);
+    assert_eq!(parts(&released, "prod/fargate/api"), json!(["guardrails"]));
+    assert_eq!((&released["changes"], &released["waiting"]), (&json!(1), &json!(0)));
+    let comment = said(&plan(&stage, &["--base", "waiting", "--output", "markdown"]));
+    assert!(comment.contains("- Guardrail `more` is added.\n- Guardrail `soak` is removed.\n"), "{comment}");
+    let text = said(&plan(&stage, &["--base", "waiting"]));
+    assert!(text.contains("guardrail more is added\nguardrail soak is removed\n"), "{text}");
+    assert!(
+        text.contains("dev  account 222222222222, us-west-1\n  nothing in this change touches it\n\nprod"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -258,11 +312,13 @@ fn broken_files_and_brakes_are_told_in_the_comment() {
     repo.commit("no prod");
     let comment = said(&plan(&stage, &["--base", "main", "--output", "markdown"]));
     assert!(comment.contains("**Held by the blast-radius brake:** this change `removes prod`"), "{comment}");
-    assert!(comment.contains("- `prod` is no longer looked after"), "{comment}");
+    assert!(comment.contains("- `prod` is looked after until its removal is acknowledged."), "{comment}");
     repo.commit("yes\n\nPinion-Acknowledge: blast-radius");
     let (report, _) = report(&stage, &["--base", "main"]);
     assert_eq!(report["brake"]["acknowledged"], true);
     assert_eq!(report["removed"], json!(["prod"]));
+    let comment = said(&plan(&stage, &["--base", "main", "--output", "markdown"]));
+    assert!(comment.contains("- `prod` is no longer looked after"), "{comment}");
 
     // Both pins of prod, where none may move freely.
     repo.git(&["checkout", "--quiet", "-b", "other", "main"]);

@@ -1,5 +1,6 @@
 //! `pinion plan`: what a merge of the files in a folder would do. Looks everything up live, writes nothing.
 
+mod change;
 mod history;
 mod markdown;
 mod report;
@@ -28,9 +29,9 @@ use crate::manifest::{self, Findings};
 use crate::metrics::Metrics;
 use crate::model::escape::plain_json;
 use crate::model::survey::Survey;
-use crate::model::{CommitId, EnvironmentName, LocalRef, words};
+use crate::model::{CommitId, EnvironmentName, LocalRef, State, words};
 use crate::plan::brake::{Acknowledgement, Brake, Held, Limits};
-use crate::plan::{Memory, Observed, Plan};
+use crate::plan::{Memory, Observed, Plan, TargetPlan};
 use crate::ports::{Accounts, Observe, Surveyor};
 use crate::reconcile::desired::{Desired, sources};
 use crate::reconcile::pass;
@@ -90,6 +91,8 @@ struct Planned {
     observed: Observed,
     plan: Plan,
     surveys: BTreeMap<LocalRef, Survey>,
+    /// What this change changes of each target that it touches; all targets without a base.
+    touched: BTreeMap<LocalRef, Vec<&'static str>>,
 }
 
 /// Runs the command.
@@ -174,13 +177,16 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     let at = clock.now();
     let (mut planned, fleet) = decide(seen, at);
     planned.retain(|planned| named(&planned.desired.environment.name));
+    let given = Given { history: &history, policies: &loaded.policies, fleet: &fleet, brake, removed, at };
+    for planned in &mut planned {
+        planned.touched = touched(planned, &given);
+    }
     futures_util::future::join_all(planned.iter_mut().map(|planned| {
         let environment = &planned.desired.environment;
-        survey(planned, aws.surveyor(&environment.name, &environment.account), &history)
+        survey(planned, aws.surveyor(&environment.name, &environment.account))
     }))
     .await;
 
-    let given = Given { history: &history, policies: &loaded.policies, fleet: &fleet, brake, removed, at };
     let report = Report::of(&planned, &given);
     print(&report, args.output)?;
     if report.blocked > 0 {
@@ -241,16 +247,32 @@ fn decide(seen: Vec<(Desired, Observed)>, now: Timestamp) -> (Vec<Planned>, Flee
     }
     let planned = seen.into_iter().map(|(desired, observed)| {
         let plan = pass::decide(&desired, &observed, &memory, &fleet, now);
-        Planned { desired, observed, plan, surveys: BTreeMap::new() }
+        Planned { desired, observed, plan, surveys: BTreeMap::new(), touched: BTreeMap::new() }
     });
     (planned.collect(), fleet)
 }
 
-async fn survey(planned: &mut Planned, surveyor: Arc<dyn Surveyor>, history: &History) {
-    let Planned { desired, observed, plan, .. } = &*planned;
+/// The targets that this change touches, each with what it changes: of itself, or of what guardrails say to its rollout.
+fn touched(planned: &Planned, given: &Given<'_>) -> BTreeMap<LocalRef, Vec<&'static str>> {
+    let name = &planned.desired.environment.name;
+    let parts = planned.plan.targets.iter().filter_map(|(local, plan)| {
+        let Some(mut parts) = given.history.changed(name, local) else { return Some((local.clone(), Vec::new())) };
+        if report::changes(plan) && given.judged_anew(planned, local, plan) {
+            parts.push("guardrails");
+        }
+        (!parts.is_empty()).then(|| (local.clone(), parts))
+    });
+    parts.collect()
+}
+
+async fn survey(planned: &mut Planned, surveyor: Arc<dyn Surveyor>) {
+    let Planned { desired, observed, plan, touched, .. } = &*planned;
     let environment = &desired.environment;
-    let wanted =
-        plan.targets.iter().filter(|(local, plan)| report::changes(plan) && history.touched(environment, local));
+    let blocked = |plan: &TargetPlan| plan.state == State::Blocked && plan.artifact.is_some();
+    let wanted = plan
+        .targets
+        .iter()
+        .filter(|(local, plan)| (report::changes(plan) || blocked(plan)) && touched.contains_key(*local));
     let surveys = wanted.filter_map(|(local, plan)| {
         let target = environment.targets.get(local)?;
         let seen = observed.targets.get(local)?.as_ref().ok()?;

@@ -50,6 +50,29 @@ pub struct Ending {
     pub line: usize,
 }
 
+/// How a policy differs from what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It is new.
+    Added,
+    /// It says something else.
+    Changed,
+    /// It is gone.
+    Removed,
+}
+
+impl Change {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Changed => "changed",
+            Self::Removed => "removed",
+        }
+    }
+}
+
 /// What exists in the repository, and so may be named by policies.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
@@ -149,6 +172,26 @@ impl Policies {
     #[must_use]
     pub fn endings(&self) -> &[Ending] {
         if let Kind::Valid(valid) = &self.0 { &valid.endings } else { &[] }
+    }
+
+    /// Which policies differ from what they were, by their ids. Comments and layout don't count.
+    #[must_use]
+    pub fn changes(&self, before: &Self) -> BTreeMap<String, Change> {
+        let (now, then) = (self.meanings(), before.meanings());
+        let new = now.iter().filter_map(|(id, meaning)| match then.get(id) {
+            None => Some((id.clone(), Change::Added)),
+            Some(before) if before != meaning => Some((id.clone(), Change::Changed)),
+            Some(_) => None,
+        });
+        let gone = then.keys().filter(|id| !now.contains_key(*id)).map(|id| (id.clone(), Change::Removed));
+        new.chain(gone).collect()
+    }
+
+    /// Each policy in Cedar's own form; none if they are invalid.
+    fn meanings(&self) -> BTreeMap<String, Option<serde_json::Value>> {
+        let Kind::Valid(valid) = &self.0 else { return BTreeMap::new() };
+        let meaning = |id: &String| valid.set.policy(&PolicyId::new(id)).and_then(|policy| policy.to_json().ok());
+        valid.words.keys().map(|id| (id.clone(), meaning(id))).collect()
     }
 
     /// What each policy says, in the order of their ids.

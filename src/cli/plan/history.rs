@@ -5,11 +5,13 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
+use super::change::changed;
 use crate::cli::error::CliError;
 use crate::cli::output;
 use crate::cli::signers::{self, Signers, read_pins};
 use crate::clock::Clock;
 use crate::git::{FOLDERS, Provenances, WorkingCopy};
+use crate::guardrail::Policies;
 use crate::manifest::{self, Draft};
 use crate::model::{CommitId, Component, Environment, EnvironmentName, LocalRef, Provenance, Trailer};
 use crate::plan::brake::{self, Acknowledgement, Brake, Extent, Limits};
@@ -29,6 +31,10 @@ pub(super) struct Base {
     pub(super) commit: CommitId,
     /// Environments that were good.
     environments: BTreeMap<EnvironmentName, Draft>,
+    /// Its guardrails.
+    pub(super) policies: Policies,
+    /// What has been changed since then of each target that there is now.
+    changed: BTreeMap<(EnvironmentName, LocalRef), Vec<&'static str>>,
     /// What the commits since then say to brakes.
     trailers: Vec<Trailer>,
 }
@@ -39,6 +45,7 @@ impl History {
         base: Option<&str>,
         drafts: impl IntoIterator<Item = &'a Draft>,
     ) -> Result<Self, CliError> {
+        let drafts: Vec<&Draft> = drafts.into_iter().collect();
         let nothing = Self { head: CommitId::uncommitted(), provenance: BTreeMap::new(), base: None };
         let copy = match WorkingCopy::discover(dir) {
             Ok(copy) => copy,
@@ -57,17 +64,17 @@ impl History {
                     Some(head) => objects.trailers_since(Some(&commit), head, brake::TRAILER)?,
                     None => Vec::new(),
                 };
-                Some(Base {
-                    revision: revision.to_owned(),
-                    commit,
-                    // What was broken before is new now.
-                    environments: loaded
-                        .environments
-                        .into_iter()
-                        .filter_map(|(name, result)| Some((name, result.ok()?)))
-                        .collect(),
-                    trailers,
-                })
+                // What was broken before is new now.
+                let environments: BTreeMap<EnvironmentName, Draft> =
+                    loaded.environments.into_iter().filter_map(|(name, result)| Some((name, result.ok()?))).collect();
+                let targets = drafts.iter().flat_map(|draft| draft.targets.keys().map(move |local| (*draft, local)));
+                let changed = targets.map(|(draft, local)| {
+                    let parts = changed(draft, environments.get(&draft.name), local);
+                    ((draft.name.clone(), local.clone()), parts)
+                });
+                let changed = changed.collect();
+                let (revision, policies) = (revision.to_owned(), loaded.policies);
+                Some(Base { revision, commit, environments, policies, changed, trailers })
             }
         };
         let Some(head) = head else { return Ok(Self { base, ..nothing }) };
@@ -108,15 +115,10 @@ impl History {
         draft.clone().complete(&of_this)
     }
 
-    /// Whether this change touches a target: what it is, how it rolls out, or its pin.
-    pub(super) fn touched(&self, environment: &Environment, local: &LocalRef) -> bool {
-        let Some(base) = &self.base else { return true };
-        let Some(before) = base.environments.get(&environment.name) else { return true };
-        let (Some(now), Some(then)) = (environment.targets.get(local), before.targets.get(local)) else { return true };
-        let value = environment.pin_of(now).map(|pin| (&pin.version, &pin.digest));
-        let earlier = before.pin_value(&then.component).map(|pin| (&pin.version, &pin.digest));
-        let place = |account: &crate::model::Account| (account.id.clone(), account.region.clone());
-        now.spec != then.spec || place(&environment.account) != place(&before.account) || value != earlier
+    /// What this change changes of a target; `None` without a base.
+    pub(super) fn changed(&self, environment: &EnvironmentName, local: &LocalRef) -> Option<Vec<&'static str>> {
+        let base = self.base.as_ref()?;
+        Some(base.changed.get(&(environment.clone(), local.clone())).cloned().unwrap_or_default())
     }
 
     /// The targets of an environment that this change takes out.

@@ -3,7 +3,7 @@
 //! Whatever comes from Git or AWS stands in code spans: there neither links nor mentions, HTML nor pictures mean
 //! anything, to GitHub or to GitLab.
 
-use super::report::{Report, TargetReport, course};
+use super::report::{PolicyReport, Report, TargetReport, also_changed, course};
 use super::text;
 use crate::cli::markdown::{cell, code};
 use crate::cli::output;
@@ -55,8 +55,15 @@ pub(super) fn render(report: &Report) -> String {
         }
     }
     for removed in &report.removed {
-        let line = format!("- {} is no longer looked after; it stays as it is.\n", code(removed));
+        let line = if text::is_held(report) {
+            format!("- {} is looked after until its removal is acknowledged.\n", code(removed))
+        } else {
+            format!("- {} is no longer looked after; it stays as it is.\n", code(removed))
+        };
         append(&mut text, LONGEST - RESERVE, &line);
+    }
+    for PolicyReport { policy, change } in &report.policies {
+        append(&mut text, LONGEST - RESERVE, &format!("- Guardrail {} is {change}.\n", code(policy)));
     }
     let untouched: Vec<&String> = report
         .environments
@@ -66,10 +73,11 @@ pub(super) fn render(report: &Report) -> String {
         .collect();
     if !untouched.is_empty() && !report.environments.is_empty() {
         let names: Vec<String> = untouched.iter().map(|name| code(name)).collect();
-        append(&mut text, LONGEST - RESERVE, &format!("\nNot touched: {}.\n", names.join(", ")));
+        let gap = if text.ends_with("\n\n") { "" } else { "\n" };
+        append(&mut text, LONGEST - RESERVE, &format!("{gap}Not touched: {}.\n", names.join(", ")));
     }
     let mut left_out = 0;
-    for target in report.targets().filter(|target| has_details(target)) {
+    for target in report.targets().filter(|target| text::has_details(target)) {
         left_out += usize::from(!append(&mut text, LONGEST - RESERVE, &details(target, report)));
     }
     if left_out > 0 {
@@ -124,10 +132,11 @@ fn rows(text: &mut String, report: &Report) {
             text.push_str("| Target | Now | Then | What happens |\n| --- | --- | --- | --- |\n");
         }
         let row = format!(
-            "| {} | {} | {} | {} |\n",
+            "| {} | {} | {}{} | {} |\n",
             cell(&target.target),
             target.from.as_deref().map_or_else(|| "–".to_owned(), cell),
             cell(&target.to),
+            if target.downgrade == Some(true) { " (older)" } else { "" },
             happens(target)
         );
         left_out += usize::from(!append(text, ROWS, &row));
@@ -150,16 +159,22 @@ fn happens(target: &TargetReport) -> String {
         State::Pending if !target.forbidden_by.is_empty() => {
             let policies: Vec<String> = target.forbidden_by.iter().map(|denial| cell(&denial.policy)).collect();
             let until = target.passes.map(|at| format!(", from {at} on it may")).unwrap_or_default();
-            format!("**waits**: forbidden by {}{until}; then {}", policies.join(", "), rolls())
+            format!("**waits**: forbidden by {}{until}; then {}{}", policies.join(", "), rolls(), caveats(target))
         }
-        State::Pending => format!("**waits**{}; then {}", reason(), rolls()),
-        State::RollingOut if target.next.is_some() => format!("**{}**", rolls()),
-        state => format!("{state}{}", reason()),
+        State::Pending => format!("**waits**{}; then {}{}", reason(), rolls(), caveats(target)),
+        State::RollingOut if target.next.is_some() => format!("**{}**{}", rolls(), caveats(target)),
+        state if target.changed.is_empty() => format!("{state}{}", reason()),
+        state => format!("{state}{}; changed: {}", reason(), target.changed.join(", ")),
     }
 }
 
-fn has_details(target: &TargetReport) -> bool {
-    target.change || !target.checks.is_empty() || !target.warnings.is_empty()
+/// What nobody should have to unfold to see.
+fn caveats(target: &TargetReport) -> String {
+    let deprecated = target.checks.iter().any(|check| check.check == "current" && check.ok == Some(false));
+    let stays = target.rollback.as_ref().is_some_and(|rollback| !rollback.automatic);
+    let caveats = [(deprecated, "the AMI is deprecated"), (stays, "not rolled back by itself")];
+    let caveats = caveats.into_iter().filter(|(holds, _)| *holds);
+    caveats.map(|(_, caveat)| format!("; **{caveat}**")).collect()
 }
 
 fn details(target: &TargetReport, report: &Report) -> String {
@@ -174,6 +189,9 @@ fn details(target: &TargetReport, report: &Report) -> String {
     }
     if let Some(from) = target.from_artifact.as_ref().filter(|from| Some(*from) != target.artifact.as_ref()) {
         line("Replaces", format!("{}{}", code(from), age(target.from_created)));
+    }
+    if let Some(changed) = also_changed(target) {
+        line("Changed", changed);
     }
     for check in &target.checks {
         let key = match check.check.as_str() {
@@ -204,7 +222,7 @@ fn details(target: &TargetReport, report: &Report) -> String {
     if !target.forbidden_by.is_empty() {
         line("May pass", text::passes(target));
     }
-    if let Some(reason) = &target.reason {
+    if let Some(reason) = target.reason.as_ref().filter(|reason| !is_said(target, reason)) {
         line("State", format!("{}: {}", target.state, code(reason)));
     }
     if let Some(underway) = &target.underway {
@@ -226,6 +244,14 @@ fn details(target: &TargetReport, report: &Report) -> String {
     text + "\n</details>\n"
 }
 
+/// Whether the reason only repeats what a check or a guardrail says.
+fn is_said(target: &TargetReport, reason: &str) -> bool {
+    let guardrail = target.forbidden_by.first().is_some_and(|denial| {
+        target.forbidden_by.len() == 1 && reason == format!("forbidden by {}: {}", denial.policy, denial.reason)
+    });
+    guardrail || target.checks.iter().any(|check| check.detail == reason)
+}
+
 /// Appends if it stays within a length. Says whether it did.
 fn append(text: &mut String, longest: usize, more: &str) -> bool {
     let fits = text.len() + more.len() <= longest;
@@ -237,7 +263,9 @@ fn append(text: &mut String, longest: usize, more: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{CheckReport, DenialReport, EnvironmentReport, Range, RolloutReport};
+    use super::super::report::{
+        CheckReport, DenialReport, EnvironmentReport, Next, Range, RollbackReport, RolloutReport,
+    };
     use super::*;
     use crate::model::Kind;
 
@@ -249,6 +277,8 @@ mod tests {
             state: State::Pending,
             reason: Some(long.to_owned()),
             change: true,
+            changed: vec!["pin".to_owned()],
+            downgrade: None,
             from: Some(long.to_owned()),
             to: "1.5.0".to_owned(),
             from_artifact: None,
@@ -281,6 +311,27 @@ mod tests {
             warnings: Vec::new(),
             unread: Vec::new(),
         }
+    }
+
+    #[test]
+    fn what_matters_most_stands_in_the_row() {
+        let mut target = target(1, "long");
+        (target.state, target.downgrade, target.from) = (State::RollingOut, Some(true), Some("1.6.0".to_owned()));
+        target.next = Some(Next { operation: "StartInstanceRefresh".to_owned(), summary: "start".to_owned() });
+        target.checks =
+            vec![CheckReport { check: "current".to_owned(), ok: Some(false), detail: "deprecated".to_owned() }];
+        target.rollback = Some(RollbackReport { automatic: false, how: "no".to_owned() });
+        let mut report = Report::broken("2026-01-02T12:00:00Z".parse().unwrap(), Vec::new());
+        let (account, region) = ("222222222222".to_owned(), "us-west-1".to_owned());
+        let environment = EnvironmentReport { account, region, targets: vec![target], removed: Vec::new() };
+        report.environments.insert("prod".to_owned(), environment);
+        let text = render(&report);
+        let row = text.lines().find(|line| line.starts_with("| `prod/asg/web-1`")).unwrap();
+        assert_eq!(
+            row,
+            "| `prod/asg/web-1` | `1.6.0` | `1.5.0` (older) | **instance refresh of 3 instances in 3 batches, about 8 min**; \
+             **the AMI is deprecated**; **not rolled back by itself** |"
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What `pinion plan` says: the shape of `--output json`, and what the other outputs are made from.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct Report {
     pub environments: BTreeMap<String, EnvironmentReport>,
     /// The environments that this change takes out of Pinion's hands. What runs there stays as it is.
     pub removed: Vec<String>,
+    /// The guardrails that this change adds, changes or removes.
+    pub policies: Vec<PolicyReport>,
     /// What is wrong with the files. If anything is, nothing was planned.
     pub findings: Vec<String>,
     /// Targets that would be rolled out, now or when what they wait for is over.
@@ -53,6 +56,15 @@ pub struct BaseReport {
     pub revision: String,
     /// Its commit.
     pub commit: String,
+}
+
+/// A guardrail that isn't what it was.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct PolicyReport {
+    /// The policy's `@id`.
+    pub policy: String,
+    /// `added`, `changed` or `removed`.
+    pub change: String,
 }
 
 /// What a brake holds.
@@ -98,6 +110,12 @@ pub struct TargetReport {
     pub reason: Option<String>,
     /// Whether the target would be rolled out, now or when what it waits for is over.
     pub change: bool,
+    /// What this change changes: `new` for one that wasn't there; `account`, `target` (what it is, or how its artifact is
+    /// found; unless its pin changes, too), `pin`, `rollout`, `after`, `verify`, `suspend`; `guardrails` where others forbid its rollout than before. Empty
+    /// without `--base`.
+    pub changed: Vec<String>,
+    /// Whether the pin is an older semantic version than what runs; null if that can't be told.
+    pub downgrade: Option<bool>,
     /// What runs now: a version where Pinion rolled it out, else the image's tag or id.
     pub from: Option<String>,
     /// The pinned version.
@@ -239,6 +257,7 @@ impl Report {
             brake: None,
             environments: BTreeMap::new(),
             removed: Vec::new(),
+            policies: Vec::new(),
             findings,
             changes: 0,
             waiting: 0,
@@ -263,16 +282,19 @@ impl Report {
             unheeded: word.unheeded().map(ToString::to_string),
         });
         report.removed.clone_from(&given.removed);
+        if let Some(base) = &given.history.base {
+            let changes = given.policies.changes(&base.policies).into_iter();
+            report.policies =
+                changes.map(|(policy, change)| PolicyReport { policy, change: change.as_str().to_owned() }).collect();
+        }
         for planned in planned {
             let environment = &planned.desired.environment;
             let mut targets = Vec::new();
             for (local, plan) in &planned.plan.targets {
                 let Some(target) = environment.targets.get(local) else { continue };
                 let Some(pin) = environment.pin_of(target) else { continue };
-                if !given.history.touched(environment, local) {
-                    continue;
-                }
-                let shown = Subject { planned, local, target, pin, plan }.report(given);
+                let Some(changed) = planned.touched.get(local) else { continue };
+                let shown = Subject { planned, local, target, pin, plan, changed }.report(given);
                 report.changes += usize::from(shown.change);
                 report.waiting += usize::from(shown.change && plan.state == State::Pending);
                 report.blocked += usize::from(matches!(plan.state, State::Blocked | State::Unknown));
@@ -306,6 +328,39 @@ pub(super) struct Given<'a> {
     pub(super) at: Timestamp,
 }
 
+impl Given<'_> {
+    fn proposal<'a>(
+        &'a self,
+        planned: &'a Planned,
+        target: &'a Target,
+        pin: &'a Pin,
+        plan: &'a TargetPlan,
+    ) -> Proposal<'a> {
+        Proposal {
+            environment: &planned.desired.environment,
+            target,
+            pin,
+            running: plan.running.as_deref(),
+            heals: plan.drifted,
+            fleet: self.fleet,
+            now: self.at,
+        }
+    }
+
+    /// Whether other guardrails forbid a target's rollout than before this change.
+    pub(super) fn judged_anew(&self, planned: &Planned, local: &LocalRef, plan: &TargetPlan) -> bool {
+        let environment = &planned.desired.environment;
+        let Some(base) = &self.history.base else { return false };
+        let Some(target) = environment.targets.get(local) else { return false };
+        let Some(pin) = environment.pin_of(target) else { return false };
+        let denials = |policies: &Policies| -> Vec<String> {
+            let opinions = policies.opinions(self.proposal(planned, target, pin, plan));
+            opinions.into_iter().filter_map(Opinion::denial).map(|denial| denial.policy).collect()
+        };
+        !self.policies.changes(&base.policies).is_empty() && denials(self.policies) != denials(&base.policies)
+    }
+}
+
 /// Whether the target would be rolled out, now or when what it waits for is over.
 pub(super) fn changes(plan: &TargetPlan) -> bool {
     plan.action.as_ref().is_some_and(crate::plan::Action::is_write) || plan.state == State::Pending
@@ -318,11 +373,12 @@ struct Subject<'a> {
     target: &'a Target,
     pin: &'a Pin,
     plan: &'a TargetPlan,
+    changed: &'a [&'static str],
 }
 
 impl Subject<'_> {
     fn report(&self, given: &Given<'_>) -> TargetReport {
-        let Self { planned, local, target, pin, plan } = *self;
+        let Self { planned, local, target, pin, plan, changed } = *self;
         let nothing = Survey::default();
         let survey = planned.surveys.get(local).unwrap_or(&nothing);
         let change = changes(plan);
@@ -351,6 +407,8 @@ impl Subject<'_> {
             state: plan.state,
             reason: plan.reason.as_ref().filter(|reason| **reason != Reason::Preparing).map(ToString::to_string),
             change,
+            changed: changed.iter().map(|part| (*part).to_owned()).collect(),
+            downgrade: plan.running.as_deref().and_then(|running| pin.version.precedence(running)).map(Ordering::is_lt),
             from: plan.running.clone(),
             to: pin.version.to_string(),
             from_artifact: running,
@@ -397,15 +455,7 @@ impl Subject<'_> {
 
     /// The guardrails are asked also where something else is waited for first: all that is in the way is said at once.
     fn denials(&self, given: &Given<'_>) -> (Vec<DenialReport>, Option<Timestamp>) {
-        let explanation = given.policies.explain(Proposal {
-            environment: &self.planned.desired.environment,
-            target: self.target,
-            pin: self.pin,
-            running: self.plan.running.as_deref(),
-            heals: self.plan.drifted,
-            fleet: given.fleet,
-            now: given.at,
-        });
+        let explanation = given.policies.explain(given.proposal(self.planned, self.target, self.pin, self.plan));
         let passes = explanation.passes;
         let denials = explanation.opinions.into_iter().filter_map(Opinion::denial);
         (denials.map(|Denial { policy, reason }| DenialReport { policy, reason }).collect(), passes)
@@ -438,6 +488,11 @@ fn running<'a>(spec: &TargetSpec, seen: &'a ObservedTarget) -> (Option<String>, 
         }
         _ => (None, None),
     }
+}
+
+/// What else than the pin this change changes of a target, for people.
+pub(super) fn also_changed(target: &TargetReport) -> Option<String> {
+    target.changed.iter().any(|part| part != "pin").then(|| target.changed.join(", "))
 }
 
 /// About how long, for people: `40 s`, `12 min`, `3 h`.

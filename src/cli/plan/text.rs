@@ -1,6 +1,6 @@
 //! `--output text`.
 
-use super::report::{Range, Report, TargetReport, course};
+use super::report::{PolicyReport, Range, Report, TargetReport, also_changed, course};
 use crate::cli::output::{self, Screen};
 use crate::model::State;
 use crate::model::escape::one_line;
@@ -8,6 +8,10 @@ use crate::plan::brake;
 
 pub(super) fn render(report: &Report, screen: Screen) -> String {
     let mut text = String::new();
+    if let Some(base) = &report.base {
+        let commit = base.commit.get(..12).unwrap_or(&base.commit);
+        text += &format!("What this change does, compared with {} ({commit}):\n\n", one_line(&base.revision));
+    }
     for (name, environment) in &report.environments {
         text += &format!("{}  account {}, {}\n", one_line(name), environment.account, environment.region);
         if environment.targets.is_empty() && environment.removed.is_empty() {
@@ -15,8 +19,6 @@ pub(super) fn render(report: &Report, screen: Screen) -> String {
         }
         let mut table = screen.table(&["  ", "TARGET", "STATE", "VERSION", ""]);
         for target in &environment.targets {
-            let from = target.from.as_deref().unwrap_or("?");
-            let step = if target.change { format!("{from} → {}", target.to) } else { target.to.clone() };
             table.add_row(vec![
                 screen.cell(&format!("  {}", sign(target))),
                 screen.cell(&target.target),
@@ -25,13 +27,15 @@ pub(super) fn render(report: &Report, screen: Screen) -> String {
                 } else {
                     screen.state(target.state)
                 },
-                screen.cell(&step),
+                screen.cell(&step(target)),
                 screen.cell(&what(target)),
             ]);
         }
-        text += &output::table_text(&table);
-        text += "\n";
-        for target in environment.targets.iter().filter(|target| target.change || !target.checks.is_empty()) {
+        if !environment.targets.is_empty() {
+            text += &output::table_text(&table);
+            text += "\n";
+        }
+        for target in environment.targets.iter().filter(|target| has_details(target)) {
             text += "\n";
             text += &details(target, report);
         }
@@ -41,7 +45,14 @@ pub(super) fn render(report: &Report, screen: Screen) -> String {
         text += "\n";
     }
     for removed in &report.removed {
-        text += &format!("{removed} is no longer looked after; it stays as it is\n");
+        text += &if is_held(report) {
+            format!("{removed} is looked after until its removal is acknowledged\n")
+        } else {
+            format!("{removed} is no longer looked after; it stays as it is\n")
+        };
+    }
+    for PolicyReport { policy, change } in &report.policies {
+        text += &format!("guardrail {} is {change}\n", one_line(policy));
     }
     if let Some(brake) = &report.brake {
         let what = one_line(&brake.what);
@@ -61,6 +72,22 @@ pub(super) fn render(report: &Report, screen: Screen) -> String {
         "Plan: {} to roll out, {in_sync} in sync, {} quarantined, {} can't be planned.\n",
         report.changes, report.quarantined, report.blocked
     )
+}
+
+/// Whether what this change removes is kept by a brake.
+pub(super) fn is_held(report: &Report) -> bool {
+    report.brake.as_ref().is_some_and(|brake| !brake.acknowledged)
+}
+
+/// From what version to which.
+fn step(target: &TargetReport) -> String {
+    let to = &target.to;
+    match &target.from {
+        Some(from) if from != to && target.downgrade == Some(true) => format!("{from} → {to} (older)"),
+        Some(from) if target.change || from != to => format!("{from} → {to}"),
+        None if target.change => format!("? → {to}"),
+        _ => to.clone(),
+    }
 }
 
 fn sign(target: &TargetReport) -> &'static str {
@@ -96,6 +123,9 @@ fn details(target: &TargetReport, report: &Report) -> String {
     if let Some(artifact) = target.from_artifact.as_ref().filter(|from| Some(*from) != target.artifact.as_ref()) {
         let made = target.from_created.map(|created| format!(", {} old", age(created))).unwrap_or_default();
         line("replaces", &format!("{artifact}{made}"));
+    }
+    if let Some(changed) = also_changed(target) {
+        line("changed", &changed);
     }
     for check in &target.checks {
         let sign = match check.ok {
@@ -138,6 +168,11 @@ fn details(target: &TargetReport, report: &Report) -> String {
     text
 }
 
+/// Whether there is more to say than fits into a row.
+pub(super) fn has_details(target: &TargetReport) -> bool {
+    target.change || !target.checks.is_empty() || !target.warnings.is_empty() || !target.changed.is_empty()
+}
+
 /// When a rollout that guardrails forbid may pass.
 pub(super) fn passes(target: &TargetReport) -> String {
     match target.passes {
@@ -155,7 +190,7 @@ pub(super) fn shown(range: &Range) -> Option<String> {
     match (&range.from, &range.to) {
         (Some(from), Some(to)) if from != to => Some(format!("{}..{}", short(from), short(to))),
         (_, Some(to)) => Some(short(to)),
-        (Some(from), None) => Some(format!("{}..", short(from))),
+        (Some(from), None) => Some(format!("{}..?", short(from))),
         (None, None) => None,
     }
 }

@@ -70,8 +70,12 @@ pub(super) fn checks(prospect: Prospect<'_>) -> Vec<Check> {
             None => answer(Question::Current, Some(true), "not deprecated".to_owned()),
         });
     }
-    let (fits, detail) = fits(facts, prospect.survey.host.as_ref());
-    checks.push(answer(Question::Fits, fits, detail));
+    let host = prospect.survey.host.as_ref();
+    // Where nobody has looked, because there is nothing to run on, there is no answer.
+    if facts.is_some() || host.is_some() || !prospect.survey.unread.is_empty() {
+        let (fits, detail) = fits(facts, host);
+        checks.push(answer(Question::Fits, fits, detail));
+    }
     checks
 }
 
