@@ -161,6 +161,7 @@ kept! {
     a_refresh_ends_between_two_reads,
     a_second_start_in_vain,
     a_start_stays_unanswered,
+    an_answer_is_lost_while_reads_lag,
     reads_lag_a_second_time,
 }
 
