@@ -356,17 +356,16 @@ impl Decision<'_> {
 
     /// A service on the right task definition that isn't at rest, though no rollout of this pin is known.
     fn unsettled_service(&self) -> Verdict {
-        let failed = |rollout: &&Rollout| {
-            rollout.target == self.view.current.target
-                && rollout.outcome == RolloutOutcome::Failed
-                && self.counts(rollout)
-        };
-        if let Some(failed) = self.view.rollouts.iter().find(failed) {
+        let mut led_here = self.view.rollouts.iter().filter(|rollout| rollout.target == self.view.current.target);
+        let newest = led_here.clone().next();
+        let failed = |rollout: &&Rollout| rollout.outcome == RolloutOutcome::Failed;
+        // What a retry forgives has to go back first: from where it has left the service nothing can be rolled out.
+        let left = newest.filter(failed).filter(|rollout| !self.was_tried_again(rollout));
+        if let Some(failed) = led_here.find(|rollout| failed(rollout) && self.counts(rollout)).or(left) {
             return self.quarantined(failed);
         }
         let status = "old tasks are stopping".to_owned();
-        let led_here = self.view.rollouts.iter().find(|rollout| rollout.target == self.view.current.target);
-        let overdue = led_here.and_then(|rollout| {
+        let overdue = newest.and_then(|rollout| {
             self.overdue(&Rollout { status: "stopping old tasks".to_owned(), ..rollout.clone() }, false)
         });
         overdue.unwrap_or_else(|| Verdict::of(State::RollingOut, Reason::Progress { status, percentage: None }))

@@ -50,6 +50,12 @@ impl Decision<'_> {
         !told && action.leads_to().as_ref() == Some(to) && *at <= now && age(*at, now) < LAG
     }
 
+    /// Whether this process has asked for the same once more since a rollout.
+    pub(super) fn was_tried_again(&self, rollout: &Rollout) -> bool {
+        let started = self.input.memory.started.get(&self.target.reference.local);
+        started.is_some_and(|started| started.to == rollout.target && started.before.contains(&rollout.id))
+    }
+
     /// Whether this pin's rollout has only just ended well: that the target isn't there yet is then no reason to begin
     /// another one, unless it was seen there.
     fn reads_lag(&self) -> bool {

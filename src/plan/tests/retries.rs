@@ -133,6 +133,36 @@ fn a_way_back_is_begun_once_while_reads_show_what_was_before() {
 }
 
 #[test]
+fn a_service_goes_back_before_it_is_retried() {
+    let environment = environment(("1.0", 'b'), ("2.1", 'b'));
+    let ours = || marker("2.1", 'b', "api:1");
+    let left = || service(2, "2.1", ours(), &[(2, true, "FAILED", 0), (1, false, "COMPLETED", 2)]);
+    let there = || service(1, "2.0", None, &[(1, true, "COMPLETED", 2)]);
+    let failed = || Rollout { id: RolloutId("a".to_owned()), ..deployment(2, Failed, 5) };
+    let back = || Rollout { id: RolloutId("back".to_owned()), ..deployment(1, Succeeded, 7) };
+    let retried = |seen, deployments: &[Rollout], started: Option<&str>| {
+        let history = services::history(&[(2, "2.1", ours())], deployments);
+        decide_one(&environment, &api(), seen, Some(history), |observed, memory| {
+            memory.retry(&environment, BTreeMap::new(), at(8));
+            memory.forgive(&environment, observed, at(8));
+            let (to, at) = (RolloutTarget::TaskDefinition(services::arn(2)), at(9));
+            let before = started.map(|id| BTreeSet::from([RolloutId(id.to_owned())]));
+            memory.started.extend(before.map(|before| (api(), Started { to, at, before })));
+        })
+    };
+    let to = |plan: &TargetPlan| plan.action.as_ref().and_then(Action::leads_to);
+    let task = |number| Some(RolloutTarget::TaskDefinition(services::arn(number)));
+    let first = retried(left(), &[failed()], None);
+    assert_eq!((first.state, to(&first)), (State::Quarantined, task(1)), "{}", line(&first));
+    let then = retried(there(), &[back(), failed()], None);
+    assert_eq!((then.state, to(&then)), (State::RollingOut, task(2)), "{}", line(&then));
+    // The one that was begun has ended well, and the list doesn't show it yet.
+    let done = service(2, "2.1", ours(), &[(2, true, "COMPLETED", 2), (1, false, "COMPLETED", 1)]);
+    let lagging = retried(done, &[back(), failed()], Some("a"));
+    assert_eq!((lagging.state, to(&lagging)), (State::RollingOut, None), "{}", line(&lagging));
+}
+
+#[test]
 fn what_this_process_has_just_started_is_not_started_again() {
     let environment = environment(("1.0", 'b'), ("2.1", 'b'));
     let with = |started: Option<(u64, i64)>, shown: &[Rollout]| {
