@@ -1,13 +1,14 @@
 # The image of the controller: `docker build .` or `buildah build .`; with an SSH client for ssh remotes: `--target ssh`.
 #
 # The same sources give the same binary: the toolchain and the dependencies are pinned, paths are cut off, nothing looks at
-# the clock. For the same image as well, pin the bases by digest (build arguments) and set SOURCE_DATE_EPOCH.
+# the clock. For the same image as well, pin the bases by digest (build arguments), and set SOURCE_DATE_EPOCH with
+# `--output type=image,rewrite-timestamp=true` (Docker) or `--timestamp 0` (Buildah), which dates the files in it, too.
 
 # Where it is built. The default image has this one's glibc; that of the one below must not be older.
 ARG RUST=docker.io/library/rust:1.95.0-slim-bookworm
 ARG DEBIAN=docker.io/library/debian:bookworm-slim
 
-FROM ${RUST} AS build
+FROM ${RUST} AS dependencies
 WORKDIR /pinion
 # The toolchain of the image, whatever rust-toolchain.toml asks for besides (clippy, rustfmt). A tenth of the binary would be tables
 # for unwinding, which a program that aborts never does, and relocations, which can be packed from glibc 2.36 on.
@@ -24,6 +25,7 @@ RUN mkdir src \
     && cargo build --release --locked --no-default-features --target "$(cat /target)" \
     && rm -r src
 
+FROM dependencies AS build
 # Pinion, without the AWS stand-in and the demo. What was compiled from the empty sources is older than these are made now.
 COPY policies policies
 COPY askama.toml ./

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -87,8 +88,8 @@ def bases():
         buildah("commit", "--quiet", "--rm", container, "localhost/pinion-base/rust")
 
 
-def build(target, name):
-    """One target of the Dockerfile. What cargo makes is kept outside the image, as a cached layer would be."""
+def build(target, name, context=ROOT):
+    """One target of the Dockerfile; what was said meanwhile. What cargo makes is kept outside the image, as a cached layer would be."""
     sysroot = run("rustc", "--print", "sysroot", cwd=ROOT).strip()
     cargo = pathlib.Path(os.environ.get("CARGO_HOME") or pathlib.Path.home() / ".cargo")
     for folder in (KEPT / "cargo", cargo / "registry"):
@@ -97,14 +98,44 @@ def build(target, name):
     for argument, image in (("RUST", "rust"), ("DEBIAN", "debian")):
         arguments += ["--build-arg", f"{argument}=localhost/pinion-base/{image}"]
     start = time.time()
-    buildah(
+    said = buildah(
         "bud", "--layers", "--isolation", "chroot", "--timestamp", "0", "--pull-never", *arguments,
         "--volume", f"{sysroot}:/usr/local/rust:ro",
         "--volume", f"{cargo / 'registry'}:/usr/local/cargo/registry",
         "--volume", f"{KEPT / 'cargo'}:/pinion/target",
-        "--target", target, "--tag", name, "--file", ROOT / "Dockerfile", ROOT,
+        "--target", target, "--tag", name, "--file", context / "Dockerfile", context,
     )
     say(f"built {name} in {time.time() - start:.0f} s")
+    return said
+
+
+def compiled(said):
+    """What cargo compiled in each step, by the step."""
+    steps, step = {}, ""
+    for line in said.splitlines():
+        step = line if line.startswith("STEP ") else step
+        if found := re.match(r"\s*Compiling (\S+) v", line):
+            steps.setdefault(step, set()).add(found[1])
+    return steps
+
+
+def check_layers(said):
+    """The layer of the dependencies has all of them, and lasts while only Pinion's own sources change."""
+    for step, crates in compiled(said).items():
+        if "touch src/main.rs" in step and crates != {"pinion"}:
+            sys.exit(f"image: these should be in the layer of the dependencies: {sorted(crates - {'pinion'})}")
+    with tempfile.TemporaryDirectory() as folder:
+        context = pathlib.Path(folder)
+        for name in ("Dockerfile", "Cargo.toml", "Cargo.lock"):
+            shutil.copyfile(ROOT / name, context / name)
+        shutil.copytree(ROOT / "src", context / "src")
+        with (context / "src/main.rs").open("a") as file:
+            file.write("// Another.\n")
+        again = build("dependencies", "localhost/pinion-dependencies", context)
+    steps = [line for line in again.splitlines() if line.startswith("STEP ") and ": FROM " not in line and ": COMMIT" not in line]
+    if again.count("--> Using cache") < len(steps) or len(steps) < 4 or compiled(again):
+        sys.exit(f"image: the layer of the dependencies is made again when src/main.rs changes:\n{again}")
+    say("the layer of the dependencies lasts while src/main.rs changes")
 
 
 @contextlib.contextmanager
@@ -307,6 +338,10 @@ def check_files(name, root, config, shell):
     binary, whole = (root / "usr/local/bin/pinion").stat().st_size, size_of(root)
     if whole > IMAGE_AT_MOST and not shell:
         sys.exit(f"image: {name} has {whole:,} bytes, {binary:,} of them the binary; {IMAGE_AT_MOST:,} are what it may have")
+    # Else two images of the same sources would differ.
+    late = [path for path in root.rglob("*") if path.lstat().st_mtime]
+    if late:
+        sys.exit(f"image: {name} says of {len(late)} files when they were made, such as {late[0].relative_to(root)}")
     home, tmp = (root / "home/nonroot").stat(), (root / "tmp").stat()
     if (home.st_uid, home.st_gid) != (NONROOT, NONROOT) or tmp.st_mode & 0o7777 != 0o1777:
         sys.exit(f"image: {name}: its home folder belongs to {home.st_uid}:{home.st_gid}, /tmp has the mode {tmp.st_mode & 0o7777:o}")
@@ -353,7 +388,9 @@ def main():
     buildah("rmi", "--prune", "--force")
     bases()
     for target, name, shell, serve in (("default", "localhost/pinion", False, git_server), ("ssh", "localhost/pinion-ssh", True, ssh_server)):
-        build(target, name)
+        said = build(target, name)
+        if target == "default":
+            check_layers(said)
         with mounted(name) as (root, config):
             check_files(name, root, config, shell)
             check_commands(name, root)
