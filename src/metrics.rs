@@ -185,16 +185,12 @@ impl Metrics {
 
     /// A pass over an environment has ended.
     pub fn pass_ended(&self, environment: &EnvironmentName, ok: bool, duration: Duration) {
-        begin(&self.reconcile, &[environment.as_str(), if ok { "failed" } else { "ok" }]);
         count(&self.reconcile, &[environment.as_str(), if ok { "ok" } else { "failed" }]);
         observe(&self.reconcile_duration, &[environment.as_str()], duration);
     }
 
     /// A repository has been polled. The URL carries no credentials.
     pub fn git_polled(&self, url: &str, result: PollResult, duration: Duration) {
-        for result in PollResult::ALL {
-            begin(&self.git_polls, &[url, result.as_str()]);
-        }
         count(&self.git_polls, &[url, result.as_str()]);
         observe(&self.git_poll_duration, &[], duration);
     }
@@ -229,7 +225,7 @@ impl Metrics {
     #[must_use]
     pub fn render(&self, status: &Status, now: Timestamp) -> String {
         self.drop_stale(status);
-        self.begin_rollouts(status);
+        self.begin_known(status);
         let mut text = snapshot::render(status, now);
         if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "can't encode the metrics");
@@ -256,8 +252,17 @@ impl Metrics {
         *seen = now;
     }
 
-    fn begin_rollouts(&self, status: &Status) {
+    /// What is counted of the environments, targets and repositories that there are.
+    fn begin_known(&self, status: &Status) {
+        for repository in &status.repositories {
+            for result in PollResult::ALL {
+                begin(&self.git_polls, &[&repository.url, result.as_str()]);
+            }
+        }
         for (name, environment) in &status.environments {
+            begin(&self.assume_role_failures, &[name]);
+            begin(&self.reconcile, &[name, "ok"]);
+            begin(&self.reconcile, &[name, "failed"]);
             for target in environment.targets.values() {
                 for result in RolloutResult::ALL {
                     let kind = target.kind.as_str();
@@ -294,11 +299,8 @@ impl RecordCalls for Metrics {
         if call.throttled {
             count(&self.aws_throttles, &[environment, call.service]);
         }
-        if call.operation == "AssumeRole" {
-            begin(&self.assume_role_failures, &[environment]);
-            if call.result != "ok" {
-                count(&self.assume_role_failures, &[environment]);
-            }
+        if call.operation == "AssumeRole" && call.result != "ok" {
+            count(&self.assume_role_failures, &[environment]);
         }
     }
 }

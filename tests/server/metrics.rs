@@ -100,8 +100,6 @@ fn values_are_those_of_the_status() {
 fn counters_begin_at_zero_where_their_labels_are_known() {
     let metrics = Metrics::new().unwrap();
     let prod = EnvironmentName::try_from("prod").unwrap();
-    metrics.pass_ended(&prod, true, Duration::from_secs(1));
-    metrics.git_polled("https://git.example.com/environments", PollResult::Changed, Duration::from_secs(1));
     let call = CallRecord {
         service: "sts",
         operation: "AssumeRole",
@@ -114,7 +112,7 @@ fn counters_begin_at_zero_where_their_labels_are_known() {
     for series in [
         r#"pinion_assume_role_failures_total{environment="prod"}"#,
         r#"pinion_aws_throttles_total{environment="prod",service="sts"}"#,
-        r#"pinion_git_polls_total{repository="https://git.example.com/environments",result="failed"}"#,
+        r#"pinion_git_polls_total{repository="https://github.com/acme/environments.git",result="failed"}"#,
         r#"pinion_reconcile_total{environment="prod",result="failed"}"#,
         r#"pinion_rollouts_total{component="frontend",environment="prod",kind="asg",result="failed",target="prod/asg/web"}"#,
     ] {
