@@ -16,8 +16,10 @@ pub(super) fn changed(now: &Draft, then: Option<&Draft>, local: &LocalRef) -> Ve
         ("pin", pinned),
         ("rollout", new.rollout != old.rollout),
         ("after", new.after != old.after),
-        ("verify", new.verify != old.verify),
+        // So is a URL that has the version in it.
+        ("verify", new.verify != old.verify && !pinned),
         ("suspend", new.suspend != old.suspend),
+        ("promotion", now.promotion != then.promotion),
     ];
     parts.into_iter().filter(|(_, differs)| *differs).map(|(part, _)| part).collect()
 }

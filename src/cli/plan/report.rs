@@ -111,8 +111,8 @@ pub struct TargetReport {
     /// Whether the target would be rolled out, now or when what it waits for is over.
     pub change: bool,
     /// What this change changes: `new` for one that wasn't there; `account`, `target` (what it is, or how its artifact is
-    /// found; unless its pin changes, too), `pin`, `rollout`, `after`, `verify`, `suspend`; `guardrails` where others forbid its rollout than before. Empty
-    /// without `--base`.
+    /// found; unless its pin changes, too), `pin`, `rollout`, `after`, `verify` (unless its pin changes, too), `suspend`, `promotion`;
+    /// `guardrails` where others forbid its rollout than before. Empty without `--base`.
     pub changed: Vec<String>,
     /// Whether the pin is an older semantic version than what runs; null if that can't be told.
     pub downgrade: Option<bool>,
