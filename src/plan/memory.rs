@@ -8,8 +8,8 @@ use super::back::ended_badly;
 use super::{Action, Observed, decide};
 use crate::model::{CommitId, Environment, LocalRef, Marker, RolloutId, RolloutTarget, Version};
 
-/// What this process remembers from its own earlier passes. Losing it is harmless: probes run once more, and drift
-/// may be called a rollout.
+/// What this process remembers from its own earlier passes. Losing it is harmless: probes are sent once more, drift may be
+/// called a rollout, while reads lag a rollout may be asked for twice, and a request to retry has to be made again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Memory {
     /// With what each target was last in sync.

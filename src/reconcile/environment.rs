@@ -99,9 +99,12 @@ impl Keeper {
         let environment = &desired.environment;
         let started = Instant::now();
         let reader = self.shared.accounts.reader(&self.name, &environment.account);
+        let retry = fresh.then(|| self.shared.resyncs.retry_asked(&self.name)).flatten();
         if fresh {
             reader.forget();
-            self.heed_retry(environment);
+        }
+        if retry.is_some() {
+            self.retry(environment);
         }
         let asked = self.shared.clock.now();
         let remember = self.forgotten(desired);
@@ -112,6 +115,10 @@ impl Keeper {
         };
         let now = planning_time(environment, asked, self.shared.clock.now());
         self.memory.forgive(environment, &observed, now);
+        // Not before: whoever is stopped while it reads leaves the request to the one who comes after.
+        if let Some(number) = retry {
+            self.shared.resyncs.retry_heeded(&self.name, number);
+        }
         let plan = self.decide(desired, &observed, now);
         let writer = self.shared.accounts.writer(&self.name, &environment.account);
         let outcomes = pass::execute(&plan, writer.as_ref(), self.shared.prober.as_ref(), &self.stop).await;
@@ -153,17 +160,16 @@ impl Keeper {
         targets.map(|(local, _)| local.clone()).collect()
     }
 
-    /// Heeds an operator's request to retry what is quarantined, if there is a new one.
-    fn heed_retry(&mut self, environment: &Environment) {
-        if self.shared.resyncs.heed_retry(&self.name) {
-            let quarantined =
-                |status: &&TargetStatus| [Some(status.state), status.last_known].contains(&Some(State::Quarantined));
-            let known =
-                self.statuses.iter().filter(|(_, status)| quarantined(status)).filter_map(|(local, status)| {
-                    Some((local.clone(), RolloutId(status.rollout.as_ref()?.id.clone())))
-                });
-            self.memory.retry(environment, known.collect(), self.shared.clock.now());
-        }
+    /// Heeds an operator's request to retry what is quarantined.
+    fn retry(&mut self, environment: &Environment) {
+        let quarantined =
+            |status: &&TargetStatus| [Some(status.state), status.last_known].contains(&Some(State::Quarantined));
+        let known = self
+            .statuses
+            .iter()
+            .filter(|(_, status)| quarantined(status))
+            .filter_map(|(local, status)| Some((local.clone(), RolloutId(status.rollout.as_ref()?.id.clone()))));
+        self.memory.retry(environment, known.collect(), self.shared.clock.now());
     }
 
     /// Remembers the rollouts that were asked for, also where nobody knows whether AWS has heard it.

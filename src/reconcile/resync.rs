@@ -86,13 +86,18 @@ impl Resyncs {
         self.completed.subscribe()
     }
 
-    /// Whether an environment is asked to retry what is quarantined, and hasn't heeded that yet. Now it has.
-    pub(crate) fn heed_retry(&self, name: &EnvironmentName) -> bool {
+    /// The request to retry what is quarantined that an environment hasn't heeded yet.
+    pub(crate) fn retry_asked(&self, name: &EnvironmentName) -> Option<u64> {
         let asked = self.requested.borrow().retry;
+        self.with(|progress| progress.heeded.get(name).copied().unwrap_or_default() < asked).then_some(asked)
+    }
+
+    /// An environment has heeded a request to retry, and all before it.
+    pub(crate) fn retry_heeded(&self, name: &EnvironmentName, number: u64) {
         self.with(|progress| {
             let heeded = progress.heeded.entry(name.clone()).or_default();
-            std::mem::replace(heeded, asked.max(*heeded)) < asked
-        })
+            *heeded = number.max(*heeded);
+        });
     }
 
     /// Starts anew with so many sources and no environment yet; numbers go on.
@@ -109,7 +114,8 @@ impl Resyncs {
         self.with(|progress| {
             progress.environments.insert(name.clone(), polled.saturating_sub(1));
             // A request that was over before this environment came wasn't meant for it.
-            progress.heeded.entry(name.clone()).or_insert(completed);
+            let heeded = progress.heeded.entry(name.clone()).or_insert(completed);
+            *heeded = completed.max(*heeded);
         });
     }
 
@@ -203,17 +209,19 @@ mod tests {
         };
         begin();
         resyncs.request(false);
-        assert!(!resyncs.heed_retry(&dev));
+        assert_eq!(resyncs.retry_asked(&dev), None);
         resyncs.request(true);
-        assert!(resyncs.heed_retry(&dev) && !resyncs.heed_retry(&dev), "once");
+        assert_eq!((resyncs.retry_asked(&dev), resyncs.retry_asked(&dev)), (Some(2), Some(2)), "until it is heeded");
+        resyncs.retry_heeded(&dev, 2);
+        assert_eq!(resyncs.retry_asked(&dev), None, "once");
         begin();
-        assert!(!resyncs.heed_retry(&dev), "nor again after a reload");
-        assert!(resyncs.heed_retry(&prod), "who hasn't heeded it yet does so after a reload");
+        assert_eq!(resyncs.retry_asked(&dev), None, "nor again after a reload");
+        assert_eq!(resyncs.retry_asked(&prod), Some(2), "who hasn't heeded it yet does so after a reload");
         resyncs.source_done(0, 2);
         [&dev, &prod].iter().for_each(|name| resyncs.environment_done(name, 2));
         resyncs.expect_environment(&late);
-        assert!(!resyncs.heed_retry(&late), "it was done before this one came");
+        assert_eq!(resyncs.retry_asked(&late), None, "it was done before this one came");
         resyncs.request(true);
-        assert!([dev, prod, late].iter().all(|name| resyncs.heed_retry(name)));
+        assert!([dev, prod, late].iter().all(|name| resyncs.retry_asked(name) == Some(3)));
     }
 }
