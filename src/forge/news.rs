@@ -54,10 +54,12 @@ struct Change<'a> {
     now: Timestamp,
 }
 
-/// The state, or the last one that was known while the account can't be read.
+/// The state, or the last one that was known while the account can't be read. What is only probed once more, because a
+/// process has begun, is in sync as before.
 fn state(target: &TargetStatus) -> State {
     match target.state {
         State::Unknown => target.last_known.unwrap_or(State::Unknown),
+        State::Verifying if target.in_sync_since.is_some() => State::InSync,
         state => state,
     }
 }
@@ -71,7 +73,7 @@ impl Change<'_> {
         if self.after.state == State::Unknown {
             return;
         }
-        let (was, is) = (state(self.before), self.after.state);
+        let (was, is) = (state(self.before), state(self.after));
         let moved_on = self.before.pin.commit != self.after.pin.commit;
         let entered = |wanted: State| is == wanted && (was != wanted || moved_on);
         if moved_on {

@@ -164,7 +164,7 @@ pub struct TargetStatus {
     pub last_known: Option<State>,
     /// Whether observed differs from desired though no pin changed.
     pub drifted: bool,
-    /// Since when it is in sync with the pinned version, if it is.
+    /// Since when it is in sync with the pinned version, if it is; also while it is `verifying` only because Pinion was started.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub in_sync_since: Option<Timestamp>,

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::story::Telling;
 use crate::model::event::{Event, EventKind};
 use crate::model::{Rollout, State};
+use crate::plan::Reason;
 use crate::ports::Chronicle;
 
 /// What ECS calls a deployment before it has a service deployment's ARN: one rollout would be told under two ids.
@@ -41,6 +42,8 @@ impl Telling<'_> {
         let id = rollout.map(|rollout| rollout.id.to_string());
         let kind = match after.state {
             State::InSync => EventKind::InSync,
+            // Whether the rollout failed isn't known; if it did, the process that saw it end has noted that.
+            State::Quarantined if matches!(self.plan.reason, Some(Reason::ProbeNeverPassed(_))) => return,
             State::Quarantined => EventKind::Quarantined,
             State::Overdue => EventKind::Overdue,
             State::Blocked => EventKind::Blocked,

@@ -88,7 +88,8 @@ pub(super) fn unknown_pin(target: &Target, now: Timestamp) -> Option<Pin> {
 }
 
 /// Since when the target is in sync with its pin. A process that has just begun takes AWS's word for when the rollout
-/// that led there ended, where it has that. While the account can't be read, what was last known stays.
+/// that led there ended, where it has that. While the account can't be read, what was last known stays; so it does while
+/// probes are sent once more because a process has begun, and not because of a rollout.
 fn in_sync_since(
     pin: &Pin,
     plan: &TargetPlan,
@@ -99,13 +100,14 @@ fn in_sync_since(
     let digest = pin.digest.as_ref().map(ToString::to_string);
     let same = before.filter(|before| before.desired == pin.version.as_str() && before.digest == digest);
     let kept = same.and_then(|before| before.in_sync_since);
+    let told = || {
+        let rollout = plan.rollout.as_ref().filter(|rollout| rollout.outcome == RolloutOutcome::Succeeded);
+        let ended = rollout.and_then(|rollout| rollout.ended);
+        before.is_none_or(|before| before.observed.is_none()).then(|| ended.map_or(now, |ended| ended.min(now)))
+    };
     match state {
-        State::InSync => kept.or_else(|| {
-            let first = before.is_none_or(|before| before.observed.is_none());
-            let rollout = plan.rollout.as_ref().filter(|rollout| rollout.outcome == RolloutOutcome::Succeeded);
-            let ended = rollout.and_then(|rollout| rollout.ended).filter(|_| first);
-            Some(ended.map_or(now, |ended| ended.min(now)))
-        }),
+        State::InSync => Some(kept.or_else(told).unwrap_or(now)),
+        State::Verifying if !plan.just_rolled => kept.or_else(told),
         State::Unknown => kept,
         _ => None,
     }

@@ -48,8 +48,10 @@ fn each_change_is_told_once() {
     let drifted = json!({ "drifted": true });
     let denied = json!({ "denied_by": ["soak"] });
     let known = json!({ "last_known": "rolling-out" });
+    // Probed once more, as a process has begun, and not because of a rollout.
+    let since = json!({ "in_sync_since": at(0) });
     let none = json!({});
-    let cases: [(&str, &Value, &str, &Value, &[&str]); 18] = [
+    let cases: [(&str, &Value, &str, &Value, &[&str]); 21] = [
         ("in-sync", &none, "in-sync", &none, &[]),
         ("in-sync", &none, "pending", &moved, &["pin-seen"]),
         ("in-sync", &none, "rolling-out", &moved, &["pin-seen", "rollout-started"]),
@@ -57,6 +59,9 @@ fn each_change_is_told_once() {
         ("rolling-out", &none, "rolling-out", &none, &[]),
         ("rolling-out", &none, "verifying", &none, &[]),
         ("verifying", &none, "in-sync", &none, &["rollout-ended succeeded", "in-sync"]),
+        ("in-sync", &since, "verifying", &since, &[]),
+        ("verifying", &since, "in-sync", &since, &[]),
+        ("verifying", &since, "quarantined", &none, &["quarantined"]),
         ("rolling-out", &none, "quarantined", &none, &["rollout-ended failed", "quarantined"]),
         ("rolling-out", &none, "rolling-out", &moved, &["pin-seen", "rollout-ended cancelled", "rollout-started"]),
         ("rolling-out", &none, "overdue", &none, &["overdue"]),

@@ -62,7 +62,7 @@ async fn probes_that_fail_for_too_long_quarantine_and_a_new_pin_goes_on() {
 }
 
 /// Another process, ten minutes after this one is gone.
-async fn succeeded(mut rig: Rig) -> Rig {
+async fn successor(mut rig: Rig) -> Rig {
     rig.stop().await;
     sleep(secs(600)).await;
     let (world, clock, git) = (Arc::clone(&rig.world), Arc::clone(&rig.clock), Arc::clone(&rig.git));
@@ -91,7 +91,7 @@ async fn a_new_process_loses_no_quarantine_and_goes_on_probing() {
     gives_up(&first).await;
     let written = first.world.writes("dev");
 
-    let second = succeeded(first).await;
+    let second = successor(first).await;
     gives_up(&second).await;
     let sent = second.world.probes();
     sleep(secs(600)).await;
@@ -120,11 +120,31 @@ async fn what_passed_before_and_fails_since_a_start_is_in_sync_when_it_passes() 
     first.until_state("dev", State::InSync).await;
     let written = first.world.writes("dev");
     answer(&first.world, Err("no route to host"));
-    let second = succeeded(first).await;
+    let second = successor(first).await;
     gives_up(&second).await;
     answer(&second.world, Ok(()));
     let waited = second.clock.elapsed();
     second.until_state("dev", State::InSync).await;
     assert!(second.clock.elapsed() - waited <= secs(121), "two passes");
     assert_eq!(second.world.writes("dev"), written);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_probed_once_more_after_a_reload_stays_in_sync_since_the_same_time() {
+    let mut first = probed("2m").start();
+    first.until_state("dev", State::InSync).await;
+    let since = first.web("dev").in_sync_since;
+    answer(&first.world, Err("answered 500"));
+    sleep(secs(60)).await;
+    first.stop().await;
+
+    let mut setup = probed("2m");
+    (setup.board, setup.resyncs) = (Arc::clone(&first.board), Arc::clone(&first.resyncs));
+    (setup.world, setup.clock) = (Arc::clone(&first.world), Arc::clone(&first.clock));
+    let second = setup.start();
+    second.until_state("dev", State::Verifying).await;
+    assert!(since.is_some() && second.web("dev").in_sync_since == since, "{:?}", second.web("dev"));
+    answer(&second.world, Ok(()));
+    second.until_state("dev", State::InSync).await;
+    assert_eq!(second.web("dev").in_sync_since, since);
 }
