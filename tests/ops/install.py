@@ -61,6 +61,7 @@ FOREIGN = {
     "Invalid principal",
     "LimitExceeded",
     "MalformedPolicyDocument",
+    "Principal not found",
     "Max attempts exceeded",
     "ResourceInitializationError: unable to pull secrets",
     "You are not authorized to use launch template:",
