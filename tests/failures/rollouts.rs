@@ -222,6 +222,7 @@ fn what_is_taken_back_for_too_long_is_overdue() {
         stage.fleet().instances(DEV, "stopped").iter().any(|one| one.lifecycle != "InService")
     });
     by_hand_on(&stage, "CancelInstanceRefresh", "stopped", &[]);
+    stage.meddle("/_sim/speed", &json!({ "speed": 0 }));
     failure_mode("rollback-overdue").holds(&stage, "dev/asg/stopped");
     assert!(stage.reason("dev/asg/stopped").contains("still Cancelling"), "{}", stage.reason("dev/asg/stopped"));
     stage.meddle("/_sim/speed", &json!({ "speed": 60 }));
