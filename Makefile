@@ -42,15 +42,15 @@ test:
 .PHONY: stages
 stages:
 	@$(STAGE) setup tests/tools/setup test
-	@$(STAGE) format $(CARGO) fmt --check
+	@$(STAGE) format $(CARGO) fmt --all --check
 	@$(STAGE) deny tests/tools/deny
-	@$(STAGE) clippy $(CARGO) clippy --locked --all-targets -- -D warnings
+	@$(STAGE) clippy $(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@$(STAGE) production $(CARGO) clippy --locked --no-default-features --lib --bins --test edges -- -D warnings
-	@$(STAGE) build $(CARGO) test --locked --no-run
-	@$(STAGE) tests $(CARGO) test --locked --quiet --no-fail-fast
+	@$(STAGE) build $(CARGO) test --locked --workspace --no-run
+	@$(STAGE) tests $(CARGO) test --locked --workspace --quiet --no-fail-fast
 	@$(STAGE) fuzz tests/tools/fuzz 5 $(FUZZ)
 	@$(STAGE) image python3 tests/image/check.py
-	@$(STAGE) docs env RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --quiet
+	@$(STAGE) docs env RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --quiet
 
 # The controller as it is delivered, on the stand-in of a development build. Not timed by any test: machines differ.
 .PHONY: bench

@@ -8,15 +8,15 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
-use pinion::config::{Config, Overrides};
-use pinion::guardrail::{Fleet, Guardrails as _, Proposal};
-use pinion::manifest::{self, Loaded, render};
-use pinion::model::status::Status;
-use pinion::model::{
+use pinion_core::config::{Config, Overrides};
+use pinion_core::guardrail::{Fleet, Guardrails as _, Proposal};
+use pinion_core::manifest::{self, Loaded, render};
+use pinion_core::model::status::Status;
+use pinion_core::model::{
     AccountId, CommitId, Component, Digest, EnvironmentName, LocalRef, Provenance, Region, RoleArn, TargetRef, Version,
 };
-use pinion::server::hooks;
-use pinion::signature::{Commit, Keys, Trust};
+use pinion_core::signature::{Commit, Keys, Trust};
+use pinion_core::webhook;
 use secrecy::SecretString;
 
 /// What the files of an input are separated by.
@@ -101,7 +101,7 @@ pub(crate) fn config(data: &[u8]) {
     let variable = |name: &str| (name == "HOME").then(|| "/home/pinion".to_owned());
     if let Err(error) = Config::parse(Path::new("pinion.toml"), data, &Overrides::default(), &variable) {
         assert!(!error.to_string().is_empty());
-        if let pinion::config::ConfigError::Invalid { findings, .. } = error {
+        if let pinion_core::config::ConfigError::Invalid { findings, .. } = error {
             assert!(!findings.is_empty(), "what is refused is refused for a reason");
             assert!(!render::graphical(&findings, true, 100).is_empty());
         }
@@ -185,11 +185,11 @@ pub(crate) fn push(data: &[u8]) {
     let headers = head.lines().filter_map(|line| line.split_once(": "));
     let headers = headers.filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?))).collect();
     let secrets = [SecretString::from("whsec_bm9ib2R5IGtub3dzIGl0"), SecretString::from("nobody knows it")];
-    let verdict = hooks::signature::verify(&headers, body.as_bytes(), &secrets, now());
+    let verdict = webhook::signature::verify(&headers, body.as_bytes(), &secrets, now());
     assert!(verdict.is_err(), "an event counts that was signed by nobody");
     // Bytes that aren't text, too.
     for body in [body.as_bytes(), data] {
-        match hooks::push::read(body) {
+        match webhook::push::read(body) {
             Ok(push) => {
                 assert!(!push.is_of("") && !push.is_of("file:///srv/environments.git"), "{push:?}");
                 assert_eq!(push.is_of("https://github.com/acme/e"), push.is_of("git@github.com:acme/e.git"));

@@ -12,46 +12,21 @@
 //!                                       server, metrics ◄───────┘
 //! ```
 //!
-//! Data flows down the module list and never back. `plan` decides and does no I/O; `reconcile` obeys. The fuzzers
-//! (`fuzz/`) take only the rooms that need neither AWS nor Git.
+//! What is pure, what talks to Git and what talks to AWS are crates of their own (`crates/`), so that Cargo holds the
+//! walls between them. They are named here once, so that every module says `crate::plan` or `crate::git`.
 
-#[cfg(not(fuzzing))]
-pub mod aws;
-#[cfg(not(fuzzing))]
+pub use pinion_aws as aws;
+pub use pinion_clock as clock;
+pub use pinion_core::{config, guardrail, iam, manifest, model, plan, ports, signature, webhook};
+pub use pinion_git as git;
+#[cfg(feature = "sim")]
+pub use pinion_sim as sim;
+
 pub mod cli;
-pub mod clock;
-pub mod config;
-#[cfg(not(fuzzing))]
 pub mod forge;
-#[cfg(not(fuzzing))]
-pub mod git;
-pub mod guardrail;
-#[cfg(not(fuzzing))]
 pub mod history;
-pub mod iam;
-pub mod manifest;
-#[cfg(not(fuzzing))]
 pub mod metrics;
-pub mod model;
-pub mod plan;
-pub mod ports;
-#[cfg(not(fuzzing))]
 pub mod reconcile;
-#[cfg(not(fuzzing))]
 pub mod server;
-/// Of the server, what reads push events.
-#[cfg(fuzzing)]
-pub mod server {
-    /// Push events.
-    pub mod hooks {
-        pub mod push;
-        pub mod signature;
-    }
-}
-#[cfg(not(fuzzing))]
 pub mod shutdown;
-pub mod signature;
-#[cfg(all(feature = "sim", not(fuzzing)))]
-pub mod sim;
-#[cfg(not(fuzzing))]
 pub mod telemetry;

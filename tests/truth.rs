@@ -65,7 +65,7 @@ fn sources(folder: &Path, found: &mut Vec<String>) {
 /// The codes that the stand-in's sources name, where an error is made.
 fn codes() -> BTreeSet<String> {
     let mut found = Vec::new();
-    sources(&repository().join("src/sim"), &mut found);
+    sources(&repository().join("crates/sim/src"), &mut found);
     let mut codes = BTreeSet::new();
     for source in found {
         for kind in ["ApiError::bad(", "ApiError::new(", "Self::bad(", "Self::new("] {
@@ -107,7 +107,7 @@ fn aws_own_clients_find_no_deviation() {
         report["command_lines"]
     );
     // All that Pinion asks.
-    let source = std::fs::read_to_string(repository().join("src/aws/operation.rs")).unwrap();
+    let source = std::fs::read_to_string(repository().join("crates/aws/src/operation.rs")).unwrap();
     let (_, table) = source.split_once("operations! {").unwrap();
     let (table, _) = table.split_once("\n}").unwrap();
     let asked: Vec<String> = table
@@ -176,7 +176,7 @@ fn misspelt(table: &str, tests: &BTreeSet<String>) -> (Vec<String>, usize) {
 #[test]
 fn every_test_that_the_table_names_exists() {
     let mut tests = BTreeSet::new();
-    for folder in ["src", "tests"] {
+    for folder in ["crates", "src", "tests"] {
         tests_in(&repository().join(folder), &mut tests);
     }
     assert!(tests.len() > 100, "{}", tests.len());
@@ -213,7 +213,7 @@ fn what_a_running_controller_was_answered_has_no_deviation() {
         files.push((format!("environments/{name}/environment.toml"), text.to_owned()));
         files.push((format!("environments/{name}/pins.toml"), pins));
     }
-    let stage = Stage::of(include_str!("../src/sim/demo.toml"))
+    let stage = Stage::of(include_str!("../crates/sim/src/demo.toml"))
         .environments(files)
         .speed(120.0)
         .recording_to(record.clone())

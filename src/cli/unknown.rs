@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::error::CliError;
-use crate::manifest::shape::nearest;
+use crate::manifest::nearest;
 use crate::model::EnvironmentName;
 
 /// The error for a name that no environment has, with the one that was probably meant.

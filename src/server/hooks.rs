@@ -1,9 +1,6 @@
 //! `POST /hooks/git`: a push event of the forge makes Pinion poll now. It is a hint and never a source of truth: of its
 //! body only the repository and the branch are read, and what happens is decided by what the poll finds.
 
-pub mod push;
-pub mod signature;
-
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,11 +15,11 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use self::push::Push;
-use self::signature::Unsigned;
 use super::json::Json;
 use super::routes::{Shared, refuse};
 use crate::config::Secret;
+use crate::webhook::push::{self, Push};
+use crate::webhook::signature::{self, Unsigned};
 
 /// The longest body, in bytes. A push of a few hundred commits fits; what doesn't is found by the next poll.
 const LONGEST: usize = 1024 * 1024;

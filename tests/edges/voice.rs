@@ -32,12 +32,12 @@ fn messages_speak_with_one_voice() {
     let mut count = 0;
     for (path, text) in sources() {
         // What the stand-in says is AWS's, word for word; and a page is prose.
-        if path.starts_with("sim") || path.starts_with("server/page") {
+        if path.starts_with("crates/sim") || path.starts_with("src/server/page") {
             continue;
         }
         for (line, message) in messages(without_tests(&text)) {
             count += 1;
-            wrong.extend(mistakes(&message).map(|why| format!("src/{}:{line}: {why}: {message}", path.display())));
+            wrong.extend(mistakes(&message).map(|why| format!("{}:{line}: {why}: {message}", path.display())));
         }
     }
     assert!(count > 250, "only {count} messages are found: has the way to write them changed?");

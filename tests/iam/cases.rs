@@ -169,7 +169,7 @@ pub(crate) fn lacking(whole: &[Case], access: &Value) -> Vec<Case> {
 
 /// The operations that Pinion makes, from its sources.
 pub(crate) fn made() -> BTreeSet<String> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/aws/operation.rs");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/aws/src/operation.rs");
     let source = std::fs::read_to_string(path).unwrap();
     let (_, table) = source.split_once("operations! {").unwrap();
     let (table, _) = table.split_once("\n}").unwrap();

@@ -274,7 +274,7 @@ fn every_operation_that_pinion_makes_is_allowed_somewhere() {
         .iter()
         .filter(|operation| *operation != "sts:GetCallerIdentity" && !all.contains(&format!("\"{operation}\"")))
         .collect();
-    assert!(missing.is_empty(), "no policy allows {missing:?}; src/iam/role.rs");
+    assert!(missing.is_empty(), "no policy allows {missing:?}; crates/core/src/iam/role.rs");
 }
 
 #[test]

@@ -57,7 +57,7 @@ impl Hands {
             .post(&self.endpoint)
             .header("authorization", signature("AKIADEMOSOMEBODY0000", "sts"))
             .header("content-type", "application/x-www-form-urlencoded")
-            .body(form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish());
+            .body(url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish());
         let answer = request.send().await?.error_for_status()?.text().await?;
         let member = |name: &str| {
             let (_, rest) = answer.split_once(&format!("<{name}>"))?;

@@ -1,0 +1,357 @@
+//! Carries out actions: for each one write call. The connection makes sure that it goes to the right account.
+
+use aws_sdk_autoscaling::types::{
+    AlarmSpecification, DesiredConfiguration, LaunchTemplateSpecification, MixedInstancesPolicy,
+    RefreshPreferences as Preferences, RefreshStrategy,
+};
+use aws_sdk_ec2::types::{RequestLaunchTemplateData, ValidationWarning};
+use aws_sdk_ecs::types::StopServiceDeploymentStopType;
+use aws_smithy_types::retry::RetryConfig;
+use sha2::{Digest as _, Sha256};
+
+use super::connection::{Connection, ours};
+use super::groups::template_of;
+use super::history::refresh_outcome;
+use super::operation::Operation;
+use pinion_core::model::{ClusterName, GroupName, Marker, RolloutId, ServiceName, TemplateRef};
+use pinion_core::plan::{Action, RefreshPreferences, VersionMove};
+use pinion_core::ports::{Applied, ErrorClass, PortError};
+
+const NOTHING_MADE: Applied = Applied { id: None, warning: None };
+
+impl Connection {
+    /// Carries out one action.
+    pub(super) async fn write(&self, action: &Action) -> Result<Applied, PortError> {
+        match action {
+            Action::NumberTemplate { group, template, version } => {
+                self.number_template(group, template, *version).await
+            }
+            Action::CreateTemplateVersion { template, source, image, marker } => {
+                self.create_template_version(template, *source, image, marker).await
+            }
+            Action::StartRefresh { group, template, version, preferences } => {
+                self.start_refresh(group, template, *version, preferences).await
+            }
+            Action::NumberPolicy { group, moves } => self.number_policy(group, moves).await,
+            Action::RefreshPolicy { group, moves, preferences } => self.refresh_policy(group, moves, preferences).await,
+            Action::CancelRefresh { group, refresh } => self.cancel_refresh(group, refresh).await,
+            Action::RollbackRefresh { group, refresh } => self.roll_back_refresh(group, refresh).await,
+            Action::RegisterTaskDefinition { base, container, image, marker } => {
+                self.register_task_definition(base, container, image, marker).await
+            }
+            Action::UpdateService { cluster, service, task_definition } => {
+                self.update_service(cluster, service, task_definition).await
+            }
+            Action::RollBackDeployment { deployment, .. } => self.roll_back_deployment(deployment).await,
+            Action::Verify { .. } => {
+                let message = "probes aren't calls to AWS; send them to the prober".to_owned();
+                Err(ours(Operation::GetCallerIdentity, ErrorClass::Invalid, "NotAnAwsAction", message))
+            }
+        }
+    }
+
+    async fn number_template(
+        &self,
+        group: &GroupName,
+        template: &TemplateRef,
+        version: u64,
+    ) -> Result<Applied, PortError> {
+        self.call(Operation::UpdateAutoScalingGroup, || {
+            self.autoscaling
+                .update_auto_scaling_group()
+                .auto_scaling_group_name(group.as_str())
+                .launch_template(specification(template, version))
+                .send()
+        })
+        .await?;
+        Ok(NOTHING_MADE)
+    }
+
+    async fn create_template_version(
+        &self,
+        template: &TemplateRef,
+        source: u64,
+        image: &str,
+        marker: &Marker,
+    ) -> Result<Applied, PortError> {
+        let token = client_token(&template.id, source, image, marker);
+        let answer = self
+            .call(Operation::CreateLaunchTemplateVersion, || {
+                self.ec2
+                    .create_launch_template_version()
+                    .launch_template_id(&template.id)
+                    .source_version(source.to_string())
+                    .version_description(marker.to_string())
+                    .launch_template_data(RequestLaunchTemplateData::builder().image_id(image).build())
+                    .client_token(&token)
+                    .send()
+            })
+            .await?;
+        let number = answer.launch_template_version.and_then(|version| version.version_number);
+        Ok(Applied { id: number.map(|number| number.to_string()), warning: answer.warning.and_then(|w| said(&w)) })
+    }
+
+    async fn number_policy(&self, group: &GroupName, moves: &[VersionMove]) -> Result<Applied, PortError> {
+        let policy = self.moved_policy(Operation::UpdateAutoScalingGroup, group, moves).await?;
+        self.call(Operation::UpdateAutoScalingGroup, || {
+            let request = self.autoscaling.update_auto_scaling_group().auto_scaling_group_name(group.as_str());
+            request.mixed_instances_policy(policy.clone()).send()
+        })
+        .await?;
+        Ok(NOTHING_MADE)
+    }
+
+    async fn refresh_policy(
+        &self,
+        group: &GroupName,
+        moves: &[VersionMove],
+        preferences: &RefreshPreferences,
+    ) -> Result<Applied, PortError> {
+        let policy = self.moved_policy(Operation::StartInstanceRefresh, group, moves).await?;
+        let desired = DesiredConfiguration::builder().mixed_instances_policy(policy).build();
+        self.start_desired(group, desired, preferences).await
+    }
+
+    async fn start_refresh(
+        &self,
+        group: &GroupName,
+        template: &TemplateRef,
+        version: u64,
+        preferences: &RefreshPreferences,
+    ) -> Result<Applied, PortError> {
+        let desired = DesiredConfiguration::builder().launch_template(specification(template, version)).build();
+        self.start_desired(group, desired, preferences).await
+    }
+
+    async fn start_desired(
+        &self,
+        group: &GroupName,
+        desired: DesiredConfiguration,
+        preferences: &RefreshPreferences,
+    ) -> Result<Applied, PortError> {
+        let answer = self
+            .call(Operation::StartInstanceRefresh, || {
+                // No client token here either: where the answer is lost and the refresh is a short one, trying again
+                // would begin another. The next pass looks for it instead.
+                self.autoscaling
+                    .start_instance_refresh()
+                    .auto_scaling_group_name(group.as_str())
+                    .strategy(RefreshStrategy::Rolling)
+                    .desired_configuration(desired.clone())
+                    .preferences(refresh_preferences(preferences))
+                    .customize()
+                    .config_override(autoscaling_once())
+                    .send()
+            })
+            .await?;
+        Ok(Applied { id: answer.instance_refresh_id, warning: None })
+    }
+
+    /// The group's policy as it is at this moment, in which only versions differ: types, weights and the distribution are
+    /// others' business, and may have changed since planning.
+    async fn moved_policy(
+        &self,
+        operation: Operation,
+        group: &GroupName,
+        moves: &[VersionMove],
+    ) -> Result<MixedInstancesPolicy, PortError> {
+        let mut groups = self.describe_groups(vec![group.to_string()]).await?;
+        let policy = groups.remove(group.as_str()).and_then(|group| group.mixed_instances_policy);
+        policy.and_then(|policy| move_versions(policy, moves)).ok_or_else(|| {
+            let message = format!(
+                "the mixed-instances policy of group {group} has changed since it was read for the plan; the next pass \
+                 plans anew"
+            );
+            ours(operation, ErrorClass::Conflict, "PolicyChanged", message)
+        })
+    }
+
+    async fn cancel_refresh(&self, group: &GroupName, refresh: &RolloutId) -> Result<Applied, PortError> {
+        self.still_active(Operation::CancelInstanceRefresh, group, refresh).await?;
+        let answer = self
+            .call(Operation::CancelInstanceRefresh, || {
+                let request = self.autoscaling.cancel_instance_refresh().auto_scaling_group_name(group.as_str());
+                request.customize().config_override(autoscaling_once()).send()
+            })
+            .await?;
+        Ok(Applied { id: answer.instance_refresh_id, warning: None })
+    }
+
+    async fn roll_back_refresh(&self, group: &GroupName, refresh: &RolloutId) -> Result<Applied, PortError> {
+        self.still_active(Operation::RollbackInstanceRefresh, group, refresh).await?;
+        let answer = self
+            .call(Operation::RollbackInstanceRefresh, || {
+                let request = self.autoscaling.rollback_instance_refresh().auto_scaling_group_name(group.as_str());
+                request.customize().config_override(autoscaling_once()).send()
+            })
+            .await?;
+        Ok(Applied { id: answer.instance_refresh_id, warning: None })
+    }
+
+    /// AWS cancels whichever refresh is the active one. Make sure that it is ours: it can't be if ours has ended. For that
+    /// reason the call isn't tried again either: what is active by then may be somebody else's.
+    async fn still_active(
+        &self,
+        operation: Operation,
+        group: &GroupName,
+        refresh: &RolloutId,
+    ) -> Result<(), PortError> {
+        let refreshes = self.refreshes(group).await?;
+        let named = refreshes.iter().find(|known| known.instance_refresh_id.as_ref() == Some(&refresh.0));
+        let status = named.and_then(|named| named.status.as_ref());
+        if status.is_some_and(|status| refresh_outcome(status).is_active()) {
+            return Ok(());
+        }
+        let now = status.map_or("not there", |status| status.as_str());
+        let message = format!("instance refresh {refresh} of group {group} is no longer active: {now}");
+        Err(ours(operation, ErrorClass::Conflict, "ActiveInstanceRefreshNotFound", message))
+    }
+
+    async fn register_task_definition(
+        &self,
+        base: &str,
+        container: &str,
+        image: &str,
+        marker: &Marker,
+    ) -> Result<Applied, PortError> {
+        let request = self.definition(base).await?.clone_with(container, image, marker).map_err(|error| {
+            let message = format!("{base} can't be cloned: {error}");
+            ours(Operation::RegisterTaskDefinition, ErrorClass::Invalid, "NotCloneable", message)
+        })?;
+        Ok(Applied { id: self.register(&request).await?, warning: None })
+    }
+
+    async fn update_service(
+        &self,
+        cluster: &ClusterName,
+        service: &ServiceName,
+        task_definition: &str,
+    ) -> Result<Applied, PortError> {
+        let answer = self
+            .call(Operation::UpdateService, || {
+                self.ecs
+                    .update_service()
+                    .cluster(cluster.as_str())
+                    .service(service.as_str())
+                    .task_definition(task_definition)
+                    .send()
+            })
+            .await?;
+        let deployments = answer.service.and_then(|service| service.deployments).unwrap_or_default();
+        let made = deployments.into_iter().find(|deployment| {
+            deployment.status.as_deref() == Some("PRIMARY")
+                && deployment.task_definition.as_deref() == Some(task_definition)
+        });
+        Ok(Applied { id: made.and_then(|deployment| deployment.id), warning: None })
+    }
+}
+
+impl Connection {
+    /// Named by its ARN, so that it can hit no other one: AWS refuses if it has ended.
+    async fn roll_back_deployment(&self, deployment: &RolloutId) -> Result<Applied, PortError> {
+        let answer = self
+            .call(Operation::StopServiceDeployment, || {
+                self.ecs
+                    .stop_service_deployment()
+                    .service_deployment_arn(&deployment.0)
+                    .stop_type(StopServiceDeploymentStopType::Rollback)
+                    .send()
+            })
+            .await?;
+        Ok(Applied { id: answer.service_deployment_arn, warning: None })
+    }
+}
+
+/// Without the SDK's own trying again.
+fn autoscaling_once() -> aws_sdk_autoscaling::config::Builder {
+    aws_sdk_autoscaling::config::Builder::new().retry_config(RetryConfig::disabled())
+}
+
+fn specification(template: &TemplateRef, version: u64) -> LaunchTemplateSpecification {
+    // By id only: AWS refuses a request that gives the name as well.
+    LaunchTemplateSpecification::builder().launch_template_id(&template.id).version(version.to_string()).build()
+}
+
+/// A policy with other versions of its launch templates; `None` if it names one that wasn't planned with.
+fn move_versions(mut policy: MixedInstancesPolicy, moves: &[VersionMove]) -> Option<MixedInstancesPolicy> {
+    let moved = |given: &LaunchTemplateSpecification| {
+        let (template, from) = template_of(given)?;
+        let found = moves.iter().find(|one| one.template.id == template.id && one.from == from)?;
+        Some(specification(&template, found.to))
+    };
+    let launch = policy.launch_template.as_mut()?;
+    launch.launch_template_specification = Some(moved(launch.launch_template_specification.as_ref()?)?);
+    for given in launch.overrides.iter_mut().flatten() {
+        if let Some(own) = &given.launch_template_specification {
+            given.launch_template_specification = Some(moved(own)?);
+        }
+    }
+    Some(policy)
+}
+
+fn refresh_preferences(preferences: &RefreshPreferences) -> Preferences {
+    let number = |seconds: u32| i32::try_from(seconds).unwrap_or(i32::MAX);
+    let percentages = || preferences.checkpoints.iter().copied().map(i32::from).collect();
+    let alarms =
+        || AlarmSpecification::builder().set_alarms(Some(preferences.alarms.iter().cloned().collect())).build();
+    Preferences::builder()
+        .skip_matching(true)
+        .auto_rollback(preferences.auto_rollback)
+        .set_min_healthy_percentage(preferences.min_healthy.map(i32::from))
+        .set_max_healthy_percentage(preferences.max_healthy.map(i32::from))
+        .set_instance_warmup(preferences.warmup.map(number))
+        .set_checkpoint_percentages((!preferences.checkpoints.is_empty()).then(percentages))
+        .set_checkpoint_delay(preferences.checkpoint_delay.map(number))
+        .set_bake_time(preferences.bake.map(number))
+        .set_alarm_specification((!preferences.alarms.is_empty()).then(alarms))
+        .build()
+}
+
+/// The same for the same version of a template, so that a repeated call makes it once: 64 hexadecimal digits.
+fn client_token(template: &str, source: u64, image: &str, marker: &Marker) -> String {
+    // The marker is part of the request, and AWS refuses a token that comes with another request.
+    let text = format!("{template}\n{source}\n{image}\n{marker}");
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn said(warning: &ValidationWarning) -> Option<String> {
+    let errors: Vec<String> = warning
+        .errors()
+        .iter()
+        .map(|error| format!("{}: {}", error.code().unwrap_or_default(), error.message().unwrap_or_default()))
+        .collect();
+    (!errors.is_empty()).then(|| errors.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pinion_core::model::{CommitId, Version};
+
+    #[test]
+    fn client_tokens_differ_with_what_is_made() {
+        let marker = |commit: &str| Marker {
+            version: Version::try_from("1.4.2").unwrap(),
+            commit: CommitId::try_from(commit.repeat(40)).unwrap(),
+            base: "7".to_owned(),
+        };
+        let token = client_token("lt-1", 7, "ami-1", &marker("a"));
+        assert_eq!(token.len(), 64);
+        assert_eq!(token, client_token("lt-1", 7, "ami-1", &marker("a")));
+        for other in [
+            client_token("lt-2", 7, "ami-1", &marker("a")),
+            client_token("lt-1", 8, "ami-1", &marker("a")),
+            client_token("lt-1", 7, "ami-2", &marker("a")),
+            client_token("lt-1", 7, "ami-1", &marker("b")),
+        ] {
+            assert_ne!(token, other);
+        }
+    }
+
+    #[test]
+    fn preferences_say_only_what_was_planned() {
+        let preferences = refresh_preferences(&RefreshPreferences { auto_rollback: true, ..Default::default() });
+        let expected = Preferences::builder().skip_matching(true).auto_rollback(true).build();
+        assert_eq!(preferences, expected);
+    }
+}

@@ -1,0 +1,106 @@
+//! Guardrails: policies that can forbid a rollout, with a reason. Pure: the time and all facts are inputs. The only place
+//! that names cedar.
+//!
+//! ```text
+//! texts ─► Policies (checked against the schema) ─┐
+//! Proposal (target, pin, time) ─┬─► request ──────┴─► Cedar ─► Denials
+//! Fleet (all other targets) ────┘
+//! ```
+
+mod check;
+mod depth;
+mod end;
+mod explain;
+mod fleet;
+mod policies;
+mod request;
+mod zone;
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+pub use self::check::Mistake;
+pub use self::explain::{Explanation, Opinion, Verdict};
+pub use self::fleet::{Counts, Fleet, Member, is_rolling};
+pub use self::policies::{Ending, Known, Policies};
+use crate::model::{Environment, Pin, Target};
+
+/// The schema that policies are checked against: the text of `policies/guardrails/pinion.cedarschema`.
+pub const SCHEMA: &str = include_str!("../../../policies/guardrails/pinion.cedarschema");
+
+/// A rollout that is due.
+#[derive(Debug, Clone, Copy)]
+pub struct Proposal<'a> {
+    /// The environment.
+    pub environment: &'a Environment,
+    /// The target.
+    pub target: &'a Target,
+    /// The pin that it would follow.
+    pub pin: &'a Pin,
+    /// What runs now, as far as it can be told.
+    pub running: Option<&'a str>,
+    /// Whether it brings back what this very pin has brought here before: drift is healed.
+    pub heals: bool,
+    /// What is known of all targets.
+    pub fleet: &'a Fleet,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// A policy's word that a rollout may not be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Denial {
+    /// The policy's `@id`; one that begins with `pinion:` is Pinion's own.
+    pub policy: String,
+    /// The policy's `@reason`, with its `@owner` if it names one.
+    pub reason: String,
+}
+
+impl Denial {
+    /// The set of policies is invalid, so that nothing may be rolled out.
+    pub const INVALID: &'static str = "pinion:invalid-policies";
+    /// Not all environments have been looked at since the start, so that nobody can count.
+    pub const STARTING: &'static str = "pinion:starting";
+
+    /// Whether it vanishes by itself within moments.
+    #[must_use]
+    pub fn is_brief(&self) -> bool {
+        self.policy == Self::STARTING
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.policy, self.reason)
+    }
+}
+
+/// Decides whether a rollout may be started now.
+pub trait Guardrails: Send + Sync {
+    /// The denials; none means that the rollout may start.
+    fn check(&self, proposal: Proposal<'_>) -> Vec<Denial>;
+}
+
+/// An environments repository without policies: nothing is forbidden.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoPolicies;
+
+impl Guardrails for NoPolicies {
+    fn check(&self, _: Proposal<'_>) -> Vec<Denial> {
+        Vec::new()
+    }
+}
+
+/// Policies that can't be evaluated: everything is forbidden, and it is said why.
+#[derive(Debug, Clone)]
+pub struct DenyAll {
+    /// Why they can't.
+    pub reason: String,
+}
+
+impl Guardrails for DenyAll {
+    fn check(&self, _: Proposal<'_>) -> Vec<Denial> {
+        vec![Denial { policy: Denial::INVALID.to_owned(), reason: self.reason.clone() }]
+    }
+}

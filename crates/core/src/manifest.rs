@@ -1,0 +1,259 @@
+//! The environments repository: bytes of `environments/` and `policies/` become the model, or all that is wrong with
+//! them at once. No I/O, but for [`read`], which reads a folder for the command line.
+//!
+//! ```text
+//! bytes ─► tree ─► (over defaults.toml) ─► raw ─► checks ─► Draft ─► with provenance: model::Environment
+//!          every value knows its place     shape  table of  build
+//! ```
+
+mod build;
+mod check;
+mod draft;
+mod finding;
+mod legal;
+mod policy;
+mod raw;
+pub mod read;
+pub mod render;
+pub mod schema;
+pub(crate) mod shape;
+mod template;
+pub(crate) mod tree;
+mod view;
+
+use std::collections::BTreeMap;
+
+pub use self::draft::{Draft, PinValue, pin_values};
+pub(crate) use self::finding::Place;
+pub use self::finding::{Finding, Findings};
+use self::raw::{RawEnvironment, RawPins};
+use self::shape::Shape as _;
+pub use self::shape::nearest;
+use self::tree::Node;
+use self::view::View;
+use crate::guardrail::Policies;
+use crate::model::EnvironmentName;
+
+/// The folders of the repository that [`load`] wants to see.
+pub const FOLDERS: [&str; 2] = ["environments", "policies"];
+
+const ROOT: &str = "environments";
+const DEFAULTS: &str = "environments/defaults.toml";
+
+/// What a repository says.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// The environments, each by its own: one that is wrong has its findings, and the others are none the worse.
+    pub environments: BTreeMap<EnvironmentName, Result<Draft, Findings>>,
+    /// What is wrong and belongs to no environment.
+    pub findings: Findings,
+    /// The guardrails. If anything is wrong with them, they forbid everything.
+    pub policies: Policies,
+    /// What is wrong with the guardrails.
+    pub policy_findings: Findings,
+    /// Which of the good environments has each AWS resource, by a text that names it.
+    pub claims: BTreeMap<String, EnvironmentName>,
+}
+
+impl Loaded {
+    /// All that is wrong anywhere.
+    #[must_use]
+    pub fn all_findings(&self) -> Findings {
+        let mut all = self.findings.clone();
+        all.extend(&self.policy_findings);
+        for findings in self.environments.values().filter_map(|environment| environment.as_ref().err()) {
+            all.extend(findings);
+        }
+        all
+    }
+
+    /// How many targets the good environments have.
+    #[must_use]
+    pub fn targets(&self) -> usize {
+        self.drafts().map(|draft| draft.targets.len()).sum()
+    }
+
+    /// How many pins the good environments have.
+    #[must_use]
+    pub fn pins(&self) -> usize {
+        self.drafts().map(|draft| draft.pins.len()).sum()
+    }
+
+    fn drafts(&self) -> impl Iterator<Item = &Draft> {
+        self.environments.values().filter_map(|environment| environment.as_ref().ok())
+    }
+}
+
+/// One environment's folder, as it was given.
+#[derive(Default)]
+struct Folder<'a> {
+    environment: Option<&'a [u8]>,
+    pins: Option<&'a [u8]>,
+    findings: Findings,
+}
+
+/// Reads a repository. Paths are those of Git: relative to the root, with `/`; only those below [`FOLDERS`] count.
+#[must_use]
+pub fn load(files: &BTreeMap<String, Vec<u8>>) -> Loaded {
+    load_with_refused(files, &BTreeMap::new())
+}
+
+/// Like [`load`], where something is there that couldn't be taken, such as a symbolic link: `refused` has the reasons,
+/// by path, and each is a finding.
+#[must_use]
+pub fn load_with_refused(files: &BTreeMap<String, Vec<u8>>, refused: &BTreeMap<String, String>) -> Loaded {
+    load_after(files, refused, &BTreeMap::new())
+}
+
+/// Like [`load_with_refused`], after it was known which environment has each AWS resource ([`Loaded::claims`] of earlier
+/// commits): whoever claims it, too, is wrong, and the one that has it isn't.
+#[must_use]
+pub fn load_after(
+    files: &BTreeMap<String, Vec<u8>>,
+    refused: &BTreeMap<String, String>,
+    held: &BTreeMap<String, EnvironmentName>,
+) -> Loaded {
+    let mut loaded = Loaded::default();
+    let mut folders = sort(files, refused, &mut loaded.findings);
+    if folders.is_empty() {
+        loaded.findings.report_with_help(
+            &Place::file(ROOT),
+            "no-environment",
+            "there is no environment",
+            "add a folder environments/NAME/ with environment.toml and pins.toml",
+        );
+    }
+
+    // What is wrong with the defaults is wrong with each environment that they hold for. What no environment lets stand
+    // is still reported, but harms none.
+    let mut broken = Findings::default();
+    for path in [ROOT, DEFAULTS] {
+        if let Some(reason) = refused.get(path) {
+            broken.report(&Place::file(path), "refused", reason.clone());
+        }
+    }
+    let defaults = files.get(DEFAULTS).and_then(|bytes| Node::parse(DEFAULTS, bytes, &mut broken));
+    for folder in folders.values_mut() {
+        folder.findings.extend(&broken);
+    }
+    loaded.findings.extend(&broken);
+    if let Some(defaults) = &defaults {
+        let _ = RawEnvironment::read(defaults, &mut loaded.findings);
+    }
+
+    let mut findings: BTreeMap<EnvironmentName, Findings> = BTreeMap::new();
+    let mut views: BTreeMap<EnvironmentName, View> = BTreeMap::new();
+    for (name, folder) in folders {
+        let (view, found) = open(&name, folder, defaults.as_ref());
+        findings.insert(name.clone(), found);
+        views.insert(name, view);
+    }
+    for (name, view) in &views {
+        check::one(view, findings.entry(name.clone()).or_default());
+    }
+    check::across(&views, held, &mut findings);
+    for (name, view) in &views {
+        let mut found = findings.remove(name).unwrap_or_default();
+        let outcome = match build::draft(view, &mut found) {
+            Some(draft) if found.is_empty() => {
+                loaded.claims.extend(check::claims(view).map(|claim| (claim, name.clone())));
+                Ok(draft)
+            }
+            _ => Err(found),
+        };
+        loaded.environments.insert(name.clone(), outcome);
+    }
+    let mut found = Findings::default();
+    loaded.policies = policy::read(files, refused, &loaded.environments, &mut found);
+    loaded.policy_findings = found;
+    loaded
+}
+
+/// Sorts the files into the environments' folders.
+fn sort<'a>(
+    files: &'a BTreeMap<String, Vec<u8>>,
+    refused: &BTreeMap<String, String>,
+    findings: &mut Findings,
+) -> BTreeMap<EnvironmentName, Folder<'a>> {
+    let mut folders: BTreeMap<EnvironmentName, Folder<'a>> = BTreeMap::new();
+    let paths = files.iter().map(|(path, bytes)| (path, Ok(bytes.as_slice())));
+    let paths = paths.chain(refused.iter().map(|(path, reason)| (path, Err(reason))));
+    for (path, content) in paths {
+        let Some(inner) = path.strip_prefix("environments/").filter(|_| path != DEFAULTS) else { continue };
+        if inner.split('/').any(|part| part.starts_with('.')) {
+            continue;
+        }
+        let place = Place::file(path);
+        let Some((folder, file)) = inner.split_once('/') else {
+            match content {
+                Err(reason) => findings.report(&place, "refused", reason.clone()),
+                Ok(_) if is_stray(inner) => report_stray(&place, findings),
+                Ok(_) => {}
+            }
+            continue;
+        };
+        let name = match EnvironmentName::try_from(folder) {
+            Ok(name) => name,
+            Err(error) => {
+                let place = Place::file(&format!("{ROOT}/{folder}"));
+                findings.report_with_help(&place, "invalid-value", error.to_string(), "rename the folder");
+                continue;
+            }
+        };
+        let folder = folders.entry(name).or_default();
+        match (file, content) {
+            (_, Err(reason)) => folder.findings.report(&place, "refused", reason.clone()),
+            ("environment.toml", Ok(bytes)) => folder.environment = Some(bytes),
+            ("pins.toml", Ok(bytes)) => folder.pins = Some(bytes),
+            (_, Ok(_)) if is_stray(file) => report_stray(&place, &mut folder.findings),
+            (_, Ok(_)) => {}
+        }
+    }
+    folders
+}
+
+fn extension(path: &str) -> Option<String> {
+    path.rsplit('/').next()?.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase())
+}
+
+/// Whether somebody may think that this file counts.
+fn is_stray(file: &str) -> bool {
+    extension(file) == Some("toml".to_owned())
+}
+
+fn report_stray(place: &Place, findings: &mut Findings) {
+    let help =
+        "the files are environments/defaults.toml, environments/NAME/environment.toml and environments/NAME/pins.toml";
+    findings.report_with_help(place, "stray-file", "no file of this name is read", help);
+}
+
+/// Reads an environment's files, shape by shape.
+fn open(name: &EnvironmentName, folder: Folder<'_>, defaults: Option<&Node>) -> (View, Findings) {
+    let Folder { environment, pins, mut findings } = folder;
+    let (path, pins_path) = (format!("{ROOT}/{name}/environment.toml"), format!("{ROOT}/{name}/pins.toml"));
+    let parse = |path: &str, bytes: Option<&[u8]>, findings: &mut Findings| match bytes {
+        Some(bytes) => Node::parse(path, bytes, findings),
+        None => {
+            // A file that was refused has been reported.
+            if findings.iter().all(|finding| finding.file != path) {
+                findings.report(&Place::file(path), "missing-file", "this file is missing");
+            }
+            None
+        }
+    };
+    let raw = parse(&path, environment, &mut findings);
+    let pins = parse(&pins_path, pins, &mut findings);
+    let raw = raw.map(|node| match defaults {
+        Some(defaults) => node.over(defaults, is_one_value),
+        None => node,
+    });
+    let place = raw.as_ref().map_or_else(|| Place::file(&path), |node| node.place.clone());
+    let raw = raw.and_then(|node| RawEnvironment::read(&node, &mut findings));
+    let pins = pins.and_then(|node| RawPins::read(&node, &mut findings));
+    (View { name: name.clone(), raw, place, pins, pins_path }, findings)
+}
+
+/// Tables that are one value: those of `environment.toml` replace those of `defaults.toml` whole.
+fn is_one_value(key: &str) -> bool {
+    key.starts_with("asg.") && key.ends_with(".ami")
+}
