@@ -16,8 +16,8 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, 
 
 pub use self::catalogue::{CATALOGUE, Definition, MetricKind};
 use crate::model::status::Status;
-use crate::model::{Component, EnvironmentName, TargetRef};
-use crate::ports::{CallRecord, RecordCalls};
+use crate::model::{CallRecord, Component, EnvironmentName, TargetRef};
+use crate::ports::RecordCalls;
 
 /// The content type of what [`Metrics::render`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

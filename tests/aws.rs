@@ -8,12 +8,12 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use pinion::model::{
-    AmiQuery, Artifact, ArtifactQuery, Digest, GroupTemplate, ImageReference, LocalRef, Marker, ObservedGroup,
-    ObservedService, ObservedTarget, RolloutHistory, RolloutId, RolloutOutcome, RolloutTarget, TargetSpec, TemplateRef,
-    TemplateVersionSpec,
+    AmiQuery, Artifact, ArtifactQuery, Digest, ErrorClass, GroupTemplate, ImageReference, LocalRef, Marker,
+    ObservedGroup, ObservedService, ObservedTarget, ResolveError, RolloutHistory, RolloutId, RolloutOutcome,
+    RolloutTarget, TargetSpec, TemplateRef, TemplateVersionSpec,
 };
 use pinion::plan::{Action, RefreshPreferences, VersionMove};
-use pinion::ports::{Accounts, ErrorClass, Observe, ResolveError};
+use pinion::ports::{Accounts, Observe};
 use serde_json::{Value, json};
 
 use self::support::{Stand, account, asg, environment, fargate, local};

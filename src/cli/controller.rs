@@ -161,13 +161,18 @@ impl Controller {
 /// One source for each repository, with all of its branches: one listing of refs serves them all.
 fn sources(wiring: &Wiring, interrupt: &Arc<AtomicBool>, clock: &Arc<dyn Clock>) -> Result<Vec<Source>, CliError> {
     let mirrors = Arc::new(Mirrors::new(wiring.cache.clone(), Programs::default()));
-    let mut by_repository: BTreeMap<(String, String), Vec<&Branch>> = BTreeMap::new();
+    let mut by_repository: Vec<(&Branch, Vec<&Branch>)> = Vec::new();
+    // In the order of the configuration, which decides between two that feed one environment.
     for branch in &wiring.branches {
-        by_repository.entry((branch.url.clone(), format!("{:?}", branch.auth))).or_default().push(branch);
+        let same = |(first, _): &&mut (&Branch, _)| first.url == branch.url && first.auth == branch.auth;
+        match by_repository.iter_mut().find(same) {
+            Some((_, branches)) => branches.push(branch),
+            None => by_repository.push((branch, vec![branch])),
+        }
     }
     let mut sources = Vec::new();
-    for ((url, _), branches) in by_repository {
-        let Some(first) = branches.first() else { continue };
+    for (first, branches) in by_repository {
+        let url = first.url.clone();
         let source = RepositorySource {
             url: url.clone(),
             branches: branches.iter().map(|branch| branch.branch.clone()).collect::<BTreeSet<_>>(),
@@ -181,20 +186,14 @@ fn sources(wiring: &Wiring, interrupt: &Arc<AtomicBool>, clock: &Arc<dyn Clock>)
             branches.iter().filter_map(|branch| Some((branch.branch.clone(), branch.verify.clone()?))).collect();
         let (mirrors, interrupt) = (Arc::clone(&mirrors), Arc::clone(interrupt));
         let repository = MirroredRepository::new(mirrors, source, read_pins, interrupt, &verify, Arc::clone(clock))?;
-        let place = wiring.branches.iter().position(|branch| branch.url == url);
-        sources.push((
-            place,
-            Source {
-                repository: Arc::new(repository),
-                url,
-                interval: branches.iter().map(|branch| branch.interval).min().unwrap_or(first.interval),
-                branches: claims(&branches),
-            },
-        ));
+        sources.push(Source {
+            repository: Arc::new(repository),
+            url,
+            interval: branches.iter().map(|branch| branch.interval).min().unwrap_or(first.interval),
+            branches: claims(&branches),
+        });
     }
-    // In the order of the configuration, which decides between two that feed one environment.
-    sources.sort_by_key(|(place, _)| *place);
-    Ok(sources.into_iter().map(|(_, source)| source).collect())
+    Ok(sources)
 }
 
 /// What each branch may feed. Blocks that name the same branch add up.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
+use tracing::Instrument as _;
 
 pub(super) use self::history::History;
 pub use self::markdown::MARKER;
@@ -232,7 +233,10 @@ fn hold(desired: &mut Desired, brake: &Brake, word: &Acknowledgement) {
 
 async fn look(desired: Desired, reader: Arc<dyn Observe>, clock: &dyn Clock) -> (Desired, Observed) {
     let all = desired.environment.targets.keys().filter(|_| desired.soaks).cloned().collect();
-    let observed = pass::observe(&desired.environment, reader.as_ref(), &Memory::default(), &all, clock.now()).await;
+    let span = tracing::info_span!("plan", environment = %desired.environment.name);
+    let memory = Memory::default();
+    let read = pass::observe(&desired.environment, reader.as_ref(), &memory, &all, clock.now());
+    let observed = read.instrument(span).await;
     (desired, observed)
 }
 

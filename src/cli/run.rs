@@ -158,12 +158,14 @@ fn read(args: &Args) -> Result<Config, CliError> {
 /// Reads the configuration again. `None` if it says the same as before or is wrong; then the one in force stays.
 fn reload(args: &Args, before: &Config) -> Option<Box<Config>> {
     match load(args) {
-        Ok(fresh) if format!("{fresh:?}") == format!("{before:?}") => {
+        Ok(fresh) if fresh == *before => {
             tracing::info!("configuration read again: nothing has changed");
             None
         }
         Ok(fresh) => {
-            let late = |config: &Config| format!("{:?}", (&config.server, &config.hooks, &config.history, &config.log));
+            let late = |config: &'_ Config| {
+                (config.server.clone(), config.hooks.clone(), config.history.clone(), config.log.clone())
+            };
             if late(&fresh) != late(before) {
                 tracing::warn!("`server`, `hooks`, `history` and `log` take effect at the next start only");
             }

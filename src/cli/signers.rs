@@ -11,8 +11,7 @@ use crate::config::Verify;
 use crate::git::{Verifier, WorkingCopy};
 use crate::manifest;
 use crate::model::escape::one_line;
-use crate::model::{CommitId, Provenance, Trailer};
-use crate::ports::Verified;
+use crate::model::{CommitId, Provenance, Trailer, Verified};
 
 /// The files of keys, as in `[repository.verify]` of pinion.toml
 #[derive(Debug, Clone, Default, clap::Args)]

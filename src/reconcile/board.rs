@@ -11,8 +11,7 @@ use super::desired::Desired;
 use super::resync::Resyncs;
 use crate::guardrail::Policies;
 use crate::model::status::{EnvironmentStatus, GuardrailEnd, RepositoryStatus, SignaturesStatus, Status, TargetStatus};
-use crate::model::{CommitId, EnvironmentName, LocalRef};
-use crate::ports::Verified;
+use crate::model::{CommitId, EnvironmentName, LocalRef, Verified};
 
 /// Holds the status of everything.
 #[derive(Debug)]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::desired::{self, Claim, Desired, LOOK_BACK, Reading};
 use crate::manifest::{self, Draft};
-use crate::model::{CommitId, EnvironmentName};
+use crate::model::{CommitId, EnvironmentName, Files, RepositoryError};
 use crate::plan::brake::{self, Acknowledgement, Extent, Held, Ledger, Limits, Outline};
-use crate::ports::{Files, Repository, RepositoryError};
+use crate::ports::Repository;
 
 /// What is accepted of each branch of a repository.
 pub(super) struct Brakes {

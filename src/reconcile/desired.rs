@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use crate::guardrail::{Guardrails, Policies};
 use crate::manifest::{self, Draft};
-use crate::model::{CommitId, Component, Environment, EnvironmentName, Provenance};
-use crate::ports::{Files, PinKey, Repository, RepositoryError};
+use crate::model::{CommitId, Component, Environment, EnvironmentName, Files, PinKey, Provenance, RepositoryError};
+use crate::ports::Repository;
 
 /// The environments that a branch may feed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::Shared;
 use super::backoff::Backoff;
@@ -18,9 +19,10 @@ use super::target;
 use crate::clock::entropy;
 use crate::guardrail::{Denial, Member};
 use crate::model::status::TargetStatus;
-use crate::model::{Environment, EnvironmentName, LocalRef, RolloutId, State, Target};
+use crate::model::{
+    Environment, EnvironmentName, ErrorClass, LocalRef, PortError, ResolveError, RolloutId, State, Target,
+};
 use crate::plan::{Action, Converged, Made, Memory, Observed, Plan, ProbeRecord, Reason, TargetPlan, WayBack};
-use crate::ports::{ErrorClass, PortError, ResolveError};
 
 /// After this long a pass no longer counts against how many may be under way: accounts that hang or are throttled must
 /// not hold up the others, however many they are.
@@ -46,6 +48,7 @@ pub(super) async fn run(
         past: BTreeMap::new(),
     };
     let mut next = Instant::now();
+    let mut passes = 0_u64;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -62,8 +65,10 @@ pub(super) async fn run(
         // Only now, as the turn may have been long in coming. The number first: what was polled for it has been handed on.
         let number = *polled.borrow_and_update();
         let wanted = Arc::clone(&desired.borrow_and_update());
+        passes += 1;
         let wait = {
-            let turn = keeper.turn(&wanted, number > resynced);
+            let span = tracing::info_span!("pass", environment = %name, pass = passes);
+            let turn = keeper.turn(&wanted, number > resynced).instrument(span);
             tokio::pin!(turn);
             tokio::select! {
                 biased;

@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::desired::Desired;
 use crate::guardrail::{Fleet, Member};
-use crate::model::{ArtifactQuery, Environment, LocalRef, Probe, State, TargetRef, TargetSpec};
+use crate::model::{Applied, ArtifactQuery, Environment, LocalRef, PortError, Probe, State, TargetRef, TargetSpec};
 use crate::plan::{self, Action, Input, Memory, Observed, Plan};
-use crate::ports::{Applied, Apply, Observe, PortError, Prober};
+use crate::ports::{Apply, Observe, Prober};
 
 /// How many rollout histories of one account are read at once.
 const HISTORIES_AT_ONCE: usize = 8;

@@ -13,8 +13,7 @@ use super::hints::APART;
 use super::{Shared, Source};
 use crate::clock::entropy;
 use crate::metrics::PollResult;
-use crate::model::{CommitId, EnvironmentName};
-use crate::ports::{Tip, Verified};
+use crate::model::{CommitId, EnvironmentName, Tip, Verified};
 
 /// Polls until shutdown.
 pub(super) async fn run(index: usize, source: Source, shared: Arc<Shared>, news: mpsc::Sender<News>) {

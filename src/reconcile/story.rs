@@ -10,9 +10,9 @@ use super::pass::Outcome;
 use super::underway::Underway;
 use crate::metrics::{Metrics, RolloutResult};
 use crate::model::status::TargetStatus;
-use crate::model::{CommitId, RolloutOutcome, State, Target};
+use crate::model::{CommitId, ErrorClass, RolloutOutcome, State, Target};
 use crate::plan::{Reason, TargetPlan};
-use crate::ports::{Chronicle, ErrorClass};
+use crate::ports::Chronicle;
 
 /// What was told of a target before, so that nothing is told twice.
 #[derive(Debug, Default)]

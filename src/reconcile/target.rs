@@ -4,9 +4,8 @@ use jiff::Timestamp;
 
 use super::pass::Outcome;
 use crate::model::status::{PinStatus, RolloutStatus, SuspensionStatus, TargetStatus};
-use crate::model::{Pin, Provenance, RolloutOutcome, State, Target, Version};
+use crate::model::{ErrorClass, Pin, Provenance, RolloutOutcome, State, Target, Version};
 use crate::plan::{Reason, TargetPlan};
-use crate::ports::ErrorClass;
 
 /// The status of a target after a pass.
 pub(super) fn status(

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use pinion::clock::Clock;
-use pinion::model::{CommitId, Provenance, Trailer};
-use pinion::ports::{Files, PinKey, Repository, RepositoryError, Tip};
+use pinion::model::{CommitId, Files, PinKey, Provenance, RepositoryError, Tip, Trailer};
+use pinion::ports::Repository;
 
 type Tree = BTreeMap<String, String>;
 

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use axum::body::Bytes;
 use pinion::aws::Aws;
 use pinion::model::{
-    Account, AccountId, Artifact, ArtifactQuery, CommitId, EnvironmentName, LocalRef, Marker, ObservedTarget,
-    RolloutHistory, RolloutOutcome, TargetSpec, Version,
+    Account, AccountId, Applied, Artifact, ArtifactQuery, CommitId, EnvironmentName, LocalRef, Marker, ObservedTarget,
+    PortError, ResolveError, RolloutHistory, RolloutOutcome, TargetSpec, Version,
 };
 use pinion::plan::Action;
-use pinion::ports::{Accounts, Applied, Apply, Observe, PortError, ResolveError};
+use pinion::ports::{Accounts, Apply, Observe};
 use serde_json::Value;
 
 use super::story::{Calls, Event, History, Trouble};

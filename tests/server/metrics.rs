@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pinion::metrics::{CATALOGUE, Metrics, PollResult, RolloutResult};
-use pinion::model::{Component, EnvironmentName, TargetRef};
-use pinion::ports::{CallRecord, RecordCalls};
+use pinion::model::{CallRecord, Component, EnvironmentName, TargetRef};
+use pinion::ports::RecordCalls;
 
 use crate::sample::{now, status};
 

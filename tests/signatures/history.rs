@@ -9,9 +9,8 @@ use std::time::Duration;
 use pinion::config::Verify;
 use pinion::git::{Auth, Mirror, Mirrors, Programs, RepositorySource, Verifier};
 use pinion::manifest;
-use pinion::model::{CommitId, Provenance, Trailer};
+use pinion::model::{CommitId, Provenance, Trailer, Verified};
 use pinion::plan::brake;
-use pinion::ports::Verified;
 
 use crate::desk::{ADA, DAY, Desk, THEN, With, now};
 use crate::stage::process;

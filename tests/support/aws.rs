@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use pinion::aws::{Aws, Keys, Options};
 use pinion::clock::SystemClock;
-use pinion::model::{Account, AmiQuery, AsgSpec, EnvironmentName, FargateSpec, ImageReference, LocalRef, TargetSpec};
-use pinion::ports::{Accounts as _, Apply, CallRecord, Observe, RecordCalls};
+use pinion::model::{
+    Account, AmiQuery, AsgSpec, CallRecord, EnvironmentName, FargateSpec, ImageReference, LocalRef, TargetSpec,
+};
+use pinion::ports::{Accounts as _, Apply, Observe, RecordCalls};
 use pinion::sim::{Sim, SimHandle, World};
 use serde_json::{Value, json};
 

@@ -13,9 +13,10 @@ use super::connection::{Connection, ours};
 use super::groups::template_of;
 use super::history::refresh_outcome;
 use super::operation::Operation;
-use pinion_core::model::{ClusterName, GroupName, Marker, RolloutId, ServiceName, TemplateRef};
+use pinion_core::model::{
+    Applied, ClusterName, ErrorClass, GroupName, Marker, PortError, RolloutId, ServiceName, TemplateRef,
+};
 use pinion_core::plan::{Action, RefreshPreferences, VersionMove};
-use pinion_core::ports::{Applied, ErrorClass, PortError};
 
 const NOTHING_MADE: Applied = Applied { id: None, warning: None };
 

@@ -28,9 +28,10 @@ use super::record::Recorder;
 use super::task_definition::Definition;
 use pinion_clock::Clock;
 use pinion_core::model::{
-    Account, AccountId, Artifact, ArtifactQuery, Digest, EnvironmentName, Rollout, TemplateVersion,
+    Account, AccountId, Artifact, ArtifactQuery, Digest, EnvironmentName, ErrorClass, PortError, Rollout,
+    TemplateVersion,
 };
-use pinion_core::ports::{ErrorClass, PortError, RecordCalls};
+use pinion_core::ports::RecordCalls;
 
 const ATTEMPTS: u32 = 3;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

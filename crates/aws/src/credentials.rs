@@ -14,8 +14,7 @@ use super::advice;
 use super::error::port_error;
 use super::operation::Operation;
 use pinion_clock::Clock;
-use pinion_core::model::{EnvironmentName, RoleArn};
-use pinion_core::ports::{ErrorClass, PortError};
+use pinion_core::model::{EnvironmentName, ErrorClass, PortError, RoleArn};
 
 /// How long before they expire credentials are renewed.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);

@@ -10,8 +10,7 @@ use aws_types::request_id::RequestId;
 
 use super::advice;
 use super::operation::Operation;
-use pinion_core::model::{self, words};
-use pinion_core::ports::{ErrorClass, PortError};
+use pinion_core::model::{self, ErrorClass, PortError, words};
 
 /// Codes by which AWS asks for fewer calls.
 const THROTTLES: [&str; 12] = [

@@ -10,10 +10,9 @@ use super::connection::{Connection, ours};
 use super::operation::Operation;
 use super::templates::MovingVersions;
 use pinion_core::model::{
-    GroupInstance, GroupName, GroupTemplate, GroupTraits, LocalRef, MixedPolicy, ObservedGroup, ObservedTarget,
-    OverrideTemplate, TemplateRef, TemplateVersion, TemplateVersionSpec,
+    ErrorClass, GroupInstance, GroupName, GroupTemplate, GroupTraits, LocalRef, MixedPolicy, ObservedGroup,
+    ObservedTarget, OverrideTemplate, PortError, TemplateRef, TemplateVersion, TemplateVersionSpec,
 };
-use pinion_core::ports::{ErrorClass, PortError};
 
 /// How many groups one call may name (AWS's default quota), and how many it may return.
 const NAMES: usize = 50;

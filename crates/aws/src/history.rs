@@ -16,10 +16,9 @@ use super::operation::Operation;
 use super::services::timestamp;
 use super::task_definition::family_and_revision;
 use pinion_core::model::{
-    GroupName, GroupTemplate, ObservedGroup, ObservedService, ObservedTarget, Rollout, RolloutHistory, RolloutId,
-    RolloutOutcome, RolloutTarget, TaskDefinition, TemplateRef,
+    ErrorClass, GroupName, GroupTemplate, ObservedGroup, ObservedService, ObservedTarget, PortError, Rollout,
+    RolloutHistory, RolloutId, RolloutOutcome, RolloutTarget, TaskDefinition, TemplateRef,
 };
-use pinion_core::ports::{ErrorClass, PortError};
 
 /// How many refreshes are read: AWS's largest page.
 const REFRESHES: i32 = 100;

@@ -10,8 +10,7 @@ use jiff::Timestamp;
 use super::connection::Connection;
 use super::operation::Operation;
 use super::resolve::Resolved;
-use pinion_core::model::{AccountId, AmiQuery, Artifact};
-use pinion_core::ports::{ErrorClass, PortError, ResolveError};
+use pinion_core::model::{AccountId, AmiQuery, Artifact, ErrorClass, PortError, ResolveError};
 
 /// AWS's limits for the values of one filter and the parameters of one call.
 const VALUES: usize = 200;

@@ -39,10 +39,11 @@ use secrecy::{ExposeSecret, SecretString};
 use self::connection::{Connection, Shared};
 use pinion_clock::Clock;
 use pinion_core::model::{
-    Account, AccountId, Artifact, ArtifactQuery, EnvironmentName, LocalRef, ObservedTarget, RolloutHistory, TargetSpec,
+    Account, AccountId, Applied, Artifact, ArtifactQuery, EnvironmentName, LocalRef, ObservedTarget, PortError,
+    ResolveError, RolloutHistory, TargetSpec,
 };
 use pinion_core::plan::Action;
-use pinion_core::ports::{Accounts, Applied, Apply, Observe, PortError, RecordCalls, ResolveError, Surveyor};
+use pinion_core::ports::{Accounts, Apply, Observe, RecordCalls, Surveyor};
 
 /// How to reach AWS.
 #[derive(Debug)]

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 
 use super::error::{class_of, is_family_busy, is_throttle};
 use super::operation::Operation;
-use pinion_core::model::EnvironmentName;
-use pinion_core::ports::{CallRecord, ErrorClass, RecordCalls};
+use pinion_core::model::{CallRecord, EnvironmentName, ErrorClass};
+use pinion_core::ports::RecordCalls;
 
 /// Records the requests of one service of one environment.
 #[derive(Debug, Clone)]
@@ -80,7 +80,6 @@ impl Intercept for Recorder {
             }
         };
         tracing::debug!(
-            environment = %self.environment,
             service = operation.service(),
             operation = operation.name(),
             result = class.map_or("ok", ErrorClass::as_str),

@@ -9,8 +9,7 @@ use serde_json::Value;
 use super::connection::Connection;
 use super::operation::Operation;
 use super::resolve::Resolved;
-use pinion_core::model::{AccountId, Artifact, Digest, ImageReference};
-use pinion_core::ports::{ErrorClass, PortError, ResolveError};
+use pinion_core::model::{AccountId, Artifact, Digest, ErrorClass, ImageReference, PortError, ResolveError};
 
 /// AWS's limit for the images named in one call.
 const BATCH: usize = 100;

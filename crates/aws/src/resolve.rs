@@ -7,8 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::connection::Connection;
-use pinion_core::model::{AmiQuery, Artifact, ArtifactQuery};
-use pinion_core::ports::ResolveError;
+use pinion_core::model::{AmiQuery, Artifact, ArtifactQuery, ResolveError};
 
 /// After this long a container image's tag is looked up again, to see whether it was moved.
 const LOOK_AGAIN: Duration = Duration::from_secs(10 * 60);

@@ -11,9 +11,9 @@ use super::connection::{Connection, ours};
 use super::operation::Operation;
 use super::task_definition::Definition;
 use pinion_core::model::{
-    ClusterName, Digest, LocalRef, ObservedDeployment, ObservedService, ObservedTarget, ServiceName, TaskDefinition,
+    ClusterName, Digest, ErrorClass, LocalRef, ObservedDeployment, ObservedService, ObservedTarget, PortError,
+    ServiceName, TaskDefinition,
 };
-use pinion_core::ports::{ErrorClass, PortError};
 
 /// AWS's limit for the services named in one call, and for service revisions.
 const BATCH: usize = 10;

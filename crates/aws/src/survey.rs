@@ -16,10 +16,10 @@ use super::operation::Operation;
 use super::services::timestamp;
 use pinion_core::model::survey::{GroupSettings, Host, ImageFacts, ServiceSettings, Survey, platform};
 use pinion_core::model::{
-    Artifact, Container, Digest, FargateSpec, ImageReference, ObservedGroup, ObservedService, ObservedTarget,
-    TargetSpec,
+    Artifact, Container, Digest, FargateSpec, ImageReference, ObservedGroup, ObservedService, ObservedTarget, Pattern,
+    PortError, TargetSpec,
 };
-use pinion_core::ports::{Pattern, PortError, Surveyor};
+use pinion_core::ports::Surveyor;
 
 /// The annotation that says which commit an image was built from.
 const REVISION: &str = "org.opencontainers.image.revision";

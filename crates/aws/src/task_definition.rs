@@ -17,8 +17,7 @@ use thiserror::Error;
 
 use super::connection::{Connection, ours};
 use super::operation::Operation;
-use pinion_core::model::{Container, Marker, TaskDefinition};
-use pinion_core::ports::{ErrorClass, PortError};
+use pinion_core::model::{Container, ErrorClass, Marker, PortError, TaskDefinition};
 
 /// What `DescribeTaskDefinition` says and `RegisterTaskDefinition` doesn't take.
 const READ_ONLY: [&str; 9] = [

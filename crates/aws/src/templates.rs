@@ -6,8 +6,7 @@ use aws_sdk_ec2::types::LaunchTemplateVersion;
 
 use super::connection::Connection;
 use super::operation::Operation;
-use pinion_core::model::{Marker, TemplateVersion, TemplateVersionSpec};
-use pinion_core::ports::PortError;
+use pinion_core::model::{Marker, PortError, TemplateVersion, TemplateVersionSpec};
 
 /// AWS's limit for the versions named in one call.
 const BATCH: usize = 200;

@@ -8,8 +8,7 @@ use aws_sdk_ecr::types::{DescribeImagesFilter, TagStatus};
 use super::connection::Connection;
 use super::images::literal;
 use super::operation::Operation;
-use pinion_core::model::{AccountId, Digest, ImageReference};
-use pinion_core::ports::{Pattern, PortError};
+use pinion_core::model::{AccountId, Digest, ImageReference, Pattern, PortError};
 
 impl Connection {
     /// The versions that fit a pattern, with the digest of an image.

@@ -32,7 +32,7 @@ pub const DEFAULT_FILE: &str = "pinion.toml";
 
 /// How the controller works. Checked, complete, with paths that don't depend on the working folder's whims: relative
 /// ones are relative to the file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The repositories, in the file's order; at least one.
     pub repositories: Vec<Repository>,
@@ -59,7 +59,7 @@ pub struct Config {
 }
 
 /// One branch of one repository.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository {
     /// Its URL or path, without password or token.
     pub url: String,
@@ -95,7 +95,7 @@ pub struct Verify {
 }
 
 /// How to get into a repository.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Auth {
     /// As anybody, or as the system's `ssh` is set up.
     None,
@@ -117,7 +117,7 @@ pub struct Reconcile {
 }
 
 /// Where to listen.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// The address.
     pub listen: SocketAddr,

@@ -16,14 +16,13 @@ mod policies;
 mod request;
 mod zone;
 
-use std::fmt;
-
 use jiff::Timestamp;
 
 pub use self::check::Mistake;
 pub use self::explain::{Explanation, Opinion, Verdict};
 pub use self::fleet::{Counts, Fleet, Member, is_rolling};
 pub use self::policies::{Ending, Known, Policies};
+pub use crate::model::Denial;
 use crate::model::{Environment, Pin, Target};
 
 /// The schema that policies are checked against: the text of `policies/guardrails/pinion.cedarschema`.
@@ -46,34 +45,6 @@ pub struct Proposal<'a> {
     pub fleet: &'a Fleet,
     /// The time.
     pub now: Timestamp,
-}
-
-/// A policy's word that a rollout may not be.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Denial {
-    /// The policy's `@id`; one that begins with `pinion:` is Pinion's own.
-    pub policy: String,
-    /// The policy's `@reason`, with its `@owner` if it names one.
-    pub reason: String,
-}
-
-impl Denial {
-    /// The set of policies is invalid, so that nothing may be rolled out.
-    pub const INVALID: &'static str = "pinion:invalid-policies";
-    /// Not all environments have been looked at since the start, so that nobody can count.
-    pub const STARTING: &'static str = "pinion:starting";
-
-    /// Whether it vanishes by itself within moments.
-    #[must_use]
-    pub fn is_brief(&self) -> bool {
-        self.policy == Self::STARTING
-    }
-}
-
-impl fmt::Display for Denial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.policy, self.reason)
-    }
 }
 
 /// Decides whether a rollout may be started now.

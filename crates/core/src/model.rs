@@ -1,25 +1,31 @@
 //! The domain: what Git wants, what AWS shows, and the words for what lies between. No I/O.
 
 pub mod artifact;
+pub mod call;
 pub mod cause;
 pub mod desired;
+pub mod error;
 pub mod escape;
 pub mod event;
 pub mod names;
 pub mod observed;
 pub mod pin;
 mod precedence;
+pub mod reason;
+pub mod repository;
 pub mod rollout;
 pub mod state;
 pub mod status;
 pub mod survey;
 pub mod words;
 
-pub use artifact::{Artifact, ArtifactQuery, ImageReference};
+pub use artifact::{Artifact, ArtifactQuery, ImageReference, Pattern};
+pub use call::{Applied, CallRecord};
 pub use desired::{
     Account, AmiQuery, AsgSpec, Environment, FargateSpec, Probe, Promotion, RolloutSettings, Suspension, Target,
     TargetSpec,
 };
+pub use error::{ErrorClass, PortError, ResolveError};
 pub use names::{
     AccountId, ClusterName, CommitId, Component, Digest, EnvironmentName, GroupName, InvalidName, Kind, LocalRef,
     Region, RoleArn, ServiceName, TargetRef, Version,
@@ -30,5 +36,7 @@ pub use observed::{
     TemplateVersionSpec,
 };
 pub use pin::{Pin, Provenance, Signer, SignerKind, Trailer};
+pub use reason::{Denial, Reason, WayBack};
+pub use repository::{Files, PinKey, RepositoryError, Tip, Verified};
 pub use rollout::{Marker, Rollout, RolloutHistory, RolloutId, RolloutOutcome, RolloutTarget};
 pub use state::State;

@@ -13,7 +13,6 @@ pub mod forecast;
 mod group;
 mod memory;
 mod order;
-mod reason;
 mod revision;
 mod service;
 #[cfg(test)]
@@ -26,12 +25,12 @@ use jiff::Timestamp;
 pub use self::action::{Action, RefreshPreferences, VersionMove};
 pub use self::memory::{Converged, Forgiven, Made, Memory, ProbeRecord, Started};
 pub use self::order::{Cycle, in_order};
-pub use self::reason::{Reason, WayBack};
 use crate::guardrail::{Fleet, Guardrails, Member};
 use crate::model::{
-    AccountId, Artifact, Environment, LocalRef, ObservedTarget, Rollout, RolloutHistory, State, Target,
+    AccountId, Artifact, Environment, LocalRef, ObservedTarget, PortError, ResolveError, Rollout, RolloutHistory,
+    State, Target,
 };
-use crate::ports::{PortError, ResolveError};
+pub use crate::model::{Reason, WayBack};
 
 /// What was read of one environment for one pass.
 #[derive(Debug, Clone, Default)]

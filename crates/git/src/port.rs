@@ -10,8 +10,8 @@ use super::{GitError, Mirrors, Provenances, RepositorySource, Verifier};
 use pinion_clock::Clock;
 use pinion_core::config::Verify;
 use pinion_core::model::cause::chain;
-use pinion_core::model::{CommitId, Provenance, Trailer};
-use pinion_core::ports::{Files, PinKey, Repository, RepositoryError, Tip, Verified};
+use pinion_core::model::{CommitId, Files, PinKey, Provenance, RepositoryError, Tip, Trailer, Verified};
+use pinion_core::ports::Repository;
 
 /// Reads the pins out of a `pins.toml`: its path and bytes in, the canonical text of each component's value out. What
 /// can't be read has no pins.

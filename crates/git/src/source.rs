@@ -31,7 +31,7 @@ pub struct RepositorySource {
 }
 
 /// How to get in.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Auth {
     /// As anybody; for ssh, as the system's `ssh` is set up.
     #[default]
@@ -55,6 +55,22 @@ pub enum TokenSource {
         token: SecretString,
     },
 }
+
+/// Two are the same if they are read from the same place; of a variable, if it holds the same. Both are the operator's own
+/// settings, so nobody learns anything from how long comparing takes.
+impl PartialEq for TokenSource {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(path), Self::File(other)) => path == other,
+            (Self::Environment { variable, token }, Self::Environment { variable: other, token: theirs }) => {
+                variable == other && token.expose_secret() == theirs.expose_secret()
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Eq for TokenSource {}
 
 impl fmt::Display for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

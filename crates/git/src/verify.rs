@@ -19,8 +19,7 @@ use super::provenance::{describe, printable};
 use super::tree::{Objects, commit_id};
 use pinion_core::config::Verify;
 use pinion_core::model::status::RefusedCommit;
-use pinion_core::model::{CommitId, Provenance, Trailer};
-use pinion_core::ports::Verified;
+use pinion_core::model::{CommitId, Provenance, Trailer, Verified};
 use pinion_core::signature::{Commit, Keys, Refusal, Signed, Trust};
 
 /// So many refused commits are named.

@@ -17,10 +17,10 @@ use crate::manifest::{self, Draft, Loaded};
 use crate::metrics::Metrics;
 use crate::model::escape::one_line;
 use crate::model::{
-    Account, AmiQuery, ArtifactQuery, Component, Digest, EnvironmentName, ImageReference, Provenance, TargetSpec,
-    Version, words,
+    Account, AmiQuery, ArtifactQuery, Component, Digest, EnvironmentName, ImageReference, Pattern, Provenance,
+    ResolveError, TargetSpec, Version, words,
 };
-use crate::ports::{Accounts, Pattern, ResolveError};
+use crate::ports::Accounts;
 
 /// How long is looked. Without access that is known at once, or never.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use super::PausedClock;
 use crate::clock::Clock as _;
 use crate::manifest::pin_values;
-use crate::model::{AccountId, CommitId, Provenance, Trailer};
-use crate::ports::{Files, PinKey, Repository, RepositoryError, Tip};
+use crate::model::{AccountId, CommitId, Files, PinKey, Provenance, RepositoryError, Tip, Trailer};
+use crate::ports::Repository;
 
 type Tree = BTreeMap<String, Vec<u8>>;
 

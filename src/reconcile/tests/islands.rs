@@ -1,7 +1,7 @@
 //! Environments don't wait for each other; each keeps its pace, its backoff and its trouble to itself.
 
 use super::*;
-use crate::ports::ErrorClass;
+use crate::model::ErrorClass;
 
 fn gaps(times: &[f64]) -> Vec<f64> {
     times.windows(2).map(|pair| pair[1] - pair[0]).collect()

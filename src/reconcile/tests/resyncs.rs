@@ -27,7 +27,7 @@ async fn a_resync_polls_forgets_and_reads_everything_once_and_now() {
 #[tokio::test(start_paused = true)]
 async fn a_resync_ignores_backoff() {
     let rig = Rig::converged(&["dev"]).await;
-    rig.world.mood("dev", |mood| mood.identity_fails = Some(crate::ports::ErrorClass::Retry));
+    rig.world.mood("dev", |mood| mood.identity_fails = Some(crate::model::ErrorClass::Retry));
     sleep(secs(2000)).await;
     rig.world.mood("dev", |mood| mood.identity_fails = None);
     assert_eq!(rig.state("dev"), State::Unknown);

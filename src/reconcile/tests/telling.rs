@@ -1,7 +1,7 @@
 //! What is counted, logged and shown: each thing once, and nothing that isn't so.
 
 use super::*;
-use crate::ports::ErrorClass;
+use crate::model::ErrorClass;
 
 #[tokio::test(start_paused = true)]
 async fn a_rollout_is_counted_once_with_its_result() {

@@ -12,8 +12,9 @@ use super::git::account;
 use super::{PausedClock, secs};
 use crate::clock::Clock as _;
 use crate::model::*;
+use crate::model::{Applied, ErrorClass, PortError, ResolveError};
 use crate::plan::Action;
-use crate::ports::{Accounts, Applied, Apply, ErrorClass, Observe, PortError, Prober, ResolveError};
+use crate::ports::{Accounts, Apply, Observe, Prober};
 
 /// What an account was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,6 +24,22 @@ pub enum Secret {
     },
 }
 
+/// Two are the same if they are read from the same place; of a variable, if it holds the same. Both are the operator's own
+/// settings, so nobody learns anything from how long comparing takes.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(path), Self::File(other)) => path == other,
+            (Self::Environment { variable, value }, Self::Environment { variable: other, value: theirs }) => {
+                variable == other && value.expose_secret() == theirs.expose_secret()
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Secret {}
+
 /// A secret can't be read.
 #[derive(Debug, Error)]
 pub enum SecretError {
@@ -120,5 +136,17 @@ mod tests {
         std::fs::write(&path, "x".repeat(20_000)).unwrap();
         assert!(matches!(secret.read(), Err(SecretError::Unusable { what: "too long", .. })));
         assert!(!format!("{secret:?}").contains("xx"));
+    }
+
+    #[test]
+    fn a_variable_that_holds_something_else_is_another_secret() {
+        let variable = |name: &str, value: &str| Secret::Environment { variable: name.to_owned(), value: value.into() };
+        let file = |path: &str| Secret::File(PathBuf::from(path));
+        assert_eq!(variable("A", "one"), variable("A", "one"));
+        assert_ne!(variable("A", "one"), variable("A", "two"), "though `Debug` shows neither");
+        assert_ne!(variable("A", "one"), variable("B", "one"));
+        assert_eq!(file("a"), file("a"));
+        assert_ne!(file("a"), file("b"));
+        assert_ne!(file("a"), variable("a", ""));
     }
 }

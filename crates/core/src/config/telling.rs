@@ -15,7 +15,7 @@ use crate::model::EnvironmentName;
 use crate::model::event::EventKind;
 
 /// Where the commits of a repository are told what became of them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forge {
     /// Whose API it speaks.
     pub kind: ForgeKind,
@@ -66,7 +66,7 @@ impl ForgeKind {
 }
 
 /// Somebody who is told of events.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notify {
     /// The URL to POST to.
     pub url: Address,
@@ -83,7 +83,7 @@ pub struct Notify {
 }
 
 /// Where notifications go.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// To this URL.
     Url(String),

@@ -1,11 +1,11 @@
 //! What a pin resolves to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AmiQuery, Digest};
+use super::{AccountId, AmiQuery, Digest};
 
 /// A container image's reference, without digest: `registry/repository:tag` and its parts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -103,4 +103,40 @@ impl fmt::Display for Artifact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.identity())
     }
+}
+
+/// What the artifacts of a component are called: what stands before and after the version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pattern {
+    /// The name of an AMI.
+    AmiName {
+        /// What stands before the version.
+        before: String,
+        /// What stands after it.
+        after: String,
+        /// The owning account, if it matters.
+        owner: Option<AccountId>,
+    },
+    /// The tag of an AMI.
+    AmiTag {
+        /// The tag's key.
+        key: String,
+        /// What stands before the version in its value.
+        before: String,
+        /// What stands after it.
+        after: String,
+        /// The other tags that the AMI must have.
+        others: BTreeMap<String, String>,
+        /// The owning account, if it matters.
+        owner: Option<AccountId>,
+    },
+    /// The tag of an image in ECR.
+    ImageTag {
+        /// Any image of the repository.
+        reference: ImageReference,
+        /// What stands before the version in a tag.
+        before: String,
+        /// What stands after it.
+        after: String,
+    },
 }

@@ -2,8 +2,8 @@
 //! of the version before. Goes back once; where that fails, too, people have to look.
 
 use super::decide::{Decision, NOT_SHOWN, Verdict};
-use super::reason::listed;
 use super::{Action, Reason, WayBack, group, service};
+use crate::model::reason::listed;
 use crate::model::{ObservedTarget, Rollout, RolloutOutcome, RolloutTarget, State, TargetSpec};
 
 impl Decision<'_> {

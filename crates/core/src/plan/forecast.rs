@@ -10,8 +10,7 @@ use jiff::Timestamp;
 
 pub use self::artifact::{Check, Question};
 use crate::model::survey::{Host, Survey};
-use crate::model::{Artifact, ObservedTarget, Target};
-use crate::ports::ResolveError;
+use crate::model::{Artifact, ObservedTarget, ResolveError, Target};
 
 /// What is known when a rollout is foretold.
 #[derive(Debug, Clone, Copy)]

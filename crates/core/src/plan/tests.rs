@@ -15,8 +15,8 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::guardrail::{DenyAll, Fleet, NoPolicies};
+use crate::model::ErrorClass;
 use crate::model::*;
-use crate::ports::ErrorClass;
 
 /// The commit that tests pin with: 40 times this digit.
 pub(super) fn commit(digit: char) -> CommitId {

@@ -3,9 +3,8 @@
 use jiff::Timestamp;
 
 use super::Verdict;
-use crate::model::{Artifact, ObservedTarget, Pin, State, Suspension, Target};
+use crate::model::{Artifact, ErrorClass, ObservedTarget, Pin, PortError, ResolveError, State, Suspension, Target};
 use crate::plan::{Input, Reason};
-use crate::ports::{ErrorClass, PortError, ResolveError};
 
 /// What has to be known before a target can be decided about.
 pub(super) struct Premises<'a> {

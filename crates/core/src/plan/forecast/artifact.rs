@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::Prospect;
-use crate::model::Artifact;
 use crate::model::survey::{Host, ImageFacts};
-use crate::ports::ResolveError;
+use crate::model::{Artifact, ResolveError};
 
 /// What is asked of an artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

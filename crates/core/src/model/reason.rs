@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::guardrail::Denial;
-use crate::model::{AccountId, LocalRef, RolloutId, State, words};
+use super::{AccountId, LocalRef, RolloutId, State, words};
 
 /// Why a target is in its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +131,34 @@ impl Reason {
     pub fn policies(&self) -> impl Iterator<Item = &str> {
         let denials = if let Self::Guardrail(denials) = self { denials.as_slice() } else { &[] };
         denials.iter().map(|denial| denial.policy.as_str())
+    }
+}
+
+/// A policy's word that a rollout may not be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Denial {
+    /// The policy's `@id`; one that begins with `pinion:` is Pinion's own.
+    pub policy: String,
+    /// The policy's `@reason`, with its `@owner` if it names one.
+    pub reason: String,
+}
+
+impl Denial {
+    /// The set of policies is invalid, so that nothing may be rolled out.
+    pub const INVALID: &'static str = "pinion:invalid-policies";
+    /// Not all environments have been looked at since the start, so that nobody can count.
+    pub const STARTING: &'static str = "pinion:starting";
+
+    /// Whether it vanishes by itself within moments.
+    #[must_use]
+    pub fn is_brief(&self) -> bool {
+        self.policy == Self::STARTING
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.policy, self.reason)
     }
 }
 
@@ -263,6 +290,7 @@ fn span(seconds: u64) -> String {
 }
 
 /// Denials, one after the other.
-pub(super) fn listed(denials: &[Denial]) -> String {
+#[must_use]
+pub fn listed(denials: &[Denial]) -> String {
     denials.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -1,0 +1,28 @@
+//! What calls to AWS came to.
+
+use std::time::Duration;
+
+/// What a write came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The id of what was made: a launch-template version's number, an instance refresh's id, a task definition's ARN,
+    /// an ECS deployment's id. `None` where nothing was made.
+    pub id: Option<String>,
+    /// What AWS warned about while it accepted.
+    pub warning: Option<String>,
+}
+
+/// One call to AWS, for metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallRecord {
+    /// The service's name in IAM.
+    pub service: &'static str,
+    /// The operation.
+    pub operation: &'static str,
+    /// `ok`, or the word of an [`ErrorClass`](super::ErrorClass).
+    pub result: &'static str,
+    /// Whether AWS asked for fewer calls.
+    pub throttled: bool,
+    /// From the first byte sent to the last one read.
+    pub duration: Duration,
+}
