@@ -65,7 +65,7 @@ bench:
 .PHONY: screenshots
 screenshots:
 	@tests/tools/setup test
-	@PINION_IMAGES=$(CURDIR)/docs/images $(CARGO) test --locked --quiet --test page gallery
+	@PINION_IMAGES=$(CURDIR)/docs/images $(CARGO) test --locked --quiet --test it page::gallery
 
 # The fuzzers, each for so many seconds, where a nightly toolchain is; `make fuzz FUZZ=signature FUZZ_SECONDS=600` for one.
 FUZZ ?= manifest pins config policy commit signature keys names status push

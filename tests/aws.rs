@@ -1,9 +1,4 @@
 //! The AWS room against the stand-in, over its socket.
-#![cfg(feature = "sim")]
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
-
-#[path = "support/aws.rs"]
-mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +11,7 @@ use pinion::plan::{Action, RefreshPreferences, VersionMove};
 use pinion::ports::{Accounts, Observe};
 use serde_json::{Value, json};
 
-use self::support::{Stand, account, asg, environment, fargate, local};
+use crate::support::aws::{Stand, account, asg, environment, fargate, local};
 
 const WORLD: &str = r#"
 controller = "111111111111"

@@ -1,20 +1,10 @@
 //! Blast-radius brakes, with the built binary and no policy: what one commit may not do unnoticed is held, whatever happens
-//! to the process meanwhile, until a commit acknowledges it.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
 
-#[path = "support/stage.rs"]
-mod stage;
+//! to the process meanwhile, until a commit acknowledges it.
 
 use std::time::Duration;
 
-use stage::{Stage, set_pin};
+use crate::support::stage::{Stage, set_pin};
 
 const PINS: usize = 6;
 const TRAILER: &str = "Pinion-Acknowledge: blast-radius";

@@ -1,12 +1,4 @@
 //! `pinion bump`: the pinned value changes and not one other byte; commits, branches, downgrades, and what goes wrong.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
 
 use std::path::Path;
 use std::process::Output;
@@ -14,12 +6,9 @@ use std::process::Output;
 use pinion::cli::bump::edit::{self, EditError};
 use pinion::model::{Component, Digest, Version};
 
-#[path = "support/python.rs"]
-mod python;
-#[path = "support/stage.rs"]
-mod stage;
-
-use stage::git::{self, Repo};
+use crate::support::python;
+use crate::support::stage;
+use crate::support::stage::git::{self, Repo};
 
 const OLD: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const NEW: &str = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";

@@ -1,20 +1,9 @@
 //! `kill -9` before and after every single AWS call of a rollout, and a new start: the same end, nothing done twice, and
 //! no quarantine lost. The list of calls comes from a run that nobody disturbs; each point is a run of its own, with a
+
 //! stand-in of its own that holds the call until the controller is dead.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and then shows what it saw"
-)]
-
-#[path = "crash/cases.rs"]
 mod cases;
-#[path = "support/stage.rs"]
-mod stage;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,13 +14,14 @@ use std::time::Duration;
 use cases::{ACCOUNT, Before, CASES, Case, WORLD};
 use pinion::sim::{Options, Sim, SimHandle, World};
 use serde_json::{Value, json};
-use stage::git::Repo;
-use stage::http::Application;
-use stage::process::{PATIENCE, Process, figure, now, pinion};
-use stage::view::Call;
-use stage::{Fleet, REGION, http};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+use crate::support::stage::git::Repo;
+use crate::support::stage::http::Application;
+use crate::support::stage::process::{PATIENCE, Process, figure, now, pinion};
+use crate::support::stage::view::Call;
+use crate::support::stage::{self, Fleet, REGION, http};
 
 const DEV: &str = "222222222222";
 /// How many points are tried at the same time: each mostly waits for the controller's next pass.

@@ -1,8 +1,5 @@
 //! The scripted demo: it tells its story to the end, and killed in the middle it goes on from there.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-#![cfg(feature = "sim")]
-
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

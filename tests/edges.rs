@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "edges/forgotten.rs"]
+mod forgotten;
 #[path = "edges/voice.rs"]
 mod voice;
 

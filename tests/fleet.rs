@@ -1,22 +1,10 @@
 //! What a fleet at rest costs: the calls of a pass that has nothing to do, and of a poll without news.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and then shows what it saw"
-)]
-
-#[path = "support/stage.rs"]
-mod stage;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use stage::process::now;
-use stage::{Git, Stage};
+use crate::support::stage::process::now;
+use crate::support::stage::{Git, Stage};
 
 const ACCOUNTS: usize = 10;
 const GROUPS: usize = 25;

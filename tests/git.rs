@@ -1,16 +1,5 @@
 //! Git against real servers: polling, recovery, time-outs, secrets, trees and provenance.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "support/git.rs"]
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::TcpListener;
@@ -26,8 +15,9 @@ use pinion::git::{
 };
 use pinion::model::{CommitId, Provenance};
 use secrecy::SecretString;
-use support::{Cut, GitDaemon, GitServer, Repo, Then};
 use tempfile::TempDir;
+
+use crate::support::git::{Cut, GitDaemon, GitServer, Repo, Then};
 
 const TOKEN: &str = "ghp_s3cr3tS3cr3tS3cr3t";
 const PINS: &str = "environments/dev/pins.toml";

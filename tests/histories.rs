@@ -2,34 +2,16 @@
 //! The real loop, planner and AWS room run in this process in paused time, against the stand-in's own engine.
 //!
 //! `PINION_HISTORIES=100000` tries more of them than `make test` does, `PINION_SEED=N` begins with another seed, and
+
 //! `PINION_HISTORY=FILE` runs one that is kept as JSON, and shows what happens in it.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and then shows what it saw"
-)]
-
-#[path = "histories/git.rs"]
 mod git;
-#[path = "histories/mutants.rs"]
 mod mutants;
-#[path = "histories/rules.rs"]
 mod rules;
-#[path = "histories/run.rs"]
 mod run;
-#[path = "histories/sockets.rs"]
 mod sockets;
-#[path = "support/stage.rs"]
-mod stage;
-#[path = "histories/story.rs"]
 mod story;
-#[path = "histories/wire.rs"]
 mod wire;
-#[path = "histories/world.rs"]
 mod world;
 
 use std::sync::Mutex;
@@ -39,8 +21,9 @@ use mutants::Mutant;
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use run::Outcome;
-use stage::process::{figure, now};
 use story::History;
+
+use crate::support::stage::process::{figure, now};
 
 /// How many histories are tried unless told otherwise.
 const HISTORIES: usize = 2000;

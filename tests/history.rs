@@ -1,29 +1,17 @@
 //! What is kept of what has happened: a whole story with kills in it, told by `pinion history` from a running controller
+
 //! and from what it left.
-
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and then shows what it saw"
-)]
-
-#[path = "support/pair.rs"]
-mod pair;
-#[path = "support/stage.rs"]
-mod stage;
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
-use pair::{DEV, FILES, WORLD};
 use pinion::history::FILE;
 use pinion::model::event::EventKind;
 use serde_json::{Value, json};
-use stage::process::{PATIENCE, Process, clean};
-use stage::{Stage, changed, set_pin};
+
+use crate::support::pair::{DEV, FILES, WORLD};
+use crate::support::stage::process::{PATIENCE, Process, clean};
+use crate::support::stage::{self, Stage, changed, set_pin};
 
 /// Version 2 of the service exits, and AWS takes it back; 3 is good again.
 fn world() -> String {

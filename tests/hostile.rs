@@ -1,30 +1,16 @@
 //! Nothing that a stranger can put into a commit, a version, a branch's name, a policy or a push event breaks out of Markdown, HTML, a
 //! terminal, a log line, a metric or JSON. Tries it with the built binary, everywhere such text is shown.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
 
-#[path = "support/promtool.rs"]
-mod promtool;
-#[path = "hostile/push.rs"]
 mod push;
-#[path = "support/python.rs"]
-mod python;
-#[path = "support/shop.rs"]
-mod shop;
-#[path = "support/stage.rs"]
-mod stage;
 
 use pinion::cli::markdown::{cell, code};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
-use stage::Stage;
+
+use crate::support::promtool;
+use crate::support::python;
+use crate::support::stage::Stage;
 
 const ACCOUNT: &str = "222222222222";
 /// No blanks, or it is no version; and an AMI's tag may hold it.

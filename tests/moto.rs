@@ -2,32 +2,20 @@
 //!
 //! moto knows no instance refreshes and no service deployments. `UpdateService` changes what the service names and makes
 //! no deployment, so that this rollout never comes to an end there: what is looked at is what was written. Registries of
+
 //! other accounts can't be read there; `scenarios.rs` does that.
-
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "support/git.rs"]
-mod git;
-#[path = "support/http.rs"]
-mod http;
-#[path = "support/process.rs"]
-mod process;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use git::Repo;
-use process::{PATIENCE, Process, clean, now, pinion};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::support::git::Repo;
+use crate::support::http;
+use crate::support::process::{PATIENCE, Process, clean, now, pinion};
 
 const IMAGE: &str = "222222222222.dkr.ecr.us-west-1.amazonaws.com/backend";
 

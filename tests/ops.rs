@@ -1,20 +1,8 @@
 //! What operators get: the alerts with their runbook, the Helm chart, and the ways to install. The tools that will use
 //! them judge them; Python, from `make setup`, drives most of those.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and then shows what it saw"
-)]
 
-#[path = "ops/arrival.rs"]
 mod arrival;
-#[path = "ops/scrape.rs"]
 mod scrape;
-#[path = "support/stage.rs"]
-mod stage;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,26 +1,14 @@
 //! `pinion plan` on a pull request: what a change causes, as text, as a comment and as JSON, checked against the stand-in;
-//! what is wrong with an artifact; what is waited for; what brakes will hold. Nothing is ever written.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking"
-)]
 
-#[path = "support/masked.rs"]
-mod masked;
-#[path = "support/python.rs"]
-mod python;
-#[path = "support/stage.rs"]
-mod stage;
+//! what is wrong with an artifact; what is waited for; what brakes will hold. Nothing is ever written.
 
 use std::process::Output;
 
-use masked::masked;
 use serde_json::{Value, json};
-use stage::{Stage, set_pin};
+
+use crate::support::masked::masked;
+use crate::support::python;
+use crate::support::stage::{Stage, set_pin};
 
 const WORLD: &str = r#"
 controller = "111111111111"

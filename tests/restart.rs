@@ -1,26 +1,13 @@
 //! `kill -9` at any moment of a rollout, and a new start: the same end, and nothing done twice.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and then shows what it saw"
-)]
-
-#[path = "support/pair.rs"]
-mod pair;
-#[path = "support/stage.rs"]
-mod stage;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pair::{DEV, FILES, TARGETS, WORLD};
 use serde_json::json;
-use stage::http::Application;
-use stage::{Stage, set_pin};
+
+use crate::support::pair::{DEV, FILES, TARGETS, WORLD};
+use crate::support::stage::http::Application;
+use crate::support::stage::{Stage, set_pin};
 
 const AMI: &str = "ami-0f000000000001401";
 const IMAGE: &str = "222222222222.dkr.ecr.us-west-1.amazonaws.com/api:2";

@@ -1,34 +1,19 @@
 //! The whole story of a release, as those live it who make it: a branch, a bump, the plan on the pull request, the merge, a
 //! push event, dev, a guardrail that holds prod until dev has soaked, prod, and the commit that says so; then the way
-//! back. And once more with a version that is no good.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and then shows what it saw"
-)]
 
-#[path = "support/forge.rs"]
-mod forge;
-#[path = "support/masked.rs"]
-mod masked;
-#[path = "support/shop.rs"]
-mod shop;
-#[path = "support/stage.rs"]
-mod stage;
+//! back. And once more with a version that is no good.
 
 use std::time::Duration;
 
-use forge::{Forge, Speaks, TOKEN};
-use masked::masked;
 use pinion::config::{hexadecimal, hmac_sha256};
 use serde_json::json;
-use shop::{DEV, PROD, runs};
-use stage::process::pinion;
-use stage::{Git, Stage, http};
 use tempfile::TempDir;
+
+use crate::support::forge::{Forge, Speaks, TOKEN};
+use crate::support::masked::masked;
+use crate::support::shop::{self, DEV, PROD, runs};
+use crate::support::stage::process::pinion;
+use crate::support::stage::{Git, Stage, http};
 
 const SECRET: &str = "hook-secret-0123456789";
 

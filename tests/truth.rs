@@ -1,25 +1,14 @@
 //! The stand-in is true: AWS's own clients drive it, and every answer is held against AWS's own models.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and then shows what it saw"
-)]
-
-#[path = "support/stage.rs"]
-mod stage;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use stage::process::clean;
-use stage::{Stage, set_pin};
 use tempfile::TempDir;
+
+use crate::support::stage::process::clean;
+use crate::support::stage::{Stage, set_pin};
 
 const DEV: &str = "222222222222";
 const PROD: &str = "444444444444";

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::DEV;
-use super::stage::{Fleet, amis};
+use crate::support::stage::{Fleet, amis};
 
 pub(crate) const WORLD: &str = r#"
 controller = "111111111111"

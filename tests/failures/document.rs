@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::stage::Stage;
+use crate::support::stage::Stage;
 
 /// A row of the table.
 #[derive(Debug, Clone)]

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::document::failure_mode;
-use crate::place::{BREAKER, DEV, Place, ami, attempts, fault, image};
-use crate::stage::{Stage, set_pin};
+use super::document::failure_mode;
+use super::place::{BREAKER, DEV, Place, ami, attempts, fault, image};
+use crate::support::stage::{Stage, set_pin};
 
 /// An account that isn't the environment's.
 const OTHER: &str = "444444444444";

@@ -3,9 +3,9 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::document::failure_mode;
-use crate::place::{DEV, Place, ami};
-use crate::stage::{Git, Stage};
+use super::document::failure_mode;
+use super::place::{DEV, Place, ami};
+use crate::support::stage::{Git, Stage};
 
 /// What is wrong with the repository.
 fn error(stage: &Stage) -> String {
@@ -130,7 +130,7 @@ fn a_full_disk_keeps_what_was_read_last() {
             (noise >> 24) as u8
         };
         repo.write("large", (0..1_000_000).map(|_| byte()).collect::<Vec<u8>>());
-        crate::stage::set_pin(repo, "dev", "web", "1.1");
+        crate::support::stage::set_pin(repo, "dev", "web", "1.1");
     });
     failure_mode("disk-full").says(&stage, error);
     failure_mode("disk-full").is_counted(&stage, "failed");

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::document::failure_mode;
-use crate::stage::process::{figure, now};
-use crate::stage::{Stage, set_pin};
+use super::document::failure_mode;
+use crate::support::stage::process::{figure, now};
+use crate::support::stage::{Stage, set_pin};
 
 const ACCOUNTS: usize = 20;
 const TOOLS: &str = "111111111111";

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::document::failure_mode;
-use crate::place::{BREAKER, DEV, Place, ROLE, accepted, ami, attempts, by_hand_on, fault, image};
-use crate::stage::{Stage, set_pin};
+use super::document::failure_mode;
+use super::place::{BREAKER, DEV, Place, ROLE, accepted, ami, attempts, by_hand_on, fault, image};
+use crate::support::stage::{Stage, set_pin};
 
 #[test]
 fn foreign_rollouts_are_waited_for() {

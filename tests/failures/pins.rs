@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::document::failure_mode;
-use crate::place::{DEV, Place, ami, attempts, image};
-use crate::stage::{amis, set_pin};
+use super::document::failure_mode;
+use super::place::{DEV, Place, ami, attempts, image};
+use crate::support::stage::{amis, set_pin};
 
 const SLOW: &str = "[asg.web.rollout]\ncheckpoints = [50, 100]\ncheckpoint_delay = \"1h\"\n";
 

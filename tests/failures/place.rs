@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::stage::{Builder, Stage};
+use crate::support::stage::{Builder, Stage};
 
 pub(crate) const DEV: &str = "222222222222";
 pub(crate) const ROLE: &str = "arn:aws:iam::222222222222:role/pinion";

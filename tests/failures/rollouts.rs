@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use crate::document::failure_mode;
-use crate::place::{self, BREAKER, DEV, Place, accepted, ami, attempts, by_hand_on, image};
-use crate::stage::http::Application;
-use crate::stage::{Stage, amis, set_pin};
+use super::document::failure_mode;
+use super::place::{self, BREAKER, DEV, Place, accepted, ami, attempts, by_hand_on, image};
+use crate::support::stage::http::Application;
+use crate::support::stage::{Stage, amis, set_pin};
 
 const BLUE_GREEN: &str = "configuration = { strategy = \"BLUE_GREEN\", bakeTimeInMinutes = 20, maximumPercent = 200 }";
 const BREAKER_ONLY: &str = "configuration = { deploymentCircuitBreaker = { enable = true, rollback = false } }";

@@ -8,9 +8,9 @@ use pinion::config::{hexadecimal, hmac_sha256};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::shop::{self, DEV};
-use crate::stage::process::now;
-use crate::stage::{Git, Stage, http};
+use crate::support::shop::{self, DEV};
+use crate::support::stage::process::now;
+use crate::support::stage::{Git, Stage, http};
 
 const SECRET: &str = "hook-secret-0123456789";
 

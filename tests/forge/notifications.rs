@@ -6,9 +6,9 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use tempfile::TempDir;
 
-use crate::forge::{Fault, Forge, Request, Speaks};
-use crate::shop::{self, DEV};
-use crate::stage::Stage;
+use crate::support::forge::{Fault, Forge, Request, Speaks};
+use crate::support::shop::{self, DEV};
+use crate::support::stage::Stage;
 
 const SECRET: &str = "notify-secret-0123456789";
 
@@ -75,7 +75,7 @@ fn a_release_and_a_failure_are_told_to_whom_they_concern() {
     assert_eq!(receiver.taken("/webhook/all").len(), 4, "prod is none of their business");
 
     let hostile = "<!channel> <https://evil.example|click> & *bold* \u{202e}\u{1b}[2J";
-    stage.commit(hostile, |repo| crate::stage::set_pin(repo, "dev", "backend", "2.0.0"));
+    stage.commit(hostile, |repo| crate::support::stage::set_pin(repo, "dev", "backend", "2.0.0"));
     stage.wait_until("slack is told", |_| !receiver.taken("/webhook/slack-T0123456789").is_empty());
     let slack = receiver.taken("/webhook/slack-T0123456789");
     println!("{}", slack[0].body);

@@ -2,9 +2,9 @@
 
 use tempfile::TempDir;
 
-use crate::forge::{Fault, Forge, Speaks, TOKEN};
-use crate::shop::{self, DEV, PROD};
-use crate::stage::Stage;
+use crate::support::forge::{Fault, Forge, Speaks, TOKEN};
+use crate::support::shop::{self, DEV, PROD};
+use crate::support::stage::Stage;
 
 /// A stage whose commits are told what becomes of them at this forge.
 fn stage(forge: &Forge, kind: &str, secrets: &TempDir, speed: f64) -> Stage {
@@ -56,7 +56,7 @@ fn a_commit_is_told_what_becomes_of_it() {
     // Two environments by one commit, each with its own status.
     let both = stage.commit("backend: 1.2 everywhere", |repo| {
         for environment in ["dev", "prod"] {
-            crate::stage::set_pin(repo, environment, "backend", "1.2.0");
+            crate::support::stage::set_pin(repo, environment, "backend", "1.2.0");
         }
     });
     wait(&stage, &forge, &both, "pinion/dev success");

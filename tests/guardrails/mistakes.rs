@@ -2,8 +2,8 @@
 
 use pinion::guardrail::Policies;
 
-use crate::case::load;
-use crate::stage::process::pinion;
+use super::case::load;
+use crate::support::stage::process::pinion;
 
 fn findings(text: &str) -> String {
     let loaded = load(&[("test.cedar", text)], "1.4.2");
@@ -98,7 +98,7 @@ fn all_files_are_checked_at_once_and_one_mistake_denies_all() {
     let findings = loaded.policy_findings.to_string();
     assert_eq!(findings.lines().count(), 2, "{findings}");
     assert!(loaded.environments.values().all(Result::is_ok), "environments are none the worse");
-    let case = crate::case::Case::new("");
+    let case = super::case::Case::new("");
     let denials = case.denied_by(&loaded.policies);
     insta::assert_snapshot!(denials, @"pinion:invalid-policies: the policies are invalid (2 findings, the first in policies/guardrails/b.cedar); nothing is rolled out until `pinion validate` finds nothing in them");
 }
@@ -107,7 +107,7 @@ fn all_files_are_checked_at_once_and_one_mistake_denies_all() {
 fn no_file_is_no_policy() {
     let (policies, mistakes) = Policies::read(&[].into(), &Default::default());
     assert!(policies.is_none() && mistakes.is_empty());
-    assert!(crate::case::Case::new("").denied_by(&policies).is_empty());
+    assert!(super::case::Case::new("").denied_by(&policies).is_empty());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use pinion::guardrail::{Denial, Fleet, Verdict};
 use pinion::model::State;
 
-use crate::case::{Case, environment};
+use super::case::{Case, environment};
 
 /// A policy that forbids what its condition holds for.
 fn forbids_when(condition: &str) -> String {

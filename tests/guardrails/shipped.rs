@@ -2,7 +2,7 @@
 
 use pinion::model::State;
 
-use crate::case::{Case, load, time};
+use super::case::{Case, load, time};
 
 const FREEZE: &str = include_str!("../../docs/guardrails/freeze.cedar");
 const WORKING_HOURS: &str = include_str!("../../docs/guardrails/working-hours.cedar");

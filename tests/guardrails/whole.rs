@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::shop;
-use crate::stage::{Git, Stage};
+use crate::support::shop;
+use crate::support::stage::{Git, Stage};
 
 const DEV: &str = "222222222222";
 const PROD: &str = "333333333333";
@@ -117,9 +117,9 @@ fn a_version_soaks_and_one_target_rolls_out_at_a_time() {
     let explain = ["policy", "explain", "prod/asg/frontend", "--dir", &work];
     let start = stage.last();
     stage.commit("release", |repo| {
-        crate::stage::set_pin(repo, "dev", "frontend", "1.4.1");
-        crate::stage::set_pin(repo, "dev", "api", "1.1.0");
-        crate::stage::set_pin(repo, "prod", "frontend", "1.4.1");
+        crate::support::stage::set_pin(repo, "dev", "frontend", "1.4.1");
+        crate::support::stage::set_pin(repo, "dev", "api", "1.1.0");
+        crate::support::stage::set_pin(repo, "prod", "frontend", "1.4.1");
     });
     stage.wait_until("prod waits for dev", |stage| {
         stage.reason("prod/asg/frontend").contains("soak: not in sync in dev")
@@ -210,7 +210,7 @@ fn a_downgrade_waits_for_a_commit_that_says_so() {
     stage.stays("nothing is written", Duration::from_secs(3), |stage| stage.writes(start).is_empty());
     stage.pin("dev", "frontend", "1.4.1");
     stage.commit("frontend back to 1.4.0\n\nIt is slow.\n\nRollback: 1.4.1 is slow\n", |repo| {
-        crate::stage::set_pin(repo, "dev", "frontend", "1.4.0");
+        crate::support::stage::set_pin(repo, "dev", "frontend", "1.4.0");
     });
     stage.wait_until("it went back", |stage| stage.fleet().group_runs(DEV, "frontend", "ami-0f000000000001400"));
     stage.wait_for_sync(&["dev/asg/frontend"]);
@@ -228,7 +228,7 @@ fn an_invalid_policy_denies_all_but_what_runs_already() {
     let bad = "policies/guardrails/soak.cedar";
     stage.commit("a mistake", |repo| {
         repo.write(bad, SOAK.replace("in_sync", "insync"));
-        crate::stage::set_pin(repo, "dev", "api", "1.1.0");
+        crate::support::stage::set_pin(repo, "dev", "api", "1.1.0");
     });
     stage.wait_until("it is said", |stage| stage.metric(&valid) == Some(0.0));
     stage.wait_until("nothing new is started", |stage| {

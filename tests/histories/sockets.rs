@@ -9,12 +9,12 @@ use tokio::runtime::Runtime;
 
 use super::rules::runs;
 use super::run::{ends, file_of, pins_of};
-use super::stage::git::Repo;
-use super::stage::process::{PATIENCE, Process, now, pinion};
-use super::stage::view::Call;
-use super::stage::{REGION, http};
 use super::story::{Event, History, Trouble, Version};
 use super::world::{Target, account, begin, environment, environment_file, targets, tree, world_file};
+use crate::support::stage::git::Repo;
+use crate::support::stage::process::{PATIENCE, Process, now, pinion};
+use crate::support::stage::view::Call;
+use crate::support::stage::{REGION, http};
 
 /// Seconds of the stand-in's time per second.
 const SPEED: f64 = 40.0;

@@ -8,9 +8,10 @@ use pinion::config::{hexadecimal, hmac_sha256};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::shop::{DEV, environments, runs, world};
-use crate::stage::{Git, Stage};
-use crate::{is_harmless_page, is_tame, promtool, said};
+use super::{is_harmless_page, is_tame, said};
+use crate::support::promtool;
+use crate::support::shop::{DEV, environments, runs, world};
+use crate::support::stage::{Git, Stage};
 
 const SECRET: &str = "hook-secret-0123456789";
 /// What is in every text, and may be nowhere else.

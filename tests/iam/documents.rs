@@ -7,9 +7,9 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::cases::{COMMON, Kind, made, whole};
-use crate::stage::process::{clean, pinion};
-use crate::world::{access, files};
+use super::cases::{COMMON, Kind, made, whole};
+use super::world::{access, files};
+use crate::support::stage::process::{clean, pinion};
 
 /// How `policies/iam` was made; `docs/iam.md` says the same.
 const EXAMPLES: [&str; 11] = [

@@ -12,8 +12,8 @@ use aws_types::region::Region;
 use pinion::sim::{Options, Sim, SimHandle, World};
 use tempfile::TempDir;
 
-use crate::cases::{COMMON, Case, Kind, whole};
-use crate::world::{access, files, world};
+use super::cases::{COMMON, Case, Kind, whole};
+use super::world::{access, files, world};
 
 struct Stand {
     sim: SimHandle,

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::cases::{Case, Cut, Document, Kind, Part, cut, document, lacking, whole};
-use crate::stage::http::Application;
-use crate::stage::view::Call;
-use crate::stage::{REGION, Stage};
-use crate::world::{PLANNER_KEY, VERSIONS, access, component, files, pin, world};
+use super::cases::{Case, Cut, Document, Kind, Part, cut, document, lacking, whole};
+use super::world::{PLANNER_KEY, VERSIONS, access, component, files, pin, world};
+use crate::support::stage::http::Application;
+use crate::support::stage::view::Call;
+use crate::support::stage::{REGION, Stage};
 
 /// All accounts, and their policies.
 fn cases(probe: &str) -> (Vec<Case>, Value) {

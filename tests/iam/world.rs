@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::cases::{COMMON, Case, Cut, Document, Kind, cut, document};
-use crate::stage::process::pinion;
+use super::cases::{COMMON, Case, Cut, Document, Kind, cut, document};
+use crate::support::stage::process::pinion;
 
 const CONTROLLER: &str = "arn:aws:iam::111111111111:role/pinion-controller";
 const PLANNER: &str = "arn:aws:iam::111111111111:role/pinion-planner";

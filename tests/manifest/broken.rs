@@ -2,7 +2,7 @@
 
 use pinion::manifest::{load_with_refused, render};
 
-use crate::sample::{ENVIRONMENT, PINS, Repository};
+use super::sample::{ENVIRONMENT, PINS, Repository};
 
 /// A table of small changes to a good repository and the findings that each makes.
 macro_rules! findings {

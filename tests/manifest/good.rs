@@ -8,7 +8,7 @@ use pinion::manifest::{self, Draft, pin_values};
 use pinion::model::{AmiQuery, Component, LocalRef, Provenance, TargetSpec};
 use proptest::prelude::*;
 
-use crate::sample::{ENVIRONMENT, PINS, Repository};
+use super::sample::{ENVIRONMENT, PINS, Repository};
 
 fn draft(repository: &Repository, name: &str) -> Draft {
     let loaded = repository.load();

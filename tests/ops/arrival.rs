@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::stage::Stage;
-use crate::stage::http;
-use crate::stage::process::{Process, clean};
+use crate::support::stage::Stage;
+use crate::support::stage::http;
+use crate::support::stage::process::{Process, clean};
 
 const WORLD: &str = r#"
 controller = "111111111111"

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::stage::{Stage, set_pin};
+use crate::support::stage::{Stage, set_pin};
 
 const WORLD: &str = r#"
 controller = "111111111111"

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::stage::process::{PATIENCE, now};
+use crate::support::stage::process::{PATIENCE, now};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 

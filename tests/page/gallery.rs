@@ -4,9 +4,9 @@
 use pinion::model::State;
 use serde_json::{Value, json};
 
-use crate::browser::{Browser, DARK, DESK, Look, PHONE, PRINT};
-use crate::stage::http::Application;
-use crate::stage::{Git, Stage, set_pin};
+use super::browser::{Browser, DARK, DESK, Look, PHONE, PRINT};
+use crate::support::stage::http::Application;
+use crate::support::stage::{Git, Stage, set_pin};
 
 const TOOLS: &str = "111111111111";
 const DEV: &str = "222222222222";

@@ -6,8 +6,8 @@ use pinion::model::status::{EnvironmentStatus, Status};
 use pinion::model::{Kind, State};
 use serde_json::json;
 
-use crate::browser::{Browser, DESK, Look};
-use crate::sample::{self, Controller, target};
+use super::browser::{Browser, DESK, Look};
+use crate::server::sample::{self, Controller, target};
 
 /// So many targets that what needs attention comes first: five environments with thirty each, and all is well.
 fn fleet() -> Status {

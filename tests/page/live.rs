@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::browser::{Browser, DESK};
-use crate::stage::{Stage, set_pin};
+use super::browser::{Browser, DESK};
+use crate::support::stage::{Stage, set_pin};
 
 const WORLD: &str = r#"
 controller = "111111111111"

@@ -9,8 +9,8 @@ use pinion::model::{Kind, State};
 use pinion::ports::Chronicle as _;
 use serde_json::{Value, json};
 
-use crate::browser::{Browser, DARK, DESK, Look, PHONE, PLAIN};
-use crate::sample::{self, Controller, now, target, time};
+use super::browser::{Browser, DARK, DESK, Look, PHONE, PLAIN};
+use crate::server::sample::{self, Controller, now, target, time};
 
 const COMMITS: [&str; 3] = [
     "7d1f0c2a9b8e4f6d5c3b2a190817263544536271",
@@ -493,12 +493,12 @@ async fn a_thousand_targets_are_no_burden() {
     let client = sample::client();
     let page = || async { client.get(controller.url("/")).send().await.unwrap() };
     page().await.text().await.unwrap();
-    let begun = crate::stage::process::now();
+    let begun = crate::support::stage::process::now();
     let first = page().await;
     let mark = first.headers()["etag"].clone();
     let html = first.text().await.unwrap();
     let rendered = begun.elapsed();
-    let begun = crate::stage::process::now();
+    let begun = crate::support::stage::process::now();
     let same = client.get(controller.url("/")).header("if-none-match", mark).send().await.unwrap();
     println!(
         "the page of 1,000 targets: {} KiB in {} ms; unchanged: {} bytes in {} ms",
@@ -523,7 +523,7 @@ async fn a_thousand_targets_are_no_burden() {
         json!(["fold-account-07", "fold-account-30", "fold-account-11"]),
         "what is well is folded, and what isn't comes first"
     );
-    let begun = crate::stage::process::now();
+    let begun = crate::support::stage::process::now();
     controller.status.send_modify(|status| {
         let status = Arc::make_mut(status);
         let target = status.environments.get_mut("account-07").unwrap().targets.get_mut("fargate/service-03").unwrap();

@@ -3,8 +3,8 @@
 use pinion::model::State;
 use pinion::model::status::{RefusedCommit, RepositoryStatus, SignaturesStatus, Status};
 
-use crate::browser::{Browser, DARK, DESK, PHONE};
-use crate::sample::{self, COMMIT, Controller, time};
+use super::browser::{Browser, DARK, DESK, PHONE};
+use crate::server::sample::{self, COMMIT, Controller, time};
 
 const BRAKE: &str = "held by the blast-radius brake: commit 7d1f0c2a moves 5 of 6 pins of prod at once, more than 50 %; if \
                      that is meant, push a commit with the trailer `Pinion-Acknowledge: blast-radius`";

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::stage::{Git, Stage};
+use crate::support::stage::{Git, Stage};
 
 const DEV: &str = "222222222222";
 const COMMON: &str = "333333333333";

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::stage::{Stage, amis, set_pin};
+use crate::support::stage::{Stage, amis, set_pin};
 
 const DEV: &str = "222222222222";
 const FRONTEND: [&str; 2] = ["ami-0f000000000001400", "ami-0f000000000001401"];

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::stage::process::pinion;
-use crate::stage::{Stage, set_pin};
+use crate::support::stage::process::pinion;
+use crate::support::stage::{Stage, set_pin};
 
 const DEV: &str = "222222222222";
 const IMAGE: [&str; 2] = ["ami-0f000000000001400", "ami-0f000000000001401"];

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::pair::{DEV, FILES, TARGETS, WORLD};
-use crate::promtool;
-use crate::stage::{Stage, amis, changed, http};
+use crate::support::pair::{DEV, FILES, TARGETS, WORLD};
+use crate::support::promtool;
+use crate::support::stage::{Stage, amis, changed, http};
 
 const ROLE: &str = "arn:aws:iam::222222222222:role/pinion";
 const GOOD: &str = "ami-0f000000000001400";

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::stage::process::{Process, pinion};
+use crate::support::stage::process::{Process, pinion};
 
 /// The TOML files on a page: each block begins with a line that says the file's path.
 fn files(page: &str) -> BTreeMap<String, String> {

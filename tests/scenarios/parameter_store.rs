@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::stage::Stage;
-use crate::stage::http::Application;
+use crate::support::stage::Stage;
+use crate::support::stage::http::Application;
 
 const DEV: &str = "222222222222";
 const PARAMETER: &str = "/DeploymentConfig/dev/App/AmiId";
@@ -113,7 +113,7 @@ fn a_failing_probe_rolls_back_while_that_is_possible() {
 
     // A fixed application, pinned again by another commit.
     application.answer(200);
-    stage.commit("app: not 2", |repo| crate::stage::set_pin(repo, "dev", "app", "1"));
+    stage.commit("app: not 2", |repo| crate::support::stage::set_pin(repo, "dev", "app", "1"));
     stage.wait_for_sync(&["dev/asg/app"]);
     stage.pin("dev", "app", "2");
     stage.wait_until("the second attempt bakes", |stage| {

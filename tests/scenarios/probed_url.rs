@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::stage::http::Application;
-use crate::stage::{Stage, amis};
+use crate::support::stage::http::Application;
+use crate::support::stage::{Stage, amis};
 
 const PROD: &str = "444444444444";
 const NEW: &str = "ami-0a000000000000002";

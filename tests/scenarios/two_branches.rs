@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::stage::{Git, Stage, set_pin};
+use crate::support::stage::{Git, Stage, set_pin};
 
 const DEV: &str = "222222222222";
 const PROD: &str = "444444444444";

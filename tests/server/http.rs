@@ -6,7 +6,7 @@ use pinion::model::status::Status;
 use pinion::ports::Chronicle as _;
 use serde_json::{Value, json};
 
-use crate::sample::{self, Controller, TOKEN, client, now};
+use super::sample::{self, Controller, TOKEN, client, now};
 
 #[tokio::test]
 async fn what_is_read_needs_no_secret() {

@@ -6,7 +6,7 @@ use pinion::metrics::{CATALOGUE, Metrics, PollResult, RolloutResult};
 use pinion::model::{CallRecord, Component, EnvironmentName, TargetRef};
 use pinion::ports::RecordCalls;
 
-use crate::sample::{now, status};
+use super::sample::{now, status};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -153,5 +153,5 @@ fn what_was_counted_before_the_first_status_stays() {
 
 #[test]
 fn promtool_has_nothing_to_say() {
-    crate::promtool::check(&full().render(&status(), now()));
+    crate::support::promtool::check(&full().render(&status(), now()));
 }

@@ -1,7 +1,5 @@
 //! A status with one of everything, and a server that shows it.
 
-#![allow(dead_code, reason = "each test uses its part")]
-
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 

@@ -6,7 +6,7 @@ use pinion::cli::output::Screen;
 use pinion::cli::{completions, resync, status};
 use pinion::model::status::Status;
 
-use crate::sample::{self, Controller, TOKEN, now};
+use super::sample::{self, Controller, TOKEN, now};
 
 #[derive(Parser)]
 enum Cli {

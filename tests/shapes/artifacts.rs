@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::stage::{Stage, set_pin};
-use crate::table::{blocked, warned};
+use super::table::{blocked, warned};
+use crate::support::stage::{Stage, set_pin};
 
 const DEV: &str = "222222222222";
 const TOOLS: &str = "111111111111";

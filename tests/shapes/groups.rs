@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::stage::Stage;
-use crate::stage::view::Call;
-use crate::table::{blocked, warned};
+use super::table::{blocked, warned};
+use crate::support::stage::Stage;
+use crate::support::stage::view::Call;
 
 const DEV: &str = "222222222222";
 const ROLE: &str = "arn:aws:iam::222222222222:role/pinion";

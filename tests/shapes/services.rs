@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::stage::Stage;
-use crate::table::blocked;
+use super::table::blocked;
+use crate::support::stage::Stage;
 
 const DEV: &str = "222222222222";
 const ROLE: &str = "arn:aws:iam::222222222222:role/pinion";

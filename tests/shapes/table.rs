@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use crate::stage::Stage;
+use crate::support::stage::Stage;
 
 /// A row of the table.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use pinion::signature::{Commit, Keys, Refusal, Trust};
 use tempfile::TempDir;
 
-use crate::stage::git::hermetic;
+use crate::support::stage::git::hermetic;
 
 /// When commits are made unless a test says otherwise: 2025-06-01 00:00 UTC.
 pub(crate) const THEN: i64 = 1_748_736_000;

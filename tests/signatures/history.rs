@@ -12,8 +12,8 @@ use pinion::manifest;
 use pinion::model::{CommitId, Provenance, Trailer, Verified};
 use pinion::plan::brake;
 
-use crate::desk::{ADA, DAY, Desk, THEN, With, now};
-use crate::stage::process;
+use super::desk::{ADA, DAY, Desk, THEN, With, now};
+use crate::support::stage::process;
 
 pub(crate) const SIGNED: With<'_> = With::Ssh("ada");
 

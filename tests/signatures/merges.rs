@@ -4,9 +4,9 @@ use std::fs;
 
 use pinion::plan::brake::LINE;
 
-use crate::desk::{ADA, THEN, With};
-use crate::history::{Branch, SIGNED, none, summary};
-use crate::stage::process;
+use super::desk::{ADA, THEN, With};
+use super::history::{Branch, SIGNED, none, summary};
+use crate::support::stage::process;
 
 const DEV: &str = "environments/dev/pins.toml";
 const PROD: &str = "environments/prod/pins.toml";

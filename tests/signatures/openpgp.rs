@@ -1,6 +1,6 @@
 //! OpenPGP signatures by gpg.
 
-use crate::desk::{ADA, DAY, Desk, THEN, With, judged, keyring, verdict};
+use super::desk::{ADA, DAY, Desk, THEN, With, judged, keyring, verdict};
 
 const USER: &str = "Ada Example <ada@example.com>";
 const BORN: i64 = THEN - 100 * DAY;

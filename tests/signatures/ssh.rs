@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::desk::{ADA, DAY, Desk, THEN, With, allowed, judged, verdict};
+use super::desk::{ADA, DAY, Desk, THEN, With, allowed, judged, verdict};
 
 const BOB: &str = "bob@example.com";
 

@@ -3,9 +3,9 @@
 use pinion::plan::brake::LINE;
 use serde_json::Value;
 
-use crate::desk::{ADA, Desk, THEN, With};
-use crate::stage::process::pinion;
-use crate::stage::{Stage, set_pin};
+use super::desk::{ADA, Desk, THEN, With};
+use crate::support::stage::process::pinion;
+use crate::support::stage::{Stage, set_pin};
 
 const WORLD: &str = r#"
 controller = "111111111111"

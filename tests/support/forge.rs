@@ -1,8 +1,6 @@
 //! A forge and whoever else is told something over HTTP: a real server that keeps what it is sent, answers as the forge
 //! it plays, and fails when the test says so.
 
-#![allow(dead_code, reason = "each test uses its part")]
-
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,8 +1,6 @@
 //! A hermetic Git repository and servers for it: `git http-backend` behind a small HTTP server that checks a token and
 //! counts, and `git daemon`.
 
-#![allow(dead_code, reason = "each test uses its part")]
-
 use std::cell::Cell;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

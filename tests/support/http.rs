@@ -1,7 +1,5 @@
 //! As much of HTTP as tests need: requests, and a server that answers what the test says.
 
-#![allow(dead_code, reason = "each test uses its part")]
-
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;

@@ -1,7 +1,5 @@
 //! One account, dev, with a group on frontend-1.4.0 that could run 1.4.1, and a service on api:1 that could run 2.
 
-#![allow(dead_code, reason = "each test uses its part")]
-
 pub(crate) const DEV: &str = "222222222222";
 pub(crate) const TARGETS: [&str; 2] = ["dev/asg/frontend", "dev/fargate/api"];
 

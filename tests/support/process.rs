@@ -1,7 +1,5 @@
 //! Child processes that end with the test, and whose output can be read while they run.
 
-#![allow(dead_code, reason = "each test uses its part")]
-
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -60,11 +58,6 @@ impl Process {
             assert!(now() < limit, "{} doesn't say {what}:\n{output}", self.name);
             std::thread::sleep(Duration::from_millis(10));
         }
-    }
-
-    /// How much it has printed, in bytes.
-    pub(crate) fn printed(&self) -> usize {
-        self.output().len()
     }
 
     /// Its number.

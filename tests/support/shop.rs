@@ -1,7 +1,5 @@
 //! Two accounts, dev and prod, each with a service that runs version 1.0.0 and could run 1.1.0, 1.2.0, or 2.0.0, which exits.
 
-#![allow(dead_code, reason = "each test uses its part")]
-
 use super::stage::{Fleet, Stage};
 
 pub(crate) const DEV: &str = "222222222222";

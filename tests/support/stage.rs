@@ -1,7 +1,6 @@
 //! A stage for whole runs: the built program against the AWS stand-in and a real Git server, each a process of its own.
-//! What happened is read from the stand-in, never from Pinion's words; what Pinion says is only compared with it.
 
-#![allow(dead_code, reason = "each test uses its part")]
+//! What happened is read from the stand-in, never from Pinion's words; what Pinion says is only compared with it.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -11,26 +10,15 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 
-#[path = "builder.rs"]
 mod builder;
-#[path = "git.rs"]
-pub(crate) mod git;
-#[path = "http.rs"]
-pub(crate) mod http;
-#[path = "process.rs"]
-pub(crate) mod process;
-#[path = "view.rs"]
-pub(crate) mod view;
-#[path = "watch.rs"]
 mod watch;
 
-#[allow(unused_imports, reason = "each test uses its part")]
-pub(crate) use builder::{Builder, changed};
-use git::{GitServer, Repo};
-use process::{FakeTime, Process, clean, pinion};
-pub(crate) use view::{Fleet, REGION};
-#[allow(unused_imports, reason = "each test uses its part")]
-pub(crate) use watch::by_hand_in_a_group;
+pub(crate) use self::builder::{Builder, changed};
+use self::git::{GitServer, Repo};
+use self::process::{FakeTime, Process, clean, pinion};
+pub(crate) use self::view::{Fleet, REGION};
+pub(crate) use self::watch::by_hand_in_a_group;
+pub(crate) use super::{git, http, process, view};
 
 /// The token that asks for resyncs.
 pub(crate) const TOKEN: &str = "resync-token-0123456789";

@@ -1,7 +1,5 @@
 //! What the stand-in shows of itself.
 
-#![allow(dead_code, reason = "each test uses its part")]
-
 use std::fmt;
 
 use serde::Deserialize;
@@ -49,7 +47,6 @@ pub(crate) struct Instance {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Task {
     pub(crate) arn: String,
-    pub(crate) task_definition: String,
     pub(crate) image: String,
     pub(crate) digest: Option<String>,
     pub(crate) status: String,

@@ -1,0 +1,14 @@
+//! What the tests share: real servers, the built program, and what they see of the simulator.
+
+pub(crate) mod aws;
+pub(crate) mod forge;
+pub(crate) mod git;
+pub(crate) mod http;
+pub(crate) mod masked;
+pub(crate) mod pair;
+pub(crate) mod process;
+pub(crate) mod promtool;
+pub(crate) mod python;
+pub(crate) mod shop;
+pub(crate) mod stage;
+pub(crate) mod view;
