@@ -1,5 +1,5 @@
 //! Where what strangers write comes in. Each function takes any bytes and must neither panic nor hang; some check more.
-//! Used by the fuzzers, and by `tests/fuzz.rs` with the stable toolchain.
+//! Used by the fuzzers, and by `crates/core/tests/fuzz.rs` without libFuzzer.
 
 #![allow(dead_code, reason = "each fuzzer uses one")]
 
