@@ -274,6 +274,8 @@ struct ServiceFile {
     controller: String,
     #[serde(default)]
     load_balancer: bool,
+    #[serde(default = "yes")]
+    rollout_state: bool,
     #[serde(default)]
     configuration: Map<String, Value>,
     #[serde(default)]

@@ -100,6 +100,8 @@ pub(crate) struct Timing {
     pub(crate) settle: u64,
     /// From a stop to `STOPPED`.
     pub(crate) drain: u64,
+    /// From a service deployment's SUCCESSFUL to its deployment's COMPLETED.
+    pub(crate) complete: u64,
 }
 
 impl Default for Timing {
@@ -114,6 +116,7 @@ impl Default for Timing {
             pull: 6,
             settle: 8,
             drain: 8,
+            complete: 0,
         }
     }
 }

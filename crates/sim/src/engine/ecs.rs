@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::super::world::{
     Deployment, Fate, Phase, Pull, Revision, Rollout, Scene, Service, ServiceDeployment, ServiceRollback, Stage, Task,
-    TaskContainer, TaskDefinition,
+    TaskContainer, TaskDefinition, is_ecr,
 };
 
 /// Seconds a stopped task can still be described.
@@ -65,6 +65,7 @@ pub(crate) fn settle(service: &mut Service, scene: &mut Scene<'_>) {
     }
     if let Some(deployment) = service.deployments.first_mut() {
         deployment.rollout = Rollout::Completed;
+        deployment.unscheduled = false;
         deployment.reason = format!("ECS deployment {} completed.", deployment.id);
     }
     if let Some(revision) = service.revisions.last_mut() {
@@ -125,6 +126,7 @@ pub(crate) fn begin(
                 threshold: service.threshold(),
                 rollback: None,
                 shift,
+                pauses: Vec::new(),
             });
             service.revisions.push(revision.clone());
             (record, revision)
@@ -145,6 +147,8 @@ pub(crate) fn begin(
             created: wall,
             updated: wall,
             halted: false,
+            unscheduled: true,
+            completes_at: None,
             is_rollback,
             muted: raised(service, scene),
             launch_after: 0,
@@ -307,7 +311,7 @@ fn start(task: &mut Task, scene: &Scene<'_>) -> Result<(), String> {
     for container in &mut task.containers {
         // A digest that the deployment resolved is pulled even when its tag has moved on since.
         let reference = match &container.digest {
-            Some(digest) if container.image.contains(".dkr.ecr.") && !container.image.contains('@') => {
+            Some(digest) if is_ecr(&container.image) && !container.image.contains('@') => {
                 format!("{}@{digest}", container.image)
             }
             _ => container.image.clone(),
@@ -481,6 +485,9 @@ fn take_back(service: &mut Service, failed: &Deployment, earlier: &Revision, sce
 
 /// Starts and stops tasks as far as minimumHealthyPercent and maximumPercent allow.
 fn schedule(service: &mut Service, scene: &mut Scene<'_>) {
+    if let Some(primary) = service.deployments.first_mut() {
+        primary.unscheduled = false;
+    }
     if let Some(shift) = service.shift() {
         shift::schedule(service, shift.stage, scene);
         return;
@@ -555,6 +562,7 @@ fn complete(service: &mut Service, scene: &mut Scene<'_>) {
         service.deployments.iter().map(|one| one.id.clone()).filter(|id| *id == primary.id || alive(id)).collect();
     service.deployments.retain(|one| kept.contains(&one.id));
 
+    succeed_early(service, &primary, scene);
     let steady = count(service.tasks.iter().filter(|task| task.is_live() && task.steady).count());
     let done = primary.rollout == Rollout::InProgress
         && !primary.halted
@@ -566,11 +574,38 @@ fn complete(service: &mut Service, scene: &mut Scene<'_>) {
         return;
     }
     let wall = scene.wall();
-    if let Some(deployment) = service.deployments.first_mut() {
-        deployment.rollout = Rollout::Completed;
-        deployment.reason = format!("ECS deployment {} completed.", deployment.id);
-        deployment.updated = wall;
+    succeed(service, &primary, wall);
+    let now = scene.now();
+    let Some(deployment) = service.deployments.first_mut() else { return };
+    let completes_at = *deployment.completes_at.get_or_insert(now + scene.world.timing.complete * 1000);
+    if now < completes_at {
+        return;
     }
+    deployment.rollout = Rollout::Completed;
+    deployment.reason = format!("ECS deployment {} completed.", deployment.id);
+    deployment.updated = wall;
+    scene.tell(&service.name, format!("deployment {} COMPLETED", primary.id));
+    let event = scene.chance.uuid();
+    service.note(event, wall, &format!("(deployment {}) deployment completed.", primary.id));
+    let event = scene.chance.uuid();
+    service.note(event, wall, "has reached a steady state.");
+}
+
+/// With early success criteria a rolling deployment is successful before all its tasks are there, and before the old ones
+/// are gone.
+fn succeed_early(service: &mut Service, primary: &Deployment, scene: &mut Scene<'_>) {
+    let Some((enough, blocking)) = service.early_success() else { return };
+    let of_it = |task: &&Task| task.deployment == primary.id;
+    let steady = count(service.tasks.iter().filter(of_it).filter(|task| task.is_live() && task.steady).count());
+    let old = service.tasks.iter().any(|task| !of_it(&task) && task.phase != Phase::Stopped);
+    let early = primary.rollout == Rollout::InProgress && !primary.halted && !primary.is_rollback;
+    if early && steady >= enough && !(blocking && old) {
+        succeed(service, primary, scene.wall());
+    }
+}
+
+/// The service deployment of a deployment is at its good end.
+fn succeed(service: &mut Service, primary: &Deployment, wall: i64) {
     if let Some(revision) = service.revisions.iter_mut().find(|one| one.arn == primary.revision) {
         revision.completed = true;
     }
@@ -581,9 +616,4 @@ fn complete(service: &mut Service, scene: &mut Scene<'_>) {
         close(record, status, &reason, wall);
         record.reason = record.reason.take().filter(|reason| !reason.is_empty());
     }
-    scene.tell(&service.name, format!("deployment {} COMPLETED", primary.id));
-    let event = scene.chance.uuid();
-    service.note(event, wall, &format!("(deployment {}) deployment completed.", primary.id));
-    let event = scene.chance.uuid();
-    service.note(event, wall, "has reached a steady state.");
 }

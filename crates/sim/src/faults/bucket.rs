@@ -29,6 +29,10 @@ fn family(service: Service, operation: &str) -> (&'static str, f64, f64) {
         (Service::Ecs, _) if operation.contains("ServiceDeployment") || operation.contains("ServiceRevision") => {
             ("ecs deployment", 50.0, 20.0)
         }
+        (Service::Ecs, _) if operation.contains("Cluster") && reads => ("ecs cluster read", 50.0, 20.0),
+        (Service::Ecs, "DescribeTasks" | "ListTasks") => ("ecs cluster resource read", 100.0, 20.0),
+        (Service::Ecs, "RunTask" | "StartTask" | "StopTask") => ("ecs cluster resource modify", 100.0, 40.0),
+        (Service::Ecs, _) if operation.contains("Tag") => ("ecs tags", 50.0, 20.0),
         (Service::Ecs, _) if reads => ("ecs service read", 100.0, 20.0),
         (Service::Ecs, _) => ("ecs service write", 50.0, 5.0),
         (Service::AutoScaling, _) => ("autoscaling", 100.0, 20.0),

@@ -263,6 +263,7 @@ impl World {
                 task_definition: definition.arn.clone(),
                 desired: service.desired,
                 controller: service.controller,
+                silent: !service.rollout_state,
                 configuration,
                 shown,
                 tags: tag_list(&service.tags),

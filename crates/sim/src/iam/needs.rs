@@ -263,7 +263,9 @@ fn ecs(world: &World, call: &Call) -> Vec<Need> {
         }
         "DescribeServiceDeployments" => parts(call, &args.texts("serviceDeploymentArns")),
         "DescribeServiceRevisions" => parts(call, &args.texts("serviceRevisionArns")),
-        "StopServiceDeployment" => parts(call, args.text("serviceDeploymentArn").map(str::to_owned).as_slice()),
+        "StopServiceDeployment" | "ContinueServiceDeployment" => {
+            parts(call, args.text("serviceDeploymentArn").map(str::to_owned).as_slice())
+        }
         "DescribeTasks" => args.texts("tasks").iter().map(|asked| task(asked)).collect(),
         "StopTask" => args.text("task").map(task).into_iter().collect(),
         "ListServices" | "ListTasks" => vec![need("*".to_owned())],

@@ -27,6 +27,7 @@ pub(super) fn call(world: &mut World, call: &Call) -> Result<Value, ApiError> {
         "DescribeServiceDeployments" => deployments::describe(world, call),
         "DescribeServiceRevisions" => deployments::describe_revisions(world, call),
         "StopServiceDeployment" => deployments::stop(world, call),
+        "ContinueServiceDeployment" => deployments::go_on(world, call),
         "TagResource" => definitions::tag(world, call),
         "ListTagsForResource" => definitions::list_tags(world, call),
         other => Err(ApiError::unknown_operation(Service::Ecs, other)),

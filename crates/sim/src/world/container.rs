@@ -74,6 +74,9 @@ pub(crate) struct Service {
     pub(crate) desired: i64,
     /// ECS, CODE_DEPLOY or EXTERNAL.
     pub(crate) controller: String,
+    /// Its deployments don't say how far they are: no `rolloutState`.
+    #[serde(default)]
+    pub(crate) silent: bool,
     pub(crate) configuration: Map<String, Value>,
     /// Members that are shown as they were given: launchType, networkConfiguration, loadBalancers and the like.
     pub(crate) shown: Map<String, Value>,
@@ -108,6 +111,12 @@ pub(crate) struct Deployment {
     pub(crate) updated: i64,
     /// It starts no more tasks: stopped, or failed without rollback.
     pub(crate) halted: bool,
+    /// The scheduler hasn't looked at it yet: it wants no task so far.
+    #[serde(default)]
+    pub(crate) unscheduled: bool,
+    /// Engine time at which its rollout state is to be COMPLETED, once all is done.
+    #[serde(default)]
+    pub(crate) completes_at: Option<u64>,
     pub(crate) is_rollback: bool,
     /// Alarms that were raised already when it began: they say nothing about it.
     #[serde(default)]
@@ -158,6 +167,32 @@ pub(crate) struct ServiceDeployment {
     /// Of a deployment that shifts traffic instead of rolling: how far it is.
     #[serde(default)]
     pub(crate) shift: Option<Shift>,
+    /// The PAUSE hooks that it has come to.
+    #[serde(default)]
+    pub(crate) pauses: Vec<Pause>,
+}
+
+/// A PAUSE hook that a service deployment has come to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Pause {
+    /// `hookId`.
+    pub(crate) id: String,
+    pub(crate) stage: Stage,
+    /// Which of the service's hooks it is.
+    pub(crate) place: usize,
+    /// AWAITING_ACTION, SUCCEEDED, FAILED or TIMED_OUT.
+    pub(crate) status: String,
+    /// What happens when nobody answers: CONTINUE or ROLLBACK.
+    pub(crate) on_timeout: String,
+    /// Engine time at which that happens, and the wall-clock time as it was foreseen.
+    pub(crate) until: u64,
+    pub(crate) expires: i64,
+}
+
+impl Pause {
+    pub(crate) fn awaits(&self) -> bool {
+        self.status == "AWAITING_ACTION"
+    }
 }
 
 /// How far a blue/green, linear or canary deployment is.
@@ -351,6 +386,17 @@ impl Service {
     /// The strategy of its deployments.
     pub(crate) fn strategy(&self) -> &str {
         self.configuration.get("strategy").and_then(Value::as_str).unwrap_or("ROLLING")
+    }
+
+    /// How many healthy tasks of a rolling deployment are enough for it to count as successful, and whether the old tasks have
+    /// to be gone by then; `None` without early success criteria.
+    pub(crate) fn early_success(&self) -> Option<(i64, bool)> {
+        let criteria = self.configuration.get("earlySuccessCriteria")?;
+        let enabled = criteria.get("enable").and_then(Value::as_bool).unwrap_or(false);
+        let percent = criteria.get("healthyPercent").and_then(Value::as_i64).unwrap_or(100);
+        let blocking = criteria.get("sourceServiceRevisionCleanup").and_then(Value::as_str) != Some("DEFERRED");
+        let enough = self.desired.saturating_mul(percent).saturating_add(99).div_euclid(100);
+        (enabled && self.strategy() == "ROLLING").then_some((enough, blocking))
     }
 
     /// How the deployment that runs shifts traffic, if it does.

@@ -177,11 +177,27 @@ struct Reference {
     digest: Option<String>,
 }
 
+/// Whether an image is in ECR.
+pub(crate) fn is_ecr(reference: &str) -> bool {
+    parse_reference(reference).is_some()
+}
+
 /// Takes an image reference apart; `None` if it isn't one of ECR.
 fn parse_reference(reference: &str) -> Option<Reference> {
     let (host, path) = reference.split_once('/')?;
-    let (owner, rest) = host.split_once(".dkr.ecr.")?;
-    let region = rest.strip_suffix(".amazonaws.com")?.to_owned();
+    let (owner, rest) = host.split_once('.')?;
+    let rest =
+        ["dkr.ecr.", "dkr.ecr-fips.", "dkr-ecr.", "dkr-ecr-fips."].iter().find_map(|it| rest.strip_prefix(it))?;
+    let (region, suffix) = rest.split_once('.')?;
+    const SUFFIXES: [&str; 6] = [
+        "amazonaws.com",
+        "amazonaws.com.cn",
+        "amazonaws.eu",
+        "on.aws",
+        "on.amazonwebservices.com.cn",
+        "on.amazonwebservices.eu",
+    ];
+    let region = SUFFIXES.contains(&suffix).then(|| region.to_owned())?;
     let (path, digest) = match path.split_once('@') {
         Some((path, digest)) => (path, Some(digest.to_owned())),
         None => (path, None),
@@ -217,5 +233,16 @@ mod tests {
             assert_eq!(parse_reference(&given), Some(expected));
         }
         assert_eq!(parse_reference("nginx:latest"), None);
+        for host in [
+            "111111111111.dkr.ecr-fips.us-west-1.amazonaws.com",
+            "111111111111.dkr-ecr.us-west-1.on.aws",
+            "111111111111.dkr-ecr-fips.us-west-1.on.aws",
+            "111111111111.dkr.ecr.us-west-1.amazonaws.com.cn",
+            "111111111111.dkr.ecr.us-west-1.amazonaws.eu",
+        ] {
+            let found = parse_reference(&format!("{host}/api:1")).unwrap();
+            assert_eq!((found.owner.as_str(), found.region.as_str()), ("111111111111", "us-west-1"), "{host}");
+        }
+        assert_eq!(parse_reference("111111111111.dkr.ecr.us-west-1.example.com/api:1"), None);
     }
 }

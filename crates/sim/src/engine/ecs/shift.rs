@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::super::super::world::{Rollout, Scene, Service, Shift, Stage};
+use super::super::super::world::{Pause, Rollout, Scene, Service, Shift, Stage};
 use super::{count, roll_back, start_task, stop_task};
 
 const MINUTE: u64 = 60_000;
@@ -20,6 +20,17 @@ pub(super) fn step(service: &mut Service, scene: &mut Scene<'_>) {
     let Some(primary) = service.primary() else { return };
     if primary.halted || primary.rollout != Rollout::InProgress || scene.now() < shift.until {
         return;
+    }
+    match pause(service, shift.stage, scene) {
+        Answer::Succeeded => {}
+        Answer::InProgress => return,
+        Answer::Failed(hook) => {
+            let stage = shift.stage.name();
+            let reason =
+                format!("Service deployment rolled back because the lifecycle hook {hook} timed out at {stage}.");
+            roll_back(service, &reason, scene);
+            return;
+        }
     }
     match answer(service, shift.stage, scene) {
         Answer::Succeeded => {}
@@ -110,6 +121,51 @@ fn keep(service: &mut Service, shift: Shift) {
     if let Some(record) = service.service_deployments.last_mut() {
         record.shift = Some(shift);
     }
+}
+
+/// What the PAUSE hooks of a stage say together: a deployment waits at each until it is told to go on or to go back, or
+/// until the hook's time is over.
+fn pause(service: &mut Service, stage: Stage, scene: &mut Scene<'_>) -> Answer {
+    let hooks = service.configuration.get("lifecycleHooks").and_then(Value::as_array).cloned().unwrap_or_default();
+    let (now, wall) = (scene.now(), scene.wall());
+    let mut all = Answer::Succeeded;
+    for (place, hook) in hooks.iter().enumerate() {
+        let stages = hook.get("lifecycleStages").and_then(Value::as_array);
+        let here = stages.into_iter().flatten().any(|given| given.as_str() == Some(stage.name()));
+        if !here || hook.get("targetType").and_then(Value::as_str) != Some("PAUSE") {
+            continue;
+        }
+        let timeout = hook.get("timeoutConfiguration");
+        // AWS's limit: fourteen days. Its default: one.
+        let minutes =
+            timeout.and_then(|it| it.get("timeoutInMinutes")).and_then(Value::as_u64).unwrap_or(1440).min(20_160);
+        let action = timeout.and_then(|it| it.get("action")).and_then(Value::as_str).unwrap_or("ROLLBACK");
+        let Some(record) = service.service_deployments.last_mut() else { return all };
+        let known = record.pauses.iter_mut().find(|pause| pause.stage == stage && pause.place == place);
+        match known {
+            None => {
+                record.pauses.push(Pause {
+                    id: scene.chance.uuid(),
+                    stage,
+                    place,
+                    status: "AWAITING_ACTION".to_owned(),
+                    on_timeout: action.to_owned(),
+                    until: now + minutes * MINUTE,
+                    expires: wall.saturating_add_unsigned(minutes * MINUTE),
+                });
+                all = Answer::InProgress;
+            }
+            Some(pause) if pause.awaits() && now >= pause.until => {
+                "TIMED_OUT".clone_into(&mut pause.status);
+                if pause.on_timeout != "CONTINUE" {
+                    return Answer::Failed(pause.id.clone());
+                }
+            }
+            Some(pause) if pause.awaits() => all = Answer::InProgress,
+            Some(_) => {}
+        }
+    }
+    all
 }
 
 /// What the hooks of a stage say together.

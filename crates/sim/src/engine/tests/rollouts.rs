@@ -166,3 +166,89 @@ fn unknown_members_of_a_task_definition_survive() {
     assert_eq!(definition["containerDefinitions"][0]["fromTheFuture"], json!({ "a": [1, ""] }));
     assert_eq!(definition["revision"], 1);
 }
+
+#[test]
+fn a_deployment_wants_no_task_until_the_scheduler_has_seen_it() {
+    let mut world = world(3);
+    let params = json!({ "cluster": "main", "service": "api", "taskDefinition": "app-good" });
+    let counts = |service: &Value| service["deployments"][0]["desiredCount"].as_i64();
+    let answer = call(&mut world, Service::Ecs, "UpdateService", params).unwrap();
+    assert_eq!((counts(&answer["service"]), answer["service"]["desiredCount"].as_i64()), (Some(0), Some(3)));
+    let describe = json!({ "cluster": "main", "services": ["api"] });
+    let read = |world: &mut World| call(world, Service::Ecs, "DescribeServices", describe.clone()).unwrap();
+    assert_eq!(counts(&read(&mut world)["services"][0]), Some(0));
+    pass(&mut world, 1);
+    assert_eq!(counts(&read(&mut world)["services"][0]), Some(3));
+}
+
+#[test]
+fn a_service_deployment_is_successful_before_its_deployment_is_completed() {
+    let mut world = world(2);
+    world.timing.complete = 38;
+    update(&mut world, json!({ "taskDefinition": "app-good" }));
+    let ended = |world: &World| service(world).service_deployments.last().unwrap().status == "SUCCESSFUL";
+    while !ended(&world) {
+        pass(&mut world, 1);
+    }
+    let completed = |world: &World| service(world).deployments[0].rollout == world::Rollout::Completed;
+    pass(&mut world, 37);
+    assert!(!completed(&world));
+    pass(&mut world, 2);
+    assert!(completed(&world));
+}
+
+#[test]
+fn early_success_comes_while_old_tasks_still_run() {
+    let criteria = |cleanup: &str| {
+        format!(
+            r#"{{ minimumHealthyPercent = 50, maximumPercent = 150, earlySuccessCriteria = {{ enable = true,
+            healthyPercent = 50, sourceServiceRevisionCleanup = "{cleanup}" }} }}"#
+        )
+    };
+    for (cleanup, early) in [("DEFERRED", true), ("BLOCKING", false)] {
+        let mut world = world_with(4, "", &criteria(cleanup));
+        update(&mut world, json!({ "taskDefinition": "app-good" }));
+        while service(&world).service_deployments.last().unwrap().status == "IN_PROGRESS" {
+            pass(&mut world, 1);
+        }
+        let old =
+            service(&world).tasks.iter().any(|task| task.is_live() && task.task_definition.ends_with("app-old:1"));
+        assert_eq!((old, service(&world).deployments.len() > 1), (early, early), "{cleanup}");
+        pass(&mut world, 300);
+        let end = service(&world);
+        assert_eq!((end.deployments.len(), end.deployments[0].rollout), (1, world::Rollout::Completed), "{cleanup}");
+    }
+}
+
+#[test]
+fn deployments_need_not_say_how_far_they_are() {
+    let mut world = world(2);
+    world.region_mut(ACCOUNT, REGION).clusters.get_mut("main").unwrap().services.get_mut("api").unwrap().silent = true;
+    let describe = json!({ "cluster": "main", "services": ["api"] });
+    let read = call(&mut world, Service::Ecs, "DescribeServices", describe).unwrap();
+    let deployment = &read["services"][0]["deployments"][0];
+    assert!(deployment.get("rolloutState").is_none() && deployment.get("status").is_some(), "{deployment}");
+}
+
+#[test]
+fn tags_have_limits() {
+    let mut world = world(1);
+    let tag = |key: &str, value: &str| json!({ "key": key, "value": value });
+    let mut register = |tags: Vec<Value>| {
+        let containers = json!([{ "name": "app", "image": "nginx" }]);
+        let params = json!({ "family": "tagged", "containerDefinitions": containers, "tags": tags });
+        call(&mut world, Service::Ecs, "RegisterTaskDefinition", params)
+    };
+    let many = |count: usize| (0..count).map(|number| tag(&format!("team-{number}"), "x")).collect::<Vec<_>>();
+    assert!(register(many(50)).is_ok());
+    for refused in [
+        many(51),
+        vec![tag("aws:team", "x")],
+        vec![tag("AWS:team", "x")],
+        vec![tag(&"k".repeat(129), "x")],
+        vec![tag("k", &"v".repeat(257))],
+    ] {
+        assert_eq!(register(refused).unwrap_err().code, "InvalidParameterException");
+    }
+    assert!(register(vec![tag(&"k".repeat(128), &"v".repeat(256))]).is_ok());
+}

@@ -169,3 +169,67 @@ fn an_index_needs_the_tasks_architecture() {
         assert_eq!(manifest["manifests"].as_array().unwrap().len(), architectures.as_array().unwrap().len());
     }
 }
+
+/// A blue/green service with a PAUSE hook.
+fn paused(timeout: &str) -> World {
+    let hook = format!(r#"{{ targetType = "PAUSE", lifecycleStages = ["POST_SCALE_UP"]{timeout} }}"#);
+    let mut world = world_with(2, "", &format!(r#"{{ strategy = "BLUE_GREEN", lifecycleHooks = [{hook}] }}"#));
+    start(&mut world, "app-good");
+    pass(&mut world, 600);
+    world
+}
+
+#[test]
+fn a_pause_hook_waits_for_an_answer() {
+    for (action, end, runs) in [
+        (None, "SUCCESSFUL", "app-good:1"),
+        (Some("CONTINUE"), "SUCCESSFUL", "app-good:1"),
+        (Some("ROLLBACK"), "ROLLBACK_SUCCESSFUL", "app-old:1"),
+    ] {
+        let mut world = paused("");
+        pass(&mut world, 3600);
+        let record = shown(&mut world);
+        let hook = &record["lifecycleHookDetails"][0];
+        assert_eq!(
+            (record["status"].as_str(), record["lifecycleStage"].as_str(), hook["status"].as_str()),
+            (Some("IN_PROGRESS"), Some("POST_SCALE_UP"), Some("AWAITING_ACTION"))
+        );
+        assert_eq!((hook["targetType"].as_str(), hook["timeoutAction"].as_str()), (Some("PAUSE"), Some("ROLLBACK")));
+        let mut params = json!({ "serviceDeploymentArn": record["serviceDeploymentArn"], "hookId": "none" });
+        let refused = call(&mut world, Service::Ecs, "ContinueServiceDeployment", params.clone()).unwrap_err();
+        assert_eq!(refused.code, "InvalidParameterException");
+        params["hookId"] = hook["hookId"].clone();
+        if let Some(action) = action {
+            params["action"] = action.into();
+        }
+        call(&mut world, Service::Ecs, "ContinueServiceDeployment", params.clone()).unwrap();
+        pass(&mut world, 900);
+        assert_eq!(shown(&mut world)["status"], end, "{action:?}");
+        assert_eq!(live(&world), [runs, runs], "{action:?}");
+        assert!(call(&mut world, Service::Ecs, "ContinueServiceDeployment", params).is_err(), "it is answered");
+    }
+}
+
+#[test]
+fn a_pause_hook_that_nobody_answers_times_out() {
+    for (timeout, end) in [
+        (", timeoutConfiguration = { timeoutInMinutes = 30 }", "ROLLBACK_SUCCESSFUL"),
+        (r#", timeoutConfiguration = { timeoutInMinutes = 30, action = "CONTINUE" }"#, "SUCCESSFUL"),
+    ] {
+        let mut world = paused(timeout);
+        assert_eq!(shown(&mut world)["status"], "IN_PROGRESS");
+        pass(&mut world, 3600);
+        let record = shown(&mut world);
+        assert_eq!(
+            (record["status"].as_str(), record["lifecycleHookDetails"][0]["status"].as_str()),
+            (Some(end), Some("TIMED_OUT"))
+        );
+    }
+    let mut world = world_with(2, "", r#"{ strategy = "BLUE_GREEN" }"#);
+    for stage in ["TEST_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT"] {
+        let hook = json!({ "targetType": "PAUSE", "lifecycleStages": [stage] });
+        let params =
+            json!({ "cluster": "main", "service": "api", "deploymentConfiguration": { "lifecycleHooks": [hook] } });
+        assert!(call(&mut world, Service::Ecs, "UpdateService", params).is_err(), "{stage}");
+    }
+}

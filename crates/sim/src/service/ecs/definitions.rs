@@ -52,6 +52,27 @@ fn shown(definition: &TaskDefinition) -> Value {
     Value::Object(shown)
 }
 
+/// AWS's limits of tags: 50 on a resource, keys of 128 characters, values of 256, and none of AWS's own.
+fn check_tags(new: &[Value], all: usize) -> Result<(), ApiError> {
+    let own = |tag: &&Value| {
+        let key = tag.get("key").and_then(Value::as_str).unwrap_or_default();
+        key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:"))
+    };
+    if all > 50 {
+        return Err(invalid("Too many tags. The number of tags on a resource must not exceed 50."));
+    }
+    if new.iter().any(|tag| own(&tag)) {
+        return Err(invalid("Tag keys that begin with aws: are reserved."));
+    }
+    for tag in new {
+        let length = |member: &str| tag.get(member).and_then(Value::as_str).unwrap_or_default().chars().count();
+        if !(1..=128).contains(&length("key")) || length("value") > 256 {
+            return Err(invalid("Tag keys have 1 to 128 characters, and values at most 256."));
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn register(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let args = call.args();
     let family = args.required("family")?;
@@ -79,6 +100,7 @@ pub(super) fn register(world: &mut World, call: &Call) -> Result<Value, ApiError
     if args.has("tags") && args.list("tags").is_empty() {
         return Err(invalid("Tags can not be empty."));
     }
+    check_tags(args.list("tags"), args.list("tags").len())?;
     // Every member is kept, whether or not this stand-in knows it.
     let registered: Map<String, Value> = call.params.as_object().cloned().unwrap_or_default();
     let tags = args.list("tags").to_vec();
@@ -171,6 +193,8 @@ fn tags_of<'a>(world: &'a mut World, call: &Call) -> Result<&'a mut Vec<Value>, 
 pub(super) fn tag(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let new = call.args().list("tags").to_vec();
     let tags = tags_of(world, call)?;
+    let others = tags.iter().filter(|held| !new.iter().any(|tag| tag.get("key") == held.get("key"))).count();
+    check_tags(&new, others + new.len())?;
     tags.retain(|held| !new.iter().any(|tag| tag.get("key") == held.get("key")));
     tags.extend(new);
     Ok(json!({}))

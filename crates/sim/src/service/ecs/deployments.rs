@@ -74,12 +74,31 @@ fn summary(service: &Service, revision: &str, weight: Option<f64>) -> Value {
     let primary = service.primary().is_some_and(|primary: &Deployment| primary.revision == revision);
     json!({
         "arn": revision,
-        "requestedTaskCount": if primary { service.desired } else { 0 },
+        "requestedTaskCount": if primary { wanted(service) } else { 0 },
         "runningTaskCount": running,
         "pendingTaskCount": pending,
         "requestedTestTrafficWeight": weight.map(|_| if primary { 100.0 } else { 0.0 }),
         "requestedProductionTrafficWeight": weight,
     })
+}
+
+/// How many tasks the primary deployment asks for: none until the scheduler has looked at it.
+pub(super) fn wanted(service: &Service) -> i64 {
+    if service.primary().is_some_and(|primary| primary.unscheduled) { 0 } else { service.desired }
+}
+
+/// The PAUSE hooks that a service deployment has come to; none at all where there were none.
+fn shown_pauses(record: &ServiceDeployment) -> Option<Vec<Value>> {
+    let pauses = record.pauses.iter().map(|pause| {
+        json!({
+            "hookId": pause.id,
+            "targetType": "PAUSE",
+            "status": pause.status,
+            "expiresAt": epoch(pause.expires),
+            "timeoutAction": pause.on_timeout,
+        })
+    });
+    (!record.pauses.is_empty()).then(|| pauses.collect())
 }
 
 fn shown(service: &Service, record: &ServiceDeployment) -> Value {
@@ -92,6 +111,7 @@ fn shown(service: &Service, record: &ServiceDeployment) -> Value {
         "startedAt": epoch(record.started),
         "finishedAt": record.finished.map(epoch),
         "lifecycleStage": record.shift.map(|shift| shift.stage.name()),
+        "lifecycleHookDetails": shown_pauses(record),
         "stoppedAt": record.stopped.map(epoch),
         "updatedAt": epoch(record.updated),
         "sourceServiceRevisions": record
@@ -175,6 +195,47 @@ pub(super) fn describe_revisions(world: &World, call: &Call) -> Result<Value, Ap
     Ok(json!({ "serviceRevisions": revisions, "failures": failures }))
 }
 
+/// The service deployment that a call names, to be changed.
+fn find_mut<'a>(world: &'a mut World, call: &Call, arn: &str) -> Result<&'a mut ServiceDeployment, ApiError> {
+    let unknown = || ApiError::bad("ServiceDeploymentNotFoundException", "The service deployment cannot be found.");
+    let (cluster, service) = {
+        let held = owner(world, call, arn).ok_or_else(unknown)?;
+        (held.cluster.clone(), held.name.clone())
+    };
+    let held = world.region_mut(&call.caller.account, &call.region).clusters.get_mut(&cluster);
+    let held = held.and_then(|held| held.services.get_mut(&service)).ok_or_else(unknown)?;
+    held.service_deployments.iter_mut().find(|record| record.arn == arn).ok_or_else(unknown)
+}
+
+/// `ContinueServiceDeployment`: on from a PAUSE hook, or back. Without an action it is on.
+pub(super) fn go_on(world: &mut World, call: &Call) -> Result<Value, ApiError> {
+    let args = call.args();
+    let (arn, hook) = (args.required("serviceDeploymentArn")?, args.required("hookId")?);
+    let action = args.text("action").unwrap_or("CONTINUE");
+    if !matches!(action, "CONTINUE" | "ROLLBACK") {
+        return Err(invalid(format!("{action} is not an action of a lifecycle hook.")));
+    }
+    let wall = world.wall;
+    let record = find_mut(world, call, arn)?;
+    let active = record.status == "IN_PROGRESS";
+    let pause = record.pauses.iter_mut().find(|pause| pause.id == hook);
+    let pause = pause.ok_or_else(|| invalid(format!("The lifecycle hook {hook} cannot be found.")))?;
+    if !active || !pause.awaits() {
+        return Err(invalid(format!(
+            "The lifecycle hook {hook} doesn't await an action: its status is {}.",
+            pause.status
+        )));
+    }
+    if action == "CONTINUE" {
+        "SUCCEEDED".clone_into(&mut pause.status);
+    } else {
+        "FAILED".clone_into(&mut pause.status);
+        "ROLLBACK_REQUESTED".clone_into(&mut record.status);
+    }
+    record.updated = wall;
+    Ok(json!({ "serviceDeploymentArn": arn }))
+}
+
 pub(super) fn stop(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let args = call.args();
     let arn = args.required("serviceDeploymentArn")?;
@@ -184,16 +245,8 @@ pub(super) fn stop(world: &mut World, call: &Call) -> Result<Value, ApiError> {
         "ABORT" => "STOP_REQUESTED",
         other => return Err(invalid(format!("{other} is not a stop type."))),
     };
-    let (account, region) = (call.caller.account.as_str(), call.region.as_str());
-    let unknown = || ApiError::bad("ServiceDeploymentNotFoundException", "The service deployment cannot be found.");
-    let (cluster, service) = {
-        let held = owner(world, call, arn).ok_or_else(unknown)?;
-        (held.cluster.clone(), held.name.clone())
-    };
     let wall = world.wall;
-    let held = world.region_mut(account, region).clusters.get_mut(&cluster);
-    let held = held.and_then(|held| held.services.get_mut(&service)).ok_or_else(unknown)?;
-    let record = held.service_deployments.iter_mut().find(|record| record.arn == arn).ok_or_else(unknown)?;
+    let record = find_mut(world, call, arn)?;
     if !matches!(record.status.as_str(), "PENDING" | "IN_PROGRESS") {
         return Err(ApiError::bad(
             "ConflictException",

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::super::super::engine::ecs as engine;
 use super::super::super::wire::{ApiError, Call, epoch, page};
 use super::super::super::world::{Deployment, Phase, Service, World};
+use super::deployments::wanted;
 use super::{check_batch, client, cluster, cluster_name, failure, invalid, short};
 
 /// Members of a service that a new deployment takes up, and that are otherwise kept as given.
@@ -107,7 +108,7 @@ fn counts(service: &Service, deployment: Option<&str>) -> (usize, usize) {
 
 fn shown_deployment(service: &Service, deployment: &Deployment, primary: bool) -> Value {
     let (running, pending) = counts(service, Some(&deployment.id));
-    let desired = if primary { service.desired } else { i64::try_from(running + pending).unwrap_or(0) };
+    let desired = if primary { wanted(service) } else { i64::try_from(running + pending).unwrap_or(0) };
     let mut shown = json!({
         "id": deployment.id,
         "status": if primary { "PRIMARY" } else { "ACTIVE" },
@@ -122,6 +123,10 @@ fn shown_deployment(service: &Service, deployment: &Deployment, primary: bool) -
         "rolloutStateReason": deployment.reason,
     });
     if let Some(map) = shown.as_object_mut() {
+        if service.silent {
+            map.remove("rolloutState");
+            map.remove("rolloutStateReason");
+        }
         for name in
             ["launchType", "platformVersion", "platformFamily", "networkConfiguration", "capacityProviderStrategy"]
         {
@@ -257,6 +262,16 @@ pub(super) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
             || percent("minimumHealthyPercent").is_some_and(|least| !(0..=200).contains(&least))
         {
             return Err(invalid("The deployment configuration's percentages are out of range."));
+        }
+    }
+    let hooks = configuration.as_ref().and_then(|it| it.get("lifecycleHooks")).and_then(Value::as_array);
+    for hook in
+        hooks.into_iter().flatten().filter(|hook| hook.get("targetType").and_then(Value::as_str) == Some("PAUSE"))
+    {
+        let stages = hook.get("lifecycleStages").and_then(Value::as_array).into_iter().flatten();
+        let never = ["TEST_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT"];
+        if let Some(stage) = stages.filter_map(Value::as_str).find(|stage| never.contains(stage)) {
+            return Err(invalid(format!("PAUSE lifecycle hooks are not supported at the {stage} stage.")));
         }
     }
     let member = |name: &&&str| args.at(name).map(|it| ((**name).to_owned(), it.value.clone()));
