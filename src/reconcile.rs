@@ -19,6 +19,7 @@ mod fleet;
 mod hints;
 pub mod pass;
 mod probe;
+mod probing;
 pub mod resync;
 mod source;
 mod story;

@@ -321,7 +321,7 @@ async fn artifacts_resolve_once_until_a_resync() {
         (image("backend:9.9.9", None), "there is no image 111111111111.dkr.ecr.us-west-1.amazonaws.com/backend:9.9.9"),
         (image("none:1", None), "there is no ECR repository none in us-west-1 of account 111111111111"),
         (image("private:1", None), "in the repository's policy"),
-        (image("backend:2.0.1", Some(wrong)), "the tag was moved"),
+        (image("backend:2.0.1", Some(wrong)), "the digest is another repository's, or the image was removed"),
     ];
     let queries: BTreeSet<ArtifactQuery> =
         bad.iter().map(|(query, _)| query.clone()).chain([pinned.clone(), good[0].0.clone()]).collect();
@@ -472,7 +472,7 @@ async fn a_service_is_rolled_and_nothing_but_the_image_changes() {
     let image = "111111111111.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1";
     let register = Action::RegisterTaskDefinition {
         base: base.clone(),
-        container: "app".to_owned(),
+        containers: vec!["app".to_owned()],
         image: image.to_owned(),
         marker: marker("2.0.1", "api:1"),
     };
@@ -542,7 +542,7 @@ async fn a_service_that_was_rolled_back_has_a_failed_rollout() {
     let service = observe_service(&*reader).await;
     let register = Action::RegisterTaskDefinition {
         base: service.task_definition.arn.clone(),
-        container: "app".to_owned(),
+        containers: vec!["app".to_owned()],
         image: "111111111111.dkr.ecr.us-west-1.amazonaws.com/backend:2.1.1".to_owned(),
         marker: marker("2.1.1", "api:1"),
     };
@@ -828,7 +828,7 @@ async fn a_family_that_others_register_in_is_tried_again() {
         .await;
     let image = "111111111111.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1".to_owned();
     let (base, marker) = (service.task_definition.arn, marker("2.0.1", "api:1"));
-    let register = Action::RegisterTaskDefinition { base, container: "app".to_owned(), image, marker };
+    let register = Action::RegisterTaskDefinition { base, containers: vec!["app".to_owned()], image, marker };
     let error = stand.writer().apply(&register).await.unwrap_err();
     assert_eq!((error.class, error.code.as_str()), (ErrorClass::Conflict, "ClientException"));
     assert_eq!(stand.recorded_as("conflict"), BTreeMap::from([("ecs:RegisterTaskDefinition".to_owned(), 1)]));
@@ -849,7 +849,7 @@ mixed = { overrides = [{ InstanceType = "t3.small" }, { InstanceType = "m7g.larg
         let service = observe_service(&*stand.reader()).await;
         let image = format!("111111111111.dkr.ecr.us-west-1.amazonaws.com/backend:{version}");
         let (base, marker) = (service.task_definition.arn.clone(), marker(version, "api:1"));
-        let register = Action::RegisterTaskDefinition { base, container: "app".to_owned(), image, marker };
+        let register = Action::RegisterTaskDefinition { base, containers: vec!["app".to_owned()], image, marker };
         let task_definition = writer.apply(&register).await.unwrap().id.unwrap();
         let update = Action::UpdateService { cluster: service.cluster, service: service.name, task_definition };
         writer.apply(&update).await.unwrap();
@@ -908,7 +908,7 @@ async fn a_deployment_that_is_listed_and_not_yet_described_is_waited_for() {
     stand.fault(json!({ "kind": "lag", "operation": "DescribeServiceDeployments", "millis": 60_000 })).await;
     let image = "111111111111.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1".to_owned();
     let (base, marker) = (service.task_definition.arn.clone(), marker("2.0.1", "api:1"));
-    let register = Action::RegisterTaskDefinition { base, container: "app".to_owned(), image, marker };
+    let register = Action::RegisterTaskDefinition { base, containers: vec!["app".to_owned()], image, marker };
     let task_definition = writer.apply(&register).await.unwrap().id.unwrap();
     let (cluster, name) = (service.cluster.clone(), service.name.clone());
     writer.apply(&Action::UpdateService { cluster, service: name, task_definition }).await.unwrap();

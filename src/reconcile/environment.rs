@@ -14,6 +14,7 @@ use super::Shared;
 use super::backoff::Backoff;
 use super::desired::Desired;
 use super::pass::{self, Outcome};
+use super::probing::Probing;
 use super::story::{Past, Telling};
 use super::target;
 use crate::clock::entropy;
@@ -22,7 +23,7 @@ use crate::model::status::TargetStatus;
 use crate::model::{
     Environment, EnvironmentName, ErrorClass, LocalRef, PortError, ResolveError, RolloutId, State, Target,
 };
-use crate::plan::{Action, Converged, Made, Memory, Observed, Plan, ProbeRecord, Reason, TargetPlan, WayBack};
+use crate::plan::{Action, Converged, Made, Memory, Observed, Plan, Reason, TargetPlan, WayBack};
 
 /// After this long a pass no longer counts against how many may be under way: accounts that hang or are throttled must
 /// not hold up the others, however many they are.
@@ -44,6 +45,7 @@ pub(super) async fn run(
         stop: stop.clone(),
         backoff,
         memory: Memory::default(),
+        probing: Probing::new(Arc::clone(&shared.prober)),
         statuses: shared.board.take_before(&name),
         past: BTreeMap::new(),
     };
@@ -68,7 +70,7 @@ pub(super) async fn run(
         passes += 1;
         let wait = {
             let span = tracing::info_span!("pass", environment = %name, pass = passes);
-            let turn = keeper.turn(&wanted, number > resynced).instrument(span);
+            let turn = keeper.turn(&wanted, &desired, number > resynced).instrument(span);
             tokio::pin!(turn);
             tokio::select! {
                 biased;
@@ -94,13 +96,20 @@ struct Keeper {
     stop: CancellationToken,
     backoff: Backoff,
     memory: Memory,
+    probing: Probing,
     statuses: BTreeMap<LocalRef, TargetStatus>,
     past: BTreeMap<LocalRef, Past>,
 }
 
 impl Keeper {
-    /// One pass. Says how long to wait until the next; `None` if it was stopped.
-    async fn turn(&mut self, desired: &Desired, fresh: bool) -> Option<Duration> {
+    /// One pass, with what Git wants at its beginning; `latest` is what it wants by now. Says how long to wait until the
+    /// next; `None` if it was stopped.
+    async fn turn(
+        &mut self,
+        desired: &Desired,
+        latest: &watch::Receiver<Arc<Desired>>,
+        fresh: bool,
+    ) -> Option<Duration> {
         let environment = &desired.environment;
         let started = Instant::now();
         let reader = self.shared.accounts.reader(&self.name, &environment.account);
@@ -111,7 +120,11 @@ impl Keeper {
         if retry.is_some() {
             self.retry(environment);
         }
+        if fresh {
+            self.memory.refused.clear();
+        }
         let asked = self.shared.clock.now();
+        self.probing.take_in(&mut self.memory);
         let remember = self.forgotten(desired);
         let observed = tokio::select! {
             biased;
@@ -126,9 +139,11 @@ impl Keeper {
         }
         let plan = self.decide(desired, &observed, now);
         let writer = self.shared.accounts.writer(&self.name, &environment.account);
-        let outcomes = pass::execute(&plan, writer.as_ref(), self.shared.prober.as_ref(), &self.stop).await;
+        self.probing.send(environment, &plan, now);
+        let wanted = |local: &LocalRef| pass::is_wanted(desired, &latest.borrow(), local);
+        let outcomes = pass::execute(&plan, writer.as_ref(), &self.stop, &wanted).await;
         self.started(environment, &observed, &plan, &outcomes);
-        self.remember(environment, &plan, &outcomes, now);
+        self.remember(environment, &plan, &outcomes);
         self.tell(desired, &plan, &outcomes, now);
 
         let failure = failure(environment, &observed, &outcomes);
@@ -196,16 +211,15 @@ impl Keeper {
             if heard {
                 self.memory.start(environment, observed, local, action, at);
             }
+            match outcomes.get(local) {
+                Some(Outcome::Applied(_)) => self.memory.answered(local, action, None, at),
+                Some(Outcome::Failed(error)) => self.memory.answered(local, action, Some(error), at),
+                None => {}
+            }
         }
     }
 
-    fn remember(
-        &mut self,
-        environment: &Environment,
-        plan: &Plan,
-        outcomes: &BTreeMap<LocalRef, Outcome>,
-        now: Timestamp,
-    ) {
+    fn remember(&mut self, environment: &Environment, plan: &Plan, outcomes: &BTreeMap<LocalRef, Outcome>) {
         self.memory.keep(environment);
         for (local, target) in &environment.targets {
             let (Some(plan), Some(pin)) = (plan.targets.get(local), environment.pin_of(target)) else { continue };
@@ -228,23 +242,6 @@ impl Keeper {
             }
             if matches!(outcomes.get(local), Some(Outcome::Failed(error)) if error.class == ErrorClass::Invalid) {
                 self.memory.made.remove(local);
-            }
-            if let (Some(Outcome::Probed(verdict)), Some(artifact)) = (outcomes.get(local), &plan.artifact) {
-                let artifact = artifact.identity().to_owned();
-                let before = self.memory.probes.get(local);
-                // A rollout that runs now and didn't then is another one.
-                let runs = plan.rollout.as_ref().is_some_and(|rollout| rollout.outcome.is_active());
-                let same = before.filter(|record| {
-                    record.commit == *commit && record.artifact == artifact && (record.after_rollout || !runs)
-                });
-                let record = ProbeRecord {
-                    commit: commit.clone(),
-                    artifact,
-                    first: same.map_or(now, |record| record.first),
-                    failure: verdict.clone().err(),
-                    after_rollout: same.map_or(plan.just_rolled, |record| record.after_rollout),
-                };
-                self.memory.probes.insert(local.clone(), record);
             }
         }
     }

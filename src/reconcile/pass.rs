@@ -1,20 +1,30 @@
 //! One pass over one environment: observe, plan, execute.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::stream::{self, FuturesUnordered};
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::desired::Desired;
 use crate::guardrail::{Fleet, Member};
-use crate::model::{Applied, ArtifactQuery, Environment, LocalRef, PortError, Probe, State, TargetRef, TargetSpec};
+use crate::model::{Applied, ArtifactQuery, Environment, LocalRef, PortError, State, TargetRef, TargetSpec};
 use crate::plan::{self, Action, Input, Memory, Observed, Plan};
-use crate::ports::{Apply, Observe, Prober};
+use crate::ports::{Apply, Observe};
 
 /// How many rollout histories of one account are read at once.
 const HISTORIES_AT_ONCE: usize = 8;
+
+/// How many writes of one environment are under way at once.
+const WRITES_AT_ONCE: usize = 8;
+
+/// For so long a pass begins writes. What AWS's rate limits or slow answers have kept waiting until then is left to the
+/// next pass, which plans it with what Git wants by then, and looks after all other targets first.
+const BEGINS_FOR: Duration = Duration::from_secs(5);
 
 /// What became of one action.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +33,6 @@ pub enum Outcome {
     Applied(Applied),
     /// The write failed.
     Failed(PortError),
-    /// The probes were sent: the first failure, if any.
-    Probed(Result<(), String>),
 }
 
 /// Reads what one pass has to know. Writes nothing. Rollouts are read of targets that aren't settled, and of those that
@@ -56,6 +64,17 @@ pub async fn observe(
     for (local, query) in queries {
         if let Some(artifact) = artifacts.get(&query) {
             observed.artifacts.insert(local.clone(), artifact.clone());
+        }
+    }
+    let doubtful = plan::needs_second_look(environment, &observed);
+    if !doubtful.is_empty() {
+        let targets = doubtful.iter().filter_map(|local| Some((local, environment.targets.get(local)?)));
+        let queries: BTreeMap<&LocalRef, ArtifactQuery> = targets
+            .filter_map(|(local, target)| Some((local, target.artifact_query(environment.pin_of(target)?))))
+            .collect();
+        let mut found = reader.look_again(&queries.values().cloned().collect()).await;
+        for (local, query) in queries {
+            observed.artifacts.extend(found.remove(&query).map(|artifact| (local.clone(), artifact)));
         }
     }
     let mut unsettled = plan::needs_history(environment, &observed, memory, now);
@@ -96,38 +115,85 @@ pub fn members<'a>(
     })
 }
 
-/// Carries out a plan. Once `cancel` is set, finishes the write in flight and starts nothing more; probes are broken off.
+/// Whether a write for a target that was planned with an earlier desired state is still what Git wants.
+pub fn is_wanted(planned: &Desired, latest: &Desired, local: &LocalRef) -> bool {
+    if planned.revision == latest.revision {
+        return true;
+    }
+    let (before, now) = (&planned.environment, &latest.environment);
+    let Some((was, is)) = before.targets.get(local).zip(now.targets.get(local)) else { return false };
+    was == is
+        && before.account == now.account
+        && before.promotion == now.promotion
+        && before.pin_of(was) == now.pin_of(is)
+        && before.held.get(&was.component) == now.held.get(&is.component)
+        && planned.guardrails.text() == latest.guardrails.text()
+}
+
+/// Carries out the writes of a plan side by side; what they contend for is written one after the other. Before each,
+/// `wanted` says whether it is still to be made. Once `cancel` is set, finishes the writes in flight and starts nothing
+/// more. A target whose write wasn't begun has no outcome.
 pub async fn execute(
     plan: &Plan,
     writer: &dyn Apply,
-    prober: &dyn Prober,
     cancel: &CancellationToken,
+    wanted: &(dyn Fn(&LocalRef) -> bool + Send + Sync),
 ) -> BTreeMap<LocalRef, Outcome> {
-    let mut outcomes = BTreeMap::new();
-    for (local, action) in plan.actions() {
-        if cancel.is_cancelled() {
-            break;
+    let mut lanes: Vec<(&str, Vec<(&LocalRef, &Action)>)> = Vec::new();
+    for (local, action) in plan.actions().filter(|(_, action)| action.is_write()) {
+        match lanes.iter_mut().find(|(contended, _)| *contended == action.contends_for()) {
+            Some((_, lane)) => lane.push((local, action)),
+            None => lanes.push((action.contends_for(), vec![(local, action)])),
         }
-        let outcome = match action {
-            Action::Verify { probes } => tokio::select! {
-                biased;
-                () = cancel.cancelled() => break,
-                verdict = send(probes, prober) => Outcome::Probed(verdict),
-            },
-            write => match writer.apply(write).await {
-                Ok(applied) => Outcome::Applied(applied),
-                Err(error) => Outcome::Failed(error),
-            },
-        };
-        outcomes.insert(local.clone(), outcome);
+    }
+    let gate =
+        Gate { writer, cancel, wanted, slots: Semaphore::new(WRITES_AT_ONCE), closes: Instant::now() + BEGINS_FOR };
+    let mut running = FuturesUnordered::new();
+    for (_, lane) in lanes {
+        running.push(gate.write(lane));
+    }
+    let mut outcomes = BTreeMap::new();
+    while let Some(lane) = running.next().await {
+        outcomes.extend(lane);
     }
     outcomes
 }
 
-/// Sends probes until one fails.
-async fn send(probes: &[Probe], prober: &dyn Prober) -> Result<(), String> {
-    for probe in probes {
-        prober.probe(probe).await?;
+/// What every write of a pass has to get through.
+struct Gate<'a> {
+    writer: &'a dyn Apply,
+    cancel: &'a CancellationToken,
+    wanted: &'a (dyn Fn(&LocalRef) -> bool + Send + Sync),
+    slots: Semaphore,
+    closes: Instant,
+}
+
+impl Gate<'_> {
+    /// Writes for the same thing, one after the other.
+    async fn write(&self, lane: Vec<(&LocalRef, &Action)>) -> Vec<(LocalRef, Outcome)> {
+        let mut outcomes = Vec::new();
+        for (local, action) in lane {
+            // Who waits for the rate limit takes nobody's slot.
+            let ready = async {
+                self.writer.turn(action).await;
+                self.slots.acquire().await
+            };
+            let slot = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => break,
+                () = sleep_until(self.closes) => break,
+                slot = ready => slot,
+            };
+            if !(self.wanted)(local) {
+                continue;
+            }
+            let outcome = match self.writer.apply(action).await {
+                Ok(applied) => Outcome::Applied(applied),
+                Err(error) => Outcome::Failed(error),
+            };
+            drop(slot);
+            outcomes.push((local.clone(), outcome));
+        }
+        outcomes
     }
-    Ok(())
 }

@@ -94,7 +94,6 @@ impl Telling<'_> {
                 }
                 past.failing = failing;
             }
-            Outcome::Probed(_) => {}
         }
     }
 

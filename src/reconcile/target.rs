@@ -125,10 +125,6 @@ fn settle(plan: &TargetPlan, outcome: Option<&Outcome>) -> (State, Option<String
             ErrorClass::Denied | ErrorClass::Invalid => (State::Blocked, Some(error.to_string())),
             ErrorClass::Retry | ErrorClass::Conflict => (plan.state, Some(format!("{error}; will be tried again"))),
         },
-        Some(Outcome::Probed(Err(failure))) if plan.state == State::Quarantined => {
-            (plan.state, Some(Reason::ProbeNeverPassed(failure.clone()).to_string()))
-        }
-        Some(Outcome::Probed(Err(failure))) => (plan.state, Some(format!("the probe fails: {failure}"))),
         _ => (plan.state, plan.reason.as_ref().map(ToString::to_string)),
     }
 }

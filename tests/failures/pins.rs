@@ -93,7 +93,7 @@ fn a_tag_that_is_moved_deploys_nothing_by_itself() {
     stage.meddle("/_sim/ecr", &json!({
         "account": DEV, "repository": "api", "image": { "tags": ["1.0"], "digest": format!("sha256:{}", "a".repeat(64)) }
     }));
-    // It is looked up again at a resync, and every ten minutes.
+    // It is looked up again at a resync, every ten minutes, and before anything is said about it.
     stage.signal("USR1");
     failure_mode("tag-moved").holds(&stage, "dev/fargate/api");
     stage.settles();

@@ -75,7 +75,7 @@ findings! {
     "#;
     illegal_templates: Repository::prod().edit("frontend-{version}", "front*-{version}").edit("333333333333.dkr.ecr.us-west-1.amazonaws.com/", "") => @r#"
     environments/prod/environment.toml:10:16: error: asg.web.ami.name: `front*-v0.0` can't be used here: an AMI's name has 3 to 128 of letters, digits, spaces and ( ) [ ] . / - ' @ _
-    environments/prod/environment.toml:16:9: error: fargate.api.image: `backend:v0` can't be used here: it looks like `registry.example.com/repository:tag`
+    environments/prod/environment.toml:16:9: error: fargate.api.image: `backend:v0` can't be used here: it looks like `registry.example.com/repository:tag`; Docker Hub's short names are written out: `docker.io/library/nginx:tag` for `nginx`, `docker.io/team/name:tag` for `team/name`
     "#;
     ways_to_an_ami: Repository::prod().edit("{ name = \"frontend-{version}\", owner", "{ name = \"{version}\", id = \"{version}\", owner") => @"environments/prod/environment.toml:10:1: error: asg.web.ami: this says several ways to find the AMI: name, id; set one of name, tags, parameter, id";
     no_way_to_an_ami: Repository::prod().edit("name = \"frontend-{version}\", ", "") => @"environments/prod/environment.toml:10:1: error: asg.web.ami: this doesn't say how to find the AMI; set one of name, tags, parameter, id";

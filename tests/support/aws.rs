@@ -163,7 +163,7 @@ pub(crate) fn fargate(cluster: &str, service: &str) -> TargetSpec {
     TargetSpec::Fargate(FargateSpec {
         cluster: cluster.try_into().unwrap(),
         service: service.try_into().unwrap(),
-        container: None,
+        containers: Vec::new(),
         image: ImageReference::parse("111111111111.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.0").unwrap(),
     })
 }

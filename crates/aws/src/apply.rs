@@ -37,8 +37,8 @@ impl Connection {
             Action::RefreshPolicy { group, moves, preferences } => self.refresh_policy(group, moves, preferences).await,
             Action::CancelRefresh { group, refresh } => self.cancel_refresh(group, refresh).await,
             Action::RollbackRefresh { group, refresh } => self.roll_back_refresh(group, refresh).await,
-            Action::RegisterTaskDefinition { base, container, image, marker } => {
-                self.register_task_definition(base, container, image, marker).await
+            Action::RegisterTaskDefinition { base, containers, image, marker } => {
+                self.register_task_definition(base, containers, image, marker).await
             }
             Action::UpdateService { cluster, service, task_definition } => {
                 self.update_service(cluster, service, task_definition).await
@@ -211,11 +211,11 @@ impl Connection {
     async fn register_task_definition(
         &self,
         base: &str,
-        container: &str,
+        containers: &[String],
         image: &str,
         marker: &Marker,
     ) -> Result<Applied, PortError> {
-        let request = self.definition(base).await?.clone_with(container, image, marker).map_err(|error| {
+        let request = self.definition(base).await?.clone_with(containers, image, marker).map_err(|error| {
             let message = format!("{base} can't be cloned: {error}");
             ours(Operation::RegisterTaskDefinition, ErrorClass::Invalid, "NotCloneable", message)
         })?;

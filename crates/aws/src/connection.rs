@@ -22,14 +22,14 @@ use tokio::time::Instant;
 use super::cache::Kept;
 use super::credentials::{Provider, RoleCredentials, session_name, with};
 use super::error::{is_expired, port_error};
-use super::limits::Limits;
+use super::limits::{AllLimits, Limits};
 use super::operation::Operation;
 use super::record::Recorder;
+use super::services::Deployed;
 use super::task_definition::Definition;
 use pinion_clock::Clock;
 use pinion_core::model::{
-    Account, AccountId, Artifact, ArtifactQuery, Digest, EnvironmentName, ErrorClass, PortError, Rollout,
-    TemplateVersion,
+    Account, AccountId, Artifact, ArtifactQuery, EnvironmentName, ErrorClass, PortError, Rollout, TemplateVersion,
 };
 use pinion_core::ports::RecordCalls;
 
@@ -73,6 +73,7 @@ pub(super) struct Shared {
     pub(super) recorder: Arc<dyn RecordCalls>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) session_name: String,
+    pub(super) limits: AllLimits,
 }
 
 /// The connection to one account.
@@ -89,7 +90,7 @@ pub(super) struct Connection {
     shared: Shared,
     partition: String,
     credentials: Arc<RoleCredentials>,
-    limits: Limits,
+    limits: Arc<Limits>,
     /// The access key id that was asked about last, and the account that it belongs to.
     identity: tokio::sync::Mutex<Option<(String, AccountId)>>,
     /// Whether ECS has answered about service deployments. If it has, it isn't a stand-in that lacks them.
@@ -117,7 +118,7 @@ pub(super) struct Cache {
     /// Kept until a resync; only what [`super::resolve`] lets in.
     pub(super) artifacts: Kept<ArtifactQuery, (Instant, Artifact)>,
     /// The digest of each container's image in a service revision, by the revision's ARN.
-    pub(super) digests: Kept<String, BTreeMap<String, Digest>>,
+    pub(super) digests: Kept<String, Deployed>,
 }
 
 impl Connection {
@@ -155,7 +156,7 @@ impl Connection {
             account: account.clone(),
             shared: shared.clone(),
             partition,
-            limits: Limits::new(),
+            limits: shared.limits.of(&account.id, region),
             identity: tokio::sync::Mutex::new(None),
             keeps_deployments: AtomicBool::new(false),
             stand_in: shared.sdk.endpoint_url().is_some(),
@@ -200,8 +201,38 @@ impl Connection {
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
         T: Send,
     {
+        self.call_within(&self.limits, operation, send).await
+    }
+
+    /// As [`Connection::call`], of a service in another region than the account's: a registry.
+    pub(super) async fn call_in<T, E, F>(
+        &self,
+        region: &str,
+        operation: Operation,
+        send: impl Fn() -> F + Send + Sync,
+    ) -> Result<T, PortError>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+        T: Send,
+    {
+        let limits = self.shared.limits.of(&self.account.id, region);
+        self.call_within(&limits, operation, send).await
+    }
+
+    async fn call_within<T, E, F>(
+        &self,
+        limits: &Limits,
+        operation: Operation,
+        send: impl Fn() -> F + Send + Sync,
+    ) -> Result<T, PortError>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+        T: Send,
+    {
         let first = self.credentials.current().await?;
-        let error = match self.attempt(operation, &first, &send).await {
+        let error = match self.attempt(limits, operation, &first, &send).await {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
@@ -209,12 +240,18 @@ impl Connection {
             return Err(error);
         }
         let others = self.credentials.current().await?;
-        self.attempt(operation, &others, &send).await
+        self.attempt(limits, operation, &others, &send).await
+    }
+
+    /// Waits until the rate limits let an operation go, and keeps its place.
+    pub(super) async fn reserve(&self, operation: Operation) {
+        self.limits.reserve(operation.family()).await;
     }
 
     /// Makes a call with these credentials, after making sure whose they are.
     async fn attempt<T, E, F>(
         &self,
+        limits: &Limits,
         operation: Operation,
         credentials: &Credentials,
         send: &(impl Fn() -> F + Send + Sync),
@@ -225,11 +262,12 @@ impl Connection {
         T: Send,
     {
         self.belong_here(&self.account_of(credentials).await?)?;
-        self.send(operation, credentials, send).await
+        self.send(limits, operation, credentials, send).await
     }
 
     async fn send<T, E, F>(
         &self,
+        limits: &Limits,
         operation: Operation,
         credentials: &Credentials,
         send: &(impl Fn() -> F + Send + Sync),
@@ -239,11 +277,11 @@ impl Connection {
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
         T: Send,
     {
-        self.limits.acquire(operation.family()).await;
+        limits.acquire(operation.family()).await;
         with(credentials.clone(), send()).await.map_err(|error| {
             let error = port_error(operation, &error);
             if error.throttled {
-                self.limits.throttled(operation.family());
+                limits.throttled(operation.family());
             }
             error
         })
@@ -277,7 +315,7 @@ impl Connection {
             return Ok(account.clone());
         }
         let operation = Operation::GetCallerIdentity;
-        let answer = self.send(operation, credentials, &|| self.sts.get_caller_identity().send()).await?;
+        let answer = self.send(&self.limits, operation, credentials, &|| self.sts.get_caller_identity().send()).await?;
         let account = AccountId::try_from(answer.account.unwrap_or_default())
             .map_err(|invalid| ours(operation, ErrorClass::Retry, "UnreadableResponse", invalid.to_string()))?;
         if account != self.account.id {

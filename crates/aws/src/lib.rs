@@ -1,7 +1,7 @@
 //! AWS: observes, resolves and applies. The only place that names the SDK.
 //!
-//! [`Aws`] opens accounts. Each has a connection of its own: clients, credentials, rate limits, retry quotas and
-//! caches, so that a throttled or denied account delays nobody else.
+//! [`Aws`] opens accounts. Each environment has a connection of its own: clients, credentials, retry quotas and caches; the
+//! rate limits are those of its account and region. So a throttled or denied account delays nobody else.
 
 mod advice;
 mod apply;
@@ -37,6 +37,8 @@ use aws_types::region::Region;
 use secrecy::{ExposeSecret, SecretString};
 
 use self::connection::{Connection, Shared};
+use self::limits::AllLimits;
+use self::operation::Operation;
 use pinion_clock::Clock;
 use pinion_core::model::{
     Account, AccountId, Applied, Artifact, ArtifactQuery, EnvironmentName, LocalRef, ObservedTarget, PortError,
@@ -103,6 +105,7 @@ impl Aws {
             recorder: options.recorder,
             clock: options.clock,
             session_name: options.session_name,
+            limits: AllLimits::default(),
         };
         Self { shared, connections: Mutex::new(BTreeMap::new()) }
     }
@@ -151,7 +154,14 @@ impl Observe for Connection {
         &self,
         queries: &BTreeSet<ArtifactQuery>,
     ) -> BTreeMap<ArtifactQuery, Result<Artifact, ResolveError>> {
-        self.resolve_all(queries).await
+        self.resolve_all(queries, false).await
+    }
+
+    async fn look_again(
+        &self,
+        queries: &BTreeSet<ArtifactQuery>,
+    ) -> BTreeMap<ArtifactQuery, Result<Artifact, ResolveError>> {
+        self.resolve_all(queries, true).await
     }
 
     async fn observe(
@@ -185,5 +195,11 @@ impl Observe for Connection {
 impl Apply for Connection {
     async fn apply(&self, action: &Action) -> Result<Applied, PortError> {
         self.write(action).await
+    }
+
+    async fn turn(&self, action: &Action) {
+        if let Some(operation) = Operation::of_action(action) {
+            self.reserve(operation).await;
+        }
     }
 }

@@ -1,5 +1,8 @@
 //! The AWS operations that Pinion uses, and the throttling bucket that each draws on.
 
+use pinion_core::plan::Action;
+use pinion_core::plan::forecast::Quota;
+
 /// A throttling bucket of an account and region, as AWS keeps them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Family {
@@ -7,9 +10,11 @@ pub(super) enum Family {
     AutoScaling,
     Ec2Read,
     Ec2Write,
+    TemplateVersionWrite,
     EcsServiceRead,
     EcsServiceWrite,
     EcsDeploymentRead,
+    EcsDeploymentWrite,
     EcsDefinitionRead,
     EcsDefinitionWrite,
     Ecr,
@@ -17,32 +22,35 @@ pub(super) enum Family {
 }
 
 impl Family {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Sts,
         Self::AutoScaling,
         Self::Ec2Read,
         Self::Ec2Write,
+        Self::TemplateVersionWrite,
         Self::EcsServiceRead,
         Self::EcsServiceWrite,
         Self::EcsDeploymentRead,
+        Self::EcsDeploymentWrite,
         Self::EcsDefinitionRead,
         Self::EcsDefinitionWrite,
         Self::Ecr,
         Self::Ssm,
     ];
 
-    /// Calls at once, and calls a second after that. AWS's published figures for ECS and EC2; guesses on the low side
-    /// where it publishes none (Auto Scaling, SSM, STS), because others in the account share them.
-    pub(super) fn quota(self) -> (u32, u32) {
+    /// What AWS allows at once and a second after that: its published figures for ECS and EC2; guesses on the low side where
+    /// it publishes none (Auto Scaling, SSM, STS), because others in the account share them.
+    pub(super) fn quota(self) -> Quota {
         match self {
-            Self::Sts => (20, 5),
-            Self::AutoScaling => (50, 10),
-            Self::Ec2Read | Self::EcsServiceRead | Self::Ecr => (100, 20),
-            Self::Ec2Write => (50, 5),
-            Self::EcsServiceWrite => (50, 5),
-            Self::EcsDeploymentRead | Self::EcsDefinitionRead => (50, 20),
-            Self::EcsDefinitionWrite => (20, 1),
-            Self::Ssm => (40, 10),
+            Self::Sts => Quota::of(20, 5),
+            Self::AutoScaling => Quota::AUTO_SCALING,
+            Self::Ec2Read | Self::EcsServiceRead | Self::Ecr => Quota::of(100, 20),
+            Self::Ec2Write => Quota::of(50, 5),
+            Self::TemplateVersionWrite => Quota::TEMPLATE_VERSIONS,
+            Self::EcsServiceWrite => Quota::SERVICES,
+            Self::EcsDeploymentRead | Self::EcsDeploymentWrite | Self::EcsDefinitionRead => Quota::of(50, 20),
+            Self::EcsDefinitionWrite => Quota::TASK_DEFINITIONS,
+            Self::Ssm => Quota::of(40, 10),
         }
     }
 }
@@ -88,10 +96,10 @@ operations! {
     DescribeMachineImages = "ec2" "DescribeImages" Ec2Read,
     DescribeInstanceTypes = "ec2" "DescribeInstanceTypes" Ec2Read,
     DescribeLaunchTemplateVersions = "ec2" "DescribeLaunchTemplateVersions" Ec2Read,
-    CreateLaunchTemplateVersion = "ec2" "CreateLaunchTemplateVersion" Ec2Write,
+    CreateLaunchTemplateVersion = "ec2" "CreateLaunchTemplateVersion" TemplateVersionWrite,
     DescribeServices = "ecs" "DescribeServices" EcsServiceRead,
     UpdateService = "ecs" "UpdateService" EcsServiceWrite,
-    StopServiceDeployment = "ecs" "StopServiceDeployment" EcsServiceWrite,
+    StopServiceDeployment = "ecs" "StopServiceDeployment" EcsDeploymentWrite,
     ListServiceDeployments = "ecs" "ListServiceDeployments" EcsDeploymentRead,
     DescribeServiceDeployments = "ecs" "DescribeServiceDeployments" EcsDeploymentRead,
     DescribeServiceRevisions = "ecs" "DescribeServiceRevisions" EcsDeploymentRead,
@@ -107,5 +115,10 @@ impl Operation {
     /// The operation of that service and name, if Pinion uses it.
     pub(super) fn named(service: &str, name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|operation| operation.service() == service && operation.name() == name)
+    }
+
+    /// The operation that an action is; `None` for what isn't a call to AWS.
+    pub(super) fn of_action(action: &Action) -> Option<Self> {
+        Self::ALL.iter().copied().find(|operation| operation.name() == action.operation())
     }
 }

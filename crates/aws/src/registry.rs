@@ -11,8 +11,8 @@ use super::operation::Operation;
 use super::resolve::Resolved;
 use pinion_core::model::{AccountId, Artifact, Digest, ErrorClass, ImageReference, PortError, ResolveError};
 
-/// AWS's limit for the images named in one call.
-const BATCH: usize = 100;
+/// AWS's limit for the images named in one call is 100; each query may name two of them, by tag and by digest.
+const BATCH: usize = 50;
 /// What a tag may lead to: an image, or an index of images for several architectures.
 const MEDIA_TYPES: [&str; 4] = [
     "application/vnd.oci.image.index.v1+json",
@@ -23,14 +23,32 @@ const MEDIA_TYPES: [&str; 4] = [
 
 type Query = (ImageReference, Option<Digest>);
 
-/// What a registry says of one tag.
+/// How an image is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Id {
+    Tag(String),
+    Digest(String),
+}
+
+/// What a registry says of one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Tagged {
-    /// The digest, and the architectures of an image index.
-    Digest(Digest, BTreeSet<String>),
+enum Answer {
+    Image(Found),
     /// `failureCode` and `failureReason`.
     Failure(String, String),
 }
+
+/// An image, or an index of images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    digest: Digest,
+    /// The architectures that an index offers.
+    architectures: BTreeSet<String>,
+    /// The digests of the images in an index.
+    members: BTreeSet<Digest>,
+}
+
+type Answers = BTreeMap<Id, Answer>;
 
 impl Connection {
     /// Resolves queries for container images.
@@ -43,18 +61,17 @@ impl Connection {
                     repositories.entry((registry, region, &query.0.repository)).or_default().push(query);
                 }
                 // Another registry: ECS finds out whether the image exists.
-                None => drop(
-                    resolved.insert(query.clone(), Ok(artifact(&query.0, query.1.as_ref(), None, BTreeSet::new()))),
-                ),
+                None => drop(resolved.insert(query.clone(), Ok(artifact(&query.0, query.1.as_ref(), None, None)))),
             }
         }
         for ((registry, region, repository), queries) in repositories {
             for batch in queries.chunks(BATCH) {
-                let tags: BTreeSet<&str> = batch.iter().map(|(reference, _)| reference.tag.as_str()).collect();
-                let tagged = self.batch_get_image(registry, region, repository, &tags).await;
+                let tags = batch.iter().map(|(reference, _)| Id::Tag(reference.tag.clone()));
+                let digests = batch.iter().filter_map(|(_, digest)| Some(Id::Digest(digest.as_ref()?.to_string())));
+                let answers = self.batch_get_image(registry, region, repository, &tags.chain(digests).collect()).await;
                 for query in batch {
-                    let result = match &tagged {
-                        Ok(tagged) => judge(&query.0, query.1.as_ref(), tagged.get(query.0.tag.as_str()), region),
+                    let result = match &answers {
+                        Ok(answers) => judge(&query.0, query.1.as_ref(), answers, region),
                         Err(error) => Err(refusal(error, &query.0, registry, region, &self.account.id)),
                     };
                     resolved.insert((*query).clone(), result);
@@ -71,12 +88,16 @@ impl Connection {
         registry: &str,
         region: &str,
         repository: &str,
-        tags: &BTreeSet<&str>,
-    ) -> Result<BTreeMap<String, Tagged>, PortError> {
+        ids: &BTreeSet<Id>,
+    ) -> Result<Answers, PortError> {
         let client = self.ecr(region);
         let answer = self
-            .call(Operation::BatchGetImage, || {
-                let ids = tags.iter().map(|tag| ImageIdentifier::builder().image_tag(*tag).build()).collect();
+            .call_in(region, Operation::BatchGetImage, || {
+                let id = |id: &Id| match id {
+                    Id::Tag(tag) => ImageIdentifier::builder().image_tag(tag).build(),
+                    Id::Digest(digest) => ImageIdentifier::builder().image_digest(digest).build(),
+                };
+                let ids = ids.iter().map(id).collect();
                 client
                     .batch_get_image()
                     .registry_id(registry)
@@ -86,45 +107,62 @@ impl Connection {
                     .send()
             })
             .await?;
-        let mut tagged = BTreeMap::new();
+        let mut answers = Answers::new();
         for failure in answer.failures.unwrap_or_default() {
-            let Some(tag) = failure.image_id.and_then(|id| id.image_tag) else { continue };
             let code = failure.failure_code.map(|code| code.as_str().to_owned()).unwrap_or_default();
-            tagged.insert(tag, Tagged::Failure(code, failure.failure_reason.unwrap_or_default()));
+            let said = Answer::Failure(code, failure.failure_reason.unwrap_or_default());
+            // A tag and a digest are asked for one by one: what has both would fail if they belong to two images.
+            let id = failure.image_id.and_then(|id| match (id.image_tag, id.image_digest) {
+                (Some(tag), _) => Some(Id::Tag(tag)),
+                (None, digest) => Some(Id::Digest(digest?)),
+            });
+            answers.extend(id.map(|id| (id, said)));
         }
         for image in answer.images.unwrap_or_default() {
             let Some(id) = image.image_id else { continue };
-            let digest = id.image_digest.and_then(|digest| Digest::try_from(digest).ok());
-            if let (Some(tag), Some(digest)) = (id.image_tag, digest) {
-                let architectures = image.image_manifest.as_deref().map(architectures_of).unwrap_or_default();
-                tagged.insert(tag, Tagged::Digest(digest, architectures));
-            }
+            let Some(digest) = id.image_digest.and_then(|digest| Digest::try_from(digest).ok()) else { continue };
+            let manifest = image.image_manifest.as_deref().unwrap_or_default();
+            let (architectures, members) = index_of(manifest);
+            let found = Answer::Image(Found { digest: digest.clone(), architectures, members });
+            answers.insert(Id::Digest(digest.to_string()), found.clone());
+            answers.extend(id.image_tag.map(|tag| (Id::Tag(tag), found)));
         }
-        Ok(tagged)
+        Ok(answers)
     }
 }
 
 fn judge(
     reference: &ImageReference,
     pinned: Option<&Digest>,
-    tagged: Option<&Tagged>,
+    answers: &Answers,
     region: &str,
 ) -> Result<Artifact, ResolveError> {
-    let text = match tagged {
-        Some(Tagged::Digest(digest, architectures)) if pinned.is_none_or(|pinned| pinned == digest) => {
-            return Ok(artifact(reference, pinned, Some(digest.clone()), architectures.clone()));
-        }
-        Some(Tagged::Digest(digest, _)) => {
-            let pinned = pinned.map(ToString::to_string).unwrap_or_default();
-            format!(
-                "the tag of {reference} is on {digest} now, but the pin demands {pinned}: the tag was moved, or the digest \
-                 is another version's; correct the pin's digest, or push the tag again"
-            )
-        }
-        Some(Tagged::Failure(code, reason)) if code != "ImageNotFound" => {
+    let tagged = answers.get(&Id::Tag(reference.tag.clone()));
+    let on = match tagged {
+        Some(Answer::Image(found)) => Some(&found.digest),
+        _ => None,
+    };
+    let wanted = match pinned {
+        Some(pinned) => answers.get(&Id::Digest(pinned.to_string())),
+        None => tagged,
+    };
+    let text = match (wanted, pinned) {
+        (Some(Answer::Image(found)), _) => return Ok(artifact(reference, pinned, Some(found), on)),
+        (Some(Answer::Failure(code, reason)), _) if code != "ImageNotFound" => {
             format!("{reference} can't be used: {code}: {reason}")
         }
-        Some(Tagged::Failure(..)) | None => {
+        (_, Some(pinned)) => {
+            let on = on.map_or_else(
+                || format!("there is no image with the tag {} either", reference.tag),
+                |on| format!("its tag {} is on {on} now", reference.tag),
+            );
+            format!(
+                "there is no image {pinned} in {}/{} in {region} ({on}): the digest is another repository's, or the image \
+                 was removed; correct the pin's digest, or push the image again",
+                reference.registry, reference.repository
+            )
+        }
+        (_, None) => {
             format!("there is no image {reference} in {region}; check that it was pushed, and to this very repository")
         }
     };
@@ -162,25 +200,40 @@ fn refusal(
     ResolveError::Unusable(text)
 }
 
-/// The architectures that a manifest offers, if it is an index; what is no image (an attestation) has `unknown`.
-fn architectures_of(manifest: &str) -> BTreeSet<String> {
+/// The architectures that a manifest offers and the digests of the images in it, if it is an index; what is no image (an
+/// attestation) has the architecture `unknown`.
+fn index_of(manifest: &str) -> (BTreeSet<String>, BTreeSet<Digest>) {
     let manifest: Value = serde_json::from_str(manifest).unwrap_or_default();
-    let images = manifest.get("manifests").and_then(Value::as_array).into_iter().flatten();
-    let named = images.filter_map(|image| image.get("platform")?.get("architecture")?.as_str());
-    named.filter(|architecture| *architecture != "unknown").map(str::to_owned).collect()
+    let mut found = (BTreeSet::new(), BTreeSet::new());
+    for image in manifest.get("manifests").and_then(Value::as_array).into_iter().flatten() {
+        let architecture = image.pointer("/platform/architecture").and_then(Value::as_str);
+        if architecture == Some("unknown") {
+            continue;
+        }
+        found.0.extend(architecture.map(str::to_owned));
+        let digest = image.get("digest").and_then(Value::as_str);
+        found.1.extend(digest.and_then(|digest| Digest::try_from(digest.to_owned()).ok()));
+    }
+    found
 }
 
 fn artifact(
     reference: &ImageReference,
     pinned: Option<&Digest>,
-    digest: Option<Digest>,
-    architectures: BTreeSet<String>,
+    found: Option<&Found>,
+    tag_on: Option<&Digest>,
 ) -> Artifact {
     let image = match pinned {
         Some(pinned) => format!("{}/{}@{pinned}", reference.registry, reference.repository),
         None => reference.to_string(),
     };
-    Artifact::Image { image, digest, architectures }
+    Artifact::Image {
+        image,
+        digest: found.map(|found| found.digest.clone()),
+        architectures: found.map(|found| found.architectures.clone()).unwrap_or_default(),
+        members: found.map(|found| found.members.clone()).unwrap_or_default(),
+        tag: (reference.tag.clone(), tag_on.cloned()),
+    }
 }
 
 #[cfg(test)]
@@ -192,35 +245,51 @@ mod tests {
     }
 
     #[test]
-    fn an_index_says_what_it_is_for() {
-        let index = r#"{"manifests":[{"platform":{"architecture":"amd64","os":"linux"}},
-            {"platform":{"architecture":"arm64"}},{"platform":{"architecture":"unknown"}},{"digest":"x"}]}"#;
-        assert_eq!(architectures_of(index), BTreeSet::from(["amd64".to_owned(), "arm64".to_owned()]));
+    fn an_index_says_what_it_is_for_and_what_is_in_it() {
+        let (a, b, c) = (digest('a'), digest('b'), digest('c'));
+        let index = format!(
+            r#"{{"manifests":[{{"digest":"{a}","platform":{{"architecture":"amd64","os":"linux"}}}},
+            {{"digest":"{b}","platform":{{"architecture":"arm64"}}}},
+            {{"digest":"{c}","platform":{{"architecture":"unknown"}}}},{{"digest":"x"}}]}}"#
+        );
+        let words = BTreeSet::from(["amd64".to_owned(), "arm64".to_owned()]);
+        assert_eq!(index_of(&index), (words, BTreeSet::from([a, b])));
         for other in ["", "[]", r#"{"schemaVersion":2,"layers":[]}"#] {
-            assert!(architectures_of(other).is_empty(), "{other}");
+            assert_eq!(index_of(other), (BTreeSet::new(), BTreeSet::new()), "{other}");
         }
     }
 
     #[test]
-    fn a_tag_is_an_artifact_if_its_digest_is_the_pinned_one() {
-        let reference = ImageReference::parse("333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1").unwrap();
-        let (a, b) = (digest('a'), digest('b'));
-        let on_a = Tagged::Digest(a.clone(), BTreeSet::new());
-        assert_eq!(
-            judge(&reference, None, Some(&on_a), "us-west-1"),
-            Ok(Artifact::Image {
-                image: reference.to_string(),
-                digest: Some(a.clone()),
-                architectures: BTreeSet::new()
-            })
-        );
-        let by_digest = format!("333333333333.dkr.ecr.us-west-1.amazonaws.com/backend@{a}");
-        assert_eq!(
-            judge(&reference, Some(&a), Some(&on_a), "us-west-1"),
-            Ok(Artifact::Image { image: by_digest, digest: Some(a), architectures: BTreeSet::new() })
-        );
+    fn an_image_is_found_by_its_tag_or_by_the_pinned_digest() {
+        let host = "333333333333.dkr.ecr.us-west-1.amazonaws.com";
+        let reference = ImageReference::parse(&format!("{host}/backend:2.0.1")).unwrap();
+        let (a, b, c) = (digest('a'), digest('b'), digest('c'));
+        let found = |digest: &Digest| {
+            Answer::Image(Found { digest: digest.clone(), architectures: BTreeSet::new(), members: BTreeSet::new() })
+        };
+        let answers = Answers::from([
+            (Id::Tag("2.0.1".to_owned()), found(&a)),
+            (Id::Digest(a.to_string()), found(&a)),
+            (Id::Digest(b.to_string()), found(&b)),
+            (Id::Digest(c.to_string()), Answer::Failure("ImageNotFound".to_owned(), String::new())),
+        ]);
+        let judge = |pinned: Option<&Digest>, answers: &Answers| judge(&reference, pinned, answers, "us-west-1");
+        let image = |text: String, on: &Digest| Artifact::Image {
+            image: text,
+            digest: Some(on.clone()),
+            architectures: BTreeSet::new(),
+            members: BTreeSet::new(),
+            tag: ("2.0.1".to_owned(), Some(a.clone())),
+        };
+        assert_eq!(judge(None, &answers), Ok(image(reference.to_string(), &a)));
+        assert_eq!(judge(Some(&a), &answers), Ok(image(format!("{host}/backend@{a}"), &a)));
+        let moved = judge(Some(&b), &answers);
+        assert_eq!(moved, Ok(image(format!("{host}/backend@{b}"), &b)), "the digest counts, wherever the tag is");
+        assert_eq!(moved.unwrap().tag_moved_to(), Some(("2.0.1", &a)));
         let said = |result: Result<Artifact, ResolveError>| result.unwrap_err().to_string();
-        assert!(said(judge(&reference, Some(&b), Some(&on_a), "us-west-1")).contains("the tag was moved"));
-        assert!(said(judge(&reference, None, None, "us-west-1")).starts_with("there is no image 333333333333"));
+        let missing = said(judge(Some(&c), &answers));
+        assert!(missing.contains(&format!("its tag 2.0.1 is on {a} now")), "{missing}");
+        assert!(said(judge(None, &Answers::new())).starts_with("there is no image 333333333333"));
+        assert!(said(judge(Some(&c), &Answers::new())).contains("no image with the tag 2.0.1 either"));
     }
 }

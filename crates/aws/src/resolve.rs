@@ -16,13 +16,15 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10 * 60);
 pub(super) type Resolved<Q> = BTreeMap<Q, Result<Artifact, ResolveError>>;
 
 impl Connection {
-    /// Resolves queries; the answer has each of them.
-    pub(super) async fn resolve_all(&self, queries: &BTreeSet<ArtifactQuery>) -> Resolved<ArtifactQuery> {
+    /// Resolves queries; the answer has each of them. With `again` nothing that is kept counts, not even where looking
+    /// fails.
+    pub(super) async fn resolve_all(&self, queries: &BTreeSet<ArtifactQuery>, again: bool) -> Resolved<ArtifactQuery> {
         let mut resolved = BTreeMap::new();
         let mut machine: BTreeSet<AmiQuery> = BTreeSet::new();
         let mut container = BTreeSet::new();
         for query in queries {
             let kept = self.cache.artifacts.get(query).filter(|(at, _)| !moves(query) || at.elapsed() < LOOK_AGAIN);
+            let kept = kept.filter(|_| !again);
             match (kept, query) {
                 (Some((_, artifact)), _) => drop(resolved.insert(query.clone(), Ok(artifact))),
                 (None, ArtifactQuery::Ami(ami)) => drop(machine.insert(ami.clone())),
@@ -46,7 +48,7 @@ impl Connection {
             let known = |error| self.cache.artifacts.get(&query).map(|(_, artifact)| artifact).ok_or(error);
             let result = match result {
                 // It is only looked for again: what was found before is good enough until the registry answers.
-                Err(error @ ResolveError::Call(_)) => known(error),
+                Err(error @ ResolveError::Call(_)) if !again => known(error),
                 other => other,
             };
             resolved.insert(query, result);
@@ -55,9 +57,10 @@ impl Connection {
     }
 }
 
-/// Whether what a query names may be moved to another image, though it is deployed by its name.
+/// Whether what a query names may be moved to another image, though it is deployed by its name; or whether the image may be
+/// removed once no tag is on it any more.
 fn moves(query: &ArtifactQuery) -> bool {
-    matches!(query, ArtifactQuery::Image { digest: None, .. })
+    matches!(query, ArtifactQuery::Image { .. })
 }
 
 /// Whether a query's answer stays what it is: an image has one name and id for life, and a parameter's version one value.

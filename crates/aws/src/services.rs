@@ -19,6 +19,13 @@ use pinion_core::model::{
 const BATCH: usize = 10;
 const REVISIONS: usize = 20;
 
+/// A service revision: its task definition, and the digest of each container's image.
+#[derive(Debug, Clone)]
+pub(super) struct Deployed {
+    task_definition: Option<String>,
+    digests: BTreeMap<String, Digest>,
+}
+
 type Definitions = BTreeMap<String, Result<Arc<Definition>, PortError>>;
 
 impl Connection {
@@ -62,7 +69,11 @@ impl Connection {
         let revisions: BTreeSet<&str> = found.iter().filter_map(|(_, _, _, service)| revision_of(service)).collect();
         let (definitions, digests) = tokio::join!(self.definitions(arns), self.digests(revisions));
         for (local, cluster, name, service) in &found {
-            let digests = revision_of(service).and_then(|revision| digests.get(revision)).cloned().unwrap_or_default();
+            // Right after UpdateService the only revision may still be that of the task definition before.
+            let deployed = revision_of(service).and_then(|revision| digests.get(revision));
+            let deployed =
+                deployed.filter(|it| it.task_definition.is_some() && it.task_definition == service.task_definition);
+            let digests = deployed.map(|deployed| deployed.digests.clone()).unwrap_or_default();
             observed.insert(local.clone(), observed_service(cluster, name, service, &definitions, digests));
         }
         observed
@@ -70,7 +81,7 @@ impl Connection {
 
     /// The digests of the images that service revisions were deployed with, by container; each is read once. Without
     /// them a tag that was moved goes unnoticed, which is no reason to know nothing of the service.
-    async fn digests(&self, revisions: BTreeSet<&str>) -> BTreeMap<String, BTreeMap<String, Digest>> {
+    async fn digests(&self, revisions: BTreeSet<&str>) -> BTreeMap<String, Deployed> {
         let mut known = BTreeMap::new();
         let mut unknown = Vec::new();
         for revision in revisions.into_iter().map(str::to_owned) {
@@ -91,11 +102,12 @@ impl Connection {
                 let digests: BTreeMap<String, Digest> = images
                     .filter_map(|image| Some((image.container_name?, Digest::try_from(image.image_digest?).ok()?)))
                     .collect();
+                let deployed = Deployed { task_definition: revision.task_definition, digests };
                 // A deployment that has just begun has none yet.
-                if !digests.is_empty() {
-                    self.cache.digests.put(arn.clone(), digests.clone());
+                if !deployed.digests.is_empty() {
+                    self.cache.digests.put(arn.clone(), deployed.clone());
                 }
-                known.insert(arn, digests);
+                known.insert(arn, deployed);
             }
         }
         known
@@ -196,6 +208,7 @@ fn observed_service(
             architecture: None,
             marker: None,
             active: true,
+            tags: 0,
         }),
     };
     let mut deployments = Vec::new();

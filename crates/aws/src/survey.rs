@@ -175,11 +175,11 @@ impl Connection {
         let Some((reference, id)) = image.and_then(identifier) else { return Ok(None) };
         let Some((registry, region)) = reference.ecr() else { return Ok(None) };
         let client = self.ecr(region);
-        let describe = self.call(Operation::DescribeContainerImages, || {
+        let describe = self.call_in(region, Operation::DescribeContainerImages, || {
             let request = client.describe_images().registry_id(registry).repository_name(&reference.repository);
             request.image_ids(id.clone()).send()
         });
-        let get = self.call(Operation::BatchGetImage, || {
+        let get = self.call_in(region, Operation::BatchGetImage, || {
             let request = client.batch_get_image().registry_id(registry).repository_name(&reference.repository);
             request.image_ids(id.clone()).set_accepted_media_types(Some(manifest_types())).send()
         });
@@ -196,7 +196,7 @@ impl Connection {
 /// The container whose image is ours, as planning finds it.
 fn container<'a>(spec: &FargateSpec, service: &'a ObservedService) -> Option<&'a Container> {
     let mut containers = service.task_definition.containers.iter();
-    match &spec.container {
+    match spec.containers.first() {
         Some(name) => containers.find(|container| container.name == *name),
         None => containers.find(|container| container.essential),
     }

@@ -61,6 +61,7 @@ impl Definition {
             // AWS's default where it isn't said.
             essential: container.get("essential").and_then(Value::as_bool).unwrap_or(true),
         });
+        let others = tags_of(&answer).iter().filter(|tag| is_others(tag)).count();
         let tags = tags_of(&answer).iter();
         let tags = tags.filter_map(|tag| Some((tag.get("key")?.as_str()?, tag.get("value")?.as_str()?)));
         let summary = TaskDefinition {
@@ -69,6 +70,7 @@ impl Definition {
             architecture: definition.get("runtimePlatform").and_then(|platform| text(platform, "cpuArchitecture")),
             marker: Marker::from_tags(tags),
             active: text(definition, "status").is_none_or(|status| status == "ACTIVE"),
+            tags: others,
         };
         Some(Self { summary, answer })
     }
@@ -78,10 +80,10 @@ impl Definition {
         self.answer.pointer("/taskDefinition/runtimePlatform/cpuArchitecture")?.as_str()
     }
 
-    /// The request that registers this definition with another image in one container, and the marker as tags. All else
+    /// The request that registers this definition with another image in some containers, and the marker as tags. All else
     /// is as AWS said it, empty values and unknown members too.
-    pub(super) fn clone_with(&self, container: &str, image: &str, marker: &Marker) -> Result<Value, CloneError> {
-        clone_task_definition(&self.answer, container, image, marker)
+    pub(super) fn clone_with(&self, containers: &[String], image: &str, marker: &Marker) -> Result<Value, CloneError> {
+        clone_task_definition(&self.answer, containers, image, marker)
     }
 }
 
@@ -89,7 +91,18 @@ fn tags_of(answer: &Value) -> &[Value] {
     answer.get("tags").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-fn clone_task_definition(answer: &Value, container: &str, image: &str, marker: &Marker) -> Result<Value, CloneError> {
+/// Whether a tag is another team's: neither Pinion's, nor one of those that AWS sets and refuses to be given.
+fn is_others(tag: &Value) -> bool {
+    let key = tag.get("key").and_then(Value::as_str).unwrap_or_default();
+    !key.starts_with("pinion:") && !key.to_ascii_lowercase().starts_with("aws:")
+}
+
+fn clone_task_definition(
+    answer: &Value,
+    containers: &[String],
+    image: &str,
+    marker: &Marker,
+) -> Result<Value, CloneError> {
     let definition = answer.get("taskDefinition").and_then(Value::as_object).ok_or(CloneError::Empty)?;
     let mut request: Map<String, Value> = definition
         .iter()
@@ -98,25 +111,20 @@ fn clone_task_definition(answer: &Value, container: &str, image: &str, marker: &
         .collect();
 
     let mut there = Vec::new();
-    let mut changed = false;
     for candidate in request.get_mut("containerDefinitions").and_then(Value::as_array_mut).into_iter().flatten() {
         let Some(candidate) = candidate.as_object_mut() else { continue };
         let name = candidate.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-        if name == container {
+        if containers.contains(&name) {
             candidate.insert("image".to_owned(), Value::from(image));
-            changed = true;
         }
         there.push(name);
     }
-    if !changed {
-        return Err(CloneError::NoSuchContainer { wanted: container.to_owned(), there });
+    if let Some(wanted) = containers.iter().find(|wanted| !there.contains(wanted)) {
+        return Err(CloneError::NoSuchContainer { wanted: wanted.clone(), there });
     }
 
     // Another team's tags are kept; AWS refuses those that it set itself.
-    let foreign = tags_of(answer).iter().filter(|tag| {
-        let key = tag.get("key").and_then(Value::as_str).unwrap_or_default();
-        !key.starts_with("pinion:") && !key.to_ascii_lowercase().starts_with("aws:")
-    });
+    let foreign = tags_of(answer).iter().filter(|tag| is_others(tag));
     let ours = marker.tags().map(|(key, value)| json!({ "key": key, "value": value }));
     request.insert("tags".to_owned(), foreign.cloned().chain(ours).collect());
     Ok(Value::Object(request))
@@ -253,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_clone_differs_in_the_image_and_our_tags_only() {
-        let clone = clone_task_definition(&answer(), "app", "registry/api:1.4.2", &marker()).unwrap();
+        let clone = clone_task_definition(&answer(), &["app".to_owned()], "registry/api:1.4.2", &marker()).unwrap();
         assert_eq!(
             clone,
             json!({
@@ -285,13 +293,24 @@ mod tests {
     }
 
     #[test]
+    fn a_clone_changes_all_containers_that_are_ours() {
+        let ours = ["app".to_owned(), "sidecar".to_owned()];
+        let clone = clone_task_definition(&answer(), &ours, "registry/api:1.4.2", &marker()).unwrap();
+        for container in clone["containerDefinitions"].as_array().unwrap() {
+            assert_eq!(container["image"], "registry/api:1.4.2");
+        }
+        let ours = ["app".to_owned(), "none".to_owned()];
+        assert!(clone_task_definition(&answer(), &ours, "registry/api:1.4.2", &marker()).is_err());
+    }
+
+    #[test]
     fn a_clone_needs_its_container() {
-        let error = clone_task_definition(&answer(), "web", "registry/api:1.4.2", &marker()).unwrap_err();
+        let error = clone_task_definition(&answer(), &["web".to_owned()], "registry/api:1.4.2", &marker()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "it has no container web, only app, sidecar; name one of them as `container` in environment.toml"
         );
-        assert_eq!(clone_task_definition(&json!({}), "web", "x", &marker()), Err(CloneError::Empty));
+        assert_eq!(clone_task_definition(&json!({}), &["web".to_owned()], "x", &marker()), Err(CloneError::Empty));
     }
 
     #[test]

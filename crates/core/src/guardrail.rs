@@ -51,6 +51,11 @@ pub struct Proposal<'a> {
 pub trait Guardrails: Send + Sync {
     /// The denials; none means that the rollout may start.
     fn check(&self, proposal: Proposal<'_>) -> Vec<Denial>;
+
+    /// What they say. The same text forbids the same.
+    fn text(&self) -> String {
+        String::new()
+    }
 }
 
 /// An environments repository without policies: nothing is forbidden.
@@ -73,5 +78,9 @@ pub struct DenyAll {
 impl Guardrails for DenyAll {
     fn check(&self, _: Proposal<'_>) -> Vec<Denial> {
         vec![Denial { policy: Denial::INVALID.to_owned(), reason: self.reason.clone() }]
+    }
+
+    fn text(&self) -> String {
+        self.reason.clone()
     }
 }

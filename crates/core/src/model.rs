@@ -19,7 +19,7 @@ pub mod status;
 pub mod survey;
 pub mod words;
 
-pub use artifact::{Artifact, ArtifactQuery, ImageReference, Pattern};
+pub use artifact::{Artifact, ArtifactQuery, ImageReference, Pattern, same_repository};
 pub use call::{Applied, CallRecord};
 pub use desired::{
     Account, AmiQuery, AsgSpec, Environment, FargateSpec, Probe, Promotion, RolloutSettings, Suspension, Target,

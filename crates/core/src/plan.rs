@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 pub use self::action::{Action, RefreshPreferences, VersionMove};
-pub use self::memory::{Converged, Forgiven, Made, Memory, ProbeRecord, Started};
+pub use self::memory::{Converged, Forgiven, Made, Memory, ProbeRecord, Refused, Started};
 pub use self::order::{Cycle, in_order};
 use crate::guardrail::{Fleet, Guardrails, Member};
 use crate::model::{
@@ -121,6 +121,14 @@ pub fn needs_history(
     now: Timestamp,
 ) -> BTreeSet<LocalRef> {
     let needs = |local: &&LocalRef| decide::needs_history(desired, observed, memory, local, now) == Some(true);
+    desired.targets.keys().filter(needs).cloned().collect()
+}
+
+/// The targets whose artifact has to be looked up once more before anything is said about it: what runs has its name, and
+/// other bytes than were found. The tag may have been moved since it was looked up.
+#[must_use]
+pub fn needs_second_look(desired: &Environment, observed: &Observed) -> BTreeSet<LocalRef> {
+    let needs = |local: &&LocalRef| decide::needs_second_look(desired, observed, local);
     desired.targets.keys().filter(needs).cloned().collect()
 }
 

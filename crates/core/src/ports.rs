@@ -28,6 +28,14 @@ pub trait Observe: Send + Sync {
         queries: &BTreeSet<ArtifactQuery>,
     ) -> BTreeMap<ArtifactQuery, Result<Artifact, ResolveError>>;
 
+    /// Resolves artifacts as if nothing were known of them yet: what was found before seems to be out of date.
+    async fn look_again(
+        &self,
+        queries: &BTreeSet<ArtifactQuery>,
+    ) -> BTreeMap<ArtifactQuery, Result<Artifact, ResolveError>> {
+        self.resolve(queries).await
+    }
+
     /// Observes targets. The answer has each target that was asked for.
     async fn observe(
         &self,
@@ -93,6 +101,9 @@ pub trait Apply: Send + Sync {
     /// Carries out one action: one write call, which is idempotent or harmless when repeated. Refuses with
     /// [`ErrorClass::Denied`](crate::model::ErrorClass::Denied) if the credentials belong to another account than the environment's.
     async fn apply(&self, action: &Action) -> Result<Applied, PortError>;
+
+    /// Waits until the rate limits let the action's call go. Whoever stops waiting loses nothing.
+    async fn turn(&self, _action: &Action) {}
 }
 
 /// Opens accounts. Cheap: the same environment and account give the same connection, caches and rate limits.

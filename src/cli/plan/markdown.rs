@@ -65,6 +65,11 @@ pub(super) fn render(report: &Report) -> String {
     for PolicyReport { policy, change } in &report.policies {
         append(&mut text, LONGEST - RESERVE, &format!("- Guardrail {} is {change}.\n", code(policy)));
     }
+    for (name, environment) in &report.environments {
+        if let Some(wave) = &environment.wave {
+            append(&mut text, LONGEST - RESERVE, &format!("- {}: {}.\n", code(name), wave.because));
+        }
+    }
     let untouched: Vec<&String> = report
         .environments
         .iter()
@@ -323,7 +328,7 @@ mod tests {
         target.rollback = Some(RollbackReport { automatic: false, how: "no".to_owned() });
         let mut report = Report::broken("2026-01-02T12:00:00Z".parse().unwrap(), Vec::new());
         let (account, region) = ("222222222222".to_owned(), "us-west-1".to_owned());
-        let environment = EnvironmentReport { account, region, targets: vec![target], removed: Vec::new() };
+        let environment = EnvironmentReport { account, region, targets: vec![target], removed: Vec::new(), wave: None };
         report.environments.insert("prod".to_owned(), environment);
         let text = render(&report);
         let row = text.lines().find(|line| line.starts_with("| `prod/asg/web-1`")).unwrap();
@@ -341,7 +346,7 @@ mod tests {
             let long = "ü|`".repeat(long);
             let targets = (0..count).map(|number| target(number, &long)).collect();
             let (account, region) = ("222222222222".to_owned(), "us-west-1".to_owned());
-            let environment = EnvironmentReport { account, region, targets, removed: Vec::new() };
+            let environment = EnvironmentReport { account, region, targets, removed: Vec::new(), wave: None };
             report.environments.insert("prod".to_owned(), environment);
             let text = render(&report);
             assert!(text.len() <= 65_536, "{count}: {}", text.len());

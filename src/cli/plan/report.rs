@@ -14,7 +14,7 @@ use crate::guardrail::{Denial, Fleet, Opinion, Policies, Proposal};
 use crate::model::survey::Survey;
 use crate::model::{Kind, LocalRef, Marker, ObservedTarget, Pin, State, Target, TargetSpec, words};
 use crate::plan::brake::{self, Acknowledgement, Brake};
-use crate::plan::forecast::{self, Forecast, Prospect};
+use crate::plan::forecast::{self, Forecast, Prospect, Wave};
 use crate::plan::{Reason, TargetPlan};
 
 /// What a merge would do. Stable: fields are added, never renamed or removed.
@@ -91,6 +91,17 @@ pub struct EnvironmentReport {
     pub targets: Vec<TargetReport>,
     /// The targets that this change takes out of Pinion's hands, as `kind/name`.
     pub removed: Vec<String>,
+    /// How long AWS's rate limits make it take until the last rollout has begun; null where they let all begin at once.
+    pub wave: Option<WaveReport>,
+}
+
+/// How long a wave of rollouts takes to begin. What other environments roll out in the same account and region counts.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct WaveReport {
+    /// Seconds from the first rollout to the last one, at least.
+    pub seconds: u64,
+    /// Why, for people.
+    pub because: String,
 }
 
 /// A target.
@@ -287,8 +298,10 @@ impl Report {
             report.policies =
                 changes.map(|(policy, change)| PolicyReport { policy, change: change.as_str().to_owned() }).collect();
         }
+        let mut waves: BTreeMap<(&str, &str), Wave> = BTreeMap::new();
         for planned in planned {
             let environment = &planned.desired.environment;
+            let wave = waves.entry((environment.account.id.as_str(), environment.account.region.as_str())).or_default();
             let mut targets = Vec::new();
             for (local, plan) in &planned.plan.targets {
                 let Some(target) = environment.targets.get(local) else { continue };
@@ -296,6 +309,9 @@ impl Report {
                 let Some(changed) = planned.touched.get(local) else { continue };
                 let shown = Subject { planned, local, target, pin, plan, changed }.report(given);
                 report.changes += usize::from(shown.change);
+                if shown.change {
+                    wave.add(local.kind);
+                }
                 report.waiting += usize::from(shown.change && plan.state == State::Pending);
                 report.blocked += usize::from(matches!(plan.state, State::Blocked | State::Unknown));
                 report.quarantined += usize::from(plan.state == State::Quarantined);
@@ -305,9 +321,16 @@ impl Report {
             }
             let (account, region) = (environment.account.id.to_string(), environment.account.region.to_string());
             let removed = given.history.removed(environment);
-            report
-                .environments
-                .insert(environment.name.to_string(), EnvironmentReport { account, region, targets, removed });
+            report.environments.insert(
+                environment.name.to_string(),
+                EnvironmentReport { account, region, targets, removed, wave: None },
+            );
+        }
+        for environment in report.environments.values_mut() {
+            let wave = waves.get(&(environment.account.as_str(), environment.region.as_str()));
+            let takes =
+                wave.filter(|_| environment.targets.iter().any(|target| target.change)).and_then(|it| it.takes());
+            environment.wave = takes.map(|(takes, because)| WaveReport { seconds: takes.as_secs(), because });
         }
         report
     }
@@ -480,7 +503,7 @@ fn running<'a>(spec: &TargetSpec, seen: &'a ObservedTarget) -> (Option<String>, 
         (TargetSpec::Fargate(spec), ObservedTarget::Service(service)) => {
             let definition = &service.task_definition;
             let mut containers = definition.containers.iter();
-            let ours = match &spec.container {
+            let ours = match spec.containers.first() {
                 Some(name) => containers.find(|container| container.name == *name),
                 None => containers.find(|container| container.essential),
             };

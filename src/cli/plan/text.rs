@@ -35,6 +35,9 @@ pub(super) fn render(report: &Report, screen: Screen) -> String {
             text += &output::table_text(&table);
             text += "\n";
         }
+        if let Some(wave) = &environment.wave {
+            text += &format!("\n    {}\n", wave.because);
+        }
         for target in environment.targets.iter().filter(|target| has_details(target)) {
             text += "\n";
             text += &details(target, report);

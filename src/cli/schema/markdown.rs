@@ -120,6 +120,10 @@ fn kind(schema: &Value) -> String {
         let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
         return words.join(", ");
     }
+    if let Some(forms) = schema.get("anyOf").and_then(Value::as_array) {
+        let forms: Vec<String> = forms.iter().map(kind).collect();
+        return forms.join(", or ");
+    }
     match (text("type"), number("minimum"), number("maximum")) {
         (Some("integer"), Some(least), Some(greatest)) => format!("{least} to {greatest}"),
         (Some("array"), ..) => format!("list of: {}", schema.get("items").map(kind).unwrap_or_default()),

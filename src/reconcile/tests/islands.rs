@@ -218,21 +218,89 @@ async fn a_target_that_waits_for_a_stuck_one_does_not_hurry() {
     assert_eq!(rig.world.reads("dev").len(), before + 10);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stop_between_two_writes_finishes_the_one_in_flight_and_starts_no_other() {
+/// An environment with so many groups besides `web`, all with a pin that is to be rolled out.
+fn wave(count: usize) -> Setup {
     let setup = Setup::new(&["dev"]);
-    setup.sources[0].0.append("dev", "[asg.base]\nami = { name = \"base-{version}\" }\n");
+    let names: Vec<String> = (0..count).map(|number| format!("g{number:02}")).collect();
+    let tables: String =
+        names.iter().map(|name| format!("[asg.{name}]\nami = {{ name = \"{name}-{{version}}\" }}\n")).collect();
+    setup.sources[0].0.append("dev", &tables);
     setup.sources[0].0.commit(|tree| {
-        tree.insert("environments/dev/pins.toml".to_owned(), b"web = \"1.1\"\nbase = \"1.1\"\n".to_vec());
+        let pins: String = names.iter().map(|name| format!("{name} = \"1.1\"\n")).collect();
+        tree.insert("environments/dev/pins.toml".to_owned(), format!("{pins}web = \"1.0\"\n").into_bytes());
     });
+    setup
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_finishes_the_writes_in_flight_and_starts_no_other() {
+    let setup = wave(12);
     setup.world.mood("dev", |mood| mood.write_takes = secs(20));
     let mut rig = setup.start();
-    sleep(secs(5)).await;
+    sleep(secs(3)).await;
     let took = rig.stop().await;
-    assert!(took > secs(14) && took < secs(16), "{took:?}");
+    assert!(took > secs(16) && took < secs(18), "{took:?}");
     let writes = rig.world.writes("dev");
-    assert!(writes.len() == 1 && writes[0].contains("base"), "{writes:?}");
-    assert_eq!(rig.lines(&["dev/asg/base", "create a version"]), 1, "what was done is told");
+    assert!(writes.len() == 8 && writes[0].contains("g00"), "{writes:?}");
+    assert_eq!(rig.lines(&["dev/asg/g00", "create a version"]), 1, "what was done is told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_planned_is_dropped_when_the_pin_moves_on() {
+    let setup = wave(24);
+    setup.world.mood("dev", |mood| mood.write_takes = secs(4));
+    let rig = setup.start();
+    sleep(secs(2)).await;
+    let revert = |tree: &mut BTreeMap<String, Vec<u8>>| {
+        let pins: String = (0..24).map(|number| format!("g{number:02} = \"1.0\"\n")).collect();
+        tree.insert("environments/dev/pins.toml".to_owned(), format!("{pins}web = \"1.0\"\n").into_bytes());
+    };
+    let revision = rig.git.commit(revert).to_string();
+    rig.hints.moved("https://git.example/0");
+    rig.until(|status| status.environments["dev"].revision == revision).await;
+    let begun = rig.world.writes("dev").len();
+    sleep(secs(300)).await;
+    let versions = rig.world.writes("dev").iter().filter(|write| write.starts_with("create")).count();
+    assert!(
+        versions < 24 && versions <= begun + 8,
+        "{versions} versions were made; {begun} before the revert was read"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_is_about_others_drops_nothing() {
+    let setup = wave(12);
+    setup.world.mood("dev", |mood| mood.write_takes = secs(2));
+    let rig = setup.start();
+    sleep(secs(1)).await;
+    // Every commit is another revision for all.
+    rig.git.commit(|tree| {
+        tree.insert("notes.txt".to_owned(), b"nothing".to_vec());
+    });
+    rig.hints.moved("https://git.example/0");
+    sleep(secs(4)).await;
+    let made = rig.world.writes("dev").iter().filter(|write| write.starts_with("create")).count();
+    assert_eq!(made, 12, "one pass has begun them all");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_the_rate_limit_keeps_nobody_waiting() {
+    let setup = wave(40);
+    setup.world.mood("dev", |mood| mood.limited = Some("g".to_owned()));
+    let rig = setup.start();
+    sleep(secs(2)).await;
+    assert_eq!(rig.world.writes("dev"), Vec::<String>::new());
+    rig.git.commit(|tree| {
+        let pins: String = (0..40).map(|number| format!("g{number:02} = \"1.1\"\n")).collect();
+        tree.insert("environments/dev/pins.toml".to_owned(), format!("{pins}web = \"1.1\"\n").into_bytes());
+    });
+    rig.until(|status| status.environments["dev"].targets.get("asg/web").is_some_and(|it| it.desired == "1.1")).await;
+    let read = rig.clock.elapsed();
+    while rig.world.refreshes("dev") == 0 {
+        sleep(secs(1)).await;
+    }
+    let took = rig.clock.elapsed() - read;
+    assert!(took < secs(40), "{took:?} until web's refresh, while forty others wait for their first write");
 }
 
 #[tokio::test(start_paused = true)]

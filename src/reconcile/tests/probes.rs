@@ -148,3 +148,46 @@ async fn what_is_probed_once_more_after_a_reload_stays_in_sync_since_the_same_ti
     second.until_state("dev", State::InSync).await;
     assert_eq!(second.web("dev").in_sync_since, since);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_hangs_holds_up_its_own_target_only() {
+    let setup = probed("10m");
+    setup.sources[0].0.append("dev", "[asg.other]\nami = { name = \"other-{version}\" }\n");
+    let pins = |other: &str| format!("web = \"1.0\"\nother = \"{other}\"\n").into_bytes();
+    let pinned = |tree: &mut BTreeMap<String, Vec<u8>>, other: &str| {
+        tree.insert("environments/dev/pins.toml".to_owned(), pins(other));
+    };
+    setup.sources[0].0.commit(|tree| pinned(tree, "1.0"));
+    setup.world.probe.lock().unwrap().1 = secs(100_000);
+    let rig = setup.start();
+    rig.until_state("dev", State::Verifying).await;
+    sleep(secs(60)).await;
+    assert_eq!((rig.state("dev"), rig.world.probes()), (State::Verifying, 1), "one is under way, and no second one");
+    rig.git.commit(|tree| pinned(tree, "1.1"));
+    let began = rig.clock.elapsed();
+    while rig.world.refreshes("dev") == 0 {
+        sleep(secs(1)).await;
+    }
+    let took = rig.clock.elapsed() - began;
+    assert!(took < POLLS + secs(25), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_probe_says_of_an_earlier_pin_says_nothing_of_the_next_one() {
+    let rig = probed("10m").start();
+    rig.until_state("dev", State::InSync).await;
+    answer(&rig.world, Err("answered 500"));
+    rig.world.probe.lock().unwrap().1 = secs(500);
+    rig.git.pin("dev", "1.1");
+    rig.until_state("dev", State::Verifying).await;
+    let sent = rig.world.probes();
+    // The next pin's probes aren't kept waiting by those that hang, and pass.
+    answer(&rig.world, Ok(()));
+    rig.world.probe.lock().unwrap().1 = secs(1);
+    rig.git.pin("dev", "1.2");
+    rig.until(|status| status.environments["dev"].targets["asg/web"].desired == "1.2").await;
+    rig.until_state("dev", State::InSync).await;
+    assert_eq!(rig.world.probes(), sent + 1);
+    sleep(secs(1000)).await;
+    assert_eq!(rig.state("dev"), State::InSync, "the answer to the earlier one comes too late to count");
+}

@@ -220,6 +220,14 @@ impl Guardrails for Policies {
         }
         self.opinions(proposal).into_iter().filter_map(Opinion::denial).collect()
     }
+
+    fn text(&self) -> String {
+        match &self.0 {
+            Kind::None => String::new(),
+            Kind::Invalid(deny) => deny.text(),
+            Kind::Valid(valid) => valid.set.to_string(),
+        }
+    }
 }
 
 impl Valid {

@@ -216,8 +216,9 @@ impl<'a> Builder<'a> {
         let image = fargate.image.required(self.raw.place, "image", self.findings);
         let image =
             image.and_then(|at| self.versioned(at, "v0", legal::image)).and_then(|text| ImageReference::parse(&text));
-        let container = copied(&fargate.container)?.map(|text| text.0);
-        Some(TargetSpec::Fargate(FargateSpec { cluster: cluster?, service: service?, container, image: image? }))
+        let containers = copied(&fargate.container)?.map(|texts| texts.0).unwrap_or_default();
+        let containers = containers.into_iter().map(|text| text.0).collect();
+        Some(TargetSpec::Fargate(FargateSpec { cluster: cluster?, service: service?, containers, image: image? }))
     }
 
     /// Fills in all placeholders. If the outcome isn't legal, it is told apart whose fault that is: the template's, if

@@ -53,9 +53,15 @@ pub(crate) fn parameter(text: &str) -> Result<(), Rule> {
 /// A container image's reference with a tag.
 pub(crate) fn image(text: &str) -> Result<(), Rule> {
     const RULE: Rule = "it looks like `registry.example.com/repository:tag`";
+    const SHORT: Rule = "it looks like `registry.example.com/repository:tag`; Docker Hub's short names are written out: \
+                         `docker.io/library/nginx:tag` for `nginx`, `docker.io/team/name:tag` for `team/name`";
+    let is_host = |host: &str| host.contains(['.', ':']) || host == "localhost";
+    if !text.split_once('/').is_some_and(|(first, _)| is_host(first)) {
+        // What a task definition may say without a host is on Docker Hub.
+        return Err(if only(text, "._-/:") && !text.is_empty() { SHORT } else { RULE });
+    }
     let reference = ImageReference::parse(text).ok_or(RULE)?;
-    let host = reference.registry.contains(['.', ':']) || reference.registry == "localhost";
-    if !host || !only(&reference.registry, ".-:") || !only(&reference.repository, "._-/") {
+    if !only(&reference.registry, ".-:") || !only(&reference.repository, "._-/") {
         return Err(RULE);
     }
     let tag = &reference.tag;
@@ -126,7 +132,10 @@ mod tests {
         {
             assert!(image(good).is_ok(), "{good}");
         }
-        for bad in ["nginx", "nginx:1", "library/nginx:1", "a.b/c", "a.b/c:", "a.b/c:.1", "a.b/c:1 2", "a.b/c:1+2"] {
+        for short in ["nginx", "nginx:1", "library/nginx:1", "team/api:v0"] {
+            assert!(image(short).is_err_and(|rule| rule.contains("docker.io/library/nginx")), "{short}");
+        }
+        for bad in ["", "a b/c:1", "a.b/c", "a.b/c:", "a.b/c:.1", "a.b/c:1 2", "a.b/c:1+2"] {
             assert!(image(bad).is_err(), "{bad}");
         }
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::{Schema, json_schema};
 
 use super::finding::Findings;
-use super::shape::{At, Field, Number, Shape, Span, Text, table};
+use super::shape::{At, Field, Number, OneOrMore, Shape, Span, Text, table};
 use super::template::Template;
 use super::tree::{Node, Value};
 use crate::model::{AccountId, Component, Digest, EnvironmentName, LocalRef, Region, Version};
@@ -126,8 +126,9 @@ table! {
         service: Fixed,
         /// The component that it runs, which pins.toml gives the version of. Default: the target's name.
         component: Component,
-        /// The container whose image follows the pin. Default: the only essential one.
-        container: Text,
+        /// The container whose image follows the pin, or a list of those that all do: the application, and the one that
+        /// runs its migrations. Default: the only essential one.
+        container: OneOrMore<Text>,
         /// The image: `registry/repository:tag`, with `{version}` in the tag. May use placeholders.
         image: Versioned,
         /// The targets of this environment that have to be in sync before this one rolls out.

@@ -369,6 +369,35 @@ impl<T: Shape> Shape for Vec<At<T>> {
     }
 }
 
+/// A value, or an array of at least one, each of them once.
+#[derive(Debug, Clone)]
+pub(crate) struct OneOrMore<T>(pub(crate) Vec<T>);
+
+impl<T: Shape + PartialEq> Shape for OneOrMore<T> {
+    fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
+        let Value::Array(items) = &node.value else { return T::read(node, findings).map(|one| Self(vec![one])) };
+        if items.is_empty() {
+            findings.report(&node.place, "invalid-value", "the array is empty; leave the key out instead");
+        }
+        let mut read: Vec<T> = Vec::new();
+        for item in items {
+            let value = T::read(item, findings)?;
+            if read.contains(&value) {
+                findings.report(&item.place, "invalid-value", "this is in the array twice");
+                return None;
+            }
+            read.push(value);
+        }
+        (!read.is_empty()).then_some(Self(read))
+    }
+
+    fn schema() -> Schema {
+        let one = T::schema();
+        let more = json_schema!({ "type": "array", "items": one, "minItems": 1, "uniqueItems": true });
+        json_schema!({ "anyOf": [T::schema(), more] })
+    }
+}
+
 impl<T: Shape> Shape for BTreeMap<String, Field<T>> {
     fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
         let Value::Table(entries) = &node.value else {

@@ -131,8 +131,8 @@ pub struct FargateSpec {
     pub cluster: ClusterName,
     /// The service.
     pub service: ServiceName,
-    /// The container whose image is ours; by default the only essential one.
-    pub container: Option<String>,
+    /// The containers whose image is ours, the first one first; by default, if there is none here, the only essential one.
+    pub containers: Vec<String>,
     /// The image; placeholders are filled in.
     pub image: ImageReference,
 }

@@ -172,8 +172,8 @@ pub struct ObservedService {
     pub desired: u32,
     /// `runningCount`.
     pub running: u32,
-    /// The digest that each container's image had when the service was last deployed, by the container's name. Empty
-    /// where ECS doesn't say.
+    /// The digest that each container's image had when the service's task definition was deployed, by the container's name.
+    /// Empty where ECS doesn't say.
     pub digests: BTreeMap<String, Digest>,
 }
 
@@ -190,6 +190,8 @@ pub struct TaskDefinition {
     pub marker: Option<Marker>,
     /// Whether it can be deployed. What was read long ago may have been deregistered since.
     pub active: bool,
+    /// How many tags it has that are neither Pinion's nor AWS's own.
+    pub tags: usize,
 }
 
 /// A container of a task definition.

@@ -84,13 +84,13 @@ pub enum Action {
         /// The service deployment, by its ARN.
         deployment: RolloutId,
     },
-    /// `RegisterTaskDefinition`: the base with one container's image changed, and the marker as tags.
+    /// `RegisterTaskDefinition`: the base with another image in our containers, and the marker as tags.
     RegisterTaskDefinition {
         /// The ARN of the task definition to clone.
         base: String,
-        /// The container.
-        container: String,
-        /// Its new image.
+        /// Our containers.
+        containers: Vec<String>,
+        /// Their new image.
         image: String,
         /// What to write into the tags.
         marker: Marker,
@@ -116,6 +116,27 @@ impl Action {
     #[must_use]
     pub fn is_write(&self) -> bool {
         !matches!(self, Self::Verify { .. })
+    }
+
+    /// What it changes that other targets may share: a launch template's id, a family of task definitions. Where it changes
+    /// nothing but its target, the group's or the service's name. Writes for the same are made one after the other: AWS
+    /// refuses some that come at once (`RegisterTaskDefinition` for one family), and the order of the others matters.
+    #[must_use]
+    pub fn contends_for(&self) -> &str {
+        match self {
+            Self::NumberTemplate { template, .. } | Self::CreateTemplateVersion { template, .. } => &template.id,
+            Self::RegisterTaskDefinition { base, .. } => {
+                let short = short_arn(base);
+                short.rsplit_once(':').map_or(short, |(family, _)| family)
+            }
+            Self::StartRefresh { group, .. }
+            | Self::NumberPolicy { group, .. }
+            | Self::RefreshPolicy { group, .. }
+            | Self::CancelRefresh { group, .. }
+            | Self::RollbackRefresh { group, .. } => group.as_str(),
+            Self::UpdateService { service, .. } | Self::RollBackDeployment { service, .. } => service.as_str(),
+            Self::Verify { .. } => "",
+        }
     }
 
     /// Whether it starts a rollout, so that what runs will change.
@@ -175,8 +196,10 @@ impl fmt::Display for Action {
             Self::RollbackRefresh { group, refresh } => {
                 write!(f, "roll back instance refresh {refresh} of group {group}")
             }
-            Self::RegisterTaskDefinition { base, container, image, .. } => {
-                write!(f, "register a revision of {} with {image} in container {container}", short_arn(base))
+            Self::RegisterTaskDefinition { base, containers, image, .. } => {
+                let plural = if containers.len() == 1 { "" } else { "s" };
+                let (base, containers) = (short_arn(base), containers.join(", "));
+                write!(f, "register a revision of {base} with {image} in container{plural} {containers}")
             }
             Self::UpdateService { cluster, service, task_definition } => {
                 write!(f, "update service {service} in cluster {cluster} to {}", short_arn(task_definition))

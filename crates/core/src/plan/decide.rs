@@ -12,7 +12,7 @@ use self::premises::{Premises, premises, suspended};
 use self::probes::{Probes, just_rolled};
 pub(super) use self::start::NOT_SHOWN;
 use super::revision::{Revision, View};
-use super::{Action, Input, Memory, Observed, Plan, Reason, TargetPlan, back, group, service};
+use super::{Action, Input, Memory, Observed, Plan, Reason, Refused, TargetPlan, back, group, service};
 use crate::model::{
     Artifact, Environment, LocalRef, ObservedTarget, Pin, Rollout, RolloutHistory, RolloutOutcome, State, Target,
     TargetSpec,
@@ -65,6 +65,21 @@ pub(super) fn needs_history(
     Some(!at_rest || moved_on || !(target.verify.is_empty() || probed))
 }
 
+/// Whether what runs has the artifact's name, and other bytes.
+pub(super) fn needs_second_look(desired: &Environment, observed: &Observed, local: &LocalRef) -> bool {
+    let Some(target) = desired.targets.get(local) else { return false };
+    let (Some(Ok(seen)), Some(Ok(artifact)), Some(pin)) =
+        (observed.targets.get(local), observed.artifacts.get(local), desired.pin_of(target))
+    else {
+        return false;
+    };
+    // A pinned digest doesn't move.
+    if pin.digest.is_some() {
+        return false;
+    }
+    view(target, seen, None).is_ok_and(|view| view.current.moved_from(artifact, &pin.version).is_some())
+}
+
 /// The rollouts of a target, newest first, as far as they were read.
 pub(super) fn rollouts(desired: &Environment, observed: &Observed, local: &LocalRef) -> Vec<Rollout> {
     let Some(target) = desired.targets.get(local) else { return Vec::new() };
@@ -112,19 +127,22 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     let due = verdict.state != State::InSync;
     let warnings = match (seen, artifact_found) {
         (Some(ObservedTarget::Group(group)), Some(artifact)) => group::warnings(group, artifact, due),
+        (Some(ObservedTarget::Service(service)), Some(artifact)) => match &target.spec {
+            TargetSpec::Fargate(spec) => service::warnings(service, spec, artifact),
+            TargetSpec::Asg(_) => Vec::new(),
+        },
         _ => Vec::new(),
     };
+    let drifted = pin.is_some_and(|pin| drifted(input, target, &verdict, attempt, pin));
+    let verdict = held_back(input, local, verdict);
     TargetPlan {
-        drifted: pin.is_some_and(|pin| drifted(input, target, &verdict, attempt, pin)),
+        drifted,
         running: view.as_ref().map(|view| {
             let pinned = pin.zip(artifact_found).filter(|(_, artifact)| runs(view.running(), artifact));
             pinned.map_or_else(|| running(input, local, view), |(pin, _)| pin.version.to_string())
         }),
         artifact: artifact_found.cloned(),
-        updated: view
-            .as_ref()
-            .zip(artifact_found)
-            .map_or(0, |(view, found)| view.count(found.identity()).min(view.total)),
+        updated: view.as_ref().zip(artifact_found).map_or(0, |(view, found)| view.count(found).min(view.total)),
         total: view.as_ref().map_or(0, |view| view.total),
         state: verdict.state,
         reason: verdict.reason,
@@ -133,6 +151,18 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
         ours: verdict.ours,
         warnings,
         just_rolled,
+    }
+}
+
+/// What AWS has only just refused isn't asked for again yet.
+fn held_back(input: Input<'_>, local: &LocalRef, verdict: Verdict) -> Verdict {
+    let same = |refused: &&Refused| verdict.action.as_ref() == Some(&refused.action) && refused.holds(input.now);
+    let Some(refused) = input.memory.refused.get(local).filter(same) else { return verdict };
+    let verdict = Verdict { action: None, ..verdict };
+    // The way back that can't be begun makes the pin no better.
+    match verdict.state {
+        State::Quarantined => verdict,
+        _ => Verdict { state: State::Blocked, reason: Some(refused.reason.clone()), ..verdict },
     }
 }
 
@@ -146,7 +176,7 @@ fn view(target: &Target, seen: &ObservedTarget, history: Option<&RolloutHistory>
 }
 
 fn runs(revision: &Revision, artifact: &Artifact) -> bool {
-    revision.image.as_deref() == Some(artifact.identity())
+    revision.runs(artifact)
 }
 
 /// What runs where that isn't the pin: the version that this process knows it by, else what the revision tells.
@@ -229,6 +259,9 @@ impl Decision<'_> {
             // Whatever was done about it since: what failed isn't rolled out again.
             return Verdict::of(State::Quarantined, Reason::ProbeGaveUp(why));
         }
+        if let Some(moved) = self.tag_moved().filter(|_| self.view.settled && self.pin.digest.is_none()) {
+            return moved;
+        }
         self.start()
     }
 
@@ -237,12 +270,11 @@ impl Decision<'_> {
         attempt(self.view, self.pin, self.artifact)
     }
 
-    /// Everything runs the pinned tag, but by now the tag is on an image that nobody has released here.
+    /// Everything runs what the pin names, but by now its tag is on an image that nobody has released here. Neither does
+    /// whoever takes the digest out of a pin.
     fn tag_moved(&self) -> Option<Verdict> {
-        let Artifact::Image { image, digest: Some(now), architectures } = self.artifact else { return None };
-        // Of an index, tasks may report the digest of their own platform's image.
-        let comparable = !image.contains('@') && architectures.is_empty();
-        let running = self.view.digest.as_ref().filter(|running| *running != now && comparable)?;
+        let Artifact::Image { image, digest: Some(now), .. } = self.artifact else { return None };
+        let running = self.view.current.moved_from(self.artifact, &self.pin.version)?;
         let (image, running, now) = (image.clone(), running.to_string(), now.to_string());
         Some(Verdict::of(State::Blocked, Reason::TagMoved { image, running, now }))
     }

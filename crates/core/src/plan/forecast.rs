@@ -3,12 +3,14 @@
 
 mod artifact;
 mod pace;
+mod wave;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 pub use self::artifact::{Check, Question};
+pub use self::wave::{Quota, Wave};
 use crate::model::survey::{Host, Survey};
 use crate::model::{Artifact, ObservedTarget, ResolveError, Target};
 

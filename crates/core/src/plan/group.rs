@@ -54,7 +54,6 @@ pub(super) fn view(group: &ObservedGroup, history: Option<&RolloutHistory>) -> R
         current,
         others,
         rollouts,
-        digest: None,
         running: running.into_iter().collect(),
         total: u32::try_from(staying().count()).unwrap_or(u32::MAX),
     })
@@ -217,6 +216,7 @@ fn as_one(versions: Vec<&TemplateVersion>) -> Option<Revision> {
         ),
         name: first.number.to_string(),
         image: first.image.clone().filter(|_| versions.iter().all(|version| version.image == first.image)),
+        containers: Vec::new(),
         marker: first.marker.clone().filter(|_| versions.iter().all(|version| commit(version) == commit(first))),
         usable: true,
     })
@@ -260,6 +260,7 @@ fn revision(version: &TemplateVersion) -> Revision {
         target: RolloutTarget::TemplateVersion(version.number),
         name: version.number.to_string(),
         image: version.image.clone(),
+        containers: Vec::new(),
         marker: version.marker.clone(),
         usable: true,
     }

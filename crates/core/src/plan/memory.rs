@@ -1,12 +1,15 @@
 //! What a process remembers from its own passes, and how what it sees and does changes that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::back::ended_badly;
 use super::{Action, Observed, decide};
-use crate::model::{CommitId, Environment, LocalRef, Marker, RolloutId, RolloutTarget, Version};
+use crate::model::{
+    CommitId, Environment, ErrorClass, LocalRef, Marker, PortError, Reason, RolloutId, RolloutTarget, Version,
+};
 
 /// What this process remembers from its own earlier passes. Losing it is harmless: probes are sent once more, drift may be
 /// called a rollout, while reads lag a rollout may be asked for twice, and a request to retry has to be made again.
@@ -24,6 +27,34 @@ pub struct Memory {
     pub started: BTreeMap<LocalRef, Started>,
     /// What an operator's last request to retry has forgiven each target.
     pub forgiven: BTreeMap<LocalRef, Forgiven>,
+    /// The write for each target that AWS refused last.
+    pub refused: BTreeMap<LocalRef, Refused>,
+}
+
+/// A write that AWS refused. Asked for again at once it would be refused again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The write.
+    pub action: Action,
+    /// Why it was refused.
+    pub reason: Reason,
+    /// How often in a row.
+    pub times: u32,
+    /// When it was refused last.
+    pub at: Timestamp,
+}
+
+impl Refused {
+    /// The pause after the first refusal; it doubles from there.
+    const FIRST: Duration = Duration::from_secs(5);
+
+    /// Whether it is too early to ask for the same again. A permission may be granted at any time; what is wrong stays wrong.
+    pub(super) fn holds(&self, now: Timestamp) -> bool {
+        let longest = if matches!(self.reason, Reason::Denied(_)) { 50 } else { 15 * 60 };
+        let doubled = Self::FIRST.saturating_mul(1 << self.times.saturating_sub(1).min(20));
+        // Clocks may be set back.
+        now.duration_since(self.at).unsigned_abs() < doubled.min(Duration::from_secs(longest))
+    }
 }
 
 /// With what a target was in sync.
@@ -93,6 +124,22 @@ impl Memory {
         self.made.retain(|local, _| has(local));
         self.started.retain(|local, _| has(local));
         self.forgiven.retain(|local, _| has(local));
+        self.refused.retain(|local, _| has(local));
+    }
+
+    /// A write was answered: what AWS refuses is remembered.
+    pub fn answered(&mut self, local: &LocalRef, action: &Action, error: Option<&PortError>, now: Timestamp) {
+        let reason = match error.map(|error| (error.class, error.to_string())) {
+            Some((ErrorClass::Denied, text)) => Reason::Denied(text),
+            Some((ErrorClass::Invalid, text)) => Reason::Refused(text),
+            _ => {
+                self.refused.remove(local);
+                return;
+            }
+        };
+        let before = self.refused.get(local).filter(|refused| refused.action == *action);
+        let times = before.map_or(0, |refused| refused.times).saturating_add(1);
+        self.refused.insert(local.clone(), Refused { action: action.clone(), reason, times, at: now });
     }
 
     /// An operator asks to retry what is quarantined. `known`: by which rollout each target is, as far as this process

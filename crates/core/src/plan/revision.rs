@@ -1,7 +1,7 @@
 //! What a launch-template version and a task-definition revision, an instance refresh and a service deployment have in
 //! common. The decision is taken on this view, once for both kinds.
 
-use crate::model::{Digest, Marker, Rollout, RolloutTarget};
+use crate::model::{Artifact, Digest, Marker, Rollout, RolloutTarget, Version, same_repository};
 
 /// A launch-template version or a task-definition revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,12 +10,50 @@ pub(super) struct Revision {
     pub(super) target: RolloutTarget,
     /// What a marker calls it when something is made from it.
     pub(super) name: String,
-    /// The image in it: an AMI id, or the image of our container.
+    /// The image in it: an AMI id, or the image of our first container.
     pub(super) image: Option<String>,
+    /// Of a task definition, the images of all our containers.
+    pub(super) containers: Vec<ContainerImage>,
     /// What Pinion wrote on it, if Pinion made it.
     pub(super) marker: Option<Marker>,
     /// Whether it can still be rolled out: a task definition that was deregistered can't.
     pub(super) usable: bool,
+}
+
+/// The image of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ContainerImage {
+    /// As it stands in the task definition.
+    pub(super) image: String,
+    /// What ECS resolved it to when the service was deployed, where that is known.
+    pub(super) digest: Option<Digest>,
+}
+
+impl Revision {
+    /// Whether it is on an artifact, with all containers that are ours.
+    pub(super) fn runs(&self, artifact: &Artifact) -> bool {
+        match artifact {
+            Artifact::Ami { id, .. } => self.image.as_ref() == Some(id),
+            Artifact::Image { .. } => {
+                !self.containers.is_empty()
+                    && self.containers.iter().all(|one| artifact.is_named(&one.image, one.digest.as_ref()))
+            }
+        }
+    }
+}
+
+impl Revision {
+    /// What it runs instead of an artifact whose name it has: its tag was moved since it was deployed. `version` is the pin's:
+    /// a revision that Pinion made of it by a digest has its name, too.
+    pub(super) fn moved_from(&self, artifact: &Artifact, version: &Version) -> Option<Digest> {
+        let differs = |one: &ContainerImage| artifact.differs_from(&one.image, one.digest.as_ref());
+        if self.runs(artifact) {
+            return self.containers.iter().find_map(differs);
+        }
+        let made = self.marker.as_ref().is_some_and(|marker| marker.version == *version);
+        let first = self.containers.first().filter(|first| made && first.image.contains('@'))?;
+        same_repository(&first.image, artifact.identity()).then(|| differs(first)).flatten()
+    }
 }
 
 /// A target as the decision sees it.
@@ -36,8 +74,6 @@ pub(super) struct View {
     pub(super) others: Vec<Revision>,
     /// Rollouts, newest first; empty while the history isn't read.
     pub(super) rollouts: Vec<Rollout>,
-    /// The digest that our container's image had when the service was deployed, where that is known.
-    pub(super) digest: Option<Digest>,
     /// How many instances or tasks run each revision that they are on.
     pub(super) running: Vec<(RolloutTarget, u32)>,
     /// Instances or tasks in all.
@@ -62,11 +98,9 @@ impl View {
         base.is_some_and(|base| self.bases.as_ref().is_none_or(|bases| bases.contains(base)))
     }
 
-    /// How many instances or tasks run an image.
-    pub(super) fn count(&self, image: &str) -> u32 {
-        let runs = |target: &RolloutTarget| {
-            self.revision(target).and_then(|revision| revision.image.as_deref()).is_some_and(|found| found == image)
-        };
+    /// How many instances or tasks run an artifact.
+    pub(super) fn count(&self, artifact: &Artifact) -> u32 {
+        let runs = |target: &RolloutTarget| self.revision(target).is_some_and(|revision| revision.runs(artifact));
         self.running.iter().filter(|(target, _)| runs(target)).map(|(_, count)| count).sum()
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::action::short_arn;
-use super::revision::{Revision, View};
+use super::revision::{ContainerImage, Revision, View};
 use super::{Action, Made};
 use crate::model::{
     Artifact, Container, FargateSpec, Marker, ObservedDeployment, ObservedService, Pin, Rollout, RolloutHistory,
-    RolloutId, RolloutOutcome, RolloutTarget, TaskDefinition,
+    RolloutId, RolloutOutcome, RolloutTarget, TaskDefinition, same_repository, words,
 };
 
 /// The view of a service, or why Pinion can't roll it out and what to change.
@@ -16,18 +16,22 @@ pub(super) fn view(
     spec: &FargateSpec,
     history: Option<&RolloutHistory>,
 ) -> Result<View, String> {
-    let container = container(service, spec)?.name.clone();
+    let ours: Vec<&str> = containers(service, spec)?.into_iter().map(|container| container.name.as_str()).collect();
     let (revisions, history) = match history {
         Some(RolloutHistory::Service { revisions, deployments }) => (revisions.as_slice(), Some(deployments)),
         _ => (&[][..], None),
     };
-    let current = revision(&service.task_definition, &container);
+    let mut current = revision(&service.task_definition, &ours);
+    for (name, container) in ours.iter().zip(&mut current.containers) {
+        container.digest = service.digests.get(*name).cloned();
+    }
     let mut others: Vec<Revision> = Vec::new();
-    let known = revisions.iter().map(|definition| revision(definition, &container));
+    let known = revisions.iter().map(|definition| revision(definition, &ours));
     let deployed = service.deployments.iter().map(|deployment| Revision {
         target: RolloutTarget::TaskDefinition(deployment.task_definition.clone()),
-        name: short_arn(&deployment.task_definition).to_owned(),
-        image: image_of(&deployment.containers, &container),
+        name: name_of(&deployment.task_definition),
+        image: images_of(&deployment.containers, &ours).first().map(|first| first.image.clone()),
+        containers: images_of(&deployment.containers, &ours),
         marker: deployment.marker.clone(),
         usable: true,
     });
@@ -45,16 +49,21 @@ pub(super) fn view(
         .deployments
         .iter()
         .filter(|deployment| !deployment.primary)
-        .map(|deployment| short_arn(&deployment.task_definition).to_owned())
+        .map(|deployment| name_of(&deployment.task_definition))
         .collect();
+    // Right after UpdateService the new deployment's desired count is still 0 (recorded of ECS twice): the service's counts.
     let taken_over = service
         .deployments
         .iter()
-        .any(|it| it.primary && (it.rollout_state == "COMPLETED" || it.running >= it.desired));
+        .any(|it| it.primary && (it.rollout_state == "COMPLETED" || it.running >= it.desired.max(service.desired)));
     let leaving = service.deployments.iter().filter(|it| !it.primary && it.running > 0 && !taken_over);
     let outgoing = leaving.max_by_key(|deployment| deployment.running);
-    let settled = matches!(service.deployments.as_slice(), [only]
-        if only.primary && only.rollout_state == "COMPLETED" && only.task_definition == service.task_definition.arn);
+    let settled = match service.deployments.as_slice() {
+        [only] if only.primary && only.task_definition == service.task_definition.arn => {
+            only.rollout_state == "COMPLETED" || is_at_rest(service, only, history)
+        }
+        _ => false,
+    };
     Ok(View {
         current,
         outgoing: outgoing.map(|deployment| RolloutTarget::TaskDefinition(deployment.task_definition.clone())),
@@ -63,7 +72,6 @@ pub(super) fn view(
         bases: (!before.is_empty()).then_some(before),
         others,
         rollouts: rollouts(service, history),
-        digest: service.digests.get(&container).cloned(),
         running: running.into_iter().collect(),
         total: service.desired,
     })
@@ -83,7 +91,8 @@ pub(super) fn next_step(
     let made_for_this = |revision: &&Revision| {
         let made = revision.marker.as_ref();
         revision.usable
-            && revision.image.as_deref() == Some(image)
+            && !revision.containers.is_empty()
+            && revision.containers.iter().all(|container| container.image == image)
             && made.is_some_and(|made| made.commit == pin.provenance.commit && made.base == view.current.name)
     };
     // The oldest: of two Pinions that have each registered one, both take the same.
@@ -95,7 +104,13 @@ pub(super) fn next_step(
     let own = made.filter(|made| {
         made.image == image && made.marker.commit == pin.provenance.commit && made.marker.base == view.current.name
     });
-    Ok(match listed.or(own.map(|made| &made.arn)) {
+    let marker =
+        Marker { version: pin.version.clone(), commit: pin.provenance.commit.clone(), base: view.current.name.clone() };
+    let found = listed.or(own.map(|made| &made.arn));
+    if found.is_none() {
+        has_room(&service.task_definition, &marker)?;
+    }
+    Ok(match found {
         Some(arn) => Action::UpdateService {
             cluster: service.cluster.clone(),
             service: service.name.clone(),
@@ -103,15 +118,42 @@ pub(super) fn next_step(
         },
         _ => Action::RegisterTaskDefinition {
             base: service.task_definition.arn.clone(),
-            container: container(service, spec)?.name.clone(),
+            containers: containers(service, spec)?.into_iter().map(|container| container.name.clone()).collect(),
             image: image.to_owned(),
-            marker: Marker {
-                version: pin.version.clone(),
-                commit: pin.provenance.commit.clone(),
-                base: view.current.name.clone(),
-            },
+            marker,
         },
     })
+}
+
+/// The tags that a resource may have, those that AWS sets aside (*Tag naming limits and requirements* of ECS).
+const MOST_TAGS: usize = 50;
+/// Characters that a tag's value may have.
+const LONGEST_VALUE: usize = 256;
+
+/// Whether there is room for Pinion's tags beside those of others; what to do if not.
+fn has_room(base: &TaskDefinition, marker: &Marker) -> Result<(), String> {
+    let ours = marker.tags().len();
+    let short = short_arn(&base.arn);
+    if base.tags + ours > MOST_TAGS {
+        return Err(format!(
+            "task definition {short} has {} of its own, and Pinion marks what it registers with {ours} more, but AWS allows \
+             {MOST_TAGS}: take {} from the task definition",
+            words::count(base.tags, "tag"),
+            words::count(base.tags + ours - MOST_TAGS, "tag"),
+        ));
+    }
+    match marker.tags().iter().find(|(_, value)| value.chars().count() > LONGEST_VALUE) {
+        Some((key, _)) => {
+            Err(format!("the tag {key} would have more than the {LONGEST_VALUE} characters that AWS allows"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What a marker calls a task definition: `family:revision`, of which the end counts where a tag's value can't hold it all.
+fn name_of(arn: &str) -> String {
+    let short = short_arn(arn);
+    short.get(short.len().saturating_sub(LONGEST_VALUE)..).unwrap_or(short).to_owned()
 }
 
 /// The way back of a service that is left on a task definition whose rollout failed: to the one that it was made from.
@@ -121,7 +163,9 @@ pub(super) fn way_back(service: &ObservedService, view: &View, base: &str) -> Op
         Some((RolloutTarget::TaskDefinition(arn), true)) => arn.clone(),
         Some(_) => return None,
         // Deployed longer ago than ECS remembers; it is in the same account and region.
-        None => format!("{}/{base}", service.task_definition.arn.rsplit_once('/')?.0),
+        None if base.len() < LONGEST_VALUE => format!("{}/{base}", service.task_definition.arn.rsplit_once('/')?.0),
+        // The beginning of its name isn't known.
+        None => return None,
     };
     let (cluster, service) = (service.cluster.clone(), service.name.clone());
     Some(Action::UpdateService { cluster, service, task_definition: arn })
@@ -148,8 +192,8 @@ fn runs_on(definition: &TaskDefinition, artifact: &Artifact) -> Result<(), Strin
     ))
 }
 
-/// The container whose image is ours.
-fn container<'a>(service: &'a ObservedService, spec: &FargateSpec) -> Result<&'a Container, String> {
+/// The containers whose image is ours, the first one first; at least one.
+fn containers<'a>(service: &'a ObservedService, spec: &FargateSpec) -> Result<Vec<&'a Container>, String> {
     let name = &service.name;
     if service.status != "ACTIVE" {
         return Err(format!(
@@ -166,17 +210,20 @@ fn container<'a>(service: &'a ObservedService, spec: &FargateSpec) -> Result<&'a
     }
     let definition = &service.task_definition;
     let short = short_arn(&definition.arn);
-    if let Some(wanted) = &spec.container {
-        return definition.containers.iter().find(|container| container.name == *wanted).ok_or_else(|| {
-            format!(
-                "task definition {short} has no container `{wanted}` (it has {}); correct `container`",
-                names(definition.containers.iter())
-            )
+    if !spec.containers.is_empty() {
+        let found = spec.containers.iter().map(|wanted| {
+            definition.containers.iter().find(|container| container.name == *wanted).ok_or_else(|| {
+                format!(
+                    "task definition {short} has no container `{wanted}` (it has {}); correct `container`",
+                    names(definition.containers.iter())
+                )
+            })
         });
+        return found.collect();
     }
     let mut essential = definition.containers.iter().filter(|container| container.essential);
     match (essential.next(), essential.next()) {
-        (Some(only), None) => Ok(only),
+        (Some(only), None) => Ok(vec![only]),
         (Some(_), Some(_)) => Err(format!(
             "task definition {short} has several essential containers ({}); say with `container` which one is ours",
             names(definition.containers.iter().filter(|container| container.essential))
@@ -196,6 +243,10 @@ fn names<'a>(containers: impl Iterator<Item = &'a Container>) -> String {
 fn rollouts(service: &ObservedService, history: Option<&Vec<Rollout>>) -> Vec<Rollout> {
     let mut rollouts = history.cloned().unwrap_or_default();
     let Some(primary) = service.deployments.iter().find(|deployment| deployment.primary) else { return rollouts };
+    // Where ECS doesn't say how far it is, only the service deployments tell.
+    if primary.rollout_state.is_empty() {
+        return shares(rollouts, service);
+    }
     let target = RolloutTarget::TaskDefinition(primary.task_definition.clone());
     let outcome = outcome(primary);
     let told = rollouts.iter().any(|rollout| rollout.outcome.is_active())
@@ -215,17 +266,36 @@ fn rollouts(service: &ObservedService, history: Option<&Vec<Rollout>>) -> Vec<Ro
             },
         );
     }
+    shares(rollouts, service)
+}
+
+/// How far the rollouts are that run, by the tasks.
+fn shares(mut rollouts: Vec<Rollout>, service: &ObservedService) -> Vec<Rollout> {
     for rollout in rollouts.iter_mut().filter(|rollout| rollout.outcome == RolloutOutcome::Running) {
         let moved = service
             .deployments
             .iter()
             .find(|deployment| rollout.target == RolloutTarget::TaskDefinition(deployment.task_definition.clone()));
         if let Some(moved) = moved {
-            let share = moved.running.saturating_mul(100).checked_div(moved.desired).unwrap_or(100).min(100);
+            let all = moved.desired.max(service.desired);
+            let share = moved.running.saturating_mul(100).checked_div(all).unwrap_or(100).min(100);
             rollout.percentage = u8::try_from(share).ok();
         }
     }
     rollouts
+}
+
+/// Whether a service's only deployment is at rest though ECS doesn't say so: `rolloutState` is "only returned for services
+/// that use the rolling update (`ECS`) deployment type" (ECS API reference, `Deployment`). The service deployments tell, once
+/// they are read.
+fn is_at_rest(service: &ObservedService, only: &ObservedDeployment, history: Option<&Vec<Rollout>>) -> bool {
+    let Some(rollouts) = history.filter(|_| only.rollout_state.is_empty()) else { return false };
+    let target = RolloutTarget::TaskDefinition(only.task_definition.clone());
+    // A task that is replaced is no rollout; where none is known any more, the tasks have to be there.
+    let succeeded =
+        rollouts.first().is_some_and(|newest| newest.outcome == RolloutOutcome::Succeeded && newest.target == target);
+    let complete = only.running >= only.desired.max(service.desired);
+    (succeeded || complete) && !rollouts.iter().any(|rollout| rollout.outcome.is_active())
 }
 
 fn outcome(deployment: &ObservedDeployment) -> RolloutOutcome {
@@ -236,16 +306,51 @@ fn outcome(deployment: &ObservedDeployment) -> RolloutOutcome {
     }
 }
 
-fn revision(definition: &TaskDefinition, container: &str) -> Revision {
+fn revision(definition: &TaskDefinition, ours: &[&str]) -> Revision {
     Revision {
         target: RolloutTarget::TaskDefinition(definition.arn.clone()),
-        name: short_arn(&definition.arn).to_owned(),
-        image: image_of(&definition.containers, container),
+        name: name_of(&definition.arn),
+        image: images_of(&definition.containers, ours).first().map(|first| first.image.clone()),
+        containers: images_of(&definition.containers, ours),
         marker: definition.marker.clone(),
         usable: definition.active,
     }
 }
 
-fn image_of(containers: &[Container], name: &str) -> Option<String> {
-    containers.iter().find(|container| container.name == name).map(|container| container.image.clone())
+/// The images of our containers, in our order; none at all where one of them is missing.
+fn images_of(containers: &[Container], ours: &[&str]) -> Vec<ContainerImage> {
+    let image = |name: &&str| {
+        let found = containers.iter().find(|container| container.name == **name)?;
+        Some(ContainerImage { image: found.image.clone(), digest: None })
+    };
+    ours.iter().map(image).collect::<Option<_>>().unwrap_or_default()
+}
+
+/// What works, but needs somebody's attention.
+pub(super) fn warnings(service: &ObservedService, spec: &FargateSpec, artifact: &Artifact) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some((tag, now)) = artifact.tag_moved_to() {
+        warnings.push(format!(
+            "the tag {tag} is on {now} by now; what counts is the pin's digest. An image that no tag is on any more may be \
+             removed by the repository's lifecycle policy"
+        ));
+    }
+    let ours = containers(service, spec).unwrap_or_default();
+    let is_ours = |container: &Container| ours.iter().any(|one| one.name == container.name);
+    let names = || names(ours.iter().copied());
+    for sibling in service.task_definition.containers.iter().filter(|container| !is_ours(container)) {
+        let digest = service.digests.get(&sibling.name);
+        if same_repository(&sibling.image, artifact.identity()) && !artifact.is_named(&sibling.image, digest) {
+            warnings.push(format!(
+                "container {} stays on {} of the same repository, beside {} with the pinned image: if it is to follow the \
+                 pin, too, name all of them: container = [{}, \"{}\"]",
+                sibling.name,
+                sibling.image,
+                names(),
+                ours.iter().map(|one| format!("\"{}\"", one.name)).collect::<Vec<_>>().join(", "),
+                sibling.name
+            ));
+        }
+    }
+    warnings
 }

@@ -2,6 +2,7 @@
 
 mod failures;
 mod groups;
+mod images;
 mod model;
 mod probes;
 mod properties;
@@ -71,7 +72,7 @@ pub(super) fn environment(frontend: (&str, char), backend: (&str, char)) -> Envi
     let fargate = TargetSpec::Fargate(FargateSpec {
         cluster: ClusterName::try_from("app").unwrap(),
         service: ServiceName::try_from("api").unwrap(),
-        container: None,
+        containers: Vec::new(),
         image: ImageReference::parse(&format!("registry/backend:{}", backend.0)).unwrap(),
     });
     Environment {
@@ -102,6 +103,17 @@ pub(super) fn image(version: &str) -> String {
     format!("registry/backend:{version}")
 }
 
+/// A container image of which nothing but the name is known.
+pub(super) fn container_image(text: &str) -> Artifact {
+    Artifact::Image {
+        image: text.to_owned(),
+        digest: None,
+        architectures: BTreeSet::new(),
+        members: BTreeSet::new(),
+        tag: (text.rsplit_once(':').map_or_else(String::new, |(_, tag)| tag.to_owned()), None),
+    }
+}
+
 pub(super) fn marker(version: &str, digit: char, base: &str) -> Option<Marker> {
     Some(Marker { version: Version::try_from(version).unwrap(), commit: commit(digit), base: base.to_owned() })
 }
@@ -120,9 +132,7 @@ pub(super) fn artifacts(environment: &Environment) -> BTreeMap<LocalRef, Result<
                     architecture: Some("x86_64".to_owned()),
                     deprecated: false,
                 },
-                Kind::Fargate => {
-                    Artifact::Image { image: image(version), digest: None, architectures: BTreeSet::new() }
-                }
+                Kind::Fargate => container_image(&image(version)),
             };
             (local.clone(), Ok(artifact))
         })

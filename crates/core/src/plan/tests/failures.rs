@@ -184,31 +184,6 @@ fn what_was_deregistered_is_not_rolled_out_and_of_two_the_oldest_is() {
 }
 
 #[test]
-fn a_tag_that_was_moved_is_blocked_unless_the_pin_says_which() {
-    let environment = environment(("1.0", 'b'), ("2.1", 'b'));
-    let digest = |digit: char| Digest::try_from(format!("sha256:{}", digit.to_string().repeat(64))).unwrap();
-    let with = |running: Option<char>, now: Option<char>, platforms: &[&str]| {
-        let ObservedTarget::Service(mut seen) =
-            service(2, "2.1", marker("2.1", 'b', "api:1"), &[(2, true, "COMPLETED", 2)])
-        else {
-            unreachable!("it is a service")
-        };
-        seen.digests = running.map(|digit| ("app".to_owned(), digest(digit))).into_iter().collect();
-        decide_one(&environment, &api(), ObservedTarget::Service(seen), None, |observed, _| {
-            let architectures = platforms.iter().map(ToString::to_string).collect();
-            let artifact = Artifact::Image { image: image("2.1"), digest: now.map(digest), architectures };
-            observed.artifacts.insert(api(), Ok(artifact));
-        })
-    };
-    for (running, now) in [(None, Some('a')), (Some('a'), None), (Some('a'), Some('a'))] {
-        assert_eq!(with(running, now, &[]).state, State::InSync);
-    }
-    assert_eq!(with(Some('a'), Some('b'), &["arm64"]).state, State::InSync, "an index can't be compared");
-    let moved = with(Some('a'), Some('b'), &[]);
-    assert_eq!((moved.state, moved.action), (State::Blocked, None));
-}
-
-#[test]
 fn a_pin_that_no_commit_answers_for_is_blocked() {
     let mut environment = environment(("1.1", 'b'), ("2.0", 'b'));
     let artifacts = artifacts(&environment);
@@ -231,4 +206,46 @@ fn a_pin_that_no_commit_answers_for_is_blocked() {
     let plan = plan(input).targets.remove(&web()).unwrap();
     assert_eq!((plan.state, &plan.action), (State::Blocked, &None));
     assert!(line(&plan).contains("set the pin by a commit of its own"), "{}", line(&plan));
+}
+
+#[test]
+fn what_aws_refuses_is_not_asked_for_each_second() {
+    let environment = environment(("1.1", 'b'), ("2.0", 'b'));
+    let seen = || groups::group(1, &[(1, "1.0", None)], &[1, 1]);
+    let first = decide_one(&environment, &web(), seen(), Some(groups::history(&[], &[])), |_, _| {});
+    let action = first.action.unwrap();
+    // Refused at these seconds before the decision; whether it is asked for again.
+    for (class, refusals, asked) in [
+        (ErrorClass::Invalid, vec![1], false),
+        (ErrorClass::Invalid, vec![5], true),
+        (ErrorClass::Invalid, vec![14, 9], false),
+        (ErrorClass::Invalid, vec![20, 10], true),
+        (ErrorClass::Invalid, vec![899; 30], false),
+        (ErrorClass::Invalid, vec![900; 30], true),
+        (ErrorClass::Denied, vec![1], false),
+        (ErrorClass::Denied, vec![60; 30], true),
+        (ErrorClass::Retry, vec![1], true),
+        (ErrorClass::Conflict, vec![1], true),
+        (ErrorClass::Invalid, vec![-100_000], true),
+    ] {
+        let plan = decide_one(&environment, &web(), seen(), Some(groups::history(&[], &[])), |_, memory| {
+            for before in &refusals {
+                let at = at(10) - jiff::SignedDuration::from_secs(*before);
+                memory.answered(&web(), &action, Some(&failed(class)), at);
+            }
+        });
+        assert_eq!(plan.action.is_some(), asked, "{class:?} {refusals:?}: {}", line(&plan));
+        assert_eq!(plan.state == State::Blocked, !asked);
+    }
+    let accepted = decide_one(&environment, &web(), seen(), Some(groups::history(&[], &[])), |_, memory| {
+        memory.answered(&web(), &action, Some(&failed(ErrorClass::Invalid)), at(10));
+        memory.answered(&web(), &action, None, at(10));
+    });
+    assert!(accepted.action.is_some());
+    let mut next = environment.clone();
+    next.pins.values_mut().for_each(|pin| pin.provenance.commit = commit('c'));
+    let another = decide_one(&next, &web(), seen(), Some(groups::history(&[], &[])), |_, memory| {
+        memory.answered(&web(), &action, Some(&failed(ErrorClass::Invalid)), at(10));
+    });
+    assert!(another.action.is_some(), "another commit is another request");
 }

@@ -56,6 +56,7 @@ impl World {
             architecture: None,
             marker,
             active: true,
+            tags: 0,
         }
     }
 

@@ -32,6 +32,7 @@ pub(super) fn service(
             architecture: None,
             marker: marker.clone(),
             active: true,
+            tags: 0,
         },
         deployments: deployments
             .iter()
@@ -73,6 +74,7 @@ pub(super) fn history(revisions: &[(u64, &str, Option<Marker>)], deployments: &[
                 architecture: None,
                 marker: marker.clone(),
                 active: true,
+                tags: 0,
             })
             .collect(),
     }
@@ -188,7 +190,7 @@ fn shapes_that_cannot_be_rolled_out_say_what_to_change() {
     let named = |name: &str| {
         let mut environment = environment.clone();
         if let TargetSpec::Fargate(spec) = &mut environment.targets.get_mut(&api()).unwrap().spec {
-            spec.container = Some(name.to_owned());
+            spec.containers = vec![name.to_owned()];
         }
         environment
     };
@@ -220,7 +222,7 @@ fn shapes_that_cannot_be_rolled_out_say_what_to_change() {
     ");
     let sidecar =
         decide_one(&named("log"), &api(), ObservedTarget::Service(base()), Some(history(&[], &[])), |_, _| {});
-    assert!(matches!(sidecar.action, Some(Action::RegisterTaskDefinition { container, .. }) if container == "log"));
+    assert!(matches!(sidecar.action, Some(Action::RegisterTaskDefinition { containers, .. }) if containers == ["log"]));
 }
 
 /// What AWS says is taken as it is: nothing that it could say ends the process.
