@@ -200,10 +200,8 @@ fn a_service_deployment_is_successful_before_its_deployment_is_completed() {
 #[test]
 fn early_success_comes_while_old_tasks_still_run() {
     let criteria = |cleanup: &str| {
-        format!(
-            r#"{{ minimumHealthyPercent = 50, maximumPercent = 150, earlySuccessCriteria = {{ enable = true,
-            healthyPercent = 50, sourceServiceRevisionCleanup = "{cleanup}" }} }}"#
-        )
+        let early = format!(r#"{{ enable = true, healthyPercent = 50, sourceServiceRevisionCleanup = "{cleanup}" }}"#);
+        format!("{{ minimumHealthyPercent = 50, maximumPercent = 150, earlySuccessCriteria = {early} }}")
     };
     for (cleanup, early) in [("DEFERRED", true), ("BLOCKING", false)] {
         let mut world = world_with(4, "", &criteria(cleanup));
@@ -211,8 +209,8 @@ fn early_success_comes_while_old_tasks_still_run() {
         while service(&world).service_deployments.last().unwrap().status == "IN_PROGRESS" {
             pass(&mut world, 1);
         }
-        let old =
-            service(&world).tasks.iter().any(|task| task.is_live() && task.task_definition.ends_with("app-old:1"));
+        let of_old = |task: &&world::Task| task.task_definition.ends_with("app-old:1");
+        let old = service(&world).tasks.iter().filter(of_old).any(|task| task.phase != world::Phase::Stopped);
         assert_eq!((old, service(&world).deployments.len() > 1), (early, early), "{cleanup}");
         pass(&mut world, 300);
         let end = service(&world);
