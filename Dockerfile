@@ -31,7 +31,7 @@ RUN mkdir src crates/aws/src crates/clock/src crates/core/src crates/git/src cra
     && rm -r src crates/*/src
 
 FROM dependencies AS build
-# Pinion, without the AWS stand-in and the demo. What was compiled from the empty sources is older than these are made now.
+# Pinion, without the AWS simulator and the demo. What was compiled from the empty sources is older than these are made now.
 COPY policies policies
 COPY askama.toml ./
 COPY crates crates

@@ -13,11 +13,11 @@ STAGE := tests/tools/stage
 
 .PHONY: help
 help:
-	@echo 'make demo    the stand-in, two accounts and the controller on this machine, live; ARGS=--script for no hands'
+	@echo 'make demo    the simulator, two accounts and the controller on this machine, live; ARGS=--script for no hands'
 	@echo 'make test    everything that must hold: format, dependencies, clippy, production build, tests, fuzzers, image, docs'
 	@echo 'make bench   what Pinion costs in worlds of 10, 100 and 1,000 targets, beside other tools; some 15 minutes'
 	@echo 'make fuzz    the fuzzers, ten seconds each; needs a nightly toolchain; FUZZ and FUZZ_SECONDS choose'
-	@echo 'make screenshots    the pictures of the status page in docs/images, from a controller on the stand-in'
+	@echo 'make screenshots    the pictures of the status page in docs/images, from a controller on the simulator'
 	@echo 'make setup   only the tools that `make test` needs, into $$PINION_TOOLS (.tools)'
 
 .PHONY: demo
@@ -37,7 +37,7 @@ test:
 	printf '\n' && cat "$$times" && rm -f "$$times" && \
 	printf '%-12s %4d s\n' total $$(($$(date +%s) - start)) && exit $$code
 
-# Cheap ones first. The production build is without the stand-in; `--test edges` only keeps the dependencies' features,
+# Cheap ones first. The production build is without the simulator; `--test edges` only keeps the dependencies' features,
 # and so their builds, the same as in the other stages.
 .PHONY: stages
 stages:
@@ -52,7 +52,7 @@ stages:
 	@$(STAGE) image python3 tests/image/check.py
 	@$(STAGE) docs env RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --quiet
 
-# The controller as it is delivered, on the stand-in of a development build. Not timed by any test: machines differ.
+# The controller as it is delivered, on the simulator of a development build. Not timed by any test: machines differ.
 .PHONY: bench
 bench:
 	@tests/tools/setup bench

@@ -1,4 +1,4 @@
-//! Where what strangers write comes in. Each function takes any bytes and must neither panic nor hang; some check more.
+//! Where what untrusted people write comes in. Each function takes any bytes and must neither panic nor hang; some check more.
 //! Used by the fuzzers, and by `crates/core/tests/fuzz.rs` without libFuzzer.
 
 #![allow(dead_code, reason = "each fuzzer uses one")]

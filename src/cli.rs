@@ -58,10 +58,10 @@ enum Command {
     Bump(bump::Args),
     /// Ask a running controller for a resync, and wait for the acknowledgement
     Resync(resync::Args),
-    /// Run an AWS stand-in, an environments repository and the controller, all on this machine
+    /// Run an AWS simulator, an environments repository and the controller, all on this machine
     #[cfg(feature = "sim")]
     Demo(demo::Args),
-    /// Run the AWS stand-in alone
+    /// Run the AWS simulator alone
     #[cfg(feature = "sim")]
     Sim(sim::SimArgs),
     /// Print the policies that environments need in AWS

@@ -3,13 +3,13 @@
 //!
 //! ```text
 //!   status (a watch) ──► ledger: what each commit is to be told ──► outbox ──► sender ──► GitHub, GitLab, Gitea
-//!                └──────► herald: what is new, for whom ──────────► outbox ──► sender ──► webhooks
+//!                └──────► notifier: what is new, for whom ──────────► outbox ──► sender ──► webhooks
 //! ```
 
 pub mod api;
-pub mod herald;
 pub mod ledger;
 pub mod news;
+pub mod notifier;
 mod outbox;
 mod sender;
 pub mod words;
@@ -22,8 +22,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::herald::Herald;
 use self::ledger::{Ledger, Report};
+use self::notifier::Notifier;
 use self::outbox::Outbox;
 use self::sender::{Sender, Statuses, Webhook};
 use crate::clock::Clock;
@@ -101,7 +101,7 @@ pub fn start(parts: Parts, stop: &CancellationToken) -> Result<Telling, reqwest:
         listeners.push((notify, outbox));
     }
     if !listeners.is_empty() {
-        tasks.spawn(Herald::new(listeners).run(parts.status, parts.clock, stop.clone()));
+        tasks.spawn(Notifier::new(listeners).run(parts.status, parts.clock, stop.clone()));
     }
     Ok(Telling { tasks })
 }

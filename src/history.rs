@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Nothing depends on it: a note that finds the channel full is dropped and counted, and a file that is missing, damaged
-//! or someone else's is begun anew or done without. What is told again after a restart is known by its key.
+//! or someone else's is begun again or done without. What is told again after a restart is known by its key.
 
 mod dora;
 mod feed;
@@ -37,7 +37,7 @@ use crate::metrics::Metrics;
 use crate::model::TargetRef;
 use crate::model::cause::chain;
 use crate::model::event::{Deliveries, Event, EventKind, EventPage};
-use crate::ports::Chronicle;
+use crate::ports::EventSink;
 
 /// The file's name, in the folder of the mirrors.
 pub const FILE: &str = "history.log";
@@ -130,7 +130,7 @@ impl History {
     }
 }
 
-impl Chronicle for History {
+impl EventSink for History {
     fn note(&self, event: Event) {
         match (event.kind, &event.target) {
             (EventKind::RolloutStarted, Some(target)) => drop(self.unfinished_targets().insert(target.clone())),

@@ -1,4 +1,4 @@
-//! The loop: polls repositories, runs passes over environments, tells the board. Executing a plan is one match.
+//! The loop: polls repositories, runs passes over environments, tells the status store. Executing a plan is one match.
 //!
 //! ```text
 //!   source (one per repository) ──► desired ──► environment (one per environment) ──► board ──► server, metrics
@@ -9,24 +9,24 @@
 //! Environments are islands: each has its own task, backoff and memory; they share only the limit on passes at once.
 
 pub mod backoff;
-pub mod board;
-mod brakes;
-mod chronicle;
+mod change_limits;
 mod crew;
 pub mod desired;
 mod environment;
-mod fleet;
+mod event_sink;
 mod hints;
+mod in_progress;
 pub mod pass;
 mod probe;
 mod probing;
 pub mod resync;
 mod source;
-mod story;
+pub mod status_store;
+mod supervisor;
 mod target;
 #[cfg(test)]
 mod tests;
-mod underway;
+mod transitions;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -35,23 +35,23 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-pub use self::board::Board;
-pub use self::brakes::outline;
+pub use self::change_limits::outline;
 pub use self::hints::Hints;
 pub use self::probe::HttpProber;
 pub use self::resync::Resyncs;
+pub use self::status_store::StatusStore;
 use crate::clock::Clock;
 use crate::guardrail;
 use crate::metrics::Metrics;
-use crate::plan::brake::Limits;
-use crate::ports::{Accounts, Chronicle, Prober, Repository};
+use crate::plan::change_limit::Limits;
+use crate::ports::{Accounts, EventSink, Prober, Repository};
 use crew::Crew;
 use desired::{Claim, News};
-use fleet::Fleet;
+use supervisor::Supervisor;
 
 /// How often to do what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
+pub struct Intervals {
     /// Between passes of an environment where nothing is on its way.
     pub steady: Duration,
     /// Between passes while a rollout runs.
@@ -89,19 +89,19 @@ pub struct Parts {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What is shown.
-    pub board: Arc<Board>,
+    pub status_store: Arc<StatusStore>,
     /// What is kept of what happens.
-    pub chronicle: Arc<dyn Chronicle>,
+    pub event_sink: Arc<dyn EventSink>,
     /// What is asked for from outside.
     pub resyncs: Arc<Resyncs>,
     /// What is said from outside to have moved.
     pub hints: Arc<Hints>,
     /// How often to do what.
-    pub pace: Pace,
+    pub pace: Intervals,
     /// How many environments may be in a pass at once.
     pub concurrency: usize,
     /// What one commit may not do unnoticed.
-    pub brakes: Limits,
+    pub change_limits: Limits,
 }
 
 /// What every environment's task shares.
@@ -110,15 +110,15 @@ pub(crate) struct Shared {
     pub(crate) prober: Arc<dyn Prober>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) board: Arc<Board>,
-    pub(crate) chronicle: Arc<dyn Chronicle>,
+    pub(crate) status_store: Arc<StatusStore>,
+    pub(crate) event_sink: Arc<dyn EventSink>,
     pub(crate) resyncs: Arc<Resyncs>,
     pub(crate) hints: Arc<Hints>,
     /// The repositories' URLs, in the order of the sources.
     pub(crate) urls: Vec<String>,
-    pub(crate) pace: Pace,
+    pub(crate) pace: Intervals,
     pub(crate) passes: Semaphore,
-    pub(crate) brakes: Limits,
+    pub(crate) change_limits: Limits,
     /// What guardrails may ask about all targets.
     pub(crate) fleet: Mutex<guardrail::Fleet>,
     pub(crate) shutdown: CancellationToken,
@@ -134,14 +134,14 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
         prober: parts.prober,
         clock: parts.clock,
         metrics: parts.metrics,
-        board: parts.board,
-        chronicle: parts.chronicle,
+        status_store: parts.status_store,
+        event_sink: parts.event_sink,
         resyncs: parts.resyncs,
         hints: parts.hints,
         urls: parts.sources.iter().map(|source| source.url.clone()).collect(),
         pace: parts.pace,
         passes: Semaphore::new(parts.concurrency.max(1)),
-        brakes: parts.brakes,
+        change_limits: parts.change_limits,
         fleet: Mutex::default(),
         shutdown: shutdown.clone(),
     });
@@ -154,17 +154,17 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
         pollers.spawn(source.url.clone(), source::run(index, source, Arc::clone(&shared), news.clone()));
     }
 
-    let mut fleet = Fleet::new(Arc::clone(&shared), claims);
+    let mut supervisor = Supervisor::new(Arc::clone(&shared), claims);
     let verdict = loop {
         tokio::select! {
             () = shutdown.cancelled() => break Ok(()),
             Some(news) = inbox.recv() => match news {
-                News::Read(news) => fleet.take(news),
+                News::Read(news) => supervisor.take(news),
                 News::Polled { source, number } => {
                     shared.resyncs.source_done(source, number);
-                    shared.board.resync(&shared.resyncs);
-                    if fleet.polled(source) {
-                        shared.board.complete();
+                    shared.status_store.resync(&shared.resyncs);
+                    if supervisor.polled(source) {
+                        shared.status_store.complete();
                     }
                 }
             },
@@ -174,12 +174,12 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
                     break Err(format!("the poller of {url} has ended: {how}"));
                 }
             }
-            Some(failure) = fleet.failed() => break Err(failure),
+            Some(failure) = supervisor.failed() => break Err(failure),
         }
     };
     shutdown.cancel();
     drop(inbox);
     while pollers.ended().await.is_some() {}
-    while fleet.failed().await.is_some() {}
+    while supervisor.failed().await.is_some() {}
     verdict
 }

@@ -72,14 +72,14 @@ pub struct ListenError {
     pub source: io::Error,
 }
 
-/// How much strangers may use. Not configurable: no honest client comes near.
+/// How much untrusted people may use. Not configurable: no honest client comes near.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     /// Connections at a time; more wait in the kernel's queue.
     connections: usize,
     /// How long the head of a request may take, and a connection may idle.
     header: Duration,
-    /// How long answering a request may take, its body included. Longer than [`resync::LONGEST_WAIT`].
+    /// How long answering a request may take, its body included. Longer than [`resync::MAX_WAIT`].
     request: Duration,
     /// How long a connection is used before the client has to open another.
     connection: Duration,

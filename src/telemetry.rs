@@ -1,6 +1,6 @@
 //! Logs: for people on a terminal, JSON lines otherwise.
 //!
-//! Values come from strangers: a commit's subject, an author's name, AWS's messages. None of them can break out of
+//! Values come from untrusted people: a commit's subject, an author's name, AWS's messages. None of them can break out of
 //! its line or paint on the terminal; see [`one_line`](crate::model::escape::one_line).
 
 mod format;

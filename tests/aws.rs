@@ -1,4 +1,4 @@
-//! The AWS room against the stand-in, over its socket.
+//! The AWS room against the simulator, over its socket.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use pinion::plan::{Action, RefreshPreferences, VersionMove};
 use pinion::ports::{Accounts, Observe};
 use serde_json::{Value, json};
 
-use crate::support::aws::{Stand, account, asg, environment, fargate, local};
+use crate::support::aws::{Simulator, account, asg, environment, fargate, local};
 
 const WORLD: &str = r#"
 controller = "111111111111"
@@ -132,7 +132,7 @@ fn marker(version: &str, base: &str) -> Marker {
 
 #[tokio::test]
 async fn reads_are_batched_and_what_cannot_change_is_read_once() {
-    let stand = Stand::fleet(1, 25, 25).await;
+    let stand = Simulator::fleet(1, 25, 25).await;
     let reader = stand.aws.reader(&environment("one"), &account("000000000001", None));
     let targets: BTreeMap<LocalRef, TargetSpec> = (0..25)
         .flat_map(|n| {
@@ -185,7 +185,7 @@ async fn reads_are_batched_and_what_cannot_change_is_read_once() {
 
 #[tokio::test]
 async fn many_groups_are_paged_or_named_whichever_is_fewer_calls() {
-    let stand = Stand::fleet(1, 150, 0).await;
+    let stand = Simulator::fleet(1, 150, 0).await;
     let groups = |environment_name: &str, count: usize| {
         let reader = stand.aws.reader(&environment(environment_name), &account("000000000001", None));
         let targets: BTreeMap<LocalRef, TargetSpec> =
@@ -206,7 +206,7 @@ async fn many_groups_are_paged_or_named_whichever_is_fewer_calls() {
 
 #[tokio::test]
 async fn what_is_missing_is_said_and_harms_nothing_else() {
-    let stand = Stand::new(WORLD).await;
+    let stand = Simulator::new(WORLD).await;
     let reader = stand.reader();
     let targets = BTreeMap::from([
         (local("asg/web"), asg("frontend")),
@@ -229,7 +229,7 @@ async fn what_is_missing_is_said_and_harms_nothing_else() {
 
 #[tokio::test]
 async fn moving_versions_resolve_to_numbers() {
-    let stand = Stand::new(WORLD).await;
+    let stand = Simulator::new(WORLD).await;
     let reader = stand.reader();
     assert_eq!(observe_group(&*reader, "latest").await.current.unwrap().number, 2);
     let group = observe_group(&*reader, "default").await;
@@ -249,7 +249,7 @@ async fn moving_versions_resolve_to_numbers() {
 
 #[tokio::test]
 async fn artifacts_resolve_once_until_a_resync() {
-    let stand = Stand::new(WORLD).await;
+    let stand = Simulator::new(WORLD).await;
     let reader = stand.reader();
     let owner = Some("111111111111".try_into().unwrap());
     let name = |name: &str| ArtifactQuery::Ami(AmiQuery::Name { name: name.to_owned(), owner: owner.clone() });
@@ -339,7 +339,7 @@ async fn artifacts_resolve_once_until_a_resync() {
 
 #[tokio::test]
 async fn a_group_is_rolled_and_its_history_says_so() {
-    let stand = Stand::new(WORLD).await;
+    let stand = Simulator::new(WORLD).await;
     let (reader, writer) = (stand.reader(), stand.writer());
     let group = observe_group(&*reader, "frontend").await;
     let launch_template = template(&group);
@@ -397,7 +397,7 @@ mixed = { overrides = [
     { InstanceType = "t3.small", WeightedCapacity = "2" },
     { InstanceType = "m7g.large", LaunchTemplateSpecification = { LaunchTemplateName = "frontend", Version = "$Latest" } },
 ] }"#;
-    let stand = Stand::new(&WORLD.replace("name = \"latest\"\nlaunch_template = \"moving\"", group)).await;
+    let stand = Simulator::new(&WORLD.replace("name = \"latest\"\nlaunch_template = \"moving\"", group)).await;
     let (reader, writer) = (stand.reader(), stand.writer());
     let group = observe_group(&*reader, "latest").await;
     let GroupTemplate::MixedInstances(policy) = &group.template else { panic!("{group:?}") };
@@ -438,7 +438,7 @@ mixed = { overrides = [
 
 #[tokio::test]
 async fn a_cancelled_refresh_is_in_the_history() {
-    let stand = Stand::new(WORLD).await;
+    let stand = Simulator::new(WORLD).await;
     let (reader, writer) = (stand.reader(), stand.writer());
     let group = observe_group(&*reader, "frontend").await;
     let create = Action::CreateTemplateVersion {
@@ -465,7 +465,7 @@ async fn a_cancelled_refresh_is_in_the_history() {
 
 #[tokio::test]
 async fn a_service_is_rolled_and_nothing_but_the_image_changes() {
-    let stand = Stand::new(WORLD).await;
+    let stand = Simulator::new(WORLD).await;
     let (reader, writer) = (stand.reader(), stand.writer());
     let service = observe_service(&*reader).await;
     let base = service.task_definition.arn.clone();
@@ -537,7 +537,7 @@ async fn a_service_is_rolled_and_nothing_but_the_image_changes() {
 
 #[tokio::test]
 async fn a_service_that_was_rolled_back_has_a_failed_rollout() {
-    let stand = Stand::new(WORLD).await;
+    let stand = Simulator::new(WORLD).await;
     let (reader, writer) = (stand.reader(), stand.writer());
     let service = observe_service(&*reader).await;
     let register = Action::RegisterTaskDefinition {
@@ -568,7 +568,7 @@ async fn a_service_that_was_rolled_back_has_a_failed_rollout() {
 
 #[tokio::test]
 async fn a_role_that_cannot_be_assumed_is_told_from_a_call_that_is_refused() {
-    let stand = Stand::new(WORLD).await;
+    let stand = Simulator::new(WORLD).await;
     let strangers = stand.aws.reader(&environment("dev"), &account("222222222222", Some("wrong")));
     let error = strangers.identity().await.unwrap_err();
     assert_eq!((error.class, error.service, error.operation), (ErrorClass::Denied, "sts", "AssumeRole"));
@@ -588,7 +588,7 @@ async fn a_role_that_cannot_be_assumed_is_told_from_a_call_that_is_refused() {
 
 #[tokio::test]
 async fn who_refuses_is_told_apart() {
-    let stand = Stand::new(WORLD).await;
+    let stand = Simulator::new(WORLD).await;
     let refused = |operation: &str, code: &str, why: &str| {
         let message = format!("User: pinion is not authorized to perform: {operation} on resource: r{why}");
         json!({ "operation": operation, "kind": "error", "code": code, "status": 403, "message": message, "times": 1 })
@@ -636,7 +636,7 @@ async fn who_refuses_is_told_apart() {
 
 #[tokio::test]
 async fn credentials_that_have_expired_are_renewed_at_once() {
-    let stand = Stand::new(WORLD).await;
+    let stand = Simulator::new(WORLD).await;
     let reader = stand.reader();
     let first = observe_group(&*reader, "frontend").await;
     stand.calls().await;
@@ -656,7 +656,7 @@ async fn credentials_that_have_expired_are_renewed_at_once() {
 
 #[tokio::test]
 async fn a_denial_has_the_role_assumed_again_but_not_each_time() {
-    let stand = Stand::new(WORLD).await;
+    let stand = Simulator::new(WORLD).await;
     let reader = stand.reader();
     let first = observe_group(&*reader, "frontend").await;
     let calls = |assumed: usize, described: usize| {
@@ -685,7 +685,7 @@ async fn a_denial_has_the_role_assumed_again_but_not_each_time() {
 
 #[tokio::test]
 async fn credentials_outlive_a_denial_while_the_role_cannot_be_assumed() {
-    let stand = Stand::new(WORLD).await;
+    let stand = Simulator::new(WORLD).await;
     let reader = stand.reader();
     observe_group(&*reader, "frontend").await;
     let seen = || async {
@@ -697,7 +697,7 @@ async fn credentials_outlive_a_denial_while_the_role_cannot_be_assumed() {
     stand.fault(once("AssumeRole", "ServiceUnavailable", 503, 3)).await;
     assert_eq!(seen().await, Ok(()), "the old session may still be good, and is");
     // But if that is denied as well, access was taken away.
-    let stand = Stand::new(WORLD).await;
+    let stand = Simulator::new(WORLD).await;
     let reader = stand.reader();
     observe_group(&*reader, "frontend").await;
     stand.fault(once("DescribeAutoScalingGroups", "AccessDenied", 403, 1)).await;
@@ -709,7 +709,7 @@ async fn credentials_outlive_a_denial_while_the_role_cannot_be_assumed() {
 
 #[tokio::test]
 async fn a_failing_batch_fails_its_targets_only() {
-    let stand = Stand::fleet(1, 1, 11).await;
+    let stand = Simulator::fleet(1, 1, 11).await;
     let reader = stand.aws.reader(&environment("one"), &account("000000000001", None));
     let services: BTreeMap<LocalRef, TargetSpec> =
         (0..11).map(|n| (local(&format!("fargate/s{n}")), fargate("app", &format!("service-{n}")))).collect();
@@ -731,7 +731,7 @@ async fn a_failing_batch_fails_its_targets_only() {
 
 #[tokio::test]
 async fn nothing_is_written_to_another_account() {
-    let stand = Stand::new(WORLD).await;
+    let stand = Simulator::new(WORLD).await;
     // The folder says prod; the role leads to dev.
     let mut wrong = account("222222222222", Some("pinion-test"));
     wrong.id = "444444444444".try_into().unwrap();
@@ -758,7 +758,7 @@ fn two_accounts() -> String {
 
 #[tokio::test]
 async fn a_new_session_is_asked_whose_it_is_before_it_writes() {
-    let stand = Stand::new(&two_accounts()).await;
+    let stand = Simulator::new(&two_accounts()).await;
     let (reader, writer) = (stand.reader(), stand.writer());
     let group = observe_group(&*reader, "default").await;
     let number = Action::NumberTemplate { group: group.name.clone(), template: template(&group), version: 1 };
@@ -795,7 +795,7 @@ async fn a_new_session_is_asked_whose_it_is_before_it_writes() {
 
 #[tokio::test]
 async fn what_would_strike_somebody_elses_refresh_is_sent_once() {
-    let stand = Stand::new(WORLD).await;
+    let stand = Simulator::new(WORLD).await;
     let (reader, writer) = (stand.reader(), stand.writer());
     let group = observe_group(&*reader, "default").await;
     let (name, template) = (group.name.clone(), template(&group));
@@ -817,7 +817,7 @@ async fn what_would_strike_somebody_elses_refresh_is_sent_once() {
 
 #[tokio::test]
 async fn a_family_that_others_register_in_is_tried_again() {
-    let stand = Stand::new(WORLD).await;
+    let stand = Simulator::new(WORLD).await;
     let service = observe_service(&*stand.reader()).await;
     let busy = "Too many concurrent attempts to create a new revision of the specified family.";
     stand
@@ -842,7 +842,7 @@ launch_template = "moving"
 version = "$Latest"
 mixed = { overrides = [{ InstanceType = "t3.small" }, { InstanceType = "m7g.large" }, { InstanceType = "m7i.large" }] }"#;
     let stand =
-        Stand::new(&WORLD.replace("name = \"latest\"\nlaunch_template = \"moving\"\nversion = \"$Latest\"", mixed))
+        Simulator::new(&WORLD.replace("name = \"latest\"\nlaunch_template = \"moving\"\nversion = \"$Latest\"", mixed))
             .await;
     let writer = stand.writer();
     for version in ["2.0.1", "2.0.0"] {
@@ -901,7 +901,7 @@ mixed = { overrides = [{ InstanceType = "t3.small" }, { InstanceType = "m7g.larg
 
 #[tokio::test]
 async fn a_deployment_that_is_listed_and_not_yet_described_is_waited_for() {
-    let stand = Stand::new(WORLD).await;
+    let stand = Simulator::new(WORLD).await;
     let (reader, writer) = (stand.reader(), stand.writer());
     stand.advance(100).await;
     let service = observe_service(&*reader).await;
@@ -922,14 +922,14 @@ async fn a_deployment_that_is_listed_and_not_yet_described_is_waited_for() {
 
 #[tokio::test]
 async fn probes_are_not_for_aws() {
-    let stand = Stand::new(WORLD).await;
+    let stand = Simulator::new(WORLD).await;
     let error = stand.writer().apply(&Action::Verify { probes: Vec::new() }).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Invalid);
 }
 
 #[tokio::test]
 async fn a_throttled_account_delays_no_other() {
-    let stand = Stand::fleet(2, 1, 0).await;
+    let stand = Simulator::fleet(2, 1, 0).await;
     stand
         .fault(json!({ "account": "000000000001", "service": "autoscaling", "kind": "throttle", "times": 1000 }))
         .await;

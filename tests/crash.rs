@@ -1,7 +1,7 @@
 //! `kill -9` before and after every single AWS call of a rollout, and a new start: the same end, nothing done twice, and
 //! no quarantine lost. The list of calls comes from a run that nobody disturbs; each point is a run of its own, with a
 
-//! stand-in of its own that holds the call until the controller is dead.
+//! simulator of its own that holds the call until the controller is dead.
 
 mod cases;
 
@@ -19,14 +19,14 @@ use tokio::runtime::Runtime;
 
 use crate::support::stage::git::Repo;
 use crate::support::stage::http::Application;
-use crate::support::stage::process::{PATIENCE, Process, figure, now, pinion};
+use crate::support::stage::process::{Process, TIMEOUT, figure, now, pinion};
 use crate::support::stage::view::Call;
 use crate::support::stage::{self, Fleet, REGION, http};
 
 const DEV: &str = "222222222222";
 /// How many points are tried at the same time: each mostly waits for the controller's next pass.
 const AT_ONCE: usize = 32;
-/// Seconds of the stand-in's time that pass with each call, and none else: how a rollout goes doesn't depend on how busy
+/// Seconds of the simulator's time that pass with each call, and none else: how a rollout goes doesn't depend on how busy
 /// this machine is.
 const PER_CALL: u64 = 5;
 
@@ -49,10 +49,10 @@ struct End {
     total: Value,
 }
 
-/// One run: a stand-in, and a controller that is to bring about the release.
+/// One run: a simulator, and a controller that is to bring about the release.
 struct Run<'a> {
     case: &'a Case,
-    /// Ends before the stand-in does: another run's may take the same port at once.
+    /// Ends before the simulator does: another run's may take the same port at once.
     controller: Option<Process>,
     sim: SimHandle,
     folder: TempDir,
@@ -125,12 +125,12 @@ impl<'a> Run<'a> {
     }
 
     fn wait<T>(&self, what: &str, find: impl Fn(&Self) -> Option<T>) -> T {
-        let limit = now() + PATIENCE;
+        let limit = now() + TIMEOUT;
         loop {
             if let Some(found) = find(self) {
                 return found;
             }
-            assert!(now() < limit, "not within {PATIENCE:?}: {what}; {:#}\n{}", self.target(), self.shown());
+            assert!(now() < limit, "not within {TIMEOUT:?}: {what}; {:#}\n{}", self.target(), self.shown());
             std::thread::sleep(Duration::from_millis(40));
         }
     }

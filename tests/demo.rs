@@ -48,7 +48,7 @@ fn log(dir: &Path) -> String {
     std::fs::read_to_string(dir.join("demo/log")).unwrap_or_default()
 }
 
-/// The rollouts in the stand-in's journal: each refresh and deployment that was accepted, with what it moves to.
+/// The rollouts in the simulator's journal: each refresh and deployment that was accepted, with what it moves to.
 fn rollouts(dir: &Path) -> Vec<(String, String)> {
     let journal = std::fs::read_to_string(dir.join("demo/aws.json.journal")).unwrap();
     journal

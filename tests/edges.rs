@@ -12,13 +12,13 @@ mod forgotten;
 mod voice;
 
 /// Beyond this many lines, tests aside, a file needs a first line that starts with `//! Long:` and says why.
-const LONGEST: usize = 600;
+const MAX_LENGTH: usize = 600;
 
-/// What a room may name. `None`: anything that isn't closed to it below.
-struct Room {
+/// What a module may name. `None`: anything that isn't closed to it below.
+struct Module {
     name: &'static str,
-    /// The rooms it may name.
-    rooms: Option<&'static [&'static str]>,
+    /// The modules it may name.
+    modules: Option<&'static [&'static str]>,
     /// The external crates it may not name; a `*` at the end stands for any rest.
     never: &'static [&'static str],
     /// Whether it may be asynchronous.
@@ -28,50 +28,50 @@ struct Room {
 const IO: &[&str] = &["tokio*", "reqwest", "axum", "hyper*", "async_trait"];
 
 /// Between crates Cargo holds the walls; here are those within `crates/core/src` and `src`.
-const ROOMS: &[Room] = &[
-    Room { name: "model", rooms: Some(&[]), never: IO, asynchronous: false },
-    Room { name: "guardrail", rooms: Some(&["model"]), never: IO, asynchronous: false },
-    Room { name: "signature", rooms: Some(&["model"]), never: IO, asynchronous: false },
-    Room { name: "plan", rooms: Some(&["model", "guardrail"]), never: IO, asynchronous: false },
-    Room { name: "ports", rooms: Some(&["model", "plan"]), never: &[], asynchronous: true },
-    Room { name: "manifest", rooms: Some(&["model", "plan", "guardrail"]), never: IO, asynchronous: false },
-    Room { name: "config", rooms: Some(&["model", "manifest", "plan"]), never: IO, asynchronous: false },
-    Room { name: "webhook", rooms: Some(&["config"]), never: IO, asynchronous: false },
-    Room { name: "iam", rooms: Some(&["model"]), never: IO, asynchronous: false },
-    Room {
+const MODULES: &[Module] = &[
+    Module { name: "model", modules: Some(&[]), never: IO, asynchronous: false },
+    Module { name: "guardrail", modules: Some(&["model"]), never: IO, asynchronous: false },
+    Module { name: "signature", modules: Some(&["model"]), never: IO, asynchronous: false },
+    Module { name: "plan", modules: Some(&["model", "guardrail"]), never: IO, asynchronous: false },
+    Module { name: "ports", modules: Some(&["model", "plan"]), never: &[], asynchronous: true },
+    Module { name: "manifest", modules: Some(&["model", "plan", "guardrail"]), never: IO, asynchronous: false },
+    Module { name: "config", modules: Some(&["model", "manifest", "plan"]), never: IO, asynchronous: false },
+    Module { name: "webhook", modules: Some(&["config"]), never: IO, asynchronous: false },
+    Module { name: "iam", modules: Some(&["model"]), never: IO, asynchronous: false },
+    Module {
         name: "reconcile",
-        rooms: Some(&["model", "manifest", "guardrail", "plan", "ports", "metrics", "clock"]),
+        modules: Some(&["model", "manifest", "guardrail", "plan", "ports", "metrics", "clock"]),
         never: &["axum", "hyper*"],
         asynchronous: true,
     },
-    Room {
+    Module {
         name: "history",
-        rooms: Some(&["model", "metrics", "ports", "clock"]),
+        modules: Some(&["model", "metrics", "ports", "clock"]),
         never: &["axum", "hyper*", "reqwest"],
         asynchronous: true,
     },
-    Room { name: "metrics", rooms: Some(&["model", "ports"]), never: IO, asynchronous: false },
-    Room {
+    Module { name: "metrics", modules: Some(&["model", "ports"]), never: IO, asynchronous: false },
+    Module {
         name: "server",
-        rooms: Some(&["model", "metrics", "history", "clock", "config", "webhook"]),
+        modules: Some(&["model", "metrics", "history", "clock", "config", "webhook"]),
         never: &["reqwest"],
         asynchronous: true,
     },
-    Room {
+    Module {
         name: "forge",
-        rooms: Some(&["model", "metrics", "clock", "config"]),
+        modules: Some(&["model", "metrics", "clock", "config"]),
         never: &["axum", "hyper*"],
         asynchronous: true,
     },
-    Room { name: "telemetry", rooms: Some(&["model", "clock"]), never: IO, asynchronous: false },
-    Room { name: "shutdown", rooms: Some(&[]), never: &[], asynchronous: true },
+    Module { name: "telemetry", modules: Some(&["model", "clock"]), never: IO, asynchronous: false },
+    Module { name: "shutdown", modules: Some(&[]), never: &[], asynchronous: true },
 ];
 
 /// External crates that belong to one module.
 const OWNED: &[(&str, &str)] = &[("cedar*", "guardrail"), ("ssh_key*", "signature"), ("pgp*", "signature")];
 
 #[test]
-fn the_rooms_name_only_whom_they_may() {
+fn modules_name_only_what_they_may() {
     let mut breaches = Vec::new();
     for (path, text) in sources() {
         breaches.extend(check(&path, &text));
@@ -84,7 +84,7 @@ fn no_file_is_too_long() {
     let mut long = Vec::new();
     for (path, text) in sources() {
         let lines = without_tests(&text).lines().count();
-        if lines > LONGEST && !text.starts_with("//! Long:") {
+        if lines > MAX_LENGTH && !text.starts_with("//! Long:") {
             long.push(format!(
                 "{} has {lines} lines; split it, or say why in a first line `//! Long: …`",
                 path.display()
@@ -134,13 +134,13 @@ fn check(path: &Path, text: &str) -> Vec<String> {
     let Ok(path) = path.strip_prefix("src").or_else(|_| path.strip_prefix("crates/core/src")) else {
         return Vec::new();
     };
-    let name = room_of(path);
+    let name = module_of(path);
     let code = code(without_tests(text));
     let paths = paths(&code);
     let mut breaches = BTreeSet::new();
     let mut breach = |what: String| breaches.insert(format!("{shown}: {name} {what}"));
     let depth = path.components().count();
-    let room = ROOMS.iter().find(|room| room.name == name);
+    let module = MODULES.iter().find(|module| module.name == name);
     for path in &paths {
         let Some(first) = path.first() else { continue };
         let inner: &[String] = match first.as_str() {
@@ -154,23 +154,23 @@ fn check(path: &Path, text: &str) -> Vec<String> {
                         breach(format!("names {external}, which only {owner} may"));
                     }
                 }
-                if room.is_some_and(|room| room.never.iter().any(|never| matches(never, external))) {
+                if module.is_some_and(|module| module.never.iter().any(|never| matches(never, external))) {
                     breach(format!("may not name {external}"));
                 }
                 continue;
             }
         };
-        let (Some(other), Some(room)) = (inner.first(), room) else { continue };
-        let known =
-            ["aws", "cli", "clock", "git"].contains(&other.as_str()) || ROOMS.iter().any(|room| room.name == other);
+        let (Some(other), Some(module)) = (inner.first(), module) else { continue };
+        let known = ["aws", "cli", "clock", "git"].contains(&other.as_str())
+            || MODULES.iter().any(|module| module.name == other);
         if other == name || !known {
             continue;
         }
-        if room.rooms.is_some_and(|rooms| !rooms.contains(&other.as_str())) {
+        if module.modules.is_some_and(|modules| !modules.contains(&other.as_str())) {
             breach(format!("may not name crate::{other}"));
         }
     }
-    if room.is_some_and(|room| !room.asynchronous) {
+    if module.is_some_and(|module| !module.asynchronous) {
         for word in ["async", "await"] {
             if words(&code).any(|found| found == word) {
                 breach(format!("says `{word}` but is synchronous"));
@@ -188,8 +188,8 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// `plan/action.rs` and `plan.rs` are in the room `plan`.
-fn room_of(path: &Path) -> &str {
+/// `plan/action.rs` and `plan.rs` are in the module `plan`.
+fn module_of(path: &Path) -> &str {
     let first = path.components().next().unwrap().as_os_str().to_str().unwrap();
     first.strip_suffix(".rs").unwrap_or(first)
 }

@@ -1,6 +1,6 @@
 //! What can go wrong, and what Pinion makes of it. Each situation is a row of `docs/failure-modes.md`; the tests here bring
 
-//! it about with the built program and the stand-in, and hold what people see against that row.
+//! it about with the built program and the simulator, and hold what people see against that row.
 
 mod document;
 mod faults;

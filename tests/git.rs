@@ -832,7 +832,7 @@ fn after_a_force_push_the_walk_starts_afresh() {
 }
 
 #[test]
-fn what_strangers_write_into_commits_is_made_harmless() {
+fn untrusted_text_in_commits_is_made_harmless() {
     let mut history = History::new();
     history.repo.write(PINS, "a = 1").commit("\u{1b}[31mred\u{202e}txet\u{7} subject");
     let found = history.of("dev", "a").unwrap();

@@ -1,5 +1,5 @@
 //! A model-based test: random worlds, random commits, random faults, and the ten rules of the product as invariants.
-//! The real loop, planner and AWS room run in this process in paused time, against the stand-in's own engine.
+//! The real loop, planner and AWS room run in this process in paused time, against the simulator's own engine.
 //!
 //! `PINION_HISTORIES=100000` tries more of them than `make test` does, `PINION_SEED=N` begins with another seed, and
 
@@ -126,7 +126,7 @@ fn the_ten_rules_hold() {
     assert!(failed.is_empty(), "{} of the histories break a rule", failed.len());
 }
 
-/// Histories that break a rule unless something that was found is mended.
+/// Histories that break a rule unless something that was found is fixed.
 macro_rules! kept {
     ($($name:ident),* $(,)?) => {
         $(

@@ -10,7 +10,7 @@ use pinion::model::event::EventKind;
 use serde_json::{Value, json};
 
 use crate::support::pair::{DEV, FILES, WORLD};
-use crate::support::stage::process::{PATIENCE, Process, clean};
+use crate::support::stage::process::{Process, TIMEOUT, clean};
 use crate::support::stage::{self, Stage, changed, set_pin};
 
 /// Version 2 of the service exits, and AWS takes it back; 3 is good again.
@@ -64,7 +64,7 @@ fn a_story_with_kills_in_it_is_told_once() {
     stage.start_controller();
     stage.wait_for_sync(&[web]);
     stage.wait_for(api, "quarantined");
-    // Mended; killed as soon as the rollout's beginning is kept, and what it came to is seen by nobody.
+    // Fixed; killed as soon as the rollout's beginning is kept, and what it came to is seen by nobody.
     stage.pin("dev", "api", "3");
     stage.wait_until("the rollout's beginning is kept", |stage| {
         kinds(stage, api, &["--kind", "rollout-started"]).len() == 2
@@ -80,14 +80,14 @@ fn a_story_with_kills_in_it_is_told_once() {
     stage.start_controller();
     stage.wait_for_sync(&[web, api]);
     stage.settles();
-    let expected_web = ["target-found", "pin-seen", "rollout-started", "rollout-ended succeeded", "in-sync"];
+    let expected_web = ["target-discovered", "pin-changed", "rollout-started", "rollout-ended succeeded", "in-sync"];
     let expected_api = [
-        "target-found",
-        "pin-seen",
+        "target-discovered",
+        "pin-changed",
         "rollout-started",
         "rollout-ended failed",
         "quarantined",
-        "pin-seen",
+        "pin-changed",
         "rollout-started",
         "rollout-ended succeeded",
         "in-sync",
@@ -100,7 +100,7 @@ fn a_story_with_kills_in_it_is_told_once() {
     assert_eq!(kinds(&stage, web, &[]), expected_web);
     assert_eq!(sorted(kinds(&stage, api, &[])), expected(&expected_api));
 
-    // The figures: the group's release, the service's failure, and its mending.
+    // The figures: the group's release, the service's failure, and its fixing.
     let figures = told(&stage, &["dev", "--dora"]);
     let of = |component: &str| {
         let all = figures["components"].as_array().unwrap();
@@ -121,7 +121,7 @@ fn a_story_with_kills_in_it_is_told_once() {
     assert!(stage.run(&["resync"]).status.success());
     let text = String::from_utf8(stage.run(&["history", "--limit", "200"]).stdout).unwrap();
     assert!(text.contains("1.4.0 → 1.4.1 by ") && text.contains("release: 1.4.1 and 2"), "{text}");
-    assert!(text.contains("resync-completed") && !text.contains("target-found"), "{text}");
+    assert!(text.contains("resync-completed") && !text.contains("target-discovered"), "{text}");
     assert_eq!(text.matches("\nTIME").count() + usize::from(text.starts_with("TIME")), 1);
     assert_eq!(text.lines().filter(|line| line.contains(" started ")).count(), 4, "{text}");
     let refused = stage.run(&["history", "prod/web"]);
@@ -134,7 +134,7 @@ fn a_story_with_kills_in_it_is_told_once() {
     let page = told(&stage, &[web]);
     assert_eq!(told(&stage, &[web, "--cache-dir", "cache"]), page);
     stage.signal("TERM");
-    assert!(stage.controller().end(stage::process::PATIENCE).success());
+    assert!(stage.controller().end(stage::process::TIMEOUT).success());
     assert_eq!(told(&stage, &[web, "--cache-dir", "cache"]), page);
 
     // Damaged, what was in it is gone: what AWS and Git still know is told again, and nothing else suffers.
@@ -142,7 +142,7 @@ fn a_story_with_kills_in_it_is_told_once() {
     stage.start_controller();
     stage.wait_for_sync(&[web, api]);
     stage.wait_until("the warning", |stage| stage.logged().contains("the history is damaged"));
-    assert_eq!(kinds(&stage, web, &[])[0], "target-found");
+    assert_eq!(kinds(&stage, web, &[])[0], "target-discovered");
 }
 
 /// All that a file of the history tells, the oldest first.
@@ -182,7 +182,7 @@ fn a_process_that_dies_in_the_middle_of_a_line_takes_nothing_with_it() {
         command.env("AWS_SECRET_ACCESS_KEY", "test").env("AWS_REGION", stage::view::REGION);
         // What it logs must not be in its way.
         let mut dying = Process::start("pinion run", &mut command, "/dev/null".into());
-        let ended = dying.end(PATIENCE);
+        let ended = dying.end(TIMEOUT);
         assert_eq!(ended.signal(), Some(25), "SIGXFSZ ends it at {bytes} bytes: {ended}");
     };
     let (mut torn, mut later) = (0, 0);
@@ -204,7 +204,7 @@ fn a_process_that_dies_in_the_middle_of_a_line_takes_nothing_with_it() {
     }
     assert!(torn >= 6 && later >= 2, "{torn} lines were torn, {later} were written before another one was");
 
-    // A file with a torn line is written anew at the next start. One that dies at that has changed nothing.
+    // A file with a torn line is written again at the next start. One that dies at that has changed nothing.
     let (whole, is_torn) = lines(&stage);
     if !is_torn {
         let torn = whole.concat() + "0123";
@@ -217,7 +217,7 @@ fn a_process_that_dies_in_the_middle_of_a_line_takes_nothing_with_it() {
     stage.start_controller();
     stage.wait_until("the warning", |stage| stage.logged().contains("lines that can't be read are left out: 1"));
     stage.signal("TERM");
-    assert!(stage.controller().end(PATIENCE).success());
+    assert!(stage.controller().end(TIMEOUT).success());
     let (_, is_torn) = lines(&stage);
     let events = all(&stage);
     assert!(!is_torn && events.len() > known.len() && known.iter().all(|event| events.contains(event)), "{events:#?}");
@@ -237,7 +237,7 @@ fn drift_is_told_from_its_beginning_to_its_end() {
     stage.by_hand(role, "RegisterTaskDefinition", &definition);
     stage.by_hand(role, "UpdateService", &json!({"cluster": "app", "service": "api", "taskDefinition": "api:2"}));
     stage.wait_until("the drift is healed", |stage| {
-        kinds(stage, api, &["--kind", "drifted,drift-healed"]) == ["drifted", "drift-healed"]
+        kinds(stage, api, &["--kind", "drifted,drift-corrected"]) == ["drifted", "drift-corrected"]
     });
     let figures = told(&stage, &["--dora"]);
     assert_eq!(figures["components"], json!([]), "healing isn't a deployment");

@@ -1,4 +1,4 @@
-//! Nothing that a stranger can put into a commit, a version, a branch's name, a policy or a push event breaks out of Markdown, HTML, a
+//! Nothing that a untrusted person can put into a commit, a version, a branch's name, a policy or a push event breaks out of Markdown, HTML, a
 //! terminal, a log line, a metric or JSON. Tries it with the built binary, everywhere such text is shown.
 
 mod push;
@@ -79,7 +79,7 @@ fn is_tame(what: &str, text: &str) {
     assert!(found.is_empty(), "{what} has {found:?}:\n{text}");
 }
 
-/// Renders Markdown as GitHub's flavour, and fails unless nothing is in it but our own tags, and what strangers wrote
+/// Renders Markdown as GitHub's flavour, and fails unless nothing is in it but our own tags, and what untrusted people wrote
 /// stands in code.
 fn is_harmless_markdown(texts: &[String]) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hostile/rendered.py");
@@ -96,7 +96,7 @@ fn said(output: &std::process::Output) -> (String, String) {
 }
 
 #[test]
-fn text_of_strangers_stays_what_it_is() {
+fn untrusted_text_stays_what_it_is() {
     let environment = ENVIRONMENT.replace("group = \"web\"\nami", "ami");
     let mut stage = Stage::of(&world())
         .environments([
@@ -138,7 +138,7 @@ fn text_of_strangers_stays_what_it_is() {
     assert_eq!(report["environments"]["dev"]["targets"].as_array().unwrap()[1]["to"], NEXT);
     is_tame("the plan as JSON", &json);
 
-    // What is wrong with a file is a stranger's text, too.
+    // What is wrong with a file is a untrusted person's text, too.
     repo.write("environments/dev/pins.toml", format!("web = {STEERS}\n\"{NEXT}\" = 1\n"));
     let broken = stage.run(&["plan", "--dir", &work, "--output", "markdown"]);
     assert_eq!(broken.status.code(), Some(1));

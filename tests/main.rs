@@ -10,8 +10,8 @@
 )]
 
 mod aws;
-mod brakes;
 mod bump;
+mod change_limits;
 mod crash;
 mod demo;
 mod failures;

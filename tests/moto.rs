@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::support::git::Repo;
 use crate::support::http;
-use crate::support::process::{PATIENCE, Process, clean, now, pinion};
+use crate::support::process::{Process, TIMEOUT, clean, now, pinion};
 
 const IMAGE: &str = "222222222222.dkr.ecr.us-west-1.amazonaws.com/backend";
 
@@ -114,7 +114,7 @@ impl Stage {
     }
 
     fn wait_until(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
-        let limit = now() + PATIENCE;
+        let limit = now() + TIMEOUT;
         loop {
             let environment = self.environment();
             if is(&environment) {

@@ -1,4 +1,4 @@
-//! The status page in a browser: what it shows in each state, how it keeps up, that strangers' texts stay texts, and that
+//! The status page in a browser: what it shows in each state, how it keeps up, that untrusted people's texts stay texts, and that
 //! everybody can use it. With PINION_SCREENSHOTS=FOLDER it leaves pictures there.
 
 mod browser;

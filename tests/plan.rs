@@ -1,6 +1,6 @@
-//! `pinion plan` on a pull request: what a change causes, as text, as a comment and as JSON, checked against the stand-in;
+//! `pinion plan` on a pull request: what a change causes, as text, as a comment and as JSON, checked against the simulator;
 
-//! what is wrong with an artifact; what is waited for; what brakes will hold. Nothing is ever written.
+//! what is wrong with an artifact; what is waited for; what change limits will hold. Nothing is ever written.
 
 use std::process::Output;
 
@@ -271,8 +271,8 @@ fn what_is_in_the_way_is_named_with_its_end() {
     stage.repo().commit("api 2");
     let (frozen, _) = report(&stage, &["--base", "main"]);
     let api = target(&frozen, "dev/fargate/api");
-    assert_eq!(api["forbidden_by"], json!([{ "policy": "freeze", "reason": "moving house" }]));
-    assert_eq!(api["passes"], soon.as_str(), "{api:#}");
+    assert_eq!(api["denied_by"], json!([{ "policy": "freeze", "reason": "moving house" }]));
+    assert_eq!(api["allowed_from"], soon.as_str(), "{api:#}");
 
     // Somebody deploys there.
     stage.repo().git(&["rm", "--quiet", "policies/guardrails/freeze.cedar"]);
@@ -285,25 +285,25 @@ fn what_is_in_the_way_is_named_with_its_end() {
     let (foreign, _) = report(&stage, &["--base", "main"]);
     let api = target(&foreign, "dev/fargate/api");
     assert_eq!(api["state"], "pending", "{api:#}");
-    assert_eq!(api["underway"]["ours"], false);
+    assert_eq!(api["in_progress"]["ours"], false);
     let comment = said(&plan(&stage, &["--base", "main", "--output", "markdown"]));
     assert!(comment.contains("a rollout that Pinion didn't start"), "{comment}");
     assert!(comment.contains("not this pin's: it is waited for"), "{comment}");
 }
 
 #[test]
-fn broken_files_and_brakes_are_told_in_the_comment() {
+fn broken_files_and_change_limits_are_shown_in_the_comment() {
     let stage = stage();
     let repo = stage.repo();
     // All of prod goes.
     repo.git(&["rm", "-r", "--quiet", "environments/prod"]);
     repo.commit("no prod");
     let comment = said(&plan(&stage, &["--base", "main", "--output", "markdown"]));
-    assert!(comment.contains("**Held by the blast-radius brake:** this change `removes prod`"), "{comment}");
+    assert!(comment.contains("**Held by the blast-radius limit:** this change `removes prod`"), "{comment}");
     assert!(comment.contains("- `prod` is looked after until its removal is acknowledged."), "{comment}");
     repo.commit("yes\n\nPinion-Acknowledge: blast-radius");
     let (report, _) = report(&stage, &["--base", "main"]);
-    assert_eq!(report["brake"]["acknowledged"], true);
+    assert_eq!(report["change_limit"]["acknowledged"], true);
     assert_eq!(report["removed"], json!(["prod"]));
     let comment = said(&plan(&stage, &["--base", "main", "--output", "markdown"]));
     assert!(comment.contains("- `prod` is no longer looked after"), "{comment}");
@@ -313,7 +313,7 @@ fn broken_files_and_brakes_are_told_in_the_comment() {
     set_pin(repo, "prod", "frontend", "1.4.1");
     set_pin(repo, "prod", "api", "2");
     repo.commit("all of it");
-    let strict = ["--base", "main", "--output", "json", "--brake-free", "0"];
+    let strict = ["--base", "main", "--output", "json", "--change-limit-always-allowed", "0"];
     let held: Value = serde_json::from_str(&said(&plan(&stage, &strict))).unwrap();
     let reason = target(&held, "prod/fargate/api")["reason"].as_str().unwrap();
     assert!(reason.contains("moves 2 of 2 pins of prod at once, more than 50 %"), "{reason}");

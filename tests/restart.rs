@@ -155,7 +155,7 @@ fn killed_while_answers_are_lost() {
 }
 
 #[test]
-fn the_stand_in_is_killed() {
+fn the_simulator_is_killed() {
     let mut stage = stage(60.0);
     release(&stage);
     stage.wait_until("both rollouts run", |stage| {

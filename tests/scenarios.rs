@@ -1,6 +1,6 @@
 //! The five deployments that Pinion must serve, and what an operator does, as runs of the built program against the AWS
 
-//! stand-in and real Git servers. `docs/scenarios` has a page for each.
+//! simulator and real Git servers. `docs/scenarios` has a page for each.
 
 mod common_registry;
 mod frontend_and_backend;

@@ -1,5 +1,5 @@
-//! The shapes that groups, services and images have in real accounts, as runs of the built program against the AWS stand-in:
-//! each is served, or blocked with a reason that says what to change. `docs/shapes.md` has the table; it is what these
+//! The shapes that groups, services and images have in real accounts, as runs of the built program against the AWS simulator:
+//! each is served, or blocked with a reason that says what to change. `docs/supported-configurations.md` has the table; it is what these
 
 //! tests compare with.
 

@@ -1,4 +1,4 @@
-//! The AWS stand-in, driven by the SDK's own clients over a socket.
+//! The AWS simulator, driven by the SDK's own clients over a socket.
 
 mod control;
 mod faults;

@@ -1,4 +1,4 @@
-//! The stand-in is true: AWS's own clients drive it, and every answer is held against AWS's own models.
+//! The simulator is true: AWS's own clients drive it, and every answer is held against AWS's own models.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ fn check(report: &Value) {
     assert!(report["deviations"].as_object().unwrap().is_empty(), "{:#}", report["deviations"]);
 }
 
-/// All sources of the stand-in.
+/// All sources of the simulator.
 fn sources(folder: &Path, found: &mut Vec<String>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -51,7 +51,7 @@ fn sources(folder: &Path, found: &mut Vec<String>) {
     }
 }
 
-/// The codes that the stand-in's sources name, where an error is made.
+/// The codes that the simulator's sources name, where an error is made.
 fn codes() -> BTreeSet<String> {
     let mut found = Vec::new();
     sources(&repository().join("crates/sim/src"), &mut found);

@@ -127,10 +127,10 @@ fn the_shortest_configuration() {
             in_flight_interval: 5s,
             concurrency: 16,
         },
-        brakes: Limits {
-            share: 50,
-            free: 4,
-            removal: true,
+        change_limits: Limits {
+            max_percent: 50,
+            always_allowed: 4,
+            removals: true,
         },
         server: Server {
             listen: 127.0.0.1:9780,
@@ -264,10 +264,10 @@ filter = "debug"
             in_flight_interval: 1s,
             concurrency: 2,
         },
-        brakes: Limits {
-            share: 50,
-            free: 4,
-            removal: true,
+        change_limits: Limits {
+            max_percent: 50,
+            always_allowed: 4,
+            removals: true,
         },
         server: Server {
             listen: [::1]:80,
@@ -474,7 +474,7 @@ events = []
         "notify[0].name: the key `name` is missing",
         "notify[0].url: this is not an http or https URL",
         "notify[0].events[0]: `quarantine` isn't known here; did you mean \"quarantined\"?",
-        "notify[0].events[1]: `started` isn't known here; known here: pin-seen, ",
+        "notify[0].events[1]: `started` isn't known here; known here: pin-changed, ",
         "notify[0].environments: this list is empty",
         "notify[1].format: `xml` isn't known here; known here: json, slack",
         "notify[1]: this must name exactly one URL to send to",

@@ -51,7 +51,7 @@ pub struct Args {
     /// Commit on a new branch of this name
     #[arg(long, value_name = "NAME", conflicts_with = "no_commit")]
     branch: Option<String>,
-    /// Push the commit, too. If somebody else was faster, it is made anew on top of theirs
+    /// Push the commit, too. If somebody else was faster, it is made again on top of theirs
     #[arg(long, conflicts_with = "no_commit")]
     push: bool,
     /// Only edit the files
@@ -238,7 +238,7 @@ impl Bump<'_> {
         message
     }
 
-    /// Makes the change anew on what is checked out now. False if it is there already.
+    /// Makes the change again on what is checked out now. False if it is there already.
     fn again(&self) -> Result<bool, CliError> {
         let changes = self.changes()?;
         if changes.is_empty() {
@@ -250,7 +250,7 @@ impl Bump<'_> {
         Ok(true)
     }
 
-    /// Pushes the commit. Where the remote has moved, the change is made anew on top of it: two pins on neighbouring
+    /// Pushes the commit. Where the remote has moved, the change is made again on top of it: two pins on neighbouring
     /// lines would conflict, and somebody may have pinned something newer meanwhile.
     fn push(&self) -> Result<(), CliError> {
         let aim = git::Aim::of(self.dir)?;

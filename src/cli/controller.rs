@@ -18,10 +18,10 @@ use crate::forge::{self, Told};
 use crate::git::{Auth, MirroredRepository, Mirrors, Programs, RepositorySource};
 use crate::history::{self, History, Limits};
 use crate::metrics::Metrics;
-use crate::plan::brake;
-use crate::ports::Chronicle;
+use crate::plan::change_limit;
+use crate::ports::EventSink;
 use crate::reconcile::desired::Claim;
-use crate::reconcile::{self, Board, Hints, HttpProber, Pace, Parts, Resyncs, Source};
+use crate::reconcile::{self, Hints, HttpProber, Intervals, Parts, Resyncs, Source, StatusStore};
 use crate::server::RequestResync;
 use crate::server::hooks::TakeHints;
 
@@ -58,11 +58,11 @@ pub struct Wiring {
     /// Credentials, if they aren't the standard chain's.
     pub keys: Option<Keys>,
     /// How often to do what.
-    pub pace: Pace,
+    pub pace: Intervals,
     /// How many environments may be in a pass at once.
     pub concurrency: usize,
     /// What one commit may not do unnoticed.
-    pub brakes: brake::Limits,
+    pub change_limits: change_limit::Limits,
     /// The branches whose commits are told what became of them.
     pub told: Vec<Told>,
     /// Who is told of events.
@@ -74,7 +74,7 @@ pub struct Controller {
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// What is shown.
-    pub board: Arc<Board>,
+    pub status_store: Arc<StatusStore>,
     /// What is asked for.
     pub resyncs: Arc<Resyncs>,
     /// What has happened.
@@ -94,14 +94,14 @@ impl Controller {
         let metrics = Arc::new(Metrics::new()?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let history = History::start(folder, limits, Arc::clone(&metrics), Arc::clone(&clock))?;
-        let (board, resyncs) = (Arc::new(Board::default()), Arc::new(Resyncs::default()));
-        Ok(Self { metrics, board, resyncs, hints: Arc::new(Hints::default()), history, clock })
+        let (status_store, resyncs) = (Arc::new(StatusStore::default()), Arc::new(Resyncs::default()));
+        Ok(Self { metrics, status_store, resyncs, hints: Arc::new(Hints::default()), history, clock })
     }
 
     /// Keeps in the history what is read off the status, until `stop`.
     pub fn follow(&self, stop: CancellationToken) -> JoinHandle<()> {
-        let chronicle = Arc::clone(&self.history) as Arc<dyn Chronicle>;
-        tokio::spawn(history::watch(self.board.subscribe(), chronicle, Arc::clone(&self.clock), stop))
+        let event_sink = Arc::clone(&self.history) as Arc<dyn EventSink>;
+        tokio::spawn(history::watch(self.status_store.subscribe(), event_sink, Arc::clone(&self.clock), stop))
     }
 
     /// Runs until `stop`, and lets calls in flight finish.
@@ -113,7 +113,7 @@ impl Controller {
         let sources = sources(&wiring, &interrupt, &self.clock)?;
         let shown: BTreeSet<(String, String)> =
             wiring.branches.iter().map(|branch| (branch.url.clone(), branch.branch.clone())).collect();
-        self.board.start(shown);
+        self.status_store.start(shown);
         let accounts = Aws::new(Options {
             endpoint_url: wiring.endpoint_url,
             keys: wiring.keys,
@@ -128,18 +128,18 @@ impl Controller {
             prober: Arc::new(HttpProber::new()?),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
-            board: Arc::clone(&self.board),
-            chronicle: Arc::clone(&self.history) as Arc<dyn Chronicle>,
+            status_store: Arc::clone(&self.status_store),
+            event_sink: Arc::clone(&self.history) as Arc<dyn EventSink>,
             resyncs: Arc::clone(&self.resyncs),
             hints: Arc::clone(&self.hints),
             pace: wiring.pace,
             concurrency: wiring.concurrency,
-            brakes: wiring.brakes,
+            change_limits: wiring.change_limits,
         };
         let telling = forge::Parts {
             branches: wiring.told,
             notify: wiring.notify,
-            status: self.board.subscribe(),
+            status: self.status_store.subscribe(),
             metrics: Arc::clone(&self.metrics),
             clock: Arc::clone(&self.clock),
         };
@@ -215,13 +215,13 @@ pub struct ResyncDesk {
     /// Where they are numbered.
     pub resyncs: Arc<Resyncs>,
     /// Where it is shown how far they are.
-    pub board: Arc<Board>,
+    pub status_store: Arc<StatusStore>,
 }
 
 impl RequestResync for ResyncDesk {
     fn request(&self, retry_quarantined: bool) -> u64 {
         let number = self.resyncs.request(retry_quarantined);
-        self.board.resync(&self.resyncs);
+        self.status_store.resync(&self.resyncs);
         number
     }
 }

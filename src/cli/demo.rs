@@ -1,7 +1,7 @@
-//! `pinion demo`: the AWS stand-in, an environments repository and the controller, all on this machine.
+//! `pinion demo`: the AWS simulator, an environments repository and the controller, all on this machine.
 //!
 //! Everything lives in one folder. Kill the demo at any moment and start it again: it goes on, because Git and the
-//! stand-in's state file remember, and Pinion needs nothing else.
+//! simulator's state file remember, and Pinion needs nothing else.
 
 mod hands;
 mod live;
@@ -24,7 +24,7 @@ use super::error::{CliError, ResultExt as _};
 use super::output;
 use crate::aws::Keys;
 use crate::git::Auth;
-use crate::reconcile::Pace;
+use crate::reconcile::Intervals;
 use crate::reconcile::desired::Claim;
 use crate::server::Server;
 use crate::shutdown::{self, Drained, Signal, Signals};
@@ -32,7 +32,7 @@ use crate::sim::{Options, Sim, World};
 use crate::telemetry::{self, LogFormat};
 
 /// How often the demo looks: quicker than anybody would in earnest, so that it is a pleasure to watch.
-const PACE: Pace = Pace {
+const INTERVALS: Intervals = Intervals {
     steady: Duration::from_secs(5),
     in_flight: Duration::from_millis(500),
     after_write: Duration::from_millis(250),
@@ -52,13 +52,13 @@ pub struct Args {
     /// Start over: remove what an earlier demo left in the folder.
     #[arg(long)]
     fresh: bool,
-    /// Seconds of the stand-in's time per second.
+    /// Seconds of the simulator's time per second.
     #[arg(long, value_name = "FACTOR", default_value_t = 10.0, value_parser = super::sim::speed)]
     speed: f64,
     /// Where the status page, the API and the metrics are served.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9780")]
     listen: SocketAddr,
-    /// Where the stand-in serves the AWS API.
+    /// Where the simulator serves the AWS API.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4599")]
     aws: SocketAddr,
 }
@@ -78,10 +78,13 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     let endpoint = sim.endpoint();
 
     let controller = Arc::new(Controller::new(&workshop.cache(), crate::history::Limits::default())?);
-    let desk = Arc::new(ResyncDesk { resyncs: Arc::clone(&controller.resyncs), board: Arc::clone(&controller.board) });
+    let desk = Arc::new(ResyncDesk {
+        resyncs: Arc::clone(&controller.resyncs),
+        status_store: Arc::clone(&controller.status_store),
+    });
     let server = Server {
         metrics: Arc::clone(&controller.metrics),
-        status: controller.board.subscribe(),
+        status: controller.status_store.subscribe(),
         history: Arc::clone(&controller.history),
         resync: Arc::clone(&desk) as Arc<dyn crate::server::RequestResync>,
         token: None,
@@ -106,16 +109,16 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
             access_key_id: "AKIADEMOCONTROLLER00".to_owned(),
             secret_access_key: SecretString::from("demo"),
         }),
-        pace: PACE,
+        pace: INTERVALS,
         concurrency: 16,
-        brakes: crate::plan::brake::Limits::default(),
+        change_limits: crate::plan::change_limit::Limits::default(),
         told: Vec::new(),
         notify: Vec::new(),
     };
     let Signals { stop, abort, requests } = signals;
-    tokio::spawn(heed(requests, desk));
+    tokio::spawn(honor(requests, desk));
     controller.follow(stop.clone());
-    let status = controller.board.subscribe();
+    let status = controller.status_store.subscribe();
     let work = {
         let (controller, stop) = (Arc::clone(&controller), stop.clone());
         tokio::spawn(async move { controller.run(wiring, stop).await })
@@ -166,7 +169,7 @@ impl Scene {
 }
 
 /// Passes signals on as requests.
-async fn heed(mut requests: tokio::sync::mpsc::UnboundedReceiver<Signal>, desk: Arc<ResyncDesk>) {
+async fn honor(mut requests: tokio::sync::mpsc::UnboundedReceiver<Signal>, desk: Arc<ResyncDesk>) {
     use crate::server::RequestResync as _;
     while let Some(signal) = requests.recv().await {
         desk.request(signal == Signal::ResyncRetrying);

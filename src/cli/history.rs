@@ -180,7 +180,7 @@ pub fn text(events: &[Event], now: Timestamp, screen: Screen) -> String {
 
 fn colour(event: &Event) -> Option<Color> {
     match event.kind {
-        EventKind::InSync | EventKind::DriftHealed | EventKind::EnvironmentMended => Some(Color::Green),
+        EventKind::InSync | EventKind::DriftCorrected | EventKind::EnvironmentRecovered => Some(Color::Green),
         EventKind::RolloutStarted => Some(Color::Blue),
         EventKind::RolloutEnded if event.result.as_deref() == Some("failed") => Some(Color::Red),
         EventKind::Quarantined | EventKind::Overdue | EventKind::Blocked | EventKind::EnvironmentBroken => {

@@ -1,16 +1,16 @@
-//! Text of strangers in Markdown.
+//! Text of untrusted people in Markdown.
 
 use crate::model::escape::one_line;
 
 /// Longer text is cut, in characters.
-const LONGEST: usize = 1_000;
+const MAX_LENGTH: usize = 1_000;
 
 /// Text as a code span: nothing in it is a link, a mention, HTML or the end of it. What has no width, turns the writing
 /// direction or ends a line is escaped.
 #[must_use]
 pub fn code(text: &str) -> String {
     let line = one_line(text);
-    let mut text: String = line.chars().take(LONGEST).collect();
+    let mut text: String = line.chars().take(MAX_LENGTH).collect();
     if text.len() < line.len() {
         text.push('…');
     }
@@ -46,6 +46,6 @@ mod tests {
         assert_eq!(code(""), "–");
         assert_eq!(code("  "), "–");
         assert_eq!(cell("a|b\\|c"), "`a\\u{7c}b\\\\u{7c}c`");
-        assert_eq!(code(&"ü".repeat(2000)).chars().count(), LONGEST + 3);
+        assert_eq!(code(&"ü".repeat(2000)).chars().count(), MAX_LENGTH + 3);
     }
 }

@@ -75,7 +75,7 @@ impl Screen {
         table
     }
 
-    /// A cell with text of a stranger.
+    /// A cell with text of a untrusted person.
     #[must_use]
     pub fn cell(self, text: &str) -> Cell {
         Cell::new(one_line(text))

@@ -31,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::model::escape::plain_json;
 use crate::model::survey::Survey;
 use crate::model::{CommitId, EnvironmentName, LocalRef, State, words};
-use crate::plan::brake::{Acknowledgement, Brake, Held, Limits};
+use crate::plan::change_limit::{Acknowledgement, ChangeLimit, Held, Limits};
 use crate::plan::{Memory, Observed, Plan, TargetPlan};
 use crate::ports::{Accounts, Observe, Surveyor};
 use crate::reconcile::desired::{Desired, sources};
@@ -60,12 +60,12 @@ pub struct Args {
     detailed_exitcode: bool,
     #[command(flatten)]
     signers: Signers,
-    /// The share of prod's pins, in per cent, that a change may move unheld: `brakes.share` of pinion.toml.
-    #[arg(long, value_name = "PERCENT", default_value_t = Limits::default().share)]
-    brake_share: u32,
-    /// How many of prod's pins a change may move whatever share that is: `brakes.free` of pinion.toml.
-    #[arg(long, value_name = "PINS", default_value_t = Limits::default().free)]
-    brake_free: u32,
+    /// The share of prod's pins, in per cent, that a change may move unheld: `change_limits.max_percent` of pinion.toml.
+    #[arg(long, value_name = "PERCENT", default_value_t = Limits::default().max_percent)]
+    change_limit_max_percent: u32,
+    /// How many of prod's pins a change may move whatever share that is: `change_limits.always_allowed` of pinion.toml.
+    #[arg(long, value_name = "PINS", default_value_t = Limits::default().always_allowed)]
+    change_limit_always_allowed: u32,
     /// The role to assume in each account, by its name, instead of the one in environment.toml: one that only reads.
     #[arg(long, value_name = "NAME")]
     role: Option<String>,
@@ -127,8 +127,12 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
 
     let mut history = History::of(&args.dir, args.base.as_deref(), drafts.values().copied())?;
     history.sign(&args.signers, &args.dir, clock.now())?;
-    let limits = Limits { share: args.brake_share, free: args.brake_free, removal: true };
-    let brake = history.brake(drafts.values().copied(), limits);
+    let limits = Limits {
+        max_percent: args.change_limit_max_percent,
+        always_allowed: args.change_limit_always_allowed,
+        removals: true,
+    };
+    let change_limit = history.change_limit(drafts.values().copied(), limits);
     let removed = history.removed_environments(&drafts.keys().copied().collect());
     let named = |name: &EnvironmentName| args.environments.is_empty() || args.environments.contains(name);
     // Guardrails may ask about the environments that others are promoted from.
@@ -163,9 +167,9 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         let soaks = soaking.contains(&environment.name);
         let guardrails = Arc::clone(&guardrails);
         let mut desired =
-            Desired { environment, revision: history.head.clone(), guardrails, soaks, seen: None, brake: None };
-        if let Some((brake, word)) = &brake {
-            hold(&mut desired, brake, word);
+            Desired { environment, revision: history.head.clone(), guardrails, soaks, seen: None, change_limit: None };
+        if let Some((change_limit, word)) = &change_limit {
+            hold(&mut desired, change_limit, word);
         }
         desired
     });
@@ -178,7 +182,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     let at = clock.now();
     let (mut planned, fleet) = decide(seen, at);
     planned.retain(|planned| named(&planned.desired.environment.name));
-    let given = Given { history: &history, policies: &loaded.policies, fleet: &fleet, brake, removed, at };
+    let given = Given { history: &history, policies: &loaded.policies, fleet: &fleet, change_limit, removed, at };
     for planned in &mut planned {
         planned.touched = touched(planned, &given);
     }
@@ -194,9 +198,12 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         return Err(CliError::failed(format!("{} can't be planned", words::count(report.blocked, "target")))
             .hint("the lines marked ! say why"));
     }
-    if report.misfits > 0 {
-        return Err(CliError::failed(format!("wrong processor: {}", words::count(report.misfits, "artifact")))
-            .hint("build them for the processors of their targets, or pin others"));
+    if report.architecture_mismatches > 0 {
+        return Err(CliError::failed(format!(
+            "wrong processor: {}",
+            words::count(report.architecture_mismatches, "artifact")
+        ))
+        .hint("build them for the processors of their targets, or pin others"));
     }
     Ok(if args.detailed_exitcode && report.changes > 0 { ExitCode::from(2) } else { ExitCode::SUCCESS })
 }
@@ -220,15 +227,16 @@ fn refuse(broken: &Findings, format: Format, at: Timestamp) -> Result<CliError, 
         .hint("`pinion validate` shows the same, offline"))
 }
 
-/// Holds what a brake holds, as a controller would after the merge.
-fn hold(desired: &mut Desired, brake: &Brake, word: &Acknowledgement) {
+/// Holds what a change limit holds, as a controller would after the merge.
+fn hold(desired: &mut Desired, change_limit: &ChangeLimit, word: &Acknowledgement) {
     if *word == Acknowledgement::Given {
         return;
     }
-    let (commit, unheeded) = (CommitId::uncommitted(), word.unheeded().cloned());
-    let text = Held { commit, brake: brake.clone(), unheeded }.to_string();
+    let (commit, ignored_acknowledgement) = (CommitId::uncommitted(), word.ignored_acknowledgement().cloned());
+    let text = Held { commit, change_limit: change_limit.clone(), ignored_acknowledgement }.to_string();
     let name = desired.environment.name.clone();
-    desired.environment.held = brake.components(&name).map(|component| (component.clone(), text.clone())).collect();
+    desired.environment.held =
+        change_limit.components(&name).map(|component| (component.clone(), text.clone())).collect();
 }
 
 async fn look(desired: Desired, reader: Arc<dyn Observe>, clock: &dyn Clock) -> (Desired, Observed) {

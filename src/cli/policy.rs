@@ -72,7 +72,7 @@ struct Report {
     subject: String,
     allowed: bool,
     /// The first full minute at which nothing forbids it, if nothing but the time changes.
-    passes: Option<Timestamp>,
+    allowed_from: Option<Timestamp>,
     policies: Vec<PolicyReport>,
     facts: Facts,
 }
@@ -205,7 +205,7 @@ fn report(
         author: pin.provenance.author.clone(),
         subject: pin.provenance.subject.clone(),
         allowed,
-        passes: explanation.passes,
+        allowed_from: explanation.allowed_from,
         policies: policies.collect(),
         facts: Facts {
             promoted_from: promoted_from.map(ToString::to_string),
@@ -273,9 +273,11 @@ fn text(report: &Report, screen: Screen) -> String {
     }
     text += &output::table_text(&table);
     text += "\n\n";
-    text + &match (report.allowed, report.passes) {
+    text + &match (report.allowed, report.allowed_from) {
         (true, _) => "Allowed.\n".to_owned(),
-        (false, Some(passes)) => format!("Forbidden. If nothing but the time changes, it is allowed from {passes}.\n"),
+        (false, Some(allowed_from)) => {
+            format!("Forbidden. If nothing but the time changes, it is allowed from {allowed_from}.\n")
+        }
         (false, None) => "Forbidden, and time alone won't change that.\n".to_owned(),
     }
 }

@@ -11,7 +11,7 @@ use crate::config::{self, Config, LogFormat, Overrides, Secret};
 use crate::forge::Told;
 use crate::git;
 use crate::history::Limits;
-use crate::reconcile::Pace;
+use crate::reconcile::Intervals;
 use crate::reconcile::desired::Claim;
 use crate::server::hooks::Hooks;
 use crate::server::{RequestResync as _, Server};
@@ -22,7 +22,7 @@ use crate::telemetry;
 const AFTER_WRITE: Duration = Duration::from_secs(1);
 /// The first wait after a failure; it doubles up to the longest.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
-const BACKOFF_LONGEST: Duration = Duration::from_secs(300);
+const MAX_BACKOFF: Duration = Duration::from_secs(300);
 /// How long the history may take at the end to write what it was told.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -49,10 +49,13 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let signals = shutdown::listen()?;
 
     let controller = Arc::new(Controller::new(&config.cache_dir, limits(&config))?);
-    let desk = Arc::new(ResyncDesk { resyncs: Arc::clone(&controller.resyncs), board: Arc::clone(&controller.board) });
+    let desk = Arc::new(ResyncDesk {
+        resyncs: Arc::clone(&controller.resyncs),
+        status_store: Arc::clone(&controller.status_store),
+    });
     let server = Server {
         metrics: Arc::clone(&controller.metrics),
-        status: controller.board.subscribe(),
+        status: controller.status_store.subscribe(),
         history: Arc::clone(&controller.history),
         resync: Arc::clone(&desk) as Arc<dyn crate::server::RequestResync>,
         token,
@@ -211,15 +214,15 @@ fn wiring(config: &Config) -> Wiring {
             })
             .collect(),
         cache: config.cache_dir.clone(),
-        brakes: config.brakes,
+        change_limits: config.change_limits,
         endpoint_url: config.aws.endpoint_url.clone(),
         keys: None,
-        pace: Pace {
+        pace: Intervals {
             steady: config.reconcile.interval,
             in_flight: config.reconcile.in_flight_interval,
             after_write: AFTER_WRITE.min(config.reconcile.in_flight_interval),
             backoff_first: BACKOFF_FIRST,
-            backoff_longest: BACKOFF_LONGEST,
+            backoff_longest: MAX_BACKOFF,
         },
         concurrency: config.reconcile.concurrency,
         told: config.repositories.iter().filter_map(told).collect(),

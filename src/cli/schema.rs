@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::error::{CliError, ResultExt as _};
 use super::output::print;
-use crate::forge::herald::Notification;
+use crate::forge::notifier::Notification;
 use crate::{config, manifest};
 
 /// Prints the JSON Schemas of the TOML files, and their reference

@@ -70,7 +70,7 @@ impl Signers {
         for provenance in provenances.into_iter().filter(|provenance| !provenance.commit.is_uncommitted()) {
             verifier.vouch(&objects, provenance, now)?;
         }
-        verifier.heed(&objects, trailers, now)?;
+        verifier.honor(&objects, trailers, now)?;
         Ok(Some(verified))
     }
 }

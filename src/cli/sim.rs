@@ -1,4 +1,4 @@
-//! `pinion sim`: the AWS stand-in alone.
+//! `pinion sim`: the AWS simulator alone.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use crate::sim::{FASTEST, Options, Sim, SimError, World, WorldError};
 
-/// Runs the AWS stand-in.
+/// Runs the AWS simulator.
 #[derive(Debug, Clone, clap::Args)]
 pub struct SimArgs {
     /// The world file (TOML): what the accounts hold. Without it, the world of the demo
@@ -19,7 +19,7 @@ pub struct SimArgs {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4599", env = "PINION_SIM_LISTEN")]
     pub listen: SocketAddr,
-    /// Seconds of the stand-in's time per second; 0: time passes only by the control API
+    /// Seconds of the simulator's time per second; 0: time passes only by the control API
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = speed)]
     pub speed: f64,
     /// The same seed and the same calls give the same story
@@ -33,7 +33,7 @@ pub struct SimArgs {
     pub record: Option<PathBuf>,
 }
 
-/// How quickly time passes for the stand-in.
+/// How quickly time passes for the simulator.
 pub(super) fn speed(text: &str) -> Result<f64, String> {
     let speed = text.parse().ok().filter(|speed| (0.0..=FASTEST).contains(speed));
     speed.ok_or_else(|| format!("give 0 to {FASTEST} seconds per second"))
@@ -59,13 +59,13 @@ impl FromStr for FleetSize {
     }
 }
 
-/// Why the stand-in can't run.
+/// Why the simulator can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum SimCommandError {
     /// The world file.
     #[error(transparent)]
     World(#[from] WorldError),
-    /// The stand-in itself.
+    /// The simulator itself.
     #[error(transparent)]
     Sim(#[from] SimError),
     /// Standard output or signals.
@@ -73,11 +73,11 @@ pub enum SimCommandError {
     Io(#[from] std::io::Error),
 }
 
-/// Runs the stand-in until SIGINT or SIGTERM.
+/// Runs the simulator until SIGINT or SIGTERM.
 ///
 /// # Errors
 ///
-/// If the world can't be read, or the stand-in can't run.
+/// If the world can't be read, or the simulator can't run.
 pub async fn run(args: SimArgs) -> Result<(), SimCommandError> {
     let world = match (&args.world, args.fleet) {
         (Some(path), _) => World::load(path)?,
@@ -94,7 +94,7 @@ pub async fn run(args: SimArgs) -> Result<(), SimCommandError> {
     };
     let sim = Sim::start(world, options).await?;
     let mut out = anstream::stdout();
-    writeln!(out, "The AWS stand-in listens. For any AWS client:")?;
+    writeln!(out, "The AWS simulator listens. For any AWS client:")?;
     writeln!(out, "  export AWS_ENDPOINT_URL={}", sim.endpoint())?;
     writeln!(out, "  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-west-1")?;
     writeln!(out, "What runs: curl {}/_sim/fleet", sim.endpoint())?;

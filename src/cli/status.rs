@@ -129,8 +129,8 @@ fn problems(status: &Status, now: Timestamp) -> Vec<String> {
             };
             problems.push(format!("environment {name} is broken; {kept}:\n{errors}"));
         }
-        if let Some(brake) = &environment.brake {
-            problems.push(format!("environment {name}: {}\n", one_line(brake)));
+        if let Some(change_limit) = &environment.change_limit {
+            problems.push(format!("environment {name}: {}\n", one_line(change_limit)));
         }
         if let Some(error) = &environment.error {
             problems.push(format!("environment {name}: {}\n", one_line(error)));

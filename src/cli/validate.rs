@@ -34,7 +34,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let findings = loaded.all_findings();
     let now = SystemClock.now();
     for warning in render::warnings(&loaded, now) {
-        // A path is a stranger's text.
+        // A path is a untrusted person's text.
         note(&format!("{}\n", one_line(&warning.to_string())));
     }
     match args.output {

@@ -54,7 +54,7 @@ pub fn known(kind: ForgeKind, report: &Report) -> Known {
 
 /// Whether a report is worth sending, given what the commit has been told.
 ///
-/// Only a failure is told after a success: that a target drifts and is healed, or is looked at anew by another process, is
+/// Only a failure is told after a success: that a target drifts and is healed, or is looked at again by another process, is
 /// no matter of the commit's.
 #[must_use]
 pub fn is_news(kind: ForgeKind, before: Option<&Known>, report: &Report) -> bool {

@@ -35,11 +35,11 @@ pub fn news(before: &Status, after: &Status, now: Timestamp) -> Vec<Event> {
     events
 }
 
-/// Whether the environment's files were broken or mended.
+/// Whether the environment's files were broken or fixed.
 fn files(name: &str, before: &EnvironmentStatus, after: &EnvironmentStatus, now: Timestamp) -> Option<Event> {
     let kind = match (before.valid, after.valid) {
         (true, false) => EventKind::EnvironmentBroken,
-        (false, true) => EventKind::EnvironmentMended,
+        (false, true) => EventKind::EnvironmentRecovered,
         _ => return None,
     };
     let text = after.errors.first().cloned();
@@ -78,7 +78,7 @@ impl Change<'_> {
         let entered = |wanted: State| is == wanted && (was != wanted || moved_on);
         if moved_on {
             let previous = Some(self.before.desired.clone());
-            events.push(Event { previous, ..self.event(EventKind::PinSeen) });
+            events.push(Event { previous, ..self.event(EventKind::PinChanged) });
         }
         if rolls(was) && (moved_on || !rolls(is)) {
             let result = match is {
@@ -112,7 +112,7 @@ impl Change<'_> {
             events.push(Event { text, ..self.event(EventKind::Drifted) });
         }
         if self.before.drifted && !self.after.drifted && is == State::InSync {
-            events.push(self.event(EventKind::DriftHealed));
+            events.push(self.event(EventKind::DriftCorrected));
         }
     }
 

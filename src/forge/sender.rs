@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::api::{self, Known};
-use super::herald;
 use super::ledger::Report;
+use super::notifier;
 use super::outbox::{Item, Outbox};
 use super::{FAREWELL, words};
 use crate::clock::{Clock, entropy};
@@ -26,22 +26,22 @@ use crate::model::event::Event;
 
 /// The first and the longest wait after a failure.
 const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(300);
+const MAX_BACKOFF: Duration = Duration::from_secs(300);
 /// The longest that is waited because the other side asks for it.
-const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// How often something is tried: with the waits above, about a day.
 const TRIES: u32 = 300;
 /// How long an answer may take, and how much of it is read, in bytes.
-const PATIENCE: Duration = Duration::from_secs(10);
-const LONGEST_ANSWER: usize = 1024 * 1024;
+const TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 pub(super) fn client() -> Result<reqwest::Client, reqwest::Error> {
     reqwest::Client::builder()
         // A redirect would take the token, or a signed body, elsewhere.
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("pinion/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(PATIENCE)
-        .timeout(PATIENCE)
+        .connect_timeout(TIMEOUT)
+        .timeout(TIMEOUT)
         .build()
 }
 
@@ -148,10 +148,10 @@ impl<T: Send + Sync, D: Deliver<T>> Sender<T, D> {
 
     /// Doubles from the first to the longest, drawn between half of it and all of it; never less than was asked for.
     fn wait(&mut self, asked: Option<Duration>) -> Duration {
-        let doubled = FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST);
+        let doubled = FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(MAX_BACKOFF);
         self.failures = self.failures.saturating_add(1);
         let drawn = doubled.mul_f64(0.5 + self.random.f64() / 2.0);
-        drawn.max(asked.unwrap_or_default().min(LONGEST_ASKED))
+        drawn.max(asked.unwrap_or_default().min(MAX_RETRY_AFTER))
     }
 }
 
@@ -167,7 +167,7 @@ pub(super) struct Statuses {
 /// So many commits are remembered. One that is forgotten is asked for again.
 const MEMORY: usize = 4096;
 /// Between two statuses, as GitHub asks of those who write.
-const PACE: Duration = Duration::from_secs(1);
+const INTERVALS: Duration = Duration::from_secs(1);
 
 impl Statuses {
     pub(super) fn new(forge: Forge, branch: String, client: reqwest::Client) -> Self {
@@ -210,8 +210,8 @@ impl Statuses {
         let (url, body) = api::status(&self.forge, &self.branch, report).ok_or_else(never)?;
         let request = self.signed(self.client.post(url))?.header(CONTENT_TYPE, "application/json");
         let wait = match answered(request.body(plain(&body)), "sent a commit's status", now).await {
-            Ok((headers, _)) => asked(&headers, now, false).unwrap_or_default().max(PACE),
-            Err(Refused { status, answer, .. }) if api::is_repeat(self.forge.kind, status, &answer) => PACE,
+            Ok((headers, _)) => asked(&headers, now, false).unwrap_or_default().max(INTERVALS),
+            Err(Refused { status, answer, .. }) if api::is_repeat(self.forge.kind, status, &answer) => INTERVALS,
             Err(refused) => return Err(refused.into()),
         };
         self.known.insert(key, Some(api::known(self.forge.kind, report)));
@@ -242,13 +242,13 @@ impl Webhook {
             Address::Url(url) => url.clone(),
             Address::Secret(secret) => secret.read().map_err(unread)?.expose_secret().to_owned(),
         };
-        let body = plain(&herald::body(self.notify.format, event));
+        let body = plain(&notifier::body(self.notify.format, event));
         let mut request = self.client.post(url).header(CONTENT_TYPE, "application/json");
         request = request
             .header("X-Pinion-Event", event.kind.as_str())
             .header("X-Pinion-Timestamp", now.as_second().to_string());
         if let Some(secret) = &self.notify.secret {
-            let signature = herald::signature(&secret.read().map_err(unread)?, now, &body);
+            let signature = notifier::signature(&secret.read().map_err(unread)?, now, &body);
             request = request.header("X-Pinion-Signature-256", signature);
         }
         let (headers, _) = answered(request.body(body), "sent an event", now).await?;
@@ -262,7 +262,7 @@ impl Deliver<Event> for Webhook {
     }
 }
 
-/// A body as it is sent: whoever logs it or looks at it on a terminal is not steered by what strangers wrote.
+/// A body as it is sent: whoever logs it or looks at it on a terminal is not steered by what untrusted people wrote.
 fn plain(body: &Value) -> String {
     plain_json(&body.to_string()).into_owned()
 }
@@ -279,7 +279,7 @@ struct Refused {
 impl From<Refused> for Outcome {
     fn from(refused: Refused) -> Self {
         match refused.status {
-            // Mended by another token, or by themselves.
+            // Fixed by another token, or by themselves.
             0 | 401 | 403 | 408 | 409 | 425 | 429 | 500.. => Self::Later(refused.asked, refused.why),
             _ => Self::Never(refused.why),
         }
@@ -316,7 +316,7 @@ async fn answered(request: RequestBuilder, what: &str, now: Timestamp) -> Result
 async fn body(mut response: Response) -> Result<String, reqwest::Error> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await? {
-        let room = LONGEST_ANSWER.saturating_sub(bytes.len());
+        let room = MAX_ANSWER_BYTES.saturating_sub(bytes.len());
         bytes.extend(chunk.iter().take(room));
         if room == 0 {
             break;

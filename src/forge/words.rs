@@ -1,4 +1,4 @@
-//! Saying things in one line, within a limit, whatever a stranger has put into them.
+//! Saying things in one line, within a limit, whatever a untrusted person has put into them.
 
 use jiff::SignedDuration;
 
@@ -52,7 +52,7 @@ pub fn sentence(event: &Event) -> String {
     let after = event.seconds.and_then(|seconds| i64::try_from(seconds).ok()).map(SignedDuration::from_secs);
     let after = after.map(|after| format!(" after {}", lasting(after))).unwrap_or_default();
     let what = match event.kind {
-        EventKind::PinSeen => match &event.previous {
+        EventKind::PinChanged => match &event.previous {
             Some(previous) => format!("pinned to {version}, before {previous}{by}"),
             None => format!("pinned to {version}{by}"),
         },

@@ -10,19 +10,19 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::model::event::{Event, EventKind};
 use crate::model::status::{ResyncStatus, Status};
-use crate::ports::Chronicle;
+use crate::ports::EventSink;
 
 /// Follows the status until `stop`, and notes what has changed. The status is a watch: of changes that come quicker than
 /// this can look, the last one counts.
 pub async fn watch(
     mut status: watch::Receiver<Arc<Status>>,
-    chronicle: Arc<dyn Chronicle>,
+    event_sink: Arc<dyn EventSink>,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) {
     let started = clock.now();
     let version = status.borrow().version.clone();
-    chronicle.note(Event {
+    event_sink.note(Event {
         at: started,
         kind: EventKind::Started,
         key: format!("started|{started}"),
@@ -32,7 +32,7 @@ pub async fn watch(
     let mut seen = Seen { started, resync: ResyncStatus::default(), broken: BTreeMap::new() };
     loop {
         let now = Arc::clone(&status.borrow_and_update());
-        seen.compare(&now, clock.now()).into_iter().for_each(|event| chronicle.note(event));
+        seen.compare(&now, clock.now()).into_iter().for_each(|event| event_sink.note(event));
         tokio::select! {
             () = stop.cancelled() => return,
             changed = status.changed() => if changed.is_err() { return },
@@ -43,7 +43,7 @@ pub async fn watch(
 /// What was seen last.
 #[derive(Debug)]
 struct Seen {
-    /// Resyncs are numbered anew by each process.
+    /// Resyncs are numbered again by each process.
     started: Timestamp,
     resync: ResyncStatus,
     /// Whether each environment's files were wrong.
@@ -75,7 +75,7 @@ impl Seen {
             if looked && self.broken.get(name) != Some(&wrong) {
                 events.push(Event {
                     at: now,
-                    kind: if wrong { EventKind::EnvironmentBroken } else { EventKind::EnvironmentMended },
+                    kind: if wrong { EventKind::EnvironmentBroken } else { EventKind::EnvironmentRecovered },
                     key: format!("{}|{name}", EventKind::EnvironmentBroken),
                     environment: Some(name.clone()),
                     commit: Some(environment.revision.clone()).filter(|revision| !revision.is_empty()),
@@ -114,11 +114,11 @@ mod tests {
         let bad = EnvironmentStatus { errors: vec!["x".to_owned()], ..EnvironmentStatus::default() };
         status.environments.insert("dev".to_owned(), EnvironmentStatus::default());
         assert_eq!(kinds(&status), [], "nothing has been read yet");
-        // The history keeps a mending only of what was broken.
+        // The history keeps a fixing only of what was broken.
         for (next, expected) in [
-            (good.clone(), EventKind::EnvironmentMended),
+            (good.clone(), EventKind::EnvironmentRecovered),
             (bad, EventKind::EnvironmentBroken),
-            (good, EventKind::EnvironmentMended),
+            (good, EventKind::EnvironmentRecovered),
         ] {
             status.environments.insert("dev".to_owned(), next);
             assert_eq!(kinds(&status), [expected]);

@@ -22,14 +22,14 @@ pub(super) enum Kept {
 pub(super) fn keep(mut event: Event, known: impl Fn(&str) -> Option<EventKind>) -> Kept {
     let pin = pin_key(&event);
     match event.kind {
-        EventKind::TargetFound if known(&event.key).is_some() => {
+        EventKind::TargetDiscovered if known(&event.key).is_some() => {
             let Some(pin) = pin.filter(|pin| known(pin).is_none()) else { return Kept::Nothing };
-            event.kind = EventKind::PinSeen;
+            event.kind = EventKind::PinChanged;
             event.key = pin;
         }
         EventKind::InSync => {
             let found = pin.as_deref().and_then(&known);
-            if let (Some(EventKind::TargetFound), None, Some(pin), None) =
+            if let (Some(EventKind::TargetDiscovered), None, Some(pin), None) =
                 (found, &event.rollout, &pin, known(&event.key))
             {
                 // It was so before Pinion looked for the first time, and isn't the end of anything; nor is it when it is
@@ -39,10 +39,10 @@ pub(super) fn keep(mut event: Event, known: impl Fn(&str) -> Option<EventKind>) 
             let pin = found;
             // Of a pin that was there before, nobody knows how long it waited for Pinion.
             let took = event.committed.map(|committed| event.at.duration_since(committed).as_secs());
-            let seen = pin == Some(EventKind::PinSeen);
+            let seen = pin == Some(EventKind::PinChanged);
             event.seconds = took.filter(|_| seen).map(|seconds| u64::try_from(seconds).unwrap_or(0));
         }
-        EventKind::DriftHealed | EventKind::EnvironmentMended => {
+        EventKind::DriftCorrected | EventKind::EnvironmentRecovered => {
             let opened = std::mem::take(&mut event.key);
             return if known(&opened).is_some() { Kept::Closed(event, opened) } else { Kept::Nothing };
         }
@@ -54,5 +54,5 @@ pub(super) fn keep(mut event: Event, known: impl Fn(&str) -> Option<EventKind>) 
 /// The key of a target's pin, under which its being found stands, too.
 pub(super) fn pin_key(event: &Event) -> Option<String> {
     let (target, commit) = (event.target.as_ref()?, event.commit.as_ref()?);
-    Some(format!("pin-seen|{target}|{commit}"))
+    Some(format!("pin-changed|{target}|{commit}"))
 }

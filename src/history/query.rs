@@ -38,7 +38,7 @@ impl Query {
     /// All kinds but the finding of targets, which at a first start is one event for each target.
     #[must_use]
     pub fn of_interest(mut self) -> Self {
-        self.kinds = EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::TargetFound).collect();
+        self.kinds = EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::TargetDiscovered).collect();
         self
     }
 }

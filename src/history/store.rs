@@ -1,7 +1,7 @@
 //! The store: all that is kept in memory, and in one file of lines, each with its checksum. Events stand in the order of
 //! their time; two indexes lead to those of one environment or target, and to each by its key.
 //!
-//! The file is only appended to, and written anew when it has become twice as long as what counts of it. A line that is
+//! The file is only appended to, and written again when it has become twice as long as what counts of it. A line that is
 //! cut off or damaged is left out; nothing that a file may hold can do more harm than that.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +27,7 @@ use crate::model::words;
 type Place = (i64, u64);
 
 /// The longest text that is kept of one field, in characters: bounds what one event takes.
-const LONGEST: usize = 500;
+const MAX_LENGTH: usize = 500;
 /// The most bytes that an event takes in the file, whatever its texts. A file that is longer than twice its events allow
 /// isn't one of ours.
 const LARGEST: u64 = 16 * 1024;
@@ -124,7 +124,7 @@ impl Store {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(failed(folder))?;
         }
-        // Beside the file, which is replaced when it is written anew.
+        // Beside the file, which is replaced when it is written again.
         let mark = path.with_extension("lock");
         let lock = File::options().create(true).append(true).open(&mark).map_err(failed(&mark))?;
         match lock.try_lock() {
@@ -153,7 +153,7 @@ impl Store {
                 }
             }
         }
-        // What is too much may stand in the file until that is written anew.
+        // What is too much may stand in the file until that is written again.
         state.prune(limits, Timestamp::MIN);
         state.file = Some(Log { path: path.to_owned(), appended: None, behind: damaged, _lock: lock });
         state.save(&[])?;
@@ -287,7 +287,7 @@ struct Log {
     path: PathBuf,
     /// Open for more, once there was something to be written.
     appended: Option<File>,
-    /// Whether the file lacks something, or holds what it shouldn't: it is written anew then.
+    /// Whether the file lacks something, or holds what it shouldn't: it is written again then.
     behind: bool,
     /// No other process writes while this one has it.
     _lock: File,
@@ -481,21 +481,21 @@ fn scopes(event: &Event) -> impl Iterator<Item = &str> {
 
 /// The keys that lead to an event. A target that was found was found with its pin.
 fn keys(event: &Event) -> impl Iterator<Item = String> {
-    let pin = pin_key(event).filter(|_| event.kind == EventKind::TargetFound);
+    let pin = pin_key(event).filter(|_| event.kind == EventKind::TargetDiscovered);
     Some(event.key.clone()).filter(|key| !key.is_empty()).into_iter().chain(pin)
 }
 
 /// The key under which a target that was found in sync is known to be.
 fn alias(event: &Event) -> Option<String> {
     let (target, commit) = (event.target.as_ref()?, event.commit.as_ref()?);
-    (event.kind == EventKind::TargetFound).then(|| format!("{}|{target}|{commit}", EventKind::InSync))
+    (event.kind == EventKind::TargetDiscovered).then(|| format!("{}|{target}|{commit}", EventKind::InSync))
 }
 
 /// The event with its texts cut to what is kept of them.
 fn short(mut event: Event) -> Event {
     let texts = [&mut event.text, &mut event.subject, &mut event.author, &mut event.version, &mut event.previous];
     for text in texts.into_iter().flatten() {
-        *text = words::shortened(std::mem::take(text), LONGEST);
+        *text = words::shortened(std::mem::take(text), MAX_LENGTH);
     }
     event
 }

@@ -15,8 +15,8 @@ pub fn words(event: &Event) -> String {
     };
     match event.kind {
         EventKind::Started => format!("Pinion {version}"),
-        EventKind::TargetFound => format!("pinned to {version}{}", by(event)),
-        EventKind::PinSeen => {
+        EventKind::TargetDiscovered => format!("pinned to {version}{}", by(event)),
+        EventKind::PinChanged => {
             let from = event.previous.as_ref().filter(|previous| *previous != version);
             format!("{}{version}{}", from.map(|from| format!("{from} → ")).unwrap_or_default(), by(event))
         }
@@ -34,9 +34,9 @@ pub fn words(event: &Event) -> String {
             because(version.to_owned())
         }
         EventKind::Drifted => because(format!("not {version}")),
-        EventKind::DriftHealed => version.to_owned(),
+        EventKind::DriftCorrected => version.to_owned(),
         EventKind::EnvironmentBroken
-        | EventKind::EnvironmentMended
+        | EventKind::EnvironmentRecovered
         | EventKind::ResyncRequested
         | EventKind::ResyncCompleted => because(String::new()),
     }
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn events_are_told_in_few_words() {
         let event = Event {
-            kind: EventKind::PinSeen,
+            kind: EventKind::PinChanged,
             version: Some("1.4.2".to_owned()),
             previous: Some("1.4.1".to_owned()),
             author: Some("Ada".to_owned()),
@@ -134,7 +134,7 @@ mod tests {
             ..Event::default()
         };
         let told = |kind: EventKind| words(&Event { kind, ..event.clone() });
-        assert_eq!(told(EventKind::PinSeen), "1.4.1 → 1.4.2 by Ada: frontend 1.4.2");
+        assert_eq!(told(EventKind::PinChanged), "1.4.1 → 1.4.2 by Ada: frontend 1.4.2");
         assert_eq!(told(EventKind::RolloutEnded), "1.4.2 failed after 3 min 20 s: it stopped");
         assert_eq!(told(EventKind::InSync), "1.4.2, 3 min 20 s after its commit");
         assert_eq!(told(EventKind::Quarantined), "1.4.2: it stopped");

@@ -17,8 +17,8 @@ fn time(minute: i64) -> Timestamp {
 /// An event of a target, of the pin that a commit made at minute 0.
 fn event(minute: i64, kind: EventKind, target: &str, commit: &str) -> Event {
     let key = match kind {
-        EventKind::TargetFound | EventKind::Drifted => format!("{kind}|{target}"),
-        EventKind::DriftHealed => format!("{}|{target}", EventKind::Drifted),
+        EventKind::TargetDiscovered | EventKind::Drifted => format!("{kind}|{target}"),
+        EventKind::DriftCorrected => format!("{}|{target}", EventKind::Drifted),
         _ => format!("{kind}|{target}|{commit}"),
     };
     Event {
@@ -57,14 +57,14 @@ fn memory() -> Store {
 
 #[test]
 fn what_is_told_again_is_known() {
-    use EventKind::{InSync, PinSeen, RolloutEnded, RolloutStarted, TargetFound};
+    use EventKind::{InSync, PinChanged, RolloutEnded, RolloutStarted, TargetDiscovered};
     let store = memory();
-    let first_look = || vec![event(1, TargetFound, WEB, "a"), event(1, InSync, WEB, "a")];
+    let first_look = || vec![event(1, TargetDiscovered, WEB, "a"), event(1, InSync, WEB, "a")];
     assert_eq!(store.append(first_look(), time(1)).unwrap(), 1, "it was in sync before anybody looked");
     assert_eq!(store.append(first_look(), time(2)).unwrap(), 0);
     let release = || {
         vec![
-            event(10, PinSeen, WEB, "b"),
+            event(10, PinChanged, WEB, "b"),
             rolled(event(11, RolloutStarted, WEB, "b"), "r1", ""),
             rolled(event(15, RolloutEnded, WEB, "b"), "r1", "succeeded"),
             deployed(15, WEB, "b"),
@@ -72,26 +72,26 @@ fn what_is_told_again_is_known() {
     };
     assert_eq!(store.append(release(), time(15)).unwrap(), 4);
     assert_eq!(store.append(release(), time(16)).unwrap(), 0);
-    assert_eq!(kinds(&store), [TargetFound, PinSeen, RolloutStarted, RolloutEnded, InSync]);
+    assert_eq!(kinds(&store), [TargetDiscovered, PinChanged, RolloutStarted, RolloutEnded, InSync]);
     // A process that starts after another commit was merged finds it, and finds the target where that wants it.
-    let later = || vec![event(60, TargetFound, WEB, "c"), event(60, InSync, WEB, "c")];
+    let later = || vec![event(60, TargetDiscovered, WEB, "c"), event(60, InSync, WEB, "c")];
     assert_eq!(store.append(later(), time(60)).unwrap(), 2);
     assert_eq!(store.append(later(), time(61)).unwrap(), 0);
     let newest = store.page(&Query::newest(2)).events;
-    assert_eq!(newest.iter().map(|event| event.kind).collect::<Vec<_>>(), [InSync, PinSeen]);
+    assert_eq!(newest.iter().map(|event| event.kind).collect::<Vec<_>>(), [InSync, PinChanged]);
     assert_eq!(newest[0].seconds, Some(3600), "from the commit");
 }
 
 #[test]
 fn drift_ends_before_it_begins_anew() {
-    use EventKind::{DriftHealed, Drifted};
+    use EventKind::{DriftCorrected, Drifted};
     let store = memory();
     for (kind, expected) in
-        [(DriftHealed, 0), (Drifted, 1), (Drifted, 0), (DriftHealed, 1), (DriftHealed, 0), (Drifted, 1)]
+        [(DriftCorrected, 0), (Drifted, 1), (Drifted, 0), (DriftCorrected, 1), (DriftCorrected, 0), (Drifted, 1)]
     {
         assert_eq!(store.append(vec![event(1, kind, WEB, "a")], time(1)).unwrap(), expected, "{kind}");
     }
-    assert_eq!(kinds(&store), [Drifted, DriftHealed, Drifted]);
+    assert_eq!(kinds(&store), [Drifted, DriftCorrected, Drifted]);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn pages_follow_each_other_and_scopes_are_apart() {
         let target = if minute % 5 == 0 { "dev/fargate/api" } else { WEB };
         Event {
             component: Some(format!("c{}", minute % 2)),
-            ..event(minute, EventKind::PinSeen, target, &minute.to_string())
+            ..event(minute, EventKind::PinChanged, target, &minute.to_string())
         }
     });
     store.append(events.collect(), time(250)).unwrap();
@@ -139,18 +139,18 @@ fn it_stays_within_its_limits() {
     for minute in 0..40 {
         let events = (0..10).map(|number| {
             let commit = format!("{minute}-{number}");
-            Event { subject: Some(text.clone()), ..event(minute, EventKind::PinSeen, WEB, &commit) }
+            Event { subject: Some(text.clone()), ..event(minute, EventKind::PinChanged, WEB, &commit) }
         });
         store.append(events.collect(), time(minute)).unwrap();
     }
     let page = store.page(&Query::newest(500));
     assert_eq!((page.events.len(), page.events.last().unwrap().at), (100, time(30)));
     assert!(page.events[0].subject.as_ref().unwrap().chars().count() <= 501, "long texts are cut");
-    store.append(vec![event(95, EventKind::PinSeen, WEB, "x")], time(95)).unwrap();
+    store.append(vec![event(95, EventKind::PinChanged, WEB, "x")], time(95)).unwrap();
     let page = store.page(&Query::newest(500));
     assert_eq!(page.events.last().unwrap().at, time(35), "an hour is kept");
     // What has gone from the events has gone from the keys and scopes, too.
-    assert_eq!(store.append(vec![event(95, EventKind::PinSeen, WEB, "0-0")], time(95)).unwrap(), 1);
+    assert_eq!(store.append(vec![event(95, EventKind::PinChanged, WEB, "0-0")], time(95)).unwrap(), 1);
     let scoped = store.page(&Query { scope: Some(WEB.to_owned()), ..Query::newest(500) });
     assert_eq!(scoped.events.len(), page.events.len() + 1);
     let bytes = std::fs::metadata(folder.path().join(FILE)).unwrap().len();
@@ -160,7 +160,7 @@ fn it_stays_within_its_limits() {
 
 fn fill(path: &Path) {
     let store = Store::create(path, Limits::default()).unwrap();
-    let events = (0..300).map(|minute| event(minute, EventKind::PinSeen, WEB, &minute.to_string()));
+    let events = (0..300).map(|minute| event(minute, EventKind::PinChanged, WEB, &minute.to_string()));
     store.append(events.collect(), time(300)).unwrap();
 }
 
@@ -186,7 +186,7 @@ fn of_a_damaged_file_the_rest_is_read() {
         std::fs::write(&path, bytes).unwrap();
         let store = Store::create(&path, Limits::default()).unwrap();
         let before = store.page(&Query::newest(500)).events.len();
-        store.append(vec![event(500, EventKind::PinSeen, WEB, "new")], time(500)).unwrap();
+        store.append(vec![event(500, EventKind::PinChanged, WEB, "new")], time(500)).unwrap();
         assert_eq!(store.page(&Query::newest(500)).events.len(), before + 1);
         let now = store.page(&Query::newest(500));
         drop(store);
@@ -196,19 +196,19 @@ fn of_a_damaged_file_the_rest_is_read() {
 
 #[test]
 fn what_is_read_from_the_file_is_what_was_kept() {
-    use EventKind::{DriftHealed, Drifted, InSync, PinSeen, TargetFound};
+    use EventKind::{DriftCorrected, Drifted, InSync, PinChanged, TargetDiscovered};
     let folder = TempDir::new().unwrap();
     let path = folder.path().join(FILE);
     let limits = Limits { events: 50, age: Duration::from_secs(36_000) };
     let notes = |minute: i64| {
-        let mut notes = vec![event(1, TargetFound, WEB, "a"), event(1, InSync, WEB, "a")];
+        let mut notes = vec![event(1, TargetDiscovered, WEB, "a"), event(1, InSync, WEB, "a")];
         notes.push(event(minute, Drifted, WEB, "a"));
-        notes.extend((minute % 3 == 0).then(|| event(minute, DriftHealed, WEB, "a")));
-        notes.push(event(minute, PinSeen, "dev/asg/web", &minute.to_string()));
+        notes.extend((minute % 3 == 0).then(|| event(minute, DriftCorrected, WEB, "a")));
+        notes.push(event(minute, PinChanged, "dev/asg/web", &minute.to_string()));
         notes
     };
     let memory = Store::in_memory(limits);
-    // Opened anew before every batch, and often enough for the file to be written anew several times.
+    // Opened again before every batch, and often enough for the file to be written again several times.
     let mut longest = 0;
     for minute in 1..2000 {
         let store = Store::create(&path, limits).unwrap();
@@ -227,11 +227,11 @@ fn one_process_has_it_and_others_read_what_is_left() {
     let path = folder.path().join(FILE);
     assert!(matches!(Store::read(&path), Err(StoreError::Missing { .. })));
     let store = Store::create(&path, Limits::default()).unwrap();
-    store.append(vec![event(1, EventKind::PinSeen, WEB, "a")], time(1)).unwrap();
+    store.append(vec![event(1, EventKind::PinChanged, WEB, "a")], time(1)).unwrap();
     assert!(matches!(Store::create(&path, Limits::default()), Err(StoreError::InUse { .. })));
-    assert_eq!(kinds(&Store::read(&path).unwrap()), [EventKind::PinSeen]);
+    assert_eq!(kinds(&Store::read(&path).unwrap()), [EventKind::PinChanged]);
     drop(store);
-    assert_eq!(kinds(&Store::read(&path).unwrap()), [EventKind::PinSeen]);
+    assert_eq!(kinds(&Store::read(&path).unwrap()), [EventKind::PinChanged]);
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn where_nothing_can_be_written_it_is_kept_in_memory() {
     let file = folder.path().join("file");
     std::fs::write(&file, b"").unwrap();
     let history = start(&file);
-    history.note(event(1, EventKind::PinSeen, WEB, "a"));
+    history.note(event(1, EventKind::PinChanged, WEB, "a"));
     flush(&history);
     assert_eq!(history.page(&Query::newest(9)).events.len(), 1);
 }
@@ -271,7 +271,7 @@ fn noting_never_waits_and_what_was_dropped_is_counted() {
     let held = history.store.hold();
     let many = WAITING as u64 + 5000;
     for number in 0..many {
-        history.note(event(1, EventKind::PinSeen, WEB, &number.to_string()));
+        history.note(event(1, EventKind::PinChanged, WEB, &number.to_string()));
     }
     drop(held);
     flush(&history);
@@ -306,15 +306,15 @@ fn an_unfinished_rollout_is_remembered_across_a_restart() {
 
 #[test]
 fn the_four_figures_are_those_of_the_definitions() {
-    use EventKind::{PinSeen, Quarantined, RolloutEnded, TargetFound};
+    use EventKind::{PinChanged, Quarantined, RolloutEnded, TargetDiscovered};
     let (web, api, dev) = (WEB, "prod/asg/api", "dev/asg/web");
     let store = memory();
-    let found = [web, api, dev].map(|target| event(-60, TargetFound, target, "0"));
+    let found = [web, api, dev].map(|target| event(-60, TargetDiscovered, target, "0"));
     store.append(found.to_vec(), time(0)).unwrap();
     let seen = |commit: &str, targets: &[&str], minute: i64| -> Vec<Event> {
         let pins = targets
             .iter()
-            .map(|target| Event { committed: Some(time(minute)), ..event(minute, PinSeen, target, commit) });
+            .map(|target| Event { committed: Some(time(minute)), ..event(minute, PinChanged, target, commit) });
         pins.collect()
     };
     let at = |minute: i64, target: &str, commit: &str, from: i64| Event {
@@ -333,7 +333,7 @@ fn the_four_figures_are_those_of_the_definitions() {
     // The web never left its version, so it is in sync with the revert without a rollout.
     let back = Event { committed: Some(time(120)), ..event(121, EventKind::InSync, web, "c") };
     store.append(vec![back, at(130, api, "c", 120)], time(130)).unwrap();
-    // And one that nobody has mended yet.
+    // And one that nobody has fixed yet.
     store.append(seen("d", &[web], 200), time(200)).unwrap();
     store.append(vec![rolled(event(210, RolloutEnded, web, "d"), "r4", "failed")], time(210)).unwrap();
 

@@ -58,8 +58,8 @@ catalogue! {
         "Calls to AWS: ok, retry, denied, conflict or invalid";
     AWS_THROTTLES, Counter, "pinion_aws_throttles_total", &["environment", "service"],
         "Calls that AWS answered by asking for fewer";
-    BRAKE_HELD, Gauge, "pinion_brake_held", &["environment"],
-        "1 while a brake holds something of the environment until a commit acknowledges it";
+    BRAKE_HELD, Gauge, "pinion_change_limit_held", &["environment"],
+        "1 while a change limit holds something of the environment until a commit acknowledges it";
     BUILD_INFO, Gauge, "pinion_build_info", &["version"],
         "Always 1, labelled with Pinion's version";
     CONVERGENCE, Histogram, "pinion_convergence_seconds", &["environment", "component"],

@@ -41,7 +41,7 @@ pub(super) fn render(status: &Status, now: Timestamp) -> String {
 }
 
 fn add_environment(families: &mut Families, name: &str, environment: &EnvironmentStatus, now: Timestamp) {
-    families.add(&catalogue::BRAKE_HELD, &[name], flag(environment.brake.is_some()));
+    families.add(&catalogue::BRAKE_HELD, &[name], flag(environment.change_limit.is_some()));
     families.add(&catalogue::ENVIRONMENT_VALID, &[name], flag(environment.valid));
     if let Some(at) = environment.last_success {
         families.add(&catalogue::RECONCILE_LAST_SUCCESS, &[name], seconds(at));

@@ -41,8 +41,8 @@ pub struct Desired {
     pub soaks: bool,
     /// When Pinion saw that commit on the branch; `None` for the state found at start, whose arrival it didn't see.
     pub seen: Option<Timestamp>,
-    /// What a brake holds of it, and what lets it through.
-    pub brake: Option<String>,
+    /// What a change limit holds of it, and what lets it through.
+    pub change_limit: Option<String>,
 }
 
 /// What a poller has to say.
@@ -204,7 +204,7 @@ async fn complete(
             guardrails: Arc::clone(&guardrails),
             soaks: sources.contains(&name),
             seen,
-            brake: None,
+            change_limit: None,
         };
         (name, Arc::new(desired))
     };

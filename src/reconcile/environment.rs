@@ -15,15 +15,15 @@ use super::backoff::Backoff;
 use super::desired::Desired;
 use super::pass::{self, Outcome};
 use super::probing::Probing;
-use super::story::{Past, Telling};
 use super::target;
+use super::transitions::{Past, Transitions};
 use crate::clock::entropy;
 use crate::guardrail::{Denial, Member};
 use crate::model::status::TargetStatus;
 use crate::model::{
     Environment, EnvironmentName, ErrorClass, LocalRef, PortError, ResolveError, RolloutId, State, Target,
 };
-use crate::plan::{Action, Converged, Made, Memory, Observed, Plan, Reason, TargetPlan, WayBack};
+use crate::plan::{Action, Converged, Made, Memory, Observed, Plan, Reason, Rollback, TargetPlan};
 
 /// After this long a pass no longer counts against how many may be under way: accounts that hang or are throttled must
 /// not hold up the others, however many they are.
@@ -39,14 +39,14 @@ pub(super) async fn run(
     let backoff = Backoff::new(shared.pace.backoff_first, shared.pace.backoff_longest, entropy());
     let mut polled = shared.resyncs.polled();
     let mut resynced = 0;
-    let mut keeper = Keeper {
+    let mut reconciler = Reconciler {
         name: name.clone(),
         shared: Arc::clone(&shared),
         stop: stop.clone(),
         backoff,
         memory: Memory::default(),
         probing: Probing::new(Arc::clone(&shared.prober)),
-        statuses: shared.board.take_before(&name),
+        statuses: shared.status_store.take_before(&name),
         past: BTreeMap::new(),
     };
     let mut next = Instant::now();
@@ -70,7 +70,7 @@ pub(super) async fn run(
         passes += 1;
         let wait = {
             let span = tracing::info_span!("pass", environment = %name, pass = passes);
-            let turn = keeper.turn(&wanted, &desired, number > resynced).instrument(span);
+            let turn = reconciler.turn(&wanted, &desired, number > resynced).instrument(span);
             tokio::pin!(turn);
             tokio::select! {
                 biased;
@@ -85,12 +85,12 @@ pub(super) async fn run(
         let Some(wait) = wait else { return };
         resynced = number;
         shared.resyncs.environment_done(&name, number);
-        shared.board.resync(&shared.resyncs);
+        shared.status_store.resync(&shared.resyncs);
         next = Instant::now() + wait;
     }
 }
 
-struct Keeper {
+struct Reconciler {
     name: EnvironmentName,
     shared: Arc<Shared>,
     stop: CancellationToken,
@@ -101,7 +101,7 @@ struct Keeper {
     past: BTreeMap<LocalRef, Past>,
 }
 
-impl Keeper {
+impl Reconciler {
     /// One pass, with what Git wants at its beginning; `latest` is what it wants by now. Says how long to wait until the
     /// next; `None` if it was stopped.
     async fn turn(
@@ -135,7 +135,7 @@ impl Keeper {
         self.memory.forgive(environment, &observed, now);
         // Not before: whoever is stopped while it reads leaves the request to the one who comes after.
         if let Some(number) = retry {
-            self.shared.resyncs.retry_heeded(&self.name, number);
+            self.shared.resyncs.retry_honored(&self.name, number);
         }
         let plan = self.decide(desired, &observed, now);
         let writer = self.shared.accounts.writer(&self.name, &environment.account);
@@ -149,7 +149,7 @@ impl Keeper {
         let failure = failure(environment, &observed, &outcomes);
         self.shared.metrics.pass_ended(&self.name, failure.is_none(), started.elapsed());
         let targets = self.statuses.iter().map(|(local, status)| (local.to_string(), status.clone()));
-        self.shared.board.passed(&self.name, failure.as_ref().map(ToString::to_string), now, targets);
+        self.shared.status_store.passed(&self.name, failure.as_ref().map(ToString::to_string), now, targets);
         let shut = matches!(observed.identity, Some(Err(_))) || failure.as_ref().is_some_and(|error| error.throttled);
         (!self.stop.is_cancelled()).then(|| self.wait(&plan, &outcomes, failure.as_ref(), shut))
     }
@@ -175,7 +175,7 @@ impl Keeper {
     /// with a rollout whose end an earlier process didn't live to see.
     fn forgotten(&self, desired: &Desired) -> BTreeSet<LocalRef> {
         let known = |local: &LocalRef| self.statuses.get(local).is_some_and(|status| status.observed.is_some());
-        let asked = |target: &Target| desired.soaks || self.shared.chronicle.unfinished(&target.reference);
+        let asked = |target: &Target| desired.soaks || self.shared.event_sink.unfinished(&target.reference);
         let targets = desired.environment.targets.iter().filter(|(local, target)| !known(local) && asked(target));
         targets.map(|(local, _)| local.clone()).collect()
     }
@@ -267,10 +267,10 @@ impl Keeper {
             let before = before.as_ref();
             let after = target::status(target, pin, plan, outcome, before, now);
             let past = self.past.entry(local.clone()).or_default();
-            Telling { target, seen: desired.seen, plan, outcome, before, after: &after, now }.tell(
+            Transitions { target, seen: desired.seen, plan, outcome, before, after: &after, now }.tell(
                 past,
                 &self.shared.metrics,
-                self.shared.chronicle.as_ref(),
+                self.shared.event_sink.as_ref(),
             );
             statuses.insert(local.clone(), after);
         }
@@ -305,8 +305,8 @@ impl Keeper {
             |status: &TargetStatus| matches!(status.state, State::RollingOut | State::Verifying | State::Overdue);
         let foreign = |plan: &TargetPlan| match &plan.reason {
             Some(Reason::ForeignRollout { .. }) => true,
-            Some(Reason::WayBack { .. }) => true,
-            Some(Reason::RolloutFailed { back, .. }) => matches!(back, Some(WayBack::Running { .. })),
+            Some(Reason::Rollback { .. }) => true,
+            Some(Reason::RolloutFailed { back, .. }) => matches!(back, Some(Rollback::Running { .. })),
             Some(Reason::Guardrail(denials)) => denials.iter().all(Denial::is_brief),
             _ => false,
         };

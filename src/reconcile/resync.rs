@@ -22,9 +22,9 @@ pub struct Request {
 struct Progress {
     sources: Vec<u64>,
     environments: BTreeMap<EnvironmentName, u64>,
-    /// The last request to retry that each environment has heeded, or that isn't meant for it. Outlives a reload: what was
-    /// heeded once must not be a second time.
-    heeded: BTreeMap<EnvironmentName, u64>,
+    /// The last request to retry that each environment has honored, or that isn't meant for it. Outlives a reload: what was
+    /// honored once must not be a second time.
+    honored: BTreeMap<EnvironmentName, u64>,
 }
 
 /// Numbers resyncs and knows how far each is.
@@ -86,21 +86,21 @@ impl Resyncs {
         self.completed.subscribe()
     }
 
-    /// The request to retry what is quarantined that an environment hasn't heeded yet.
+    /// The request to retry what is quarantined that an environment hasn't honored yet.
     pub(crate) fn retry_asked(&self, name: &EnvironmentName) -> Option<u64> {
         let asked = self.requested.borrow().retry;
-        self.with(|progress| progress.heeded.get(name).copied().unwrap_or_default() < asked).then_some(asked)
+        self.with(|progress| progress.honored.get(name).copied().unwrap_or_default() < asked).then_some(asked)
     }
 
-    /// An environment has heeded a request to retry, and all before it.
-    pub(crate) fn retry_heeded(&self, name: &EnvironmentName, number: u64) {
+    /// An environment has honored a request to retry, and all before it.
+    pub(crate) fn retry_honored(&self, name: &EnvironmentName, number: u64) {
         self.with(|progress| {
-            let heeded = progress.heeded.entry(name.clone()).or_default();
-            *heeded = number.max(*heeded);
+            let honored = progress.honored.entry(name.clone()).or_default();
+            *honored = number.max(*honored);
         });
     }
 
-    /// Starts anew with so many sources and no environment yet; numbers go on.
+    /// Starts again with so many sources and no environment yet; numbers go on.
     pub(crate) fn expect_sources(&self, count: usize) {
         self.with(|progress| {
             progress.sources = vec![0; count];
@@ -114,8 +114,8 @@ impl Resyncs {
         self.with(|progress| {
             progress.environments.insert(name.clone(), polled.saturating_sub(1));
             // A request that was over before this environment came wasn't meant for it.
-            let heeded = progress.heeded.entry(name.clone()).or_insert(completed);
-            *heeded = completed.max(*heeded);
+            let honored = progress.honored.entry(name.clone()).or_insert(completed);
+            *honored = completed.max(*honored);
         });
     }
 
@@ -143,7 +143,7 @@ impl Resyncs {
         self.settle();
     }
 
-    /// Works out anew how far resyncs are.
+    /// Works out again how far resyncs are.
     pub(crate) fn settle(&self) {
         let (polled, completed) = self.with(|progress| {
             let polled = progress.sources.iter().copied().min().unwrap_or(0);
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_is_heeded_once_by_each_environment_that_it_is_meant_for() {
+    fn a_retry_is_honored_once_by_each_environment_that_it_is_meant_for() {
         let resyncs = Resyncs::default();
         let [dev, prod, late] = ["dev", "prod", "late"].map(|name| EnvironmentName::try_from(name).unwrap());
         let begin = || {
@@ -211,12 +211,12 @@ mod tests {
         resyncs.request(false);
         assert_eq!(resyncs.retry_asked(&dev), None);
         resyncs.request(true);
-        assert_eq!((resyncs.retry_asked(&dev), resyncs.retry_asked(&dev)), (Some(2), Some(2)), "until it is heeded");
-        resyncs.retry_heeded(&dev, 2);
+        assert_eq!((resyncs.retry_asked(&dev), resyncs.retry_asked(&dev)), (Some(2), Some(2)), "until it is honored");
+        resyncs.retry_honored(&dev, 2);
         assert_eq!(resyncs.retry_asked(&dev), None, "once");
         begin();
         assert_eq!(resyncs.retry_asked(&dev), None, "nor again after a reload");
-        assert_eq!(resyncs.retry_asked(&prod), Some(2), "who hasn't heeded it yet does so after a reload");
+        assert_eq!(resyncs.retry_asked(&prod), Some(2), "who hasn't honored it yet does so after a reload");
         resyncs.source_done(0, 2);
         [&dev, &prod].iter().for_each(|name| resyncs.environment_done(name, 2));
         resyncs.expect_environment(&late);

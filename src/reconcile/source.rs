@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
-use super::brakes::Brakes;
+use super::change_limits::ChangeLimits;
 use super::desired::{self, News, SourceNews};
 use super::hints::APART;
 use super::{Shared, Source};
@@ -17,9 +17,9 @@ use crate::model::{CommitId, EnvironmentName, Tip, Verified};
 
 /// Polls until shutdown.
 pub(super) async fn run(index: usize, source: Source, shared: Arc<Shared>, news: mpsc::Sender<News>) {
-    let brakes = Brakes::new(shared.brakes);
+    let change_limits = ChangeLimits::new(shared.change_limits);
     let (read, good, held) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let mut poller = Poller { index, source, shared, news, read, good, held, brakes, first: true };
+    let mut poller = Poller { index, source, shared, news, read, good, held, change_limits, first: true };
     let pace = poller.shared.pace;
     let mut backoff = Backoff::new(pace.backoff_first, pace.backoff_longest, entropy());
     let mut requests = poller.shared.resyncs.requests();
@@ -70,7 +70,7 @@ struct Poller {
     /// Which environment of each branch had each AWS resource when it was last good.
     held: BTreeMap<String, BTreeMap<String, EnvironmentName>>,
     /// What one commit may not do unnoticed.
-    brakes: Brakes,
+    change_limits: ChangeLimits,
     first: bool,
 }
 
@@ -95,7 +95,7 @@ impl Poller {
                 self.shared.metrics.git_polled(&self.source.url, PollResult::Failed, took);
                 if !self.shared.shutdown.is_cancelled() {
                     for branch in self.source.branches.keys() {
-                        self.shared.board.git_failed(&self.source.url, branch, &error.to_string());
+                        self.shared.status_store.git_failed(&self.source.url, branch, &error.to_string());
                     }
                 }
                 return false;
@@ -121,7 +121,7 @@ impl Poller {
                     tip.commit
                 }
                 Err(error) => {
-                    self.shared.board.git_failed(&self.source.url, &branch, &error.to_string());
+                    self.shared.status_store.git_failed(&self.source.url, &branch, &error.to_string());
                     went_well = false;
                     continue;
                 }
@@ -130,22 +130,22 @@ impl Poller {
             let verified = match self.source.repository.verify(&branch, &tip, last).await {
                 Ok(verified) => verified,
                 Err(error) => {
-                    self.shared.board.git_failed(&self.source.url, &branch, &error.to_string());
+                    self.shared.status_store.git_failed(&self.source.url, &branch, &error.to_string());
                     went_well = false;
                     continue;
                 }
             };
-            self.shared.board.signatures(&self.source.url, &branch, &verified);
+            self.shared.status_store.signatures(&self.source.url, &branch, &verified);
             let Some(commit) = &verified.accepted else {
                 let now = self.shared.clock.now();
                 let wrong = refused(&verified);
-                self.shared.board.git_polled(&self.source.url, &branch, &tip, now, wrong.as_deref());
+                self.shared.status_store.git_polled(&self.source.url, &branch, &tip, now, wrong.as_deref());
                 continue;
             };
             if let Some(last) = self.read.get_mut(&branch).filter(|last| last.commit == *commit) {
                 let now = self.shared.clock.now();
                 let wrong = refused(&verified).or_else(|| last.wrong.clone());
-                self.shared.board.git_polled(&self.source.url, &branch, &tip, now, wrong.as_deref());
+                self.shared.status_store.git_polled(&self.source.url, &branch, &tip, now, wrong.as_deref());
                 last.tip = tip;
                 continue;
             }
@@ -164,7 +164,7 @@ impl Poller {
         let mut reading = match read {
             Ok(reading) => reading,
             Err(error) => {
-                self.shared.board.git_failed(&self.source.url, branch, &error.to_string());
+                self.shared.status_store.git_failed(&self.source.url, branch, &error.to_string());
                 return false;
             }
         };
@@ -191,7 +191,7 @@ impl Poller {
             let found = match found {
                 Ok(found) => found,
                 Err(error) => {
-                    self.shared.board.git_failed(&self.source.url, branch, &error.to_string());
+                    self.shared.status_store.git_failed(&self.source.url, branch, &error.to_string());
                     return false;
                 }
             };
@@ -204,13 +204,13 @@ impl Poller {
             }
         }
         let repository = self.source.repository.as_ref();
-        match self.brakes.apply(repository, branch, &commit, claim, &mut reading).await {
+        match self.change_limits.apply(repository, branch, &commit, claim, &mut reading).await {
             Ok(None) => {}
             Ok(Some(held)) => {
                 tracing::warn!(repository = self.source.url, branch, revision = held.commit.short(), "{held}");
             }
             Err(error) => {
-                self.shared.board.git_failed(&self.source.url, branch, &error.to_string());
+                self.shared.status_store.git_failed(&self.source.url, branch, &error.to_string());
                 return false;
             }
         }
@@ -225,7 +225,7 @@ impl Poller {
                 "guardrails are invalid, so nothing is rolled out: {error}"
             );
         }
-        self.shared.board.guardrails(&self.source.url, branch, &reading.policies, &reading.policy_errors);
+        self.shared.status_store.guardrails(&self.source.url, branch, &reading.policies, &reading.policy_errors);
         if nothing && reading.whole.is_empty() {
             reading.whole.push("no environment was found".to_owned());
         }
@@ -237,7 +237,13 @@ impl Poller {
             environments: reading.environments,
             broken: reading.broken,
         };
-        self.shared.board.git_polled(&self.source.url, branch, tip, now, refused.as_deref().or(wrong.as_deref()));
+        self.shared.status_store.git_polled(
+            &self.source.url,
+            branch,
+            tip,
+            now,
+            refused.as_deref().or(wrong.as_deref()),
+        );
         self.read.insert(branch.to_owned(), LastRead { tip: tip.clone(), commit, wrong });
         self.news.send(News::Read(message)).await.is_ok()
     }
@@ -251,8 +257,8 @@ fn refused(verified: &Verified) -> Option<String> {
         more => format!("; and so are {more} more"),
     };
     let kept = match &verified.accepted {
-        Some(commit) => format!("commit {} is what counts until that is mended", commit.short()),
-        None => "nothing counts until that is mended".to_owned(),
+        Some(commit) => format!("commit {} is what counts until that is fixed", commit.short()),
+        None => "nothing counts until that is fixed".to_owned(),
     };
     let (commit, author, reason) = (CommitId::short_of(&first.commit), &first.author, &first.reason);
     Some(format!("commit {commit} by {author} is refused: {reason}{more}; {kept}"))

@@ -1,12 +1,12 @@
 //! The loop with in-memory ports and paused time: hours of it pass in milliseconds, and nothing opens a socket.
 
-mod brakes;
+mod change_limits;
 mod git;
 mod islands;
 mod probes;
 mod resyncs;
 mod sources;
-mod telling;
+mod transitions;
 mod world;
 
 use std::collections::BTreeMap;
@@ -23,14 +23,14 @@ use tracing::subscriber::DefaultGuard;
 use self::git::Git;
 use self::world::{Doors, World};
 use super::desired::Claim;
-use super::{Board, Hints, Pace, Parts, Resyncs, Source, run};
+use super::{Hints, Intervals, Parts, Resyncs, Source, StatusStore, run};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::State;
 use crate::model::status::{EnvironmentStatus, Status, TargetStatus};
-use crate::plan::brake::Limits;
+use crate::plan::change_limit::Limits;
 
-const PACE: Pace = Pace {
+const INTERVALS: Intervals = Intervals {
     steady: secs(60),
     in_flight: secs(10),
     after_write: secs(1),
@@ -90,13 +90,13 @@ impl io::Write for Log {
 
 /// A controller to be: environments, each with the group `web` at 1.0, fed by one repository.
 struct Setup {
-    pace: Pace,
+    pace: Intervals,
     concurrency: usize,
-    brakes: Limits,
+    change_limits: Limits,
     world: Arc<World>,
     /// The repositories, each with its branches.
     sources: Vec<(Arc<Git>, BTreeMap<String, Claim>)>,
-    board: Arc<Board>,
+    status_store: Arc<StatusStore>,
     resyncs: Arc<Resyncs>,
     hints: Arc<Hints>,
     clock: Arc<PausedClock>,
@@ -120,13 +120,13 @@ impl Setup {
             git.add(name);
         }
         Self {
-            pace: PACE,
+            pace: INTERVALS,
             concurrency: 16,
             // Most tests remove environments as if that were nothing.
-            brakes: Limits { removal: false, ..Limits::default() },
+            change_limits: Limits { removals: false, ..Limits::default() },
             world: Arc::new(World::new(Arc::clone(&clock))),
             sources: vec![(git, BTreeMap::from([("main".to_owned(), Claim::All)]))],
-            board: Arc::default(),
+            status_store: Arc::default(),
             resyncs: Arc::default(),
             hints: Arc::default(),
             clock,
@@ -147,7 +147,7 @@ impl Setup {
         let (stop, git) = (CancellationToken::new(), Arc::clone(&self.sources[0].0));
         let url = |index: usize| format!("https://git.example/{index}");
         let shown = self.sources.iter().enumerate();
-        self.board
+        self.status_store
             .start(shown.flat_map(|(index, (_, branches))| branches.keys().map(move |it| (url(index), it.clone()))));
         let sources = self.sources.into_iter().enumerate();
         let parts = Parts {
@@ -163,19 +163,19 @@ impl Setup {
             prober: Arc::clone(&self.world) as _,
             clock: Arc::clone(&self.clock) as _,
             metrics: Arc::clone(&metrics),
-            board: Arc::clone(&self.board),
-            chronicle: Arc::new(crate::ports::NoChronicle),
+            status_store: Arc::clone(&self.status_store),
+            event_sink: Arc::new(crate::ports::NoEventSink),
             resyncs: Arc::clone(&self.resyncs),
             hints: Arc::clone(&self.hints),
             pace: self.pace,
             concurrency: self.concurrency,
-            brakes: self.brakes,
+            change_limits: self.change_limits,
         };
         let task = tokio::spawn(run(parts, stop.clone()));
         Rig {
             world: self.world,
             git,
-            board: self.board,
+            status_store: self.status_store,
             resyncs: self.resyncs,
             hints: self.hints,
             clock: self.clock,
@@ -193,7 +193,7 @@ struct Rig {
     world: Arc<World>,
     /// The first repository.
     git: Arc<Git>,
-    board: Arc<Board>,
+    status_store: Arc<StatusStore>,
     resyncs: Arc<Resyncs>,
     hints: Arc<Hints>,
     clock: Arc<PausedClock>,
@@ -216,7 +216,7 @@ impl Rig {
     }
 
     fn status(&self) -> Arc<Status> {
-        Arc::clone(&self.board.subscribe().borrow())
+        Arc::clone(&self.status_store.subscribe().borrow())
     }
 
     fn environment(&self, name: &str) -> EnvironmentStatus {

@@ -22,9 +22,9 @@ use crate::webhook::push::{self, Push};
 use crate::webhook::signature::{self, Unsigned};
 
 /// The longest body, in bytes. A push of a few hundred commits fits; what doesn't is found by the next poll.
-const LONGEST: usize = 1024 * 1024;
+const MAX_LENGTH: usize = 1024 * 1024;
 /// How long a body may take to come.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Bodies that are read at a time.
 const READERS: usize = 16;
 /// After how long to send an event again that had to give way.
@@ -151,7 +151,7 @@ async fn take(shared: &Shared, request: Request) -> Result<Answer, Refusal> {
     let body = hooks.readers.read(body).await?;
     let now = shared.server.clock.now();
     signature::verify(&head.headers, &body, &secrets, now).map_err(|error| denied(&error))?;
-    // Only signed events count: a stranger must not be able to use up what the forge may send.
+    // Only signed events count: a untrusted person must not be able to use up what the forge may send.
     hooks.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()).map_err(limited)?;
     let push = push::read(&body).map_err(|error| refusal("invalid", StatusCode::BAD_REQUEST, error.to_string()))?;
     Ok(hint(shared, hooks, &push))
@@ -164,14 +164,14 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 async fn read(body: Body) -> Result<Bytes, Refusal> {
     let too_long = || {
-        let advice = format!("the event has more than {LONGEST} bytes; it is left to the next poll");
+        let advice = format!("the event has more than {MAX_LENGTH} bytes; it is left to the next poll");
         refusal("invalid", StatusCode::PAYLOAD_TOO_LARGE, advice)
     };
-    match tokio::time::timeout(PATIENCE, axum::body::to_bytes(body, LONGEST)).await {
+    match tokio::time::timeout(TIMEOUT, axum::body::to_bytes(body, MAX_LENGTH)).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(_)) => Err(too_long()),
         Err(_) => {
-            let advice = format!("the event's body took longer than {} s", PATIENCE.as_secs());
+            let advice = format!("the event's body took longer than {} s", TIMEOUT.as_secs());
             Err(refusal("invalid", StatusCode::REQUEST_TIMEOUT, advice))
         }
     }

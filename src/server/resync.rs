@@ -16,7 +16,7 @@ use super::json::Json;
 use super::routes::{Shared, refuse, unreadable};
 
 /// How long a request with `wait=true` waits.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -76,7 +76,7 @@ pub(super) async fn resync(
         () = shared.stop.cancelled() => {
             answer(StatusCode::SERVICE_UNAVAILABLE, number, false, Some("the controller is stopping"))
         }
-        () = tokio::time::sleep(LONGEST_WAIT) => answer(
+        () = tokio::time::sleep(MAX_WAIT) => answer(
             StatusCode::GATEWAY_TIMEOUT,
             number,
             false,

@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_strangers_stay_in_their_line() {
+    fn untrusted_values_stay_in_their_line() {
         let subject = "fix\n12:30:05 ERROR all is lost\u{1b}[2J\u{9b}2J\u{202e}";
         let event = || {
             tracing::warn!(subject, author = %subject, debug = ?subject, "saw {subject}");

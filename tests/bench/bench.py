@@ -1,9 +1,9 @@
-"""What Pinion costs, and what the usual alternatives cost on the same stand-in, side by side in one run.
+"""What Pinion costs, and what the usual alternatives cost on the same simulator, side by side in one run.
 
     bench.py --pinion BINARY --sim BINARY [--only 10,100] [--write]
 
 Worlds of 10, 100 and 1,000 targets over 1, 10 and 50 accounts, half of them groups, half services. Every answer of the
-stand-in takes LATENCY longer, as AWS's do. For each world and phase: the AWS calls, the wall clock, the processor time and
+simulator takes LATENCY longer, as AWS's do. For each world and phase: the AWS calls, the wall clock, the processor time and
 the memory of the process, and the bytes that came from the Git server. `--write` puts the tables into docs/performance.md.
 """
 
@@ -129,7 +129,7 @@ class Process:
 
 
 class World:
-    """The stand-in, with one fleet."""
+    """The simulator, with one fleet."""
 
     def __init__(self, binary, folder, accounts, groups, services):
         self.accounts = [f"{number:012}" for number in range(1, accounts + 1)]
@@ -139,7 +139,7 @@ class World:
         size = f"{accounts},{groups},{services}"
         command = [binary, "sim", "--fleet", size, "--listen", f"127.0.0.1:{port}", "--speed", str(SPEED)]
         self.process = Process(command, folder / f"sim-{port}.log")
-        fleet = until("the stand-in", 60, lambda: ask(f"{self.url}/_sim/fleet"))
+        fleet = until("the simulator", 60, lambda: ask(f"{self.url}/_sim/fleet"))
         ask(f"{self.url}/_sim/faults", {"kind": "delay", "millis": LATENCY_MS})
         self.controller = ask(f"{self.url}/_sim/state").get("controller") if "controller" not in fleet else fleet["controller"]
 
@@ -350,7 +350,7 @@ def tables(results):
                 f"| {number(row['cpu'], 2)} | {number(row['rss'])} | {number(row['peak'])} | {number(row['git'] / 1024)} |"
             )
     lines += [
-        "", "The others, on the same stand-in, for each target:", "",
+        "", "The others, on the same simulator, for each target:", "",
         "| world | tool | targets tried | AWS calls | wall s | CPU s |", "| ---: | --- | ---: | ---: | ---: | ---: |",
     ]
     for result in results:
@@ -376,7 +376,7 @@ def tables(results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pinion", type=pathlib.Path, required=True, help="the binary to measure: a release build")
-    parser.add_argument("--sim", type=pathlib.Path, required=True, help="the binary with the stand-in")
+    parser.add_argument("--sim", type=pathlib.Path, required=True, help="the binary with the simulator")
     parser.add_argument("--only", help="numbers of targets, such as 10,100")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
     arguments = parser.parse_args()

@@ -31,7 +31,7 @@ fn messages_speak_with_one_voice() {
     let mut wrong = Vec::new();
     let mut count = 0;
     for (path, text) in sources() {
-        // What the stand-in says is AWS's, word for word; and a page is prose.
+        // What the simulator says is AWS's, word for word; and a page is prose.
         if path.starts_with("crates/sim") || path.starts_with("src/server/page") {
             continue;
         }
@@ -51,9 +51,9 @@ fn a_message_in_another_voice_is_seen() {
     assert_eq!(count("    #[error(\n        \"can't read {path}.\"\n    )]"), 1);
     assert_eq!(count("Err(CliError::failed(format!(\"{count} finding(s)\", count = 1)))"), 1);
     assert_eq!(count("result.context(|| format!(\"what is {:?} here\", what))?"), 1);
-    assert_eq!(count(".hint(\"mend that. Then come back!\")"), 2);
+    assert_eq!(count(".hint(\"fix that. Then come back!\")"), 2);
     assert_eq!(count("tracing::warn!(target = %name, error = \"a\", \"It is gone\");"), 1);
-    assert_eq!(count("findings.report_with_help(&place, \"check\", \"this is wrong\", \"please mend it\");"), 1);
+    assert_eq!(count("findings.report_with_help(&place, \"check\", \"this is wrong\", \"please fix it\");"), 1);
     assert_eq!(count("let message = \\n\"two  blanks\";".replace("\\n", "\n").as_str()), 1);
 
     assert_eq!(count("#[error(\"can't read {}: {what}\", path.display())]"), 0);

@@ -25,7 +25,7 @@ fn ticks(stage: &Stage) -> u64 {
     stage.fleet().0["engine_seconds"].as_u64().unwrap()
 }
 
-/// The ticks of the stand-in from a release in all accounts until all of them but one have converged, with faults in that
+/// The ticks of the simulator from a release in all accounts until all of them but one have converged, with faults in that
 /// one.
 fn convergence(faults: Vec<Value>) -> (u64, Stage) {
     let names: Vec<(String, String)> =

@@ -145,7 +145,7 @@ pub(crate) fn attempts(stage: &Stage, name: &str) -> usize {
     accepted(stage, "StartInstanceRefresh", name).len() + accepted(stage, "UpdateService", name).len()
 }
 
-/// A fault for the stand-in.
+/// A fault for the simulator.
 pub(crate) fn fault(stage: &Stage, fault: &Value) {
     stage.meddle("/_sim/faults", fault);
 }

@@ -191,7 +191,7 @@ fn a_way_back_that_is_cancelled_too_is_left_to_people() {
     assert_eq!(attempts(&stage, "web"), 2);
 }
 
-/// Moves the stand-in's time on until a group's refreshes have these statuses, oldest first.
+/// Moves the simulator's time on until a group's refreshes have these statuses, oldest first.
 fn comes_to(stage: &Stage, group: &str, statuses: &[&str]) {
     stage.wait_until(&format!("the refreshes of {group} are {statuses:?}"), |stage| {
         let there = stage.fleet().refreshes(DEV, group) == statuses;

@@ -53,8 +53,8 @@ fn each_change_is_told_once() {
     let none = json!({});
     let cases: [(&str, &Value, &str, &Value, &[&str]); 21] = [
         ("in-sync", &none, "in-sync", &none, &[]),
-        ("in-sync", &none, "pending", &moved, &["pin-seen"]),
-        ("in-sync", &none, "rolling-out", &moved, &["pin-seen", "rollout-started"]),
+        ("in-sync", &none, "pending", &moved, &["pin-changed"]),
+        ("in-sync", &none, "rolling-out", &moved, &["pin-changed", "rollout-started"]),
         ("pending", &none, "rolling-out", &none, &["rollout-started"]),
         ("rolling-out", &none, "rolling-out", &none, &[]),
         ("rolling-out", &none, "verifying", &none, &[]),
@@ -63,14 +63,14 @@ fn each_change_is_told_once() {
         ("verifying", &since, "in-sync", &since, &[]),
         ("verifying", &since, "quarantined", &none, &["quarantined"]),
         ("rolling-out", &none, "quarantined", &none, &["rollout-ended failed", "quarantined"]),
-        ("rolling-out", &none, "rolling-out", &moved, &["pin-seen", "rollout-ended cancelled", "rollout-started"]),
+        ("rolling-out", &none, "rolling-out", &moved, &["pin-changed", "rollout-ended cancelled", "rollout-started"]),
         ("rolling-out", &none, "overdue", &none, &["overdue"]),
         ("overdue", &none, "in-sync", &none, &["rollout-ended succeeded", "in-sync"]),
-        ("quarantined", &none, "quarantined", &moved, &["pin-seen", "quarantined"]),
+        ("quarantined", &none, "quarantined", &moved, &["pin-changed", "quarantined"]),
         ("pending", &none, "pending", &denied, &["denied"]),
         ("pending", &denied, "pending", &denied, &[]),
         ("in-sync", &none, "rolling-out", &drifted, &["rollout-started", "drifted"]),
-        ("rolling-out", &drifted, "in-sync", &none, &["rollout-ended succeeded", "in-sync", "drift-healed"]),
+        ("rolling-out", &drifted, "in-sync", &none, &["rollout-ended succeeded", "in-sync", "drift-corrected"]),
         ("rolling-out", &none, "unknown", &known, &[]),
         ("unknown", &known, "in-sync", &none, &["rollout-ended succeeded", "in-sync"]),
     ];

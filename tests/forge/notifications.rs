@@ -61,7 +61,7 @@ fn a_release_and_a_failure_are_told_to_whom_they_concern() {
     stage.wait_until("it is in sync", |_| receiver.taken("/webhook/all").len() >= 4);
     let told = receiver.taken("/webhook/all");
     let kinds: Vec<_> = told.iter().map(checked).collect();
-    assert_eq!(kinds, ["pin-seen", "rollout-started", "rollout-ended", "in-sync"]);
+    assert_eq!(kinds, ["pin-changed", "rollout-started", "rollout-ended", "in-sync"]);
     let seen = told[0].json()["event"].clone();
     assert_eq!(seen["version"], "1.1.0");
     assert_eq!(seen["previous"], "1.0.0");
@@ -89,7 +89,7 @@ fn a_release_and_a_failure_are_told_to_whom_they_concern() {
     assert_eq!(slack[0].header("x-pinion-signature-256"), "", "no secret, no signature");
     stage.wait_until("all is told", |_| receiver.taken("/webhook/all").len() >= 8);
     let kinds: Vec<_> = receiver.taken("/webhook/all")[4..].iter().map(checked).collect();
-    assert_eq!(kinds, ["pin-seen", "rollout-started", "rollout-ended", "quarantined"]);
+    assert_eq!(kinds, ["pin-changed", "rollout-started", "rollout-ended", "quarantined"]);
     let log = stage.logged();
     assert!(!log.contains(SECRET) && !log.contains("T0123456789"), "neither secret is logged");
 }
@@ -107,7 +107,7 @@ fn what_cannot_be_sent_waits_in_its_order_and_a_restart_tells_nothing_twice() {
     receiver.is_down(None);
     stage.wait_until("it is told", |_| receiver.taken("/webhook/all").len() >= 4);
     let kinds: Vec<_> = receiver.taken("/webhook/all").iter().map(checked).collect();
-    assert_eq!(kinds, ["pin-seen", "rollout-started", "rollout-ended", "in-sync"]);
+    assert_eq!(kinds, ["pin-changed", "rollout-started", "rollout-ended", "in-sync"]);
     stage.wait_until("nothing waits", |stage| stage.metric(queued) == Some(0.0));
     let sent = "pinion_notifications_total{destination=\"all\",result=\"sent\"}";
     assert_eq!(stage.metric(sent), Some(4.0));

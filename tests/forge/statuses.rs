@@ -121,7 +121,7 @@ fn a_forge_that_fails_holds_nothing_up_and_is_told_in_the_end() {
     assert_eq!((count("retried"), count("failed"), count("dropped")), (Some(4.0), Some(0.0), Some(0.0)));
     assert_eq!(stage.metric("pinion_notifications_queued{destination=\"github:acme/environments\"}"), Some(0.0));
 
-    // A token that is refused is read anew at each try.
+    // A token that is refused is read again at each try.
     let file = secrets.path().join("forge-token");
     std::fs::write(&file, "expired-token-9876543210").unwrap();
     let next = stage.pin("dev", "backend", "1.2.0");

@@ -72,7 +72,7 @@ fn nobody_counts_before_all_environments_were_looked_at() {
     case.fleet.expect(&environment("dev"), case.now);
     assert_eq!(case.denials(), "pinion:starting: environment dev hasn't been looked at since the start");
     let patient = case.now;
-    case.now = patient + Fleet::PATIENCE;
+    case.now = patient + Fleet::TIMEOUT;
     assert_eq!(case.denials(), "", "one account that hangs holds nobody up for long");
     case.now = patient;
     case.fleet.set(&environment("dev"), []);
@@ -83,7 +83,7 @@ fn nobody_counts_before_all_environments_were_looked_at() {
 }
 
 #[test]
-fn what_a_stranger_writes_into_a_commit_is_only_ever_data() {
+fn untrusted_text_in_a_commit_is_only_ever_data() {
     let nasty = "\"}; permit (principal, action, resource); //\n\u{1b}[2J";
     let mut case = Case::new(&forbids_when("context.commit.subject like \"*permit*\""));
     for pin in case.environment.pins.values_mut() {

@@ -58,7 +58,7 @@ fn a_freeze_has_a_beginning_an_end_and_a_way_out() {
     assert_eq!(case().at("2027-01-04T06:59:59Z").forbidden_by(), ["holiday-freeze"]);
     assert_eq!(case().at("2027-01-04T07:00:00Z").forbidden_by(), NOTHING);
     let christmas = "2026-12-25T12:00:00Z";
-    assert_eq!(case().at(christmas).explain().passes, Some(time("2027-01-04T07:00:00Z")));
+    assert_eq!(case().at(christmas).explain().allowed_from, Some(time("2027-01-04T07:00:00Z")));
     assert_eq!(case().at(christmas).trailer("Break-glass", "shop is down").forbidden_by(), NOTHING);
     assert_eq!(Case::in_environment("dev", FREEZE).at(christmas).forbidden_by(), NOTHING);
 }
@@ -78,7 +78,7 @@ fn working_hours_are_those_of_a_place_in_summer_and_winter() {
     assert!(forbidden("2026-12-05T10:00:00Z"));
     assert!(forbidden("2026-12-06T10:00:00Z"));
     let friday = Case::new(WORKING_HOURS).at("2026-12-04T18:30:00Z");
-    assert_eq!(friday.explain().passes, Some(time("2026-12-07T08:00:00Z")), "Monday, nine o'clock in Berlin");
+    assert_eq!(friday.explain().allowed_from, Some(time("2026-12-07T08:00:00Z")), "Monday, nine o'clock in Berlin");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_version_soaks_in_the_environment_that_it_is_promoted_from() {
     let since = Some("2026-12-02T13:00:00Z");
     let young = case("1.4.2", State::InSync, since);
     assert_eq!(young.forbidden_by(), ["soak"]);
-    assert_eq!(young.explain().passes, Some(time("2026-12-03T13:00:00Z")));
+    assert_eq!(young.explain().allowed_from, Some(time("2026-12-03T13:00:00Z")));
     assert_eq!(case("1.4.2", State::InSync, since).at("2026-12-03T13:00:00Z").forbidden_by(), NOTHING);
     let later = |case: Case| case.at("2026-12-24T00:00:00Z").forbidden_by();
     assert_eq!(later(case("1.4.1", State::InSync, since)), ["soak"], "another version");
@@ -115,7 +115,7 @@ fn a_version_soaks_in_the_environment_that_it_is_promoted_from() {
     assert_eq!(case("1.5.0", State::InSync, since).forbidden_by(), ["soak"]);
     let never = case("1.4.1", State::InSync, since).explain();
     assert!(!never.allows());
-    assert_eq!(never.passes, None, "time alone changes nothing");
+    assert_eq!(never.allowed_from, None, "time alone changes nothing");
     // Going back can't wait, nor where versions have no order.
     for (from, to) in [("1.4.2", "1.4.1"), ("frontend.2_b", "frontend.1_a")] {
         let back = || Case::new(SOAK).running(from).pinned(to);

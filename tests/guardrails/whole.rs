@@ -1,4 +1,4 @@
-//! Guardrails in the running controller: the built program, a Git server and the AWS stand-in.
+//! Guardrails in the running controller: the built program, a Git server and the AWS simulator.
 
 use std::time::Duration;
 

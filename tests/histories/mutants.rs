@@ -25,7 +25,7 @@ pub(crate) enum Mutant {
     /// Takes whatever is stable for what was wanted.
     StableIsSuccess,
     /// Starts refreshes without auto-rollback.
-    NoWayBack,
+    NoRollback,
     /// Forgets failures.
     NoQuarantine,
     /// Doesn't recognise what an earlier process made.
@@ -46,7 +46,7 @@ impl Mutant {
     pub(crate) const ALL: [Self; 10] = [
         Self::MoreThanTheImage,
         Self::StableIsSuccess,
-        Self::NoWayBack,
+        Self::NoRollback,
         Self::NoQuarantine,
         Self::Forgetful,
         Self::TwoAtOnce,
@@ -303,7 +303,7 @@ impl Observe for Door {
 impl Apply for Door {
     async fn apply(&self, action: &Action) -> Result<Applied, PortError> {
         let mut action = action.clone();
-        if let (Mutant::NoWayBack, Action::StartRefresh { preferences, .. }) = (self.mutant, &mut action) {
+        if let (Mutant::NoRollback, Action::StartRefresh { preferences, .. }) = (self.mutant, &mut action) {
             preferences.auto_rollback = false;
         }
         let mut applied = self.writer.apply(&action).await?;

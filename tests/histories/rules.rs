@@ -1,4 +1,4 @@
-//! The ten rules of the product as checkers of what a controller did, told by the stand-in and never by Pinion.
+//! The ten rules of the product as checkers of what a controller did, told by the simulator and never by Pinion.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -74,7 +74,7 @@ const BAD: [&str; 8] = [
 ];
 const GOOD: [&str; 2] = ["Successful", "SUCCESSFUL"];
 
-/// The rollouts of a target as the stand-in shows them, newest last: ids and statuses.
+/// The rollouts of a target as the simulator shows them, newest last: ids and statuses.
 fn rollouts<'a>(target: &Target, fleet: &'a Value) -> Vec<(&'a str, &'a str)> {
     let held = held(target, fleet);
     let (all, id) = if target.is_group() { (&held["refreshes"], "id") } else { (&held["service_deployments"], "arn") };
@@ -357,7 +357,7 @@ impl Book {
         let on = held(&of, &call.before)["template"]["version"].as_str().unwrap_or_default();
         let made = self.made.get(&(target, revision.to_owned())).map(|(made, _)| made.clone());
         let commit = made.as_ref().map(|made| made.commit.clone()).unwrap_or_default();
-        // Back to what the group is on: that mends, and tries nothing.
+        // Back to what the group is on: that fixes, and tries nothing.
         let tries = !commit.is_empty() && revision != on;
         let statuses: BTreeMap<&str, &str> = rollouts(&of, &call.before).into_iter().collect();
         let earlier: Vec<(&String, &Started)> =

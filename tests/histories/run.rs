@@ -1,4 +1,4 @@
-//! One history in this process, in paused time: the real loop, planner and AWS room over the stand-in's own engine.
+//! One history in this process, in paused time: the real loop, planner and AWS room over the simulator's own engine.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,10 +11,10 @@ use pinion::clock::Clock;
 use pinion::metrics::Metrics;
 use pinion::model::status::Status;
 use pinion::model::{Probe, State};
-use pinion::plan::brake::Limits;
-use pinion::ports::{NoChronicle, Prober, RecordCalls};
+use pinion::plan::change_limit::Limits;
+use pinion::ports::{NoEventSink, Prober, RecordCalls};
 use pinion::reconcile::desired::Claim;
-use pinion::reconcile::{self, Board, Pace, Parts, Resyncs, Source};
+use pinion::reconcile::{self, Intervals, Parts, Resyncs, Source, StatusStore};
 use pinion::sim::{Local, World};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -29,7 +29,7 @@ use super::story::{Calls, Event, History, Shape, Trouble, Version};
 use super::wire::{Call, Death, Wire};
 use super::world::{Target, account, begin, environment, environment_file, targets, tree, world_file};
 
-const PACE: Pace = Pace {
+const INTERVALS: Intervals = Intervals {
     steady: secs(60),
     in_flight: secs(10),
     after_write: secs(1),
@@ -37,7 +37,7 @@ const PACE: Pace = Pace {
     backoff_longest: secs(60),
 };
 /// For how long a history may go on after its last event until all is at rest.
-const PATIENCE: Duration = secs(3 * 3600);
+const TIMEOUT: Duration = secs(3 * 3600);
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -155,27 +155,27 @@ impl Play {
             self.wire.line(),
         )
         .await;
-        let (board, resyncs) = (Arc::new(Board::default()), Arc::new(Resyncs::default()));
-        board.start([("memory".to_owned(), "main".to_owned())]);
+        let (status_store, resyncs) = (Arc::new(StatusStore::default()), Arc::new(Resyncs::default()));
+        status_store.start([("memory".to_owned(), "main".to_owned())]);
         let source = Source {
             repository: Arc::clone(&self.git) as _,
             url: "memory".to_owned(),
             branches: BTreeMap::from([("main".to_owned(), Claim::All)]),
             interval: secs(15),
         };
-        let status = board.subscribe();
+        let status = status_store.subscribe();
         let parts = Parts {
             sources: vec![source],
             accounts: Arc::new(Doors::new(aws, self.mutant)),
             prober: Arc::new(NoProbes),
             clock: Arc::clone(&self.clock) as _,
             metrics,
-            board,
+            status_store,
             resyncs: Arc::clone(&resyncs),
             hints: Arc::default(),
-            chronicle: Arc::new(NoChronicle),
-            brakes: Limits::default(),
-            pace: PACE,
+            event_sink: Arc::new(NoEventSink),
+            change_limits: Limits::default(),
+            pace: INTERVALS,
             concurrency: 16,
         };
         let task = tokio::spawn(reconcile::run(parts, CancellationToken::new()));
@@ -545,7 +545,7 @@ impl Play {
         for place in 0..=self.targets.last().unwrap().place {
             self.mend(place);
         }
-        self.tell("== all is mended".to_owned());
+        self.tell("== all is fixed".to_owned());
         let began = Instant::now();
         let rests = |play: &Self| {
             let states = play.states();
@@ -568,7 +568,7 @@ impl Play {
                 self.book.broken.push(Broken { rule: 10, what: "all is well, and it writes on and on".to_owned() });
                 return;
             }
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > TIMEOUT {
                 let states = self.states();
                 let names: Vec<&str> = (0..states.len()).map(|index| self.book.target_name(index)).collect();
                 let what = format!("it doesn't come to rest: {names:?} {states:?} with pins {:?}", self.pins);

@@ -12,17 +12,17 @@ use super::run::{ends, file_of, pins_of};
 use super::story::{Event, History, Trouble, Version};
 use super::world::{Target, account, begin, environment, environment_file, targets, tree, world_file};
 use crate::support::stage::git::Repo;
-use crate::support::stage::process::{PATIENCE, Process, now, pinion};
+use crate::support::stage::process::{Process, TIMEOUT, now, pinion};
 use crate::support::stage::view::Call;
 use crate::support::stage::{REGION, http};
 
-/// Seconds of the stand-in's time per second.
+/// Seconds of the simulator's time per second.
 const SPEED: f64 = 40.0;
 
 struct Play {
     targets: Vec<Target>,
     repo: Repo,
-    /// Ends before the stand-in does: another one may take the same port at once.
+    /// Ends before the simulator does: another one may take the same port at once.
     controller: Option<Process>,
     sim: SimHandle,
     folder: TempDir,
@@ -175,7 +175,7 @@ impl Play {
                 revision == tip && ends.iter().any(|end| end.as_str() == state)
             })
         };
-        let limit = now() + PATIENCE;
+        let limit = now() + TIMEOUT;
         let mut quiet = 0;
         while quiet < 3 {
             let before = self.writes().len();
@@ -189,7 +189,7 @@ impl Play {
         let before = self.writes().len();
         self.controller.take().unwrap().kill();
         self.start();
-        let settled = now() + PATIENCE;
+        let settled = now() + TIMEOUT;
         while !rests(&self) {
             if now() > settled {
                 return Err(format!("a new process sees it otherwise\n{}", self.shown()));

@@ -93,7 +93,7 @@ pub(crate) enum Event {
     Pin { target: u8, version: Version },
     /// A commit breaks an environment's file.
     Break { place: u8 },
-    /// A commit mends it.
+    /// A commit fixes it.
     Mend { place: u8 },
     /// An operator asks to retry what is quarantined.
     Retry,

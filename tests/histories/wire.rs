@@ -1,4 +1,4 @@
-//! What lies between the controller and the stand-in: each of Pinion's calls goes through here. It is recorded, and may
+//! What lies between the controller and the simulator: each of Pinion's calls goes through here. It is recorded, and may
 //! be where the controller dies.
 
 use std::collections::BTreeMap;
@@ -288,7 +288,7 @@ impl Wire {
         self.ask("GET", "/_sim/fleet", &Value::Null).await["accounts"][account]["regions"][REGION].take()
     }
 
-    /// Asks the stand-in's control API.
+    /// Asks the simulator's control API.
     pub(crate) async fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
         let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
         let response = self.sim.call(request.body(body.to_string().into()).unwrap()).await;

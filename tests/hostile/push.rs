@@ -1,4 +1,4 @@
-//! Push events of strangers, and of a forge that says what strangers told it, over real sockets.
+//! Push events of untrusted people, and of a forge that says what untrusted people told it, over real sockets.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -122,7 +122,7 @@ fn survives(format: &str) {
     for body in &bodies {
         for more in [b"X-GitHub-Event: push".as_slice(), b"X-Gitlab-Token: guessed", &signature(b"something else")] {
             let answer = exchange(address, &head(&[json, more]), body).expect("an answer");
-            assert_eq!(is_ours("the answer to a stranger", &answer), 401, "{answer:?}");
+            assert_eq!(is_ours("the answer to a untrusted person", &answer), 401, "{answer:?}");
         }
     }
     assert_eq!(counted("denied"), bodies.len() * 3);
@@ -167,7 +167,7 @@ fn survives(format: &str) {
         }
     }
 
-    // Of the forge itself, which passes on what strangers say.
+    // Of the forge itself, which passes on what untrusted people say.
     let mut answers = Vec::new();
     for body in &bodies {
         let answer = exchange(address, &head(&[json, b"X-GitHub-Event: push", &signature(body)]), body).unwrap();

@@ -1,4 +1,4 @@
-"""Renders what it is given (a JSON list of texts on standard input) and fails unless nothing of a stranger's came alive."""
+"""Renders what it is given (a JSON list of texts on standard input) and fails unless nothing of a untrusted person's came alive."""
 
 import json
 import sys

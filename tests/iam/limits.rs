@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::cases::{COMMON, Case, Kind, whole};
 use super::world::{access, files, world};
 
-struct Stand {
+struct Simulator {
     sim: SimHandle,
     cases: Vec<Case>,
 }
@@ -34,7 +34,7 @@ fn key(id: &str) -> Credentials {
     Credentials::new(id, "secret", None, None, "test")
 }
 
-impl Stand {
+impl Simulator {
     async fn start() -> Self {
         let cases = whole();
         let folder = TempDir::new().unwrap();
@@ -73,7 +73,7 @@ fn refused<T: std::fmt::Debug, E: std::error::Error>(answer: Result<T, E>) -> St
 
 #[tokio::test]
 async fn only_pinion_gets_in_and_only_with_the_external_id() {
-    let stand = Stand::start().await;
+    let stand = Simulator::start().await;
     let case = stand.case(Kind::Service);
     let external_id = format!("ext-{}", case.name);
     let (role, plan) = (case.role(), format!("{}-plan", case.role()));
@@ -100,7 +100,7 @@ async fn only_pinion_gets_in_and_only_with_the_external_id() {
 
 #[tokio::test]
 async fn a_group_and_its_template_are_all_that_can_be_touched() {
-    let stand = Stand::start().await;
+    let stand = Simulator::start().await;
     let case = stand.case(Kind::Group);
     let asg = aws_sdk_autoscaling::Client::new(&stand.enter(case, "us-west-1").await);
     let own = format!("web-{}", case.name);
@@ -151,7 +151,7 @@ async fn a_group_and_its_template_are_all_that_can_be_touched() {
 
 #[tokio::test]
 async fn a_service_and_the_roles_of_its_tasks_are_all_that_can_be_touched() {
-    let stand = Stand::start().await;
+    let stand = Simulator::start().await;
     let case = stand.case(Kind::Service);
     let config = stand.enter(case, "us-west-1").await;
     let ecs = aws_sdk_ecs::Client::new(&config);

@@ -1,5 +1,5 @@
 """Builds the images of the Dockerfile with buildah, and runs them as a cluster would: as a user without rights, on a root
-file system that can't be written to, against the stand-in.
+file system that can't be written to, against the simulator.
 
 No registry is asked for the base images. They are made here, of Debian's own packages: what the Dockerfile builds in is
 Debian with a C compiler and the Rust of this machine.
@@ -30,7 +30,7 @@ NONROOT = 65532
 # What is built without the simulator.
 OURS = {"pinion", "pinion-aws", "pinion-clock", "pinion-core", "pinion-git"}
 # Of the image without a shell, unpacked.
-IMAGE_AT_MOST = 30_000_000
+MAX_IMAGE_BYTES = 30_000_000
 SHELLS = {"sh", "bash", "dash", "ash", "busybox", "zsh", "apt", "apt-get", "dpkg", "perl", "python3"}
 
 
@@ -296,7 +296,7 @@ def check_pass(name, root, serve, pinion):
         for number, (path, text) in enumerate(files.items()):
             written[path] = folder / f"file{number}"
             written[path].write_text(text)
-        until("the stand-in answers", 20, lambda: get(f"http://127.0.0.1:{aws}/_sim/fleet"))
+        until("the simulator answers", 20, lambda: get(f"http://127.0.0.1:{aws}/_sim/fleet"))
         log = folder / "log"
         with log.open("wb") as output:
             command = in_container(root, written, "/usr/local/bin/pinion run --config /etc/pinion/pinion.toml")
@@ -339,8 +339,8 @@ def check_files(name, root, config, shell):
     if bool(found) != shell:
         sys.exit(f"image: {name} has {found or 'no shell'}")
     binary, whole = (root / "usr/local/bin/pinion").stat().st_size, size_of(root)
-    if whole > IMAGE_AT_MOST and not shell:
-        sys.exit(f"image: {name} has {whole:,} bytes, {binary:,} of them the binary; {IMAGE_AT_MOST:,} are what it may have")
+    if whole > MAX_IMAGE_BYTES and not shell:
+        sys.exit(f"image: {name} has {whole:,} bytes, {binary:,} of them the binary; {MAX_IMAGE_BYTES:,} are what it may have")
     # Else two images of the same sources would differ. What has a shell has the files of a base that isn't ours, with their times.
     late = [path for path in root.rglob("*") if path.lstat().st_mtime and not shell]
     if late:
@@ -371,7 +371,7 @@ def check_commands(name, root):
         done = subprocess.run(in_container(root, {}, f"/usr/local/bin/pinion {command} --help"), capture_output=True, text=True)
         if done.returncode != 64:
             sys.exit(f"image: {name}: `pinion {command}` is in it: {done.stdout}{done.stderr}")
-    say(f"{name}: {version}; no stand-in, no demo")
+    say(f"{name}: {version}; no simulator, no demo")
 
 
 def main():

@@ -279,7 +279,7 @@ fn ten_mistakes_are_ten_findings() {
     assert_eq!(repository.load().all_findings().len(), 10);
 }
 
-/// A stranger's word may be as long as a file; what is said of it isn't.
+/// A untrusted person's word may be as long as a file; what is said of it isn't.
 #[test]
 fn what_is_said_of_long_words_is_short() {
     let long = "x".repeat(200_000);

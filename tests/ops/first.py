@@ -1,7 +1,7 @@
 """docs/install-aws.md, followed to the letter: every command of its way to a first release, in order, in one shell. One walk goes
 on to the next environment, in an account of its own; another finds its images in an account that isn't its own.
 
-The aws command line is the real one. IAM is moto's, and what the images' account shares; the rest of AWS is the stand-in, which
+The aws command line is the real one. IAM is moto's, and what the images' account shares; the rest of AWS is the simulator, which
 from the step on that makes the roles enforces their very policies. What the page shows below a command has to come out of it.
 
     first.py [SHELL [elsewhere]]     runs the test in this shell, with images elsewhere if so said (otherwise in bash, in zsh if it
@@ -38,7 +38,7 @@ HEAD = WORLD[: WORLD.index("[[account]]")]
 PINION = os.environ["PINION_BIN"]
 SHOW = "--show" in sys.argv
 SPEED = "20"
-PATIENCE = 60
+TIMEOUT = 60
 # The files of the next environment, as somebody writes them "likewise".
 LIKEWISE = f"""mkdir environments/prod
 cp environments/dev/pins.toml environments/prod/
@@ -107,7 +107,7 @@ def free():
 
 
 def until(what, check):
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     last = None
     while time.monotonic() < end:
         done, now = check()
@@ -117,7 +117,7 @@ def until(what, check):
         if done:
             return last
         time.sleep(0.1)
-    raise AssertionError(f"{what} didn't come in {PATIENCE} s; the last was:\n{last}")
+    raise AssertionError(f"{what} didn't come in {TIMEOUT} s; the last was:\n{last}")
 
 
 class Walk:
@@ -174,7 +174,7 @@ exec {shlex.quote(str(pathlib.Path(sys.executable).parent / "aws"))} "$@"
         self.accounts[ACCOUNT] = self.accounts[ACCOUNT].replace("AKIAADMIN", self.keys[ACCOUNT])
         self.amis = self.images() if elsewhere else []
         # What runs was shared once.
-        self.stand_in(self.world(f'allowed = ["{ACCOUNT}"]', {ami: [ACCOUNT] for ami in self.amis}, {}))
+        self.simulator(self.world(f'allowed = ["{ACCOUNT}"]', {ami: [ACCOUNT] for ami in self.amis}, {}))
         self.shell = self.start([shell], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         # What waits for IAM needn't here, and nothing is installed.
         self.run("set -e -o pipefail\nsleep() { :; }\nsudo() { :; }")
@@ -214,7 +214,7 @@ exec {shlex.quote(str(pathlib.Path(sys.executable).parent / "aws"))} "$@"
             process.wait()
         self.moto.stop()
 
-    def stand_in(self, world):
+    def simulator(self, world):
         if self.sim:
             self.sim.kill()
             self.sim.wait()
@@ -230,10 +230,10 @@ exec {shlex.quote(str(pathlib.Path(sys.executable).parent / "aws"))} "$@"
             except OSError as error:
                 return False, error
 
-        until("the stand-in", listens)
+        until("the simulator", listens)
 
     def enforce(self):
-        """The stand-in goes on with the roles that were made, with what they may and who may be them, and with what is shared."""
+        """The simulator goes on with the roles that were made, with what they may and who may be them, and with what is shared."""
         policy, users = "", {}
         if self.elsewhere:
             ecr, ec2 = self.moto_client("ecr", self.keys[IMAGES]), self.moto_client("ec2", self.keys[IMAGES])
@@ -250,9 +250,9 @@ exec {shlex.quote(str(pathlib.Path(sys.executable).parent / "aws"))} "$@"
                 may = iam.get_role_policy(RoleName=name, PolicyName="pinion")["PolicyDocument"]
                 role = f'\n[[account.role]]\nname = "{name}"\ntrust = {quoted(trust)}\npolicies = [{quoted(may)}]\n'
                 roles[account] = roles.get(account, "") + role
-        self.stand_in(self.world(policy, users, roles))
+        self.simulator(self.world(policy, users, roles))
         if self.controller:
-            # Another stand-in knows none of its sessions.
+            # Another simulator knows none of its sessions.
             self.controller.terminate()
             self.controller.wait()
             self.control(self.running)
@@ -367,7 +367,7 @@ def walk(shell, elsewhere):
     with tempfile.TemporaryDirectory() as folder:
         walk = Walk(shell, pathlib.Path(folder), elsewhere)
         # A command that waits for ever fails, too.
-        watchdog = threading.Timer(8 * PATIENCE, walk.shell.kill)
+        watchdog = threading.Timer(8 * TIMEOUT, walk.shell.kill)
         watchdog.start()
         try:
             trust = {"Version": "2012-10-17", "Statement": []}

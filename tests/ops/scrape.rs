@@ -103,7 +103,7 @@ pub(crate) fn of_everything() -> String {
             && counted(r#"pinion_reconcile_total{environment="dev",result="failed"}"#)
     });
     stage.mend();
-    // The next start has to assume the role anew, and is refused once.
+    // The next start has to assume the role again, and is refused once.
     let mut stage = stage;
     let before = scrape(&stage);
     stage.kill_controller();

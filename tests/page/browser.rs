@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::stage::process::{PATIENCE, now};
+use crate::support::stage::process::{TIMEOUT, now};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -96,9 +96,9 @@ impl Browser {
 
     /// Waits until an expression is true.
     pub(crate) fn wait_for(&self, what: &str, js: &str) {
-        let limit = now() + PATIENCE;
+        let limit = now() + TIMEOUT;
         while self.eval(js) != Value::Bool(true) {
-            assert!(now() < limit, "not within {PATIENCE:?}: {what}; the page says\n{}", self.text("body"));
+            assert!(now() < limit, "not within {TIMEOUT:?}: {what}; the page says\n{}", self.text("body"));
             std::thread::sleep(Duration::from_millis(30));
         }
     }

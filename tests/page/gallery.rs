@@ -1,4 +1,4 @@
-//! The pages of a controller that has something in every state to show: the built program against the stand-in, a Git
+//! The pages of a controller that has something in every state to show: the built program against the simulator, a Git
 //! server and an application that doesn't answer as it should. `make screenshots` takes the documentation's pictures here.
 
 use pinion::model::State;

@@ -1,4 +1,4 @@
-//! A rollout as it is seen in a browser, and its history after a restart: the built program against the stand-in.
+//! A rollout as it is seen in a browser, and its history after a restart: the built program against the simulator.
 
 use serde_json::{Value, json};
 
@@ -70,7 +70,11 @@ fn a_rollout_is_followed_without_a_reload_and_kept_across_a_restart() {
     };
     let before = events(&stage);
     let kinds: Vec<&str> = before.as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["in-sync", "rollout-ended", "rollout-started", "pin-seen", "target-found"], "{before:#}");
+    assert_eq!(
+        kinds,
+        ["in-sync", "rollout-ended", "rollout-started", "pin-changed", "target-discovered"],
+        "{before:#}"
+    );
     stage.kill_controller();
     stage.start_controller();
     stage.wait_for_sync(&["dev/asg/frontend"]);

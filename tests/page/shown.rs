@@ -6,7 +6,7 @@ use std::time::Duration;
 use pinion::model::event::{Event, EventKind};
 use pinion::model::status::{EnvironmentStatus, RolloutStatus, Status, SuspensionStatus, TargetStatus};
 use pinion::model::{Kind, State};
-use pinion::ports::Chronicle as _;
+use pinion::ports::EventSink as _;
 use serde_json::{Value, json};
 
 use super::browser::{Browser, DARK, DESK, Look, PHONE, PLAIN};
@@ -157,12 +157,12 @@ fn story(controller: &Controller) {
         ..event
     };
     let found = Event {
-        key: format!("target-found|{web}"),
+        key: format!("target-discovered|{web}"),
         commit: Some(COMMITS[1].to_owned()),
-        ..event("08:00:00", EventKind::TargetFound, web, None)
+        ..event("08:00:00", EventKind::TargetDiscovered, web, None)
     };
-    let mut seen = event("09:01:00", EventKind::PinSeen, web, None);
-    (seen.previous, seen.key) = (Some("1.4.1".to_owned()), format!("pin-seen|{web}|{}", COMMITS[0]));
+    let mut seen = event("09:01:00", EventKind::PinChanged, web, None);
+    (seen.previous, seen.key) = (Some("1.4.1".to_owned()), format!("pin-changed|{web}|{}", COMMITS[0]));
     for event in [
         found,
         seen,
@@ -339,7 +339,7 @@ async fn it_keeps_up_and_keeps_what_is_folded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn strangers_texts_stay_texts() {
+async fn untrusted_texts_stay_texts() {
     const EVIL: &str = "</code></pre></table><script>window.hacked=1</script><img src=x onerror='window.hacked=2'>\"' onmouseover=\"window.hacked=3\" {{7*7}} \u{202e}evil\u{0}\u{7}";
     let mut status = bad_day();
     status.version = EVIL.to_owned();

@@ -6,7 +6,7 @@ use pinion::model::status::{RefusedCommit, RepositoryStatus, SignaturesStatus, S
 use super::browser::{Browser, DARK, DESK, PHONE};
 use crate::server::sample::{self, COMMIT, Controller, time};
 
-const BRAKE: &str = "held by the blast-radius brake: commit 7d1f0c2a moves 5 of 6 pins of prod at once, more than 50 %; if \
+const BRAKE: &str = "held by the blast-radius limit: commit 7d1f0c2a moves 5 of 6 pins of prod at once, more than 50 %; if \
                      that is meant, push a commit with the trailer `Pinion-Acknowledge: blast-radius`";
 
 fn troubled() -> Status {
@@ -43,7 +43,7 @@ fn troubled() -> Status {
         ..RepositoryStatus::default()
     });
     let prod = status.environments.get_mut("prod").unwrap();
-    prod.brake = Some(BRAKE.to_owned());
+    prod.change_limit = Some(BRAKE.to_owned());
     (prod.repository, prod.branch) = ("https://git.example.com/platform/live.git".to_owned(), "live".to_owned());
     let api = prod.targets.get_mut("fargate/api").unwrap();
     (api.state, api.reason) = (State::Pending, Some(BRAKE.to_owned()));
@@ -75,7 +75,7 @@ async fn what_is_wrong_as_a_whole_is_said_with_what_follows_and_what_to_do() {
         (&sources, "what was last good stays (as of 40 min ago)"),
         (&sources, "can't reach https://github.com/acme/environments.git: connection refused"),
         // Guardrails that are invalid.
-        (&sources, "The guardrails are invalid: nothing is rolled out from this branch until they are mended"),
+        (&sources, "The guardrails are invalid: nothing is rolled out from this branch until they are fixed"),
         (
             &sources,
             "policies/guardrails/freeze.cedar:3:8\n  attribute nwo for entity type Context not found; did you mean now?",
@@ -86,7 +86,7 @@ async fn what_is_wrong_as_a_whole_is_said_with_what_follows_and_what_to_do() {
         (&sources, "and 1 more"),
         (&sources, "live at 01234567 · signed commits only"),
         // An environment whose files are broken, with what is wrong with them.
-        (&dev, "The files are broken: what they said at commit 01234567 stays until they are mended"),
+        (&dev, "The files are broken: what they said at commit 01234567 stays until they are fixed"),
         (&dev, "environments/dev/pins.toml:3\n  unknown key fronted"),
         (&dev, "kept at 01234567"),
         (&new, "The files are broken, and no good state of them is known: nothing is done here"),
@@ -94,7 +94,7 @@ async fn what_is_wrong_as_a_whole_is_said_with_what_follows_and_what_to_do() {
         (&dev, "The last pass failed: what was last seen is shown (as of 3 min ago)"),
         (&dev, "ec2:DescribeImages failed: Timeout"),
         (&dev, "was in-sync; can't be read now (as of 3 min ago)"),
-        // A brake, with what releases it.
+        // A change limit, with what releases it.
         (&prod, "Waits for somebody’s word"),
         (&prod, "commit 7d1f0c2a moves 5 of 6 pins of prod at once, more than 50 %"),
         (&prod, "push a commit with the trailer Pinion-Acknowledge: blast-radius"),
@@ -120,7 +120,7 @@ async fn what_is_wrong_as_a_whole_is_said_with_what_follows_and_what_to_do() {
         let page = browser.text("main");
         assert!(page.contains(said), "{path} says {said:?}:\n{page}");
     }
-    assert_eq!(browser.text("main").matches("held by the blast-radius brake").count(), 1, "once is enough");
+    assert_eq!(browser.text("main").matches("held by the blast-radius limit").count(), 1, "once is enough");
     browser.picture("trouble-target", false);
     browser.is_sound("a target in trouble");
 }
@@ -153,7 +153,10 @@ async fn the_headline_says_it_though_no_target_needs_attention() {
         &|it| prod(it, &|prod| prod.errors = vec![String::new()]),
         "2 targets in sync, but not all of Git is in order",
     );
-    says(&|it| prod(it, &|prod| prod.brake = text()), "2 targets in sync, but a commit waits for somebody’s word");
+    says(
+        &|it| prod(it, &|prod| prod.change_limit = text()),
+        "2 targets in sync, but a commit waits for somebody’s word",
+    );
     says(
         &|it| it.repositories[0].signatures.as_mut().unwrap().refused = 1,
         "2 targets in sync, but not all of Git is in order",

@@ -183,7 +183,7 @@ fn all_but_the_image_survives() {
     // The new revision is the old one but for the image and Pinion's tags.
     let (mut expected, tags) = definition(&stage, "backend:1");
     let (made, all) = definition(&stage, "backend:2");
-    assert_eq!(expected["quantumEntanglement"]["partners"][1], "", "the stand-in tells what it was told");
+    assert_eq!(expected["quantumEntanglement"]["partners"][1], "", "the simulator tells what it was told");
     expected["containerDefinitions"][0]["image"] = new.into();
     assert_eq!(made, expected);
     let (marks, kept): (Vec<Value>, Vec<Value>) = all

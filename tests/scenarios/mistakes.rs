@@ -134,8 +134,8 @@ fn a_broken_environment_stops_nobody_else() {
     assert_eq!(stage.metric("pinion_environment_valid{environment=\"prod\"}"), Some(0.0));
     assert_eq!(stage.metric("pinion_environment_valid{environment=\"dev\"}"), Some(1.0));
 
-    // It is mended, and goes on.
-    stage.commit("prod: mended", |repo| {
+    // It is fixed, and goes on.
+    stage.commit("prod: fixed", |repo| {
         repo.write("environments/prod/environment.toml", environment(prod));
         repo.write("environments/prod/pins.toml", "frontend = \"1.4.1\"\n");
     });

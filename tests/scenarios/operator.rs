@@ -91,7 +91,7 @@ fn a_quarantined_pin_is_retried_by_signal() {
     stage.settles();
     assert_eq!(attempts(&stage), 1);
 
-    // What the image needs has been mended elsewhere.
+    // What the image needs has been fixed elsewhere.
     let image = json!({ "id": BAD, "name": "frontend-1.5.1", "healthy": true });
     stage.meddle("/_sim/images", &json!({ "account": DEV, "image": image }));
     stage.signal("USR2");

@@ -1,4 +1,4 @@
-//! Scenario 3: a base image, an application image on top of it, and the group is deployed anew; one URL answers for the
+//! Scenario 3: a base image, an application image on top of it, and the group is deployed again; one URL answers for the
 //! application.
 
 use std::time::Duration;

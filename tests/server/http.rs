@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use pinion::model::event::{Event, EventKind};
 use pinion::model::status::Status;
-use pinion::ports::Chronicle as _;
+use pinion::ports::EventSink as _;
 use serde_json::{Value, json};
 
 use super::sample::{self, Controller, TOKEN, client, now};
@@ -33,7 +33,7 @@ async fn what_is_read_needs_no_secret() {
 }
 
 #[tokio::test]
-async fn the_page_escapes_what_strangers_write() {
+async fn the_page_escapes_untrusted_text() {
     let mut status = sample::status();
     let web = status.environments.get_mut("prod").unwrap().targets.get_mut("asg/web").unwrap();
     web.pin.subject = "<script>alert('x')</script>".to_owned();
@@ -198,7 +198,7 @@ async fn the_history_is_read_in_pages_and_by_scope() {
     assert_eq!(count(&read("?component=backend").await), 0);
     assert_eq!(count(&read("?limit=100000").await), 30);
     for (query, words) in [
-        ("history?kind=exploded", "there are started, target-found"),
+        ("history?kind=exploded", "there are started, target-discovered"),
         ("history?since=yesterday", "7d"),
         ("history?before=x", "`next`"),
         ("history?limit=x", "`limit`"),

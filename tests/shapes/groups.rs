@@ -76,7 +76,7 @@ fn names(calls: &[Call]) -> Vec<&str> {
     calls.iter().map(|call| call.operation.as_str()).collect()
 }
 
-/// What a group launches from, as the stand-in holds it.
+/// What a group launches from, as the simulator holds it.
 fn source(stage: &Stage, group: &str) -> Value {
     stage.held(DEV)["groups"][group]["source"].clone()
 }
@@ -240,7 +240,7 @@ fn what_cannot_be_rolled_out_says_what_to_change() {
     stage.settles();
     assert!(writes(&stage, 0, "paused").is_empty(), "nothing was begun that could not be ended");
 
-    // What is mended by hand goes on by itself.
+    // What is fixed by hand goes on by itself.
     stage.by_hand_in_a_group(ROLE, "ResumeProcesses", "AutoScalingGroupName=paused");
     stage.wait_until("paused runs 1.1", |stage| stage.fleet().group_runs(DEV, "paused", NEW));
     stage.wait_for_sync(&["dev/asg/paused"]);

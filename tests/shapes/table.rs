@@ -1,4 +1,4 @@
-//! `docs/shapes.md` and the tests that show what it says.
+//! `docs/supported-configurations.md` and the tests that show what it says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,7 +18,7 @@ pub(crate) struct Row {
 
 /// The rows by shape.
 pub(crate) fn rows() -> BTreeMap<String, Row> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/shapes.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/supported-configurations.md");
     let text = fs::read_to_string(path).unwrap();
     let mut rows = BTreeMap::new();
     for line in
@@ -35,7 +35,7 @@ pub(crate) fn rows() -> BTreeMap<String, Row> {
 }
 
 fn row(shape: &str, outcome: &str) -> Row {
-    let row = rows().remove(shape).unwrap_or_else(|| panic!("docs/shapes.md has no row `{shape}`"));
+    let row = rows().remove(shape).unwrap_or_else(|| panic!("docs/supported-configurations.md has no row `{shape}`"));
     assert_eq!(row.outcome, outcome, "{shape}");
     row
 }

@@ -10,7 +10,7 @@ use pinion::config::Verify;
 use pinion::git::{Auth, Mirror, Mirrors, Programs, RepositorySource, Verifier};
 use pinion::manifest;
 use pinion::model::{CommitId, Provenance, Trailer, Verified};
-use pinion::plan::brake;
+use pinion::plan::change_limit;
 
 use super::desk::{ADA, DAY, Desk, THEN, With, now};
 use crate::support::stage::process;
@@ -82,14 +82,14 @@ impl Branch {
         forge
     }
 
-    /// The commits since another whose messages have an acknowledgement, each with whether that is heeded.
+    /// The commits since another whose messages have an acknowledgement, each with whether that is honored.
     pub(crate) fn acknowledged(&self, verifier: &mut Verifier, since: &str) -> Vec<(String, bool)> {
         let tip = self.verify(verifier, None).accepted.unwrap();
         let (objects, since) = (self.mirror.objects().unwrap(), CommitId::try_from(since.to_owned()).unwrap());
-        let mut found = objects.trailers_since(Some(&since), &tip, brake::TRAILER).unwrap();
-        verifier.heed(&objects, &mut found, now()).unwrap();
+        let mut found = objects.trailers_since(Some(&since), &tip, change_limit::TRAILER).unwrap();
+        verifier.honor(&objects, &mut found, now()).unwrap();
         let mut found: Vec<_> =
-            found.into_iter().map(|Trailer { commit, heeded, .. }| (commit.to_string(), heeded)).collect();
+            found.into_iter().map(|Trailer { commit, honored, .. }| (commit.to_string(), honored)).collect();
         found.sort();
         found
     }

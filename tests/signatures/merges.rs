@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pinion::plan::brake::LINE;
+use pinion::plan::change_limit::LINE;
 
 use super::desk::{ADA, THEN, With};
 use super::history::{Branch, SIGNED, none, summary};

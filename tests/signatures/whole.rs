@@ -1,6 +1,6 @@
-//! The built program: a commit that isn't signed is refused, said, and stays without effect until that is mended.
+//! The built program: a commit that isn't signed is refused, said, and stays without effect until that is fixed.
 
-use pinion::plan::brake::LINE;
+use pinion::plan::change_limit::LINE;
 use serde_json::Value;
 
 use super::desk::{ADA, Desk, THEN, With};
@@ -87,7 +87,7 @@ fn a_refused_commit_has_no_effect_and_is_told_everywhere() {
     let shown = stage.run(&["status"]);
     let shown = String::from_utf8(shown.stdout).unwrap();
     let told = format!("commit {} by Ada Example <{ADA}> is refused: it isn't signed", &unsigned[..8]);
-    let kept = format!("commit {} is what counts until that is mended", &signed[..8]);
+    let kept = format!("commit {} is what counts until that is fixed", &signed[..8]);
     assert!(shown.contains(&told) && shown.contains(&kept), "{shown}");
     let page = stage.get("/").unwrap().1;
     assert!(page.contains(&format!("commit {} by Ada Example", &unsigned[..8])), "{page}");
@@ -103,13 +103,13 @@ fn a_refused_commit_has_no_effect_and_is_told_everywhere() {
     assert_eq!(refused(&stage.status()), Some((unsigned.clone(), "unsigned".to_owned())));
     assert_eq!(stage.written(before), Vec::<String>::new());
 
-    // Mended: the commit is taken out and made again, signed.
+    // Fixed: the commit is taken out and made again, signed.
     stage.repo().git(&["config", "commit.gpgsign", "true"]);
     stage.repo().git(&["reset", "--quiet", "--hard", "HEAD~1"]);
     set_pin(stage.repo(), "dev", "frontend", "1.4.2");
     stage.repo().commit("frontend 1.4.2, signed");
     stage.repo().force_push();
-    stage.wait_until("what is mended is rolled out", |stage| {
+    stage.wait_until("what is fixed is rolled out", |stage| {
         stage.target(TARGET)["desired"] == "1.4.2" && stage.state(TARGET) == "in-sync"
     });
     assert_eq!(stage.metric(&valid), Some(1.0));
@@ -160,12 +160,16 @@ fn whoever_merges_on_a_forge_acknowledges_nothing() {
         repo.write("README.md", "what is left\n");
     });
     let merge = stage.repo().git(&["rev-parse", &format!("{merge}^")]);
-    let unheeded =
+    let ignored_acknowledgement =
         format!("the one of commit {} doesn't count, because nobody who may sign has signed that message", &merge[..8]);
-    let brake = |stage: &Stage| stage.status()["environments"]["old"]["brake"].as_str().unwrap_or_default().to_owned();
-    stage.wait_until("the brake holds", |stage| !brake(stage).is_empty());
-    let held = brake(&stage);
-    assert!(held.contains(&format!("commit {} removes old", &merge[..8])) && held.ends_with(&unheeded), "{held}");
+    let change_limit =
+        |stage: &Stage| stage.status()["environments"]["old"]["change_limit"].as_str().unwrap_or_default().to_owned();
+    stage.wait_until("the change limit holds", |stage| !change_limit(stage).is_empty());
+    let held = change_limit(&stage);
+    assert!(
+        held.contains(&format!("commit {} removes old", &merge[..8])) && held.ends_with(&ignored_acknowledgement),
+        "{held}"
+    );
     assert_eq!(stage.state("old/asg/legacy"), "in-sync");
 
     // A plan is told the same, where it is told whose signatures count.
@@ -180,10 +184,13 @@ fn whoever_merges_on_a_forge_acknowledges_nothing() {
     assert!(plan(&[]).contains("acknowledges it"));
     for format in ["text", "markdown"] {
         let text = plan(&[&signers as &[&str], &["--output", format]].concat());
-        assert!(text.contains("blast-radius brake") && text.contains(&unheeded), "{text}");
+        assert!(text.contains("blast-radius limit") && text.contains(&ignored_acknowledgement), "{text}");
     }
     let report: Value = serde_json::from_str(&plan(&[&signers as &[&str], &["--output", "json"]].concat())).unwrap();
-    assert_eq!((&report["brake"]["acknowledged"], &report["brake"]["unheeded"]), (&false.into(), &merge.into()));
+    assert_eq!(
+        (&report["change_limit"]["acknowledged"], &report["change_limit"]["ignored_acknowledgement"]),
+        (&false.into(), &merge.into())
+    );
 
     // A person says it.
     stage.commit(&format!("we mean it\n\n{LINE}"), |repo| {

@@ -4,11 +4,11 @@ use aws_sdk_autoscaling::error::ProvideErrorMetadata as _;
 use pinion::sim::{Options, World};
 use serde_json::json;
 
-use super::stand::{DEV, Stand};
+use super::stand::{DEV, Simulator};
 
 #[tokio::test]
 async fn the_journal_counts_every_call() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     dev.asg.describe_auto_scaling_groups().send().await.unwrap();
     dev.asg.set_desired_capacity().auto_scaling_group_name("frontend").desired_capacity(99).send().await.unwrap_err();
@@ -22,7 +22,7 @@ async fn the_journal_counts_every_call() {
 
 #[tokio::test]
 async fn faults_strike_as_often_as_asked() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     let fault = json!({ "account": DEV, "service": "autoscaling", "operation": "DescribeAutoScalingGroups",
         "kind": "throttle", "times": 2 });
@@ -42,10 +42,10 @@ async fn faults_strike_as_often_as_asked() {
 }
 
 #[tokio::test]
-async fn a_killed_stand_in_goes_on() {
+async fn a_killed_simulator_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options { speed: 0.0, state: Some(folder.path().join("state.json")), ..Options::default() };
-    let first = Stand::start(World::demo().unwrap(), options.clone()).await;
+    let first = Simulator::start(World::demo().unwrap(), options.clone()).await;
     let dev = first.account(DEV).await;
     dev.asg.set_desired_capacity().auto_scaling_group_name("frontend").desired_capacity(5).send().await.unwrap();
     first.advance(3).await;
@@ -55,7 +55,7 @@ async fn a_killed_stand_in_goes_on() {
     drop(first);
 
     let options = Options { listen: ([127, 0, 0, 1], 0).into(), ..options };
-    let second = Stand::start(World::fleet(0, 0, 0).unwrap(), options).await;
+    let second = Simulator::start(World::fleet(0, 0, 0).unwrap(), options).await;
     assert_eq!(second.group(DEV, "frontend").await, before);
     assert_eq!(second.get("journal").await["last"].as_u64().unwrap(), last);
     second.advance(60).await;
@@ -65,7 +65,7 @@ async fn a_killed_stand_in_goes_on() {
 
 #[tokio::test]
 async fn time_passes_by_itself_as_fast_as_asked() {
-    let stand = Stand::start(World::demo().unwrap(), Options { speed: 600.0, ..Options::default() }).await;
+    let stand = Simulator::start(World::demo().unwrap(), Options { speed: 600.0, ..Options::default() }).await;
     let dev = stand.account(DEV).await;
     dev.asg.set_desired_capacity().auto_scaling_group_name("frontend").desired_capacity(5).send().await.unwrap();
     tokio::time::timeout(std::time::Duration::from_secs(20), async {
@@ -84,7 +84,7 @@ async fn time_passes_by_itself_as_fast_as_asked() {
 
 #[tokio::test]
 async fn speed_can_be_changed() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let start = stand.get("fleet").await["engine_seconds"].as_u64().unwrap();
     stand.post("speed", json!({ "speed": 1000 })).await;
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -97,7 +97,7 @@ async fn speed_can_be_changed() {
 
 #[tokio::test]
 async fn a_fleet_is_a_line() {
-    let stand = Stand::start(World::fleet(3, 4, 5).unwrap(), Options::default()).await;
+    let stand = Simulator::start(World::fleet(3, 4, 5).unwrap(), Options::default()).await;
     let one = stand.account("000000000003").await;
     let groups = one.asg.describe_auto_scaling_groups().send().await.unwrap();
     assert_eq!(groups.auto_scaling_groups().len(), 4);
@@ -112,7 +112,7 @@ async fn aws_calls_elsewhere_change_nothing_here() {
     // The same calls in one account, with and without calls in another between them.
     let mut logs = Vec::new();
     for meddle in [false, true] {
-        let stand = Stand::demo().await;
+        let stand = Simulator::demo().await;
         let (dev, prod) = (stand.account(DEV).await, stand.account(super::stand::PROD).await);
         if meddle {
             let request = prod.asg.set_desired_capacity().auto_scaling_group_name("frontend");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_autoscaling::error::{ProvideErrorMetadata as _, SdkError};
 use serde_json::{Value, json};
 
-use super::stand::{Account, DEV, Stand};
+use super::stand::{Account, DEV, Simulator};
 
 /// What a call comes to: its error's code, or how it broke.
 async fn describe(account: &Account) -> String {
@@ -28,7 +28,7 @@ async fn resize(account: &Account, desired: i32) -> bool {
 
 #[tokio::test]
 async fn answers_break_in_every_way() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     for (fault, expected) in [
         (json!({ "kind": "drop" }), "broken connection"),
@@ -55,7 +55,7 @@ async fn answers_break_in_every_way() {
 
 #[tokio::test]
 async fn a_lost_call_has_its_effect_only_if_it_was_lost_afterwards() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     for (when, kind, desired) in
         [("before", "drop", 4), ("after", "drop", 5), ("before", "gateway", 6), ("after", "gateway", 4)]
@@ -71,7 +71,7 @@ async fn a_lost_call_has_its_effect_only_if_it_was_lost_afterwards() {
 
 #[tokio::test]
 async fn a_call_is_held_at_the_nth_and_goes_on_when_it_is_released() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     let before = stand.group(DEV, "frontend").await["desired"].clone();
     let fault = json!({ "operation": "SetDesiredCapacity", "kind": "hold", "skip": 1, "times": 1 });
@@ -89,7 +89,7 @@ async fn a_call_is_held_at_the_nth_and_goes_on_when_it_is_released() {
 
 #[tokio::test]
 async fn who_hangs_up_is_held_no_longer_and_a_call_held_before_its_effect_has_none() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     for (when, expected) in [("before", None), ("after", Some(5))] {
         let dev = stand.account(DEV).await;
         let before = stand.group(DEV, "frontend").await["desired"].clone();
@@ -110,7 +110,7 @@ async fn who_hangs_up_is_held_no_longer_and_a_call_held_before_its_effect_has_no
 
 #[tokio::test]
 async fn buckets_run_dry_each_by_itself() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let (dev, prod) = (stand.account(DEV).await, stand.account(super::stand::PROD).await);
     stand.post("faults", json!({ "kind": "bucket", "burst": 3, "refill": 0 })).await;
     let mut told = Vec::new();
@@ -133,7 +133,7 @@ async fn buckets_run_dry_each_by_itself() {
 
 #[tokio::test]
 async fn reads_lag_behind_writes() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     let shown = || async {
         let answer = dev.asg.describe_auto_scaling_groups().auto_scaling_group_names("frontend").send().await.unwrap();
@@ -153,7 +153,7 @@ async fn reads_lag_behind_writes() {
 
 #[tokio::test]
 async fn credentials_expire_and_are_revoked() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     stand.post("faults", json!({ "account": DEV, "kind": "expire", "times": 1 })).await;
     assert_eq!(describe(&dev).await, "ExpiredToken");
@@ -169,7 +169,7 @@ async fn credentials_expire_and_are_revoked() {
 
 #[tokio::test]
 async fn a_fault_lasts_as_long_as_it_is_told() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     stand.post("faults", json!({ "kind": "throttle", "lasts": 200 })).await;
     assert_eq!(describe(&dev).await, "Throttling");
@@ -183,7 +183,7 @@ async fn a_fault_lasts_as_long_as_it_is_told() {
 
 #[tokio::test]
 async fn time_can_pass_by_calls_alone() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     stand.post("speed", json!({ "speed": 0, "per_call": 7 })).await;
     let seconds = || async { stand.get("fleet").await["engine_seconds"].as_u64().unwrap() };
@@ -196,7 +196,7 @@ async fn time_can_pass_by_calls_alone() {
 
 #[tokio::test]
 async fn pages_hold_less_and_roles_lead_astray() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     stand.post("faults", json!({ "kind": "page", "operation": "DescribeImages" })).await;
     let first = dev.ec2.describe_images().max_results(100).send().await.unwrap();

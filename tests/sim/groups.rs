@@ -8,7 +8,7 @@ use aws_sdk_autoscaling::types::{
 };
 use aws_sdk_ec2::types::RequestLaunchTemplateData;
 
-use super::stand::{Account, DEV, Stand};
+use super::stand::{Account, DEV, Simulator};
 
 const GOOD: &str = "ami-0f0000000001500aa";
 const BAD: &str = "ami-0f0000000001501aa";
@@ -94,7 +94,7 @@ async fn observed(dev: &Account) -> (String, Vec<String>, usize) {
 
 #[tokio::test]
 async fn a_good_image_rolls_out() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     assert_eq!(observed(&dev).await, ("1".to_owned(), vec!["1".to_owned(); 3], 3));
 
@@ -126,7 +126,7 @@ async fn a_good_image_rolls_out() {
 
 #[tokio::test]
 async fn a_bad_image_is_rolled_back() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     let version = new_version(&dev, BAD, "t-1").await;
     let id = start(&dev, version).await;
@@ -147,7 +147,7 @@ async fn a_bad_image_is_rolled_back() {
 
 #[tokio::test]
 async fn refusals_are_typed() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     let version = new_version(&dev, GOOD, "t-1").await;
 
@@ -192,7 +192,7 @@ async fn refusals_are_typed() {
 
 #[tokio::test]
 async fn cancelling_leaves_a_mixed_fleet_and_rolling_back_does_not() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     let version = new_version(&dev, GOOD, "t-1").await;
     let none = dev
@@ -228,7 +228,7 @@ async fn cancelling_leaves_a_mixed_fleet_and_rolling_back_does_not() {
 
 #[tokio::test]
 async fn versions_are_read_by_number_alias_and_range() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     for token in ["a", "b", "c"] {
         new_version(&dev, GOOD, token).await;

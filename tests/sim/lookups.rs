@@ -6,11 +6,11 @@ use aws_sdk_ecr::types::ImageIdentifier;
 use pinion::sim::{Options, World};
 use serde_json::json;
 
-use super::stand::{DEV, PROD, Stand, TOOLS};
+use super::stand::{DEV, PROD, Simulator, TOOLS};
 
 #[tokio::test]
 async fn roles_lead_to_accounts() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let own = stand.tools().sts.get_caller_identity().send().await.unwrap();
     assert_eq!(own.account(), Some(TOOLS));
     let prod = stand.account(PROD).await.sts.get_caller_identity().send().await.unwrap();
@@ -39,7 +39,7 @@ async fn roles_lead_to_accounts() {
 
 #[tokio::test]
 async fn foreign_keys_are_told_off_in_each_protocol() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let stranger = stand.account_with(aws_credential_types::Credentials::new(
         "ASIAUNKNOWN",
         "secret",
@@ -58,7 +58,7 @@ async fn foreign_keys_are_told_off_in_each_protocol() {
 
 #[tokio::test]
 async fn images_are_found_by_name_tag_and_id() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     let by_name = dev
         .ec2
@@ -93,7 +93,7 @@ async fn images_are_found_by_name_tag_and_id() {
 
 #[tokio::test]
 async fn a_deregistered_image_lingers_then_is_empty_then_unknown() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     let id = "ami-0f0000000001402aa";
     stand
@@ -114,7 +114,7 @@ async fn a_deregistered_image_lingers_then_is_empty_then_unknown() {
 
 #[tokio::test]
 async fn registries_open_to_the_accounts_of_their_policy() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     let request = dev.ecr.describe_images().registry_id(TOOLS).repository_name("backend");
     let tag = |tag: &str| ImageIdentifier::builder().image_tag(tag).build();
@@ -171,7 +171,7 @@ async fn parameters_by_version_label_and_arn() {
         role = [{ name = "pinion" }]
         "#,
     );
-    let stand = Stand::start(world.unwrap(), Options::default()).await;
+    let stand = Simulator::start(world.unwrap(), Options::default()).await;
     let tools = stand.tools();
     let read = tools
         .ssm

@@ -6,7 +6,7 @@ use aws_sdk_ecs::types::{
     StopServiceDeploymentStopType, TaskDefinitionField,
 };
 
-use super::stand::{Account, DEV, Stand};
+use super::stand::{Account, DEV, Simulator};
 
 async fn register(dev: &Account, tag: &str) -> String {
     let read = dev
@@ -68,7 +68,7 @@ async fn record(dev: &Account) -> aws_sdk_ecs::types::ServiceDeployment {
 
 #[tokio::test]
 async fn a_good_image_rolls_out() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     let before = service(&dev).await;
     assert_eq!((before.running_count(), before.deployments().len()), (2, 1));
@@ -123,7 +123,7 @@ async fn a_good_image_rolls_out() {
 
 #[tokio::test]
 async fn an_image_that_exits_trips_the_breaker() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     let old = service(&dev).await;
     let bad = register(&dev, "2.1.1").await;
@@ -160,7 +160,7 @@ async fn an_image_that_exits_trips_the_breaker() {
 
 #[tokio::test]
 async fn without_a_breaker_a_missing_image_hangs_until_it_is_stopped() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     let definition = register(&dev, "9.9.9").await;
     let off = aws_sdk_ecs::types::DeploymentConfiguration::builder()
@@ -200,7 +200,7 @@ async fn without_a_breaker_a_missing_image_hangs_until_it_is_stopped() {
 
 #[tokio::test]
 async fn reads_page_and_name_what_is_missing() {
-    let stand = Stand::demo().await;
+    let stand = Simulator::demo().await;
     let dev = stand.account(DEV).await;
     let read = dev.ecs.describe_services().cluster("app").services("api").services("nope").send().await.unwrap();
     assert_eq!(read.failures()[0].reason(), Some("MISSING"));

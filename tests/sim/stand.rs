@@ -1,4 +1,4 @@
-//! A stand-in whose time only the test moves, and clients for it.
+//! A simulator whose time only the test moves, and clients for it.
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -14,7 +14,7 @@ pub(crate) const DEV: &str = "222222222222";
 pub(crate) const PROD: &str = "444444444444";
 pub(crate) const REGION: &str = "us-west-1";
 
-pub(crate) struct Stand {
+pub(crate) struct Simulator {
     pub(crate) sim: SimHandle,
     http: reqwest::Client,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Account {
     pub(crate) sts: aws_sdk_sts::Client,
 }
 
-impl Stand {
+impl Simulator {
     pub(crate) async fn demo() -> Self {
         Self::start(World::demo().unwrap(), Options { speed: 0.0, ..Options::default() }).await
     }
@@ -108,12 +108,12 @@ impl Stand {
         self.post("advance", json!({ "seconds": seconds })).await;
     }
 
-    /// A group in the stand-in's own view.
+    /// A group in the simulator's own view.
     pub(crate) async fn group(&self, account: &str, name: &str) -> Value {
         self.get("fleet").await["accounts"][account]["regions"][REGION]["groups"][name].clone()
     }
 
-    /// A service in the stand-in's own view.
+    /// A service in the simulator's own view.
     pub(crate) async fn service(&self, account: &str, name: &str) -> Value {
         self.get("fleet").await["accounts"][account]["regions"][REGION]["services"][name].clone()
     }

@@ -1,4 +1,4 @@
-//! The AWS room on the stand-in.
+//! The AWS room on the simulator.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,8 +23,8 @@ impl RecordCalls for Recorded {
     }
 }
 
-/// A stand-in whose time stands still unless it is advanced, and the AWS room on it.
-pub(crate) struct Stand {
+/// A simulator whose time stands still unless it is advanced, and the AWS room on it.
+pub(crate) struct Simulator {
     pub(crate) aws: Aws,
     sim: SimHandle,
     http: reqwest::Client,
@@ -33,7 +33,7 @@ pub(crate) struct Stand {
     counted: AtomicU64,
 }
 
-impl Stand {
+impl Simulator {
     /// On a world file's text.
     pub(crate) async fn new(world: &str) -> Self {
         Self::on(World::parse(world).unwrap()).await
@@ -80,7 +80,7 @@ impl Stand {
         self.http.post(url).json(&body).send().await.unwrap().error_for_status().unwrap();
     }
 
-    /// Lets the stand-in's time pass.
+    /// Lets the simulator's time pass.
     pub(crate) async fn advance(&self, seconds: u64) {
         self.post("advance", json!({ "seconds": seconds })).await;
     }
@@ -96,12 +96,12 @@ impl Stand {
         self.http.delete(url).send().await.unwrap().error_for_status().unwrap();
     }
 
-    /// All calls that the stand-in has seen.
+    /// All calls that the simulator has seen.
     pub(crate) async fn journal(&self) -> Vec<Value> {
         self.get("journal?since=0").await["entries"].as_array().unwrap().clone()
     }
 
-    /// How many of each call the stand-in has seen since this was last asked.
+    /// How many of each call the simulator has seen since this was last asked.
     pub(crate) async fn calls(&self) -> BTreeMap<String, usize> {
         let journal = self.get(&format!("journal?since={}", self.counted.load(Ordering::Relaxed))).await;
         self.counted.store(journal["last"].as_u64().unwrap(), Ordering::Relaxed);

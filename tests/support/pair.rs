@@ -3,7 +3,7 @@
 pub(crate) const DEV: &str = "222222222222";
 pub(crate) const TARGETS: [&str; 2] = ["dev/asg/frontend", "dev/fargate/api"];
 
-/// The stand-in's world.
+/// The simulator's world.
 pub(crate) const WORLD: &str = r#"
 controller = "111111111111"
 region = "us-west-1"

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a process may take for what takes a moment, on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The time that limits are measured by.
 pub(crate) fn now() -> Instant {
@@ -47,7 +47,7 @@ impl Process {
 
     /// Waits until `find` finds something in what the program has printed from byte `from` on.
     pub(crate) fn wait_for<T>(&mut self, what: &str, from: usize, find: impl Fn(&str) -> Option<T>) -> T {
-        let limit = now() + PATIENCE;
+        let limit = now() + TIMEOUT;
         loop {
             let output = self.output();
             if let Some(found) = find(output.get(from..).unwrap_or_default()) {

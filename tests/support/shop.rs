@@ -6,7 +6,7 @@ pub(crate) const DEV: &str = "222222222222";
 pub(crate) const PROD: &str = "444444444444";
 const SERVICE: &str = "shop/api";
 
-/// The stand-in's world.
+/// The simulator's world.
 pub(crate) fn world() -> String {
     let account = |id: &str, name: &str| {
         format!(

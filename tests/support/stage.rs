@@ -1,6 +1,6 @@
-//! A stage for whole runs: the built program against the AWS stand-in and a real Git server, each a process of its own.
+//! A stage for whole runs: the built program against the AWS simulator and a real Git server, each a process of its own.
 
-//! What happened is read from the stand-in, never from Pinion's words; what Pinion says is only compared with it.
+//! What happened is read from the simulator, never from Pinion's words; what Pinion says is only compared with it.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -58,7 +58,7 @@ pub(crate) struct Stage {
     own_time: bool,
     repository_has: String,
     configuration_has: String,
-    /// Ends before the stand-in does: another one may take the same port at once.
+    /// Ends before the simulator does: another one may take the same port at once.
     controller: Option<Process>,
     sim: Option<Process>,
     endpoint: String,
@@ -86,12 +86,12 @@ impl Stage {
         self.sim = Some(sim);
     }
 
-    /// Kills the stand-in as `kill -9` does.
+    /// Kills the simulator as `kill -9` does.
     pub(crate) fn kill_sim(&mut self) {
         self.sim.take().unwrap().kill();
     }
 
-    /// Starts the stand-in again where it was.
+    /// Starts the simulator again where it was.
     pub(crate) fn restart_sim(&mut self) {
         let listen = self.endpoint.trim_start_matches("http://").to_owned();
         self.start_sim(&listen);
@@ -187,7 +187,7 @@ impl Stage {
         (controller, address)
     }
 
-    /// From now on it is so many hours later than it really is, or earlier: for the stand-in and for the controller, or for
+    /// From now on it is so many hours later than it really is, or earlier: for the simulator and for the controller, or for
     /// the controller only.
     pub(crate) fn jump(&self, hours: i32) {
         self.time.as_ref().expect("this stage's time doesn't jump").jump(hours);
@@ -260,7 +260,7 @@ impl Stage {
         }
     }
 
-    /// Where the stand-in's AWS API is.
+    /// Where the simulator's AWS API is.
     pub(crate) fn aws(&self) -> &str {
         &self.endpoint
     }

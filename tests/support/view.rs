@@ -1,4 +1,4 @@
-//! What the stand-in shows of itself.
+//! What the simulator shows of itself.
 
 use std::fmt;
 

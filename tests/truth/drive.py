@@ -1,6 +1,6 @@
-"""Drives the stand-in with AWS's own clients, and holds every answer against AWS's models: drive.py PINION FOLDER.
+"""Drives the simulator with AWS's own clients, and holds every answer against AWS's models: drive.py PINION FOLDER.
 
-All operations of the stand-in in success, every error code that it has, botocore's waiters and paginators, and the AWS
+All operations of the simulator in success, every error code that it has, botocore's waiters and paginators, and the AWS
 command line. Prints one line of JSON; the test beside this file reads it.
 """
 
@@ -152,7 +152,7 @@ active = false
 
 
 class Sim:
-    """A stand-in, whose time only this script moves."""
+    """A simulator, whose time only this script moves."""
 
     def __init__(self, pinion, folder):
         self.pinion, self.folder, self.process = pinion, folder, None
@@ -170,7 +170,7 @@ class Sim:
                 self.endpoint = line.split("=", 1)[1].strip()
             if line.startswith("What runs"):
                 return
-        raise RuntimeError("the stand-in doesn't start")
+        raise RuntimeError("the simulator doesn't start")
 
     def stop(self):
         self.process.terminate()
@@ -204,7 +204,7 @@ class Clients:
             aws_access_key_id=key,
             aws_secret_access_key=secret,
             aws_session_token=token,
-            # Faulty parameters are the stand-in's to refuse.
+            # Faulty parameters are the simulator's to refuse.
             config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
         )
 
@@ -528,7 +528,7 @@ def drive_raw(sim, checker):
 
 
 def drive_expiry(clients, sim):
-    """Credentials that have run out: the stand-in's state is made older than it is."""
+    """Credentials that have run out: the simulator's state is made older than it is."""
     keys = clients.assume("pinion", "pinion-7f3a")
     sim.stop()
     path = os.path.join(sim.folder, "world.json")

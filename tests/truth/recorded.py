@@ -1,4 +1,4 @@
-"""Checks what a stand-in has answered while it recorded: recorded.py FILE, of `pinion sim --record FILE`."""
+"""Checks what a simulator has answered while it recorded: recorded.py FILE, of `pinion sim --record FILE`."""
 
 import json
 import sys

@@ -161,7 +161,7 @@ impl Connection {
         policy.and_then(|policy| move_versions(policy, moves)).ok_or_else(|| {
             let message = format!(
                 "the mixed-instances policy of group {group} has changed since it was read for the plan; the next pass \
-                 plans anew"
+                 plans again"
             );
             ours(operation, ErrorClass::Conflict, "PolicyChanged", message)
         })

@@ -93,10 +93,10 @@ pub(super) struct Connection {
     limits: Arc<Limits>,
     /// The access key id that was asked about last, and the account that it belongs to.
     identity: tokio::sync::Mutex<Option<(String, AccountId)>>,
-    /// Whether ECS has answered about service deployments. If it has, it isn't a stand-in that lacks them.
+    /// Whether ECS has answered about service deployments. If it has, it isn't a simulator that lacks them.
     pub(super) keeps_deployments: AtomicBool,
     /// Whether this isn't AWS itself: an endpoint was given.
-    pub(super) stand_in: bool,
+    pub(super) simulator: bool,
     /// Whether the account has so many other groups that pages of all of them aren't worth it.
     pub(super) crowded: AtomicBool,
     pub(super) cache: Cache,
@@ -159,7 +159,7 @@ impl Connection {
             limits: shared.limits.of(&account.id, region),
             identity: tokio::sync::Mutex::new(None),
             keeps_deployments: AtomicBool::new(false),
-            stand_in: shared.sdk.endpoint_url().is_some(),
+            simulator: shared.sdk.endpoint_url().is_some(),
             crowded: AtomicBool::new(false),
             cache: Cache {
                 template_versions: Kept::new(10_000),

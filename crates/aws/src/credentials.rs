@@ -27,7 +27,7 @@ const DOUBT_EVERY: Duration = Duration::from_secs(5 * 60);
 /// For this long a failure stands for the next one, so that the calls of one pass don't each ask again.
 const SAME_FAILURE: Duration = Duration::from_secs(1);
 /// AWS's limit for a role session's name.
-const LONGEST_SESSION_NAME: usize = 64;
+const MAX_SESSION_NAME: usize = 64;
 
 /// One role's credentials.
 pub(super) struct RoleCredentials {
@@ -209,7 +209,7 @@ impl ProvideCredentials for Provider {
 /// The name of an environment's role sessions, as CloudTrail shows it.
 pub(super) fn session_name(prefix: &str, environment: &EnvironmentName) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_=,.@-".contains(c);
-    format!("{prefix}-{environment}").chars().filter(|c| allowed(*c)).take(LONGEST_SESSION_NAME).collect()
+    format!("{prefix}-{environment}").chars().filter(|c| allowed(*c)).take(MAX_SESSION_NAME).collect()
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ pub(super) fn class_of(code: &str, status: Option<u16>) -> ErrorClass {
 }
 
 /// How many characters of a message are kept: enough for those that AWS has encoded.
-const LONGEST: usize = 2000;
+const MAX_LENGTH: usize = 2000;
 
 /// Turns what the SDK reports about an operation into an error of ours.
 pub(super) fn port_error<E>(operation: Operation, error: &SdkError<E, HttpResponse>) -> PortError
@@ -155,7 +155,7 @@ where
             let meta = service.err().meta();
             let status = service.raw().status().as_u16();
             let Some(code) = meta.code().map(str::to_owned) else { return unreadable(operation, error, service.raw()) };
-            let message = words::shortened(meta.message().unwrap_or_default().to_owned(), LONGEST);
+            let message = words::shortened(meta.message().unwrap_or_default().to_owned(), MAX_LENGTH);
             // Auto Scaling says it in words, with `Throttling` or without.
             let throttled = is_throttle(&code) || message.contains("Rate exceeded") || status == 429;
             let class = match throttled {
@@ -187,7 +187,7 @@ fn advised(operation: Operation, class: ErrorClass, code: &str, message: String)
     if said.is_empty() { advice.to_owned() } else { format!("{said}; {advice}") }
 }
 
-/// An answer that isn't AWS's: a proxy's page, a cut connection, a stand-in's fault. The next one may be whole.
+/// An answer that isn't AWS's: a proxy's page, a cut connection, a simulator's fault. The next one may be whole.
 fn unreadable<E: Error + 'static>(
     operation: Operation,
     error: &SdkError<E, HttpResponse>,
@@ -254,7 +254,7 @@ fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
 fn deepest(error: &(dyn Error + 'static)) -> String {
     let last = model::cause::deepest(error).to_string();
     // On one line: it ends up in logs and tables.
-    words::shortened(last.split_whitespace().collect::<Vec<_>>().join(" "), LONGEST)
+    words::shortened(last.split_whitespace().collect::<Vec<_>>().join(" "), MAX_LENGTH)
 }
 
 #[cfg(test)]

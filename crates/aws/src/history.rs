@@ -101,7 +101,7 @@ impl Connection {
                 deployments
             }
             Err(error)
-                if is_unknown_operation(&error, self.stand_in) && !self.keeps_deployments.load(Ordering::Relaxed) =>
+                if is_unknown_operation(&error, self.simulator) && !self.keeps_deployments.load(Ordering::Relaxed) =>
             {
                 shown_deployments(service)
             }
@@ -253,7 +253,7 @@ impl Connection {
             let mut reached = false;
             for arn in page.task_definition_arns.unwrap_or_default() {
                 match family_and_revision(&arn) {
-                    // Prefixes match other families too where the stand-in is loose about it.
+                    // Prefixes match other families too where the simulator is loose about it.
                     Some((other, _)) if other != family => {}
                     Some((_, number)) if number > revision && newer.len() < REVISIONS => drop(newer.insert(arn)),
                     _ => reached = true,
@@ -270,10 +270,10 @@ impl Connection {
     }
 }
 
-/// Whether an endpoint doesn't know an operation: stand-ins have no service deployments. AWS has errors of its own for
+/// Whether an endpoint doesn't know an operation: simulators have no service deployments. AWS has errors of its own for
 /// that. moto falls over instead; from AWS itself such an answer is a fault that passes, and forgetting the deployments
 /// over it would forget quarantines.
-fn is_unknown_operation(error: &PortError, stand_in: bool) -> bool {
+fn is_unknown_operation(error: &PortError, simulator: bool) -> bool {
     const CODES: [&str; 6] = [
         "UnknownOperationException",
         "UnknownOperation",
@@ -282,7 +282,7 @@ fn is_unknown_operation(error: &PortError, stand_in: bool) -> bool {
         "UnsupportedFeatureException",
         "UnsupportedOperationException",
     ];
-    CODES.contains(&error.code.as_str()) || (stand_in && matches!(error.code.as_str(), "HTTP500" | "HTTP501"))
+    CODES.contains(&error.code.as_str()) || (simulator && matches!(error.code.as_str(), "HTTP500" | "HTTP501"))
 }
 
 /// The deployments that `DescribeServices` shows, as rollouts.

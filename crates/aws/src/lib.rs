@@ -50,7 +50,7 @@ use pinion_core::ports::{Accounts, Apply, Observe, RecordCalls, Surveyor};
 /// How to reach AWS.
 #[derive(Debug)]
 pub struct Options {
-    /// Where all services are instead of at AWS: a stand-in. `None` leaves it to `AWS_ENDPOINT_URL` and the profile.
+    /// Where all services are instead of at AWS: a simulator. `None` leaves it to `AWS_ENDPOINT_URL` and the profile.
     pub endpoint_url: Option<String>,
     /// Pinion's own credentials, where they are known. `None` leaves them to AWS's standard chain.
     pub keys: Option<Keys>,

@@ -3,11 +3,11 @@
 //! Flags beat environment variables, which beat the file. All that is wrong with the file comes at once. Secrets are
 //! only ever named here, by file or variable.
 
+mod notifications;
 mod overrides;
 mod raw;
 mod resolve;
 mod secret;
-mod telling;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -16,16 +16,16 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+pub(crate) use self::notifications::host_and_path;
+pub use self::notifications::{Address, Forge, ForgeKind, Format, Notify};
 pub use self::overrides::{LogFormat, Overrides};
 use self::raw::RawConfig;
 pub use self::secret::{Secret, SecretError, hexadecimal, hmac_sha256};
-pub(crate) use self::telling::host_and_path;
-pub use self::telling::{Address, Forge, ForgeKind, Format, Notify};
 use crate::manifest::shape::Shape as _;
 use crate::manifest::tree::Node;
 use crate::manifest::{self, Findings};
 use crate::model::{CommitId, EnvironmentName};
-use crate::plan::brake::Limits;
+use crate::plan::change_limit::Limits;
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "pinion.toml";
@@ -39,7 +39,7 @@ pub struct Config {
     /// How often to reconcile, and how much at a time.
     pub reconcile: Reconcile,
     /// What one commit may not do unnoticed.
-    pub brakes: Limits,
+    pub change_limits: Limits,
     /// Where to listen.
     pub server: Server,
     /// What push events are signed with; a file has one secret a line. `None`: they are refused.

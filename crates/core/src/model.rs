@@ -36,7 +36,7 @@ pub use observed::{
     TemplateVersionSpec,
 };
 pub use pin::{Pin, Provenance, Signer, SignerKind, Trailer};
-pub use reason::{Denial, Reason, WayBack};
+pub use reason::{Denial, Reason, Rollback};
 pub use repository::{Files, PinKey, RepositoryError, Tip, Verified};
 pub use rollout::{Marker, Rollout, RolloutHistory, RolloutId, RolloutOutcome, RolloutTarget};
 pub use state::State;

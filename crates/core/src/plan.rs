@@ -7,7 +7,7 @@
 
 mod action;
 mod back;
-pub mod brake;
+pub mod change_limit;
 mod decide;
 pub mod forecast;
 mod group;
@@ -30,7 +30,7 @@ use crate::model::{
     AccountId, Artifact, Environment, LocalRef, ObservedTarget, PortError, ResolveError, Rollout, RolloutHistory,
     State, Target,
 };
-pub use crate::model::{Reason, WayBack};
+pub use crate::model::{Reason, Rollback};
 
 /// What was read of one environment for one pass.
 #[derive(Debug, Clone, Default)]

@@ -128,7 +128,7 @@ pub trait RecordCalls: Send + Sync + fmt::Debug {
 }
 
 /// Keeps what has happened. Neither call waits for anything.
-pub trait Chronicle: Send + Sync + fmt::Debug {
+pub trait EventSink: Send + Sync + fmt::Debug {
     /// Takes note. The same may be noted again, by this process or another: events are told apart by their key.
     fn note(&self, event: Event);
     /// Whether a rollout of this target is known of which no end was noted.
@@ -137,9 +137,9 @@ pub trait Chronicle: Send + Sync + fmt::Debug {
 
 /// Keeps nothing.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct NoChronicle;
+pub struct NoEventSink;
 
-impl Chronicle for NoChronicle {
+impl EventSink for NoEventSink {
     fn note(&self, _event: Event) {}
 
     fn unfinished(&self, _target: &TargetRef) -> bool {

@@ -27,7 +27,7 @@ use crate::model::escape::stripped;
 const AHEAD: SignedDuration = SignedDuration::from_mins(10);
 
 /// The longest signature that is looked at, in bytes. The longest that is of use has some six thousand.
-const LONGEST_SIGNATURE: usize = 16 << 10;
+const MAX_SIGNATURE_BYTES: usize = 16 << 10;
 
 /// Why a commit's signature doesn't count.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -136,7 +136,7 @@ impl Refusal {
         }
     }
 
-    /// Whether time alone mends it, so that the verdict is not to be remembered.
+    /// Whether time alone fixes it, so that the verdict is not to be remembered.
     #[must_use]
     pub fn passes(&self) -> bool {
         matches!(self, Self::Future { .. })
@@ -242,8 +242,8 @@ impl Trust {
 
 fn check(keys: &Keys, commit: &Commit, owner: Owner<'_>, now: Timestamp) -> Result<Signer, Refusal> {
     let Some(signature) = &commit.signature else { return Err(Refusal::Unsigned) };
-    if signature.len() > LONGEST_SIGNATURE {
-        return Err(Refusal::Malformed(format!("its signature has more than {LONGEST_SIGNATURE} bytes")));
+    if signature.len() > MAX_SIGNATURE_BYTES {
+        return Err(Refusal::Malformed(format!("its signature has more than {MAX_SIGNATURE_BYTES} bytes")));
     }
     let text = std::str::from_utf8(signature).map_err(|_| malformed("it isn't text"))?.trim();
     if let Some(at) = [commit.time].into_iter().find(|at| now.duration_since(*at) < -AHEAD) {
@@ -260,7 +260,7 @@ fn check(keys: &Keys, commit: &Commit, owner: Owner<'_>, now: Timestamp) -> Resu
     }
 }
 
-/// A stranger's text as part of a reason: on one line, not too long, and without what could steer a terminal, turn the
+/// A untrusted person's text as part of a reason: on one line, not too long, and without what could steer a terminal, turn the
 /// direction of writing, or hide.
 fn shown(text: &str) -> String {
     stripped(text).chars().take(200).collect()

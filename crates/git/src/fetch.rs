@@ -22,7 +22,7 @@ use super::tree::open_options;
 use super::watch::Watch;
 
 /// Each fetch leaves one pack. With more than this many, reading gets slow, and a new clone is the simplest cure.
-const MOST_PACKS: usize = 50;
+const MAX_PACKS: usize = 50;
 
 /// Why a conversation failed.
 pub(super) enum Failure {
@@ -108,8 +108,8 @@ impl Exchange {
         if !shallow && self.is_current(repository, &branches)? {
             return Ok(Tips { branches, fetched: false });
         }
-        if packs(&self.folder) > MOST_PACKS {
-            return Err(Failure::Local(Cause(format!("it has more than {MOST_PACKS} packs"))));
+        if packs(&self.folder) > MAX_PACKS {
+            return Err(Failure::Local(Cause(format!("it has more than {MAX_PACKS} packs"))));
         }
         prepared
             .with_shallow(if shallow { fetch::Shallow::undo() } else { fetch::Shallow::NoChange })

@@ -16,7 +16,7 @@ use super::tree::{DEEPEST, Limits, Objects};
 const PINS: &[u8] = b"/pins.toml";
 
 /// So many entries of folders that differ are compared at most.
-const MOST_ENTRIES: usize = 100_000;
+const MAX_ENTRIES: usize = 100_000;
 
 /// What a name stands for in a folder.
 type Entry = (EntryMode, ObjectId);
@@ -168,8 +168,8 @@ impl<'a> Comparison<'a> {
             for entry in tree.iter() {
                 let entry = entry.map_err(|error| self.objects.unreadable(format!("folder `{path}`"), &error))?;
                 self.entries += 1;
-                if self.entries > MOST_ENTRIES {
-                    return Ok(Some(format!("more than {MOST_ENTRIES} entries of folders would have to be compared")));
+                if self.entries > MAX_ENTRIES {
+                    return Ok(Some(format!("more than {MAX_ENTRIES} entries of folders would have to be compared")));
                 }
                 let none = Sides { merge: None, base: None, ours: None, theirs: None };
                 let sides = names.entry(entry.filename().to_owned()).or_insert(none);

@@ -124,7 +124,7 @@ impl Repository for MirroredRepository {
             let mut trailers = objects.trailers_since(before.as_ref(), &commit, &key)?;
             if let Some(verifier) = inner.verifiers.get(&branch) {
                 let mut verifier = verifier.lock().unwrap_or_else(PoisonError::into_inner);
-                verifier.heed(&objects, &mut trailers, inner.clock.now())?;
+                verifier.honor(&objects, &mut trailers, inner.clock.now())?;
             }
             Ok(trailers)
         })

@@ -21,13 +21,13 @@ pub type PinKey = (String, String);
 pub type Extract<'a> = &'a dyn Fn(&str, &[u8]) -> BTreeMap<String, String>;
 
 /// The trees that are kept decoded at most during a walk.
-const MOST_TREES: usize = 4096;
+const MAX_TREES: usize = 4096;
 
 /// The trailers that are read of one message at most.
-const MOST_TRAILERS: usize = 64;
+const MAX_TRAILERS: usize = 64;
 
-/// The longest names and subjects that are kept, in characters. They are a stranger's text.
-const LONGEST_TEXT: usize = 200;
+/// The longest names and subjects that are kept, in characters. They are a untrusted person's text.
+const MAX_TEXT: usize = 200;
 
 /// What is known of the provenance of one branch's values. Keep one for each repository and branch.
 #[derive(Debug, Default)]
@@ -226,7 +226,7 @@ impl<'a> Walk<'a> {
                 entries.insert(name.to_owned(), entry.object_id());
             }
         }
-        if self.trees.len() >= MOST_TREES {
+        if self.trees.len() >= MAX_TREES {
             self.trees.clear();
         }
         let entries = Rc::new(entries);
@@ -236,12 +236,12 @@ impl<'a> Walk<'a> {
 }
 
 /// The commits that are looked at for trailers at most.
-const MOST_COMMITS: usize = 10_000;
+const MAX_COMMITS: usize = 10_000;
 
 impl Objects {
     /// A trailer in the messages of all commits that `to` has and `from` hasn't; all that `to` has without a `from`. The
     /// key with one capital, as in [`Provenance::trailers`]. Signatures aren't looked at; see
-    /// [`Verifier::heed`](super::Verifier::heed).
+    /// [`Verifier::honor`](super::Verifier::honor).
     ///
     /// # Errors
     /// [`GitError::Object`] if history can't be read.
@@ -251,11 +251,11 @@ impl Objects {
         let unreadable = |error: gix::Error| self.unreadable(format!("the history of commit {to}"), &error);
         let walk = self.repository.rev_walk([tip]).with_hidden(hidden).all().map_err(unreadable)?;
         let mut found = Vec::new();
-        for commit in walk.take(MOST_COMMITS) {
+        for commit in walk.take(MAX_COMMITS) {
             let id = commit.map_err(unreadable)?.id;
             let commit = self.repository.find_commit(id).map_err(unreadable)?;
             if let Some(value) = trailers(commit.message_raw_sloppy()).remove(key) {
-                found.push(Trailer { commit: commit_id(id)?, value, heeded: true });
+                found.push(Trailer { commit: commit_id(id)?, value, honored: true });
             }
         }
         Ok(found)
@@ -280,12 +280,12 @@ pub(super) fn describe(objects: &Objects, id: ObjectId) -> Result<Provenance, Gi
     })
 }
 
-/// The trailers of a message: what Git takes for them, at most [`MOST_TRAILERS`].
+/// The trailers of a message: what Git takes for them, at most [`MAX_TRAILERS`].
 fn trailers(message: &BStr) -> BTreeMap<String, String> {
     let mut trailers: BTreeMap<String, String> = BTreeMap::new();
     let message = gix::objs::commit::MessageRef::from_bytes(message);
     let found = message.body().into_iter().flat_map(|body| body.trailers().collect::<Vec<_>>());
-    for trailer in found.take(MOST_TRAILERS) {
+    for trailer in found.take(MAX_TRAILERS) {
         let key = printable(trailer.token).to_ascii_lowercase();
         let mut letters = key.chars();
         let Some(first) = letters.next() else { continue };
@@ -299,8 +299,8 @@ fn trailers(message: &BStr) -> BTreeMap<String, String> {
     trailers
 }
 
-/// A stranger's text without what could steer a terminal, turn the direction of writing, or hide.
+/// A untrusted person's text without what could steer a terminal, turn the direction of writing, or hide.
 pub(super) fn printable(text: &BStr) -> String {
-    let text: String = stripped(text.to_str_lossy().trim()).chars().take(LONGEST_TEXT).collect();
+    let text: String = stripped(text.to_str_lossy().trim()).chars().take(MAX_TEXT).collect();
     text.trim().to_owned()
 }

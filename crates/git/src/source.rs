@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::error::{Cause, GitError};
 
 /// A token file longer than this holds something else.
-const LONGEST_TOKEN: u64 = 16 * 1024;
+const MAX_TOKEN_BYTES: u64 = 16 * 1024;
 
 /// A repository to mirror.
 #[derive(Debug, Clone)]
@@ -89,7 +89,7 @@ impl TokenSource {
             Self::Environment { token, .. } => token.clone(),
             Self::File(path) => {
                 let length = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
-                if length > LONGEST_TOKEN {
+                if length > MAX_TOKEN_BYTES {
                     return Err(failed(format!("it has {length} bytes, which is too long for a token")));
                 }
                 SecretString::from(std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?)

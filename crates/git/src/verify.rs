@@ -2,7 +2,7 @@
 //!
 //! A commit counts if its own signature holds and all of its parents count, back to the roots or to the commit that the
 //! configuration says is trusted. That is a function of history, keys and configuration, so nothing has to be remembered:
-//! a process that starts anew finds what the one before it had accepted.
+//! a process that starts again finds what the one before it had accepted.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use pinion_core::model::{CommitId, Provenance, Trailer, Verified};
 use pinion_core::signature::{Commit, Keys, Refusal, Signed, Trust};
 
 /// So many refused commits are named.
-const MOST_NAMED: usize = 20;
+const MAX_NAMED: usize = 20;
 
 /// The largest file of keys, in bytes.
 const LARGEST_FILE: u64 = 8 << 20;
@@ -83,7 +83,7 @@ impl Verifier {
         Ok(verifier)
     }
 
-    /// Reads the files of keys again. If they have changed, all is looked at anew.
+    /// Reads the files of keys again. If they have changed, all is looked at again.
     fn refresh(&mut self) -> Result<(), GitError> {
         type Read = fn(&[u8]) -> Result<Keys, Vec<String>>;
         // The last one says whether they are a forge's.
@@ -172,7 +172,7 @@ impl Verifier {
         let accepted = accepted.map(commit_id).transpose()?;
         let answer = Verified { accepted, checked: true, refused, commits };
         if brief {
-            // What time mends is looked at again.
+            // What time fixes is looked at again.
             self.standings.retain(|_, standing| *standing != Standing::Refused);
         } else {
             self.answer = Some(((tip_id, last_id), answer.clone()));
@@ -181,7 +181,7 @@ impl Verifier {
     }
 
     /// Says who signed the commit that set a pin, if that counts, whatever it rests on; and takes its trailers away unless
-    /// they are to be heeded.
+    /// they are to be honored.
     ///
     /// # Errors
     /// [`GitError::Object`] if it can't be read.
@@ -195,15 +195,15 @@ impl Verifier {
         Ok(())
     }
 
-    /// Says which trailers are to be heeded, after [`Verifier::verify`].
+    /// Says which trailers are to be honored, after [`Verifier::verify`].
     ///
     /// # Errors
     /// [`GitError::Object`] if a commit can't be read.
-    pub fn heed(&mut self, objects: &Objects, trailers: &mut [Trailer], now: Timestamp) -> Result<(), GitError> {
+    pub fn honor(&mut self, objects: &Objects, trailers: &mut [Trailer], now: Timestamp) -> Result<(), GitError> {
         for trailer in trailers {
             let id = objects.find(&trailer.commit)?;
             let signed = self.verdict(objects, id, now)?.ok();
-            trailer.heeded = self.answers(id, signed.as_deref());
+            trailer.honored = self.answers(id, signed.as_deref());
         }
         Ok(())
     }
@@ -247,7 +247,7 @@ impl Verifier {
     }
 
     /// Finds for a commit and all that it rests on whether they count. Parents before children, without recursion. Says
-    /// whether time may mend a verdict.
+    /// whether time may fix a verdict.
     fn walk(
         &mut self,
         objects: &Objects,
@@ -344,7 +344,7 @@ impl Verifier {
                 count += 1;
                 let time = objects.repository.find_commit(id).ok().and_then(|commit| commit.time().ok());
                 found.insert((time.map_or(0, |time| time.seconds), id), String::new());
-                if found.len() > MOST_NAMED {
+                if found.len() > MAX_NAMED {
                     found.pop_last();
                 }
             }
@@ -357,7 +357,7 @@ impl Verifier {
     fn refusal(&self, objects: &Objects, id: ObjectId) -> Result<RefusedCommit, GitError> {
         let (kind, reason) = match self.verdicts.get(&id) {
             Some(Err(refusal)) => (refusal.as_str(), refusal.to_string()),
-            // Only what time mends isn't remembered.
+            // Only what time fixes isn't remembered.
             _ => ("future", "its date is in the future".to_owned()),
         };
         let shown = |name: &str, email: &str| format!("{name} <{email}>");

@@ -34,7 +34,7 @@ enum Peer {
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The most that is kept of what a program writes to its standard error.
-const LONGEST_WORDS: usize = 4096;
+const MAX_WORDS: usize = 4096;
 
 impl Watch {
     pub(super) fn owns_child(&self, child: Child) {
@@ -105,7 +105,7 @@ impl Watch {
             let mut buffer = [0_u8; 512];
             while let Ok(length @ 1..) = stderr.read(&mut buffer) {
                 let mut said = watch.said.lock().unwrap_or_else(PoisonError::into_inner);
-                let room = LONGEST_WORDS.saturating_sub(said.len());
+                let room = MAX_WORDS.saturating_sub(said.len());
                 said.extend(buffer.iter().take(length.min(room)));
             }
             // Nobody may be waiting for it.

@@ -16,11 +16,11 @@ use super::FASTEST;
 use super::engine::asg;
 use super::faults::Fault;
 use super::file::{ContainerImageFile, ImageFile};
-use super::http::{Inner, Stand};
+use super::http::{Inner, Simulator};
 use super::world::{Group, Parameter, Service, World};
 
 /// The routes.
-pub(crate) fn router() -> Router<Arc<Stand>> {
+pub(crate) fn router() -> Router<Arc<Simulator>> {
     Router::new()
         .route("/_sim/state", get(state))
         .route("/_sim/fleet", get(fleet))
@@ -39,7 +39,7 @@ pub(crate) fn router() -> Router<Arc<Stand>> {
         .route("/_sim/release", post(release))
 }
 
-type Shared = State<Arc<Stand>>;
+type Shared = State<Arc<Simulator>>;
 
 fn unknown(what: &str) -> Response {
     (StatusCode::NOT_FOUND, Json(json!({ "error": format!("there is no {what}") }))).into_response()

@@ -22,7 +22,7 @@ use pinion_clock::Clock;
 
 /// What the listener, the control API and the ticker share.
 #[derive(Debug)]
-pub(crate) struct Stand {
+pub(crate) struct Simulator {
     inner: Mutex<Inner>,
     clock: Arc<dyn Clock>,
     /// Held while saving, so that an older world never overwrites a newer one.
@@ -84,7 +84,7 @@ impl Inner {
     }
 }
 
-impl Stand {
+impl Simulator {
     pub(crate) fn new(world: World, journal: Journal, clock: Arc<dyn Clock>, path: Option<PathBuf>) -> Self {
         let requests = journal.last();
         let inner = Inner {
@@ -115,7 +115,7 @@ impl Stand {
         });
         let written = writeln!(file.lock().unwrap_or_else(PoisonError::into_inner), "{line}");
         if let Err(error) = written {
-            tracing::warn!(%error, "an answer of the stand-in can't be noted down");
+            tracing::warn!(%error, "an answer of the simulator can't be noted down");
         }
     }
 
@@ -149,8 +149,8 @@ impl Stand {
         let saved = world.map(|world| state::save(path, &world));
         match saved {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the stand-in's state is not saved"),
-            Err(error) => tracing::warn!(%error, "the stand-in's state is not saved"),
+            Ok(Err(error)) => tracing::warn!(%error, "the simulator's state is not saved"),
+            Err(error) => tracing::warn!(%error, "the simulator's state is not saved"),
         }
     }
 }
@@ -164,7 +164,7 @@ struct Request {
 }
 
 /// Answers an AWS call.
-pub(crate) async fn serve(State(stand): State<Arc<Stand>>, headers: HeaderMap, body: Bytes) -> Response {
+pub(crate) async fn serve(State(stand): State<Arc<Simulator>>, headers: HeaderMap, body: Bytes) -> Response {
     let request_id = {
         let mut inner = stand.lock();
         inner.requests += 1;
@@ -183,7 +183,12 @@ pub(crate) async fn serve(State(stand): State<Arc<Stand>>, headers: HeaderMap, b
     respond(encoded, &request_id, fault.as_ref())
 }
 
-async fn answer(stand: &Stand, headers: &HeaderMap, request: Request, request_id: &str) -> (Encoded, Option<Fault>) {
+async fn answer(
+    stand: &Simulator,
+    headers: &HeaderMap,
+    request: Request,
+    request_id: &str,
+) -> (Encoded, Option<Fault>) {
     let Request { scope, service, operation, params } = request;
     let write = is_write(service, &operation);
     let read = !write && service != Service::Sts;
@@ -316,7 +321,7 @@ fn read(headers: &HeaderMap, body: &[u8]) -> Result<Request, (Service, ApiError)
         || (guess, ApiError::new(403, "MissingAuthenticationToken", "Request is missing Authentication Token"));
     let scope = text("authorization").and_then(read_scope).ok_or_else(missing)?;
     let service = Service::from_scope(&scope.service).ok_or_else(|| {
-        let why = format!("Credential should be scoped to correct service; the stand-in has no {}.", scope.service);
+        let why = format!("Credential should be scoped to correct service; the simulator has no {}.", scope.service);
         let error = match guess.protocol() {
             Protocol::Json => ApiError::bad("InvalidSignatureException", why),
             Protocol::Ec2 | Protocol::Query => ApiError::new(403, "SignatureDoesNotMatch", why),

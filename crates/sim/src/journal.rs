@@ -34,7 +34,7 @@ pub(crate) struct Entry {
     pub(crate) request_id: String,
 }
 
-/// All calls, oldest first; also in a file, one JSON line each, if the stand-in keeps its state.
+/// All calls, oldest first; also in a file, one JSON line each, if the simulator keeps its state.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     entries: Vec<Entry>,
@@ -79,7 +79,7 @@ impl Journal {
         {
             line.push(b'\n');
             if let Err(error) = file.write_all(&line) {
-                tracing::warn!(%error, "the stand-in's journal can't be written");
+                tracing::warn!(%error, "the simulator's journal can't be written");
             }
         }
         self.entries.push(entry);

@@ -1,4 +1,4 @@
-//! The AWS stand-in: accounts, Auto Scaling groups and ECS services on this machine, over AWS's own protocols.
+//! The AWS simulator: accounts, Auto Scaling groups and ECS services on this machine, over AWS's own protocols.
 //!
 //! It meets the rest of the program only over a socket. `world` holds what there is, `engine` lets rollouts take their
 //! course, `service` answers AWS's operations, `wire` speaks AWS's protocols, `control` is for tests and people.
@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use http::Stand;
+use http::Simulator;
 use journal::Journal;
 use pinion_clock::{Clock, SystemClock};
 
@@ -37,21 +37,21 @@ pub use local::Local;
 pub use state::StateError;
 pub use world::World;
 
-/// The most seconds of the stand-in's time per second: all that happens in between is played.
+/// The most seconds of the simulator's time per second: all that happens in between is played.
 pub const FASTEST: f64 = 1_000_000.0;
 /// How often time passes for those who don't call, and the state is saved at most.
 const TICKER: Duration = Duration::from_millis(200);
 
-/// How a stand-in runs.
+/// How a simulator runs.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Seconds of the stand-in's time per second; 0: time passes only through `POST /_sim/advance`.
+    /// Seconds of the simulator's time per second; 0: time passes only through `POST /_sim/advance`.
     pub speed: f64,
     /// The same seed and the same calls give the same story.
     pub seed: u64,
-    /// Where the world is kept, if it is to outlive the process. If the file exists, the stand-in goes on from it.
+    /// Where the world is kept, if it is to outlive the process. If the file exists, the simulator goes on from it.
     pub state: Option<PathBuf>,
     /// Where every answer is noted down: JSON lines of `service`, `operation`, `status` and `body`.
     pub record: Option<PathBuf>,
@@ -72,11 +72,11 @@ impl Default for Options {
     }
 }
 
-/// Why a stand-in can't run.
+/// Why a simulator can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum SimError {
     /// It can't listen.
-    #[error("the stand-in can't listen on {listen}; give another --listen address")]
+    #[error("the simulator can't listen on {listen}; give another --listen address")]
     Listen {
         /// The address.
         listen: SocketAddr,
@@ -94,16 +94,16 @@ pub enum SimError {
     #[error(transparent)]
     State(#[from] StateError),
     /// The listener ended.
-    #[error("the stand-in stopped listening")]
+    #[error("the simulator stopped listening")]
     Serve(#[source] std::io::Error),
 }
 
-/// The stand-in.
+/// The simulator.
 #[derive(Debug)]
 pub struct Sim;
 
 impl Sim {
-    /// Starts a stand-in in this process. It runs until the handle shuts it down or is dropped.
+    /// Starts a simulator in this process. It runs until the handle shuts it down or is dropped.
     ///
     /// # Errors
     ///
@@ -144,8 +144,8 @@ impl Sim {
     }
 }
 
-/// Where a stand-in begins: with the world given, or where its state file says that it was.
-fn stand(world: World, options: Options) -> Result<Arc<Stand>, SimError> {
+/// Where a simulator begins: with the world given, or where its state file says that it was.
+fn stand(world: World, options: Options) -> Result<Arc<Simulator>, SimError> {
     let Options { listen: _, speed, seed, state, record, clock } = options;
     if !(0.0..=FASTEST).contains(&speed) {
         return Err(SimError::Speed { speed });
@@ -166,10 +166,10 @@ fn stand(world: World, options: Options) -> Result<Arc<Stand>, SimError> {
         Err(source) => Err(StateError::Io { path, source }),
     });
     world.anchor(clock.now().as_millisecond(), speed);
-    Ok(Arc::new(Stand::new(world, journal, clock, state).recording(record.transpose()?)))
+    Ok(Arc::new(Simulator::new(world, journal, clock, state).recording(record.transpose()?)))
 }
 
-fn router(stand: &Arc<Stand>) -> axum::Router {
+fn router(stand: &Arc<Simulator>) -> axum::Router {
     axum::Router::new().route("/", post(http::serve)).merge(control::router()).with_state(Arc::clone(stand))
 }
 
@@ -178,7 +178,7 @@ fn fresh(mut world: World, seed: u64) -> World {
     world
 }
 
-/// A running stand-in. Dropping it ends it at once.
+/// A running simulator. Dropping it ends it at once.
 #[derive(Debug)]
 pub struct SimHandle {
     addr: SocketAddr,
@@ -199,7 +199,7 @@ impl SimHandle {
         format!("http://{}", self.addr)
     }
 
-    /// A token that ends the stand-in when it is cancelled.
+    /// A token that ends the simulator when it is cancelled.
     #[must_use]
     pub fn stop_token(&self) -> CancellationToken {
         self.stop.clone()

@@ -1,4 +1,4 @@
-//! The stand-in without a socket, for whoever makes thousands of them in one process.
+//! The simulator without a socket, for whoever makes thousands of them in one process.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use axum::http::{Request, Response};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
-use super::http::Stand;
+use super::http::Simulator;
 use super::{Options, SimError, World, http, router, stand};
 
-/// A stand-in that is handed requests by function. Its time passes by the clock in its options and only when it is
+/// A simulator that is handed requests by function. Its time passes by the clock in its options and only when it is
 /// asked something.
 #[derive(Debug)]
 pub struct Local {
-    stand: Arc<Stand>,
+    stand: Arc<Simulator>,
     control: TowerToHyperService<axum::Router>,
 }
 

@@ -1,4 +1,4 @@
-//! Keeping the world in a file, so that a killed stand-in goes on where it was.
+//! Keeping the world in a file, so that a killed simulator goes on where it was.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub enum StateError {
         source: std::io::Error,
     },
     /// The file holds something else than a world of this version.
-    #[error("{path} does not hold the state of a stand-in of this version; delete it to start afresh")]
+    #[error("{path} does not hold the state of a simulator of this version; delete it to start afresh")]
     Format {
         /// The file.
         path: PathBuf,

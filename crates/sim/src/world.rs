@@ -1,4 +1,4 @@
-//! What the stand-in holds: accounts, their regions, and what is in them; and the passing of time.
+//! What the simulator holds: accounts, their regions, and what is in them; and the passing of time.
 //!
 //! Engine time is a count of milliseconds that only `advance` moves, in whole ticks, so that a rollout's course does
 //! not depend on how often somebody looks. Everything shown to clients carries the wall-clock time of the event.
@@ -27,7 +27,7 @@ const START: u64 = 3_600_000;
 /// How many events the log keeps.
 const LOG_LENGTH: usize = 20_000;
 
-/// The whole stand-in: every account with all it holds, issued credentials, and the position in time.
+/// The whole simulator: every account with all it holds, issued credentials, and the position in time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct World {
     /// Engine time in milliseconds; a multiple of `TICK`.

@@ -23,7 +23,7 @@ use crate::model::{
 use crate::ports::Accounts;
 
 /// How long is looked. Without access that is known at once, or never.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Stands for the version in what is looked for. Legal wherever a version is.
 const STAND_IN: &str = "0.0.0-pinion-bump";
@@ -71,7 +71,7 @@ impl Lookup {
             let Some(Ok(draft)) = loaded.environments.get(name) else { continue };
             let queries = queries(draft, component);
             let reader = aws.reader(&draft.name, &self.account(draft)?);
-            let asked = tokio::time::timeout(PATIENCE, reader.resolve(&queries)).await;
+            let asked = tokio::time::timeout(TIMEOUT, reader.resolve(&queries)).await;
             let Ok(answers) = asked else {
                 output::note(&format!("{name}: couldn't find out in time whether the artifact exists\n"));
                 continue;
@@ -103,7 +103,7 @@ impl Lookup {
         environments: &[EnvironmentName],
         range: &VersionReq,
     ) -> Result<(Version, Option<Digest>), CliError> {
-        let loaded = with_stand_in(dir, component, environments)?;
+        let loaded = with_simulator(dir, component, environments)?;
         let aws = self.aws().await?;
         let mut common: Option<BTreeMap<String, Option<Digest>>> = None;
         let mut pinned_digest = false;
@@ -116,7 +116,7 @@ impl Lookup {
             pinned_digest |= draft.pin_value(component).is_some_and(|pin| pin.digest.is_some());
             let surveyor = aws.surveyor(&draft.name, &self.account(draft)?);
             for pattern in patterns(draft, component)? {
-                let listed = tokio::time::timeout(PATIENCE, surveyor.versions(&pattern)).await;
+                let listed = tokio::time::timeout(TIMEOUT, surveyor.versions(&pattern)).await;
                 let listed = listed.context(|| format!("{name}: the versions couldn't be listed in time"))?;
                 let listed = listed.context(|| format!("{name}: the versions can't be listed"))?;
                 common = Some(match common {
@@ -153,7 +153,7 @@ fn queries(draft: &Draft, component: &Component) -> BTreeSet<ArtifactQuery> {
 }
 
 /// The environments with a version that is none: what is looked for shows where a version goes.
-fn with_stand_in(dir: &Path, component: &Component, environments: &[EnvironmentName]) -> Result<Loaded, CliError> {
+fn with_simulator(dir: &Path, component: &Component, environments: &[EnvironmentName]) -> Result<Loaded, CliError> {
     let mut folder = manifest::read::folder(dir)?;
     let version = Version::try_from(STAND_IN)?;
     // Of another image than any.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::cli::error::{CliError, ResultExt as _};
 
-/// A person with access to the accounts of the stand-in.
+/// A person with access to the accounts of the simulator.
 #[derive(Debug, Clone)]
 pub(super) struct Hands {
     endpoint: String,
@@ -18,13 +18,13 @@ impl Hands {
         Ok(Self { endpoint, client: reqwest::Client::builder().no_proxy().build()? })
     }
 
-    /// Where the stand-in is.
+    /// Where the simulator is.
     pub(super) fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
     /// The images that run in a group or service of an account, each with how many instances or tasks run it, by the
-    /// stand-in's own account.
+    /// simulator's own account.
     pub(super) async fn running(&self, account: &str, kind: &str) -> Result<Vec<(String, usize)>, CliError> {
         let fleet: Value = self.get("/_sim/fleet").await?;
         let (owners, members, image) =
@@ -64,7 +64,7 @@ impl Hands {
             rest.split_once(&format!("</{name}>")).map(|(value, _)| value)
         };
         let (Some(key), Some(token)) = (member("AccessKeyId"), member("SessionToken")) else {
-            return Err(CliError::failed("the stand-in gave no credentials"));
+            return Err(CliError::failed("the simulator gave no credentials"));
         };
         let body = json!({"cluster": "app", "service": "api", "taskDefinition": "api:1"}).to_string();
         let request = self
@@ -75,7 +75,7 @@ impl Hands {
             .header("content-type", "application/x-amz-json-1.1")
             .header("x-amz-target", "AmazonEC2ContainerServiceV20141113.UpdateService")
             .body(body);
-        request.send().await?.error_for_status().context(|| "the stand-in refused the change".to_owned())?;
+        request.send().await?.error_for_status().context(|| "the simulator refused the change".to_owned())?;
         Ok(())
     }
 
@@ -91,7 +91,7 @@ fn runs(member: &Value) -> bool {
     word("lifecycle").or(word("status")).is_some_and(|state| matches!(state, "InService" | "RUNNING"))
 }
 
-/// The part of a signature that says who calls and which service; the stand-in checks no more.
+/// The part of a signature that says who calls and which service; the simulator checks no more.
 fn signature(key: &str, service: &str) -> String {
     format!(
         "AWS4-HMAC-SHA256 Credential={key}/20260101/us-west-1/{service}/aws4_request, SignedHeaders=host, Signature=0"

@@ -60,7 +60,7 @@ fn guide(scene: &Scene) -> String {
          kill -USR1 {pid}                          # resync now;  -USR2 also retries quarantined pins\n  \
          {program} status --watch --address http://{address}\n  \
          curl http://{address}/metrics               # or open http://{address}/ in a browser\n  \
-         curl {endpoint}/_sim/fleet            # what really runs, by the stand-in's own account\n  \
+         curl {endpoint}/_sim/fleet            # what really runs, by the simulator's own account\n  \
          tail -f {log}\n\n\
          Ctrl-C ends the demo; starting it again goes on.\n",
         clone = clone.display(),

@@ -20,7 +20,7 @@ const DEV: &str = "222222222222";
 const PROD: &str = "444444444444";
 
 /// How long any one thing may take before the script gives up.
-const PATIENCE: Duration = Duration::from_secs(240);
+const TIMEOUT: Duration = Duration::from_secs(240);
 
 /// A chapter's title and what happens in it.
 struct Chapter {
@@ -171,7 +171,7 @@ impl Player<'_> {
         }
     }
 
-    /// Waits until a component runs a version everywhere in an environment, by Pinion's word and by the stand-in's.
+    /// Waits until a component runs a version everywhere in an environment, by Pinion's word and by the simulator's.
     async fn converged(
         &self,
         environment: &str,
@@ -194,7 +194,7 @@ impl Player<'_> {
     /// Waits for something, telling each change of a target's state meanwhile.
     async fn until(&self, what: &str, reached: impl Fn(&Status) -> bool) -> Result<(), CliError> {
         let mut receiver = self.scene.status.clone();
-        let limit = tokio::time::sleep(PATIENCE);
+        let limit = tokio::time::sleep(TIMEOUT);
         tokio::pin!(limit);
         loop {
             let status = receiver.borrow_and_update().clone();

@@ -47,7 +47,7 @@ impl Workshop {
     }
 
     async fn begin(&self) -> Result<(), CliError> {
-        // What an earlier start left half-done is made anew.
+        // What an earlier start left half-done is made again.
         for folder in [self.bare(), self.clone_dir()] {
             if folder.exists() {
                 std::fs::remove_dir_all(&folder)?;
@@ -86,7 +86,7 @@ impl Workshop {
         self.root.join("cache")
     }
 
-    /// Where the stand-in keeps its world.
+    /// Where the simulator keeps its world.
     pub(super) fn state(&self) -> PathBuf {
         self.root.join("aws.json")
     }

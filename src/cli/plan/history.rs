@@ -14,7 +14,7 @@ use crate::git::{FOLDERS, Provenances, WorkingCopy};
 use crate::guardrail::Policies;
 use crate::manifest::{self, Draft};
 use crate::model::{CommitId, Component, Environment, EnvironmentName, LocalRef, Provenance, Trailer};
-use crate::plan::brake::{self, Acknowledgement, Brake, Extent, Limits};
+use crate::plan::change_limit::{self, Acknowledgement, ChangeLimit, Extent, Limits};
 use crate::reconcile::outline;
 
 /// What the working copy's history says about the files.
@@ -35,7 +35,7 @@ pub(super) struct Base {
     pub(super) policies: Policies,
     /// What has been changed since then of each target that there is now.
     changed: BTreeMap<(EnvironmentName, LocalRef), Vec<&'static str>>,
-    /// What the commits since then say to brakes.
+    /// What the commits since then say to change limits.
     trailers: Vec<Trailer>,
 }
 
@@ -61,7 +61,7 @@ impl History {
                 let files = objects.files(&commit, &FOLDERS)?;
                 let loaded = manifest::load_with_refused(&files.files, &files.refused);
                 let trailers = match &head {
-                    Some(head) => objects.trailers_since(Some(&commit), head, brake::TRAILER)?,
+                    Some(head) => objects.trailers_since(Some(&commit), head, change_limit::TRAILER)?,
                     None => Vec::new(),
                 };
                 // What was broken before is new now.
@@ -134,18 +134,19 @@ impl History {
         before.filter(|name| !now.contains(*name)).map(ToString::to_string).collect()
     }
 
-    /// What this change does that brakes hold, and whether that is acknowledged.
-    pub(super) fn brake<'a>(
+    /// What this change does that change limits hold, and whether that is acknowledged.
+    pub(super) fn change_limit<'a>(
         &self,
         drafts: impl IntoIterator<Item = &'a Draft>,
         limits: Limits,
-    ) -> Option<(Brake, Acknowledgement)> {
+    ) -> Option<(ChangeLimit, Acknowledgement)> {
         let base = self.base.as_ref()?;
         let extent = |drafts: &mut dyn Iterator<Item = &Draft>| -> Extent {
             drafts.map(|draft| (draft.name.clone(), outline(draft))).collect()
         };
         let before = extent(&mut base.environments.values());
         let after = extent(&mut drafts.into_iter());
-        brake::brake(&before, &after, limits).map(|brake| (brake, Acknowledgement::of(&base.trailers)))
+        change_limit::change_limit(&before, &after, limits)
+            .map(|change_limit| (change_limit, Acknowledgement::of(&base.trailers)))
     }
 }

@@ -8,13 +8,13 @@ use super::text;
 use crate::cli::markdown::{cell, code};
 use crate::cli::output;
 use crate::model::{State, words};
-use crate::plan::brake;
+use crate::plan::change_limit;
 
 /// Tells a comment of ours from others, so that it is updated and not repeated. Stable.
 pub const MARKER: &str = "<!-- pinion:plan -->";
 
 /// A comment may have 65 536 characters. Bytes are counted, of which there are never fewer.
-const LONGEST: usize = 65_000;
+const MAX_LENGTH: usize = 65_000;
 /// Rows get so much of it, the rest is for details.
 const ROWS: usize = 40_000;
 /// Kept for what is said at the end.
@@ -29,17 +29,20 @@ pub(super) fn render(report: &Report) -> String {
     if !report.findings.is_empty() {
         return text + &findings(report);
     }
-    if let Some(brake) = &report.brake {
-        let trailer = code(&brake.trailer);
-        text += &if brake.acknowledged {
-            format!("This change {}. A trailer acknowledges it.\n\n", code(&brake.what))
+    if let Some(change_limit) = &report.change_limit {
+        let trailer = code(&change_limit.trailer);
+        text += &if change_limit.acknowledged {
+            format!("This change {}. A trailer acknowledges it.\n\n", code(&change_limit.what))
         } else {
-            let unheeded = brake.unheeded.as_deref().map(|commit| format!("; {}", brake::unheeded(commit)));
+            let ignored_acknowledgement = change_limit
+                .ignored_acknowledgement
+                .as_deref()
+                .map(|commit| format!("; {}", change_limit::ignored_acknowledgement(commit)));
             format!(
-                "**Held by the blast-radius brake:** this change {}. If that is meant, add the trailer {trailer} to a \
+                "**Held by the blast-radius limit:** this change {}. If that is meant, add the trailer {trailer} to a \
                  commit{}.\n\n",
-                code(&brake.what),
-                unheeded.unwrap_or_default()
+                code(&change_limit.what),
+                ignored_acknowledgement.unwrap_or_default()
             )
         };
     }
@@ -49,7 +52,7 @@ pub(super) fn render(report: &Report) -> String {
             let target = code(&format!("{name}/{removed}"));
             append(
                 &mut text,
-                LONGEST - RESERVE,
+                MAX_LENGTH - RESERVE,
                 &format!("- {target} is no longer looked after; it stays as it is.\n"),
             );
         }
@@ -60,14 +63,14 @@ pub(super) fn render(report: &Report) -> String {
         } else {
             format!("- {} is no longer looked after; it stays as it is.\n", code(removed))
         };
-        append(&mut text, LONGEST - RESERVE, &line);
+        append(&mut text, MAX_LENGTH - RESERVE, &line);
     }
     for PolicyReport { policy, change } in &report.policies {
-        append(&mut text, LONGEST - RESERVE, &format!("- Guardrail {} is {change}.\n", code(policy)));
+        append(&mut text, MAX_LENGTH - RESERVE, &format!("- Guardrail {} is {change}.\n", code(policy)));
     }
     for (name, environment) in &report.environments {
         if let Some(wave) = &environment.wave {
-            append(&mut text, LONGEST - RESERVE, &format!("- {}: {}.\n", code(name), wave.because));
+            append(&mut text, MAX_LENGTH - RESERVE, &format!("- {}: {}.\n", code(name), wave.basis));
         }
     }
     let untouched: Vec<&String> = report
@@ -79,11 +82,11 @@ pub(super) fn render(report: &Report) -> String {
     if !untouched.is_empty() && !report.environments.is_empty() {
         let names: Vec<String> = untouched.iter().map(|name| code(name)).collect();
         let gap = if text.ends_with("\n\n") { "" } else { "\n" };
-        append(&mut text, LONGEST - RESERVE, &format!("{gap}Not touched: {}.\n", names.join(", ")));
+        append(&mut text, MAX_LENGTH - RESERVE, &format!("{gap}Not touched: {}.\n", names.join(", ")));
     }
     let mut left_out = 0;
     for target in report.targets().filter(|target| text::has_details(target)) {
-        left_out += usize::from(!append(&mut text, LONGEST - RESERVE, &details(target, report)));
+        left_out += usize::from(!append(&mut text, MAX_LENGTH - RESERVE, &details(target, report)));
     }
     if left_out > 0 {
         text += &format!("\nThe details of {left_out} more are left out; `pinion plan` shows them.\n");
@@ -107,14 +110,14 @@ fn headline(report: &Report) -> String {
         (report.waiting, "of them waiting"),
         (report.blocked, "can't be planned"),
         (report.quarantined, "quarantined"),
-        (report.misfits, "on the wrong processor"),
+        (report.architecture_mismatches, "on the wrong processor"),
     ] {
         if count > 0 {
             parts.push(format!("{count} {what}"));
         }
     }
-    if report.brake.as_ref().is_some_and(|brake| !brake.acknowledged) {
-        parts.push("held by a brake".to_owned());
+    if report.change_limit.as_ref().is_some_and(|change_limit| !change_limit.acknowledged) {
+        parts.push("held by a change limit".to_owned());
     }
     parts.join(", ")
 }
@@ -122,7 +125,7 @@ fn headline(report: &Report) -> String {
 fn findings(report: &Report) -> String {
     let mut text = String::new();
     for (index, finding) in report.findings.iter().enumerate() {
-        if !append(&mut text, LONGEST - RESERVE, &format!("- {}\n", code(finding))) {
+        if !append(&mut text, MAX_LENGTH - RESERVE, &format!("- {}\n", code(finding))) {
             text += &format!("\n{} more are left out; `pinion validate` shows them.\n", report.findings.len() - index);
             break;
         }
@@ -153,17 +156,17 @@ fn rows(text: &mut String, report: &Report) {
 
 fn happens(target: &TargetReport) -> String {
     let reason = || target.reason.as_deref().map(|reason| format!(": {}", cell(reason))).unwrap_or_default();
-    let misfit = target.checks.iter().any(|check| check.check == "fits" && check.ok == Some(false));
+    let architecture_mismatch = target.checks.iter().any(|check| check.check == "fits" && check.ok == Some(false));
     let stuck = target.rollout.as_ref().is_some_and(|rollout| rollout.stuck.is_some());
     let rolls = || course(target).unwrap_or_else(|| "a rollout".to_owned());
     match target.state {
         State::Blocked | State::Unknown => format!("**can't be planned**{}", reason()),
         State::Quarantined => format!("**quarantined**{}", reason()),
-        _ if misfit => "**the artifact doesn't fit**, see below".to_owned(),
+        _ if architecture_mismatch => "**the artifact doesn't fit**, see below".to_owned(),
         _ if target.change && stuck => "**would get stuck**, see below".to_owned(),
-        State::Pending if !target.forbidden_by.is_empty() => {
-            let policies: Vec<String> = target.forbidden_by.iter().map(|denial| cell(&denial.policy)).collect();
-            let until = target.passes.map(|at| format!(", from {at} on it may")).unwrap_or_default();
+        State::Pending if !target.denied_by.is_empty() => {
+            let policies: Vec<String> = target.denied_by.iter().map(|denial| cell(&denial.policy)).collect();
+            let until = target.allowed_from.map(|at| format!(", from {at} on it may")).unwrap_or_default();
             format!("**waits**: forbidden by {}{until}; then {}{}", policies.join(", "), rolls(), caveats(target))
         }
         State::Pending => format!("**waits**{}; then {}{}", reason(), rolls(), caveats(target)),
@@ -212,7 +215,7 @@ fn details(target: &TargetReport, report: &Report) -> String {
         line(key, format!("{answer}: {}", code(&check.detail)));
     }
     if let (Some(course), Some(rollout)) = (course(target), &target.rollout) {
-        line("Rollout", format!("{course}: {}", code(&rollout.because)));
+        line("Rollout", format!("{course}: {}", code(&rollout.basis)));
         if let Some(stuck) = &rollout.stuck {
             line("Stuck", code(stuck));
         }
@@ -221,18 +224,18 @@ fn details(target: &TargetReport, report: &Report) -> String {
         let sign = if rollback.automatic { "yes" } else { "**no**" };
         line("Rolls back by itself", format!("{sign}: {}", code(&rollback.how)));
     }
-    for denial in &target.forbidden_by {
+    for denial in &target.denied_by {
         line("Forbidden", format!("{}: {}", code(&denial.policy), code(&denial.reason)));
     }
-    if !target.forbidden_by.is_empty() {
-        line("May pass", text::passes(target));
+    if !target.denied_by.is_empty() {
+        line("May pass", text::allowed_from(target));
     }
     if let Some(reason) = target.reason.as_ref().filter(|reason| !is_said(target, reason)) {
         line("State", format!("{}: {}", target.state, code(reason)));
     }
-    if let Some(underway) = &target.underway {
-        let whose = if underway.ours { "this pin's own" } else { "not this pin's: it is waited for" };
-        line("Runs there now", format!("{} ({}), {whose}", code(&underway.id), code(&underway.status)));
+    if let Some(in_progress) = &target.in_progress {
+        let whose = if in_progress.ours { "this pin's own" } else { "not this pin's: it is waited for" };
+        line("Runs there now", format!("{} ({}), {whose}", code(&in_progress.id), code(&in_progress.status)));
     }
     for (key, range) in [("Commits", &target.commits), ("Source", &target.source)] {
         if let Some(range) = text::shown(range) {
@@ -251,8 +254,8 @@ fn details(target: &TargetReport, report: &Report) -> String {
 
 /// Whether the reason only repeats what a check or a guardrail says.
 fn is_said(target: &TargetReport, reason: &str) -> bool {
-    let guardrail = target.forbidden_by.first().is_some_and(|denial| {
-        target.forbidden_by.len() == 1 && reason == format!("forbidden by {}: {}", denial.policy, denial.reason)
+    let guardrail = target.denied_by.first().is_some_and(|denial| {
+        target.denied_by.len() == 1 && reason == format!("forbidden by {}: {}", denial.policy, denial.reason)
     });
     guardrail || target.checks.iter().any(|check| check.detail == reason)
 }
@@ -299,13 +302,13 @@ mod tests {
                 at_a_time: 1,
                 batches: 3,
                 seconds: 480,
-                because: long.to_owned(),
+                basis: long.to_owned(),
                 stuck: None,
             }),
             rollback: None,
-            forbidden_by: vec![DenialReport { policy: "soak".to_owned(), reason: long.to_owned() }],
-            passes: None,
-            underway: None,
+            denied_by: vec![DenialReport { policy: "soak".to_owned(), reason: long.to_owned() }],
+            allowed_from: None,
+            in_progress: None,
             next: None,
             updated: 0,
             total: 3,

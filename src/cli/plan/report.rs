@@ -13,7 +13,7 @@ use super::history::History;
 use crate::guardrail::{Denial, Fleet, Opinion, Policies, Proposal};
 use crate::model::survey::Survey;
 use crate::model::{Kind, LocalRef, Marker, ObservedTarget, Pin, State, Target, TargetSpec, words};
-use crate::plan::brake::{self, Acknowledgement, Brake};
+use crate::plan::change_limit::{self, Acknowledgement, ChangeLimit};
 use crate::plan::forecast::{self, Forecast, Prospect, Wave};
 use crate::plan::{Reason, TargetPlan};
 
@@ -27,8 +27,8 @@ pub struct Report {
     pub at: Timestamp,
     /// What this change is compared with; null without `--base`.
     pub base: Option<BaseReport>,
-    /// What a brake holds of this change; null if nothing, or without `--base`.
-    pub brake: Option<BrakeReport>,
+    /// What a change limit holds of this change; null if nothing, or without `--base`.
+    pub change_limit: Option<ChangeLimitReport>,
     /// The environments, by name.
     pub environments: BTreeMap<String, EnvironmentReport>,
     /// The environments that this change takes out of Pinion's hands. What runs there stays as it is.
@@ -46,7 +46,7 @@ pub struct Report {
     /// Targets whose pin is quarantined.
     pub quarantined: usize,
     /// Targets whose artifact is for other processors than theirs, for certain.
-    pub misfits: usize,
+    pub architecture_mismatches: usize,
 }
 
 /// What a change is compared with.
@@ -67,9 +67,9 @@ pub struct PolicyReport {
     pub change: String,
 }
 
-/// What a brake holds.
+/// What a change limit holds.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct BrakeReport {
+pub struct ChangeLimitReport {
     /// What this change does.
     pub what: String,
     /// The trailer that lets it through.
@@ -77,7 +77,7 @@ pub struct BrakeReport {
     /// Whether a commit of this change has it already, so that nothing is held.
     pub acknowledged: bool,
     /// A commit of this change that has it, where it doesn't count: nobody who may sign has signed that message.
-    pub unheeded: Option<String>,
+    pub ignored_acknowledgement: Option<String>,
 }
 
 /// An environment.
@@ -101,7 +101,7 @@ pub struct WaveReport {
     /// Seconds from the first rollout to the last one, at least.
     pub seconds: u64,
     /// Why, for people.
-    pub because: String,
+    pub basis: String,
 }
 
 /// A target.
@@ -152,12 +152,12 @@ pub struct TargetReport {
     /// Whether the rollout can be taken back; null if there would be none.
     pub rollback: Option<RollbackReport>,
     /// The guardrails that forbid the rollout now.
-    pub forbidden_by: Vec<DenialReport>,
+    pub denied_by: Vec<DenialReport>,
     /// The first full minute at which no guardrail forbids it, if nothing but the time changes.
     #[schemars(with = "Option<String>")]
-    pub passes: Option<Timestamp>,
+    pub allowed_from: Option<Timestamp>,
     /// The rollout that runs there now.
-    pub underway: Option<UnderwayReport>,
+    pub in_progress: Option<InProgressReport>,
     /// The first call that a controller would make.
     pub next: Option<Next>,
     /// Instances or tasks that run the artifact.
@@ -213,7 +213,7 @@ pub struct RolloutReport {
     /// About how long, in seconds.
     pub seconds: u64,
     /// What the estimate rests on.
-    pub because: String,
+    pub basis: String,
     /// Why it can't move at all, if the settings allow nothing to be stopped or started.
     pub stuck: Option<String>,
 }
@@ -238,7 +238,7 @@ pub struct DenialReport {
 
 /// A rollout that runs.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct UnderwayReport {
+pub struct InProgressReport {
     /// AWS's id of it.
     pub id: String,
     /// AWS's word for how far it is.
@@ -265,7 +265,7 @@ impl Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             at,
             base: None,
-            brake: None,
+            change_limit: None,
             environments: BTreeMap::new(),
             removed: Vec::new(),
             policies: Vec::new(),
@@ -274,7 +274,7 @@ impl Report {
             waiting: 0,
             blocked: 0,
             quarantined: 0,
-            misfits: 0,
+            architecture_mismatches: 0,
         }
     }
 
@@ -286,11 +286,11 @@ impl Report {
             .base
             .as_ref()
             .map(|base| BaseReport { revision: base.revision.clone(), commit: base.commit.to_string() });
-        report.brake = given.brake.as_ref().map(|(brake, word)| BrakeReport {
-            what: brake.to_string(),
-            trailer: brake::LINE.to_owned(),
+        report.change_limit = given.change_limit.as_ref().map(|(change_limit, word)| ChangeLimitReport {
+            what: change_limit.to_string(),
+            trailer: change_limit::LINE.to_owned(),
             acknowledged: *word == Acknowledgement::Given,
-            unheeded: word.unheeded().map(ToString::to_string),
+            ignored_acknowledgement: word.ignored_acknowledgement().map(ToString::to_string),
         });
         report.removed.clone_from(&given.removed);
         if let Some(base) = &given.history.base {
@@ -315,8 +315,9 @@ impl Report {
                 report.waiting += usize::from(shown.change && plan.state == State::Pending);
                 report.blocked += usize::from(matches!(plan.state, State::Blocked | State::Unknown));
                 report.quarantined += usize::from(plan.state == State::Quarantined);
-                let misfit = |check: &CheckReport| check.check == "fits" && check.ok == Some(false);
-                report.misfits += usize::from(shown.change && shown.checks.iter().any(misfit));
+                let architecture_mismatch = |check: &CheckReport| check.check == "fits" && check.ok == Some(false);
+                report.architecture_mismatches +=
+                    usize::from(shown.change && shown.checks.iter().any(architecture_mismatch));
                 targets.push(shown);
             }
             let (account, region) = (environment.account.id.to_string(), environment.account.region.to_string());
@@ -330,7 +331,7 @@ impl Report {
             let wave = waves.get(&(environment.account.as_str(), environment.region.as_str()));
             let takes =
                 wave.filter(|_| environment.targets.iter().any(|target| target.change)).and_then(|it| it.takes());
-            environment.wave = takes.map(|(takes, because)| WaveReport { seconds: takes.as_secs(), because });
+            environment.wave = takes.map(|(takes, basis)| WaveReport { seconds: takes.as_secs(), basis });
         }
         report
     }
@@ -346,7 +347,7 @@ pub(super) struct Given<'a> {
     pub(super) history: &'a History,
     pub(super) policies: &'a Policies,
     pub(super) fleet: &'a Fleet,
-    pub(super) brake: Option<(Brake, Acknowledgement)>,
+    pub(super) change_limit: Option<(ChangeLimit, Acknowledgement)>,
     pub(super) removed: Vec<String>,
     pub(super) at: Timestamp,
 }
@@ -417,7 +418,7 @@ impl Subject<'_> {
                 now: given.at,
             })
         });
-        let (denials, passes) = if change { self.denials(given) } else { (Vec::new(), None) };
+        let (denials, allowed_from) = if change { self.denials(given) } else { (Vec::new(), None) };
         let (running, marker) = seen.map(|seen| running(&target.spec, seen)).unwrap_or_default();
         let commit = (!pin.provenance.commit.is_uncommitted()).then(|| pin.provenance.commit.to_string());
         let source = |facts: &Option<crate::model::survey::ImageFacts>| facts.as_ref()?.source.clone();
@@ -447,15 +448,15 @@ impl Subject<'_> {
                 at_a_time: course.at_a_time,
                 batches: course.batches,
                 seconds: course.takes.as_secs(),
-                because: course.because,
+                basis: course.basis,
                 stuck: course.stuck,
             }),
             rollback: forecast
                 .filter(|_| change)
                 .map(|it| RollbackReport { automatic: it.rollback.automatic, how: it.rollback.how }),
-            forbidden_by: denials,
-            passes,
-            underway: active.map(|rollout| UnderwayReport {
+            denied_by: denials,
+            allowed_from,
+            in_progress: active.map(|rollout| InProgressReport {
                 id: rollout.id.short().to_owned(),
                 status: rollout.status.clone(),
                 percentage: rollout.percentage,
@@ -479,9 +480,9 @@ impl Subject<'_> {
     /// The guardrails are asked also where something else is waited for first: all that is in the way is said at once.
     fn denials(&self, given: &Given<'_>) -> (Vec<DenialReport>, Option<Timestamp>) {
         let explanation = given.policies.explain(given.proposal(self.planned, self.target, self.pin, self.plan));
-        let passes = explanation.passes;
+        let allowed_from = explanation.allowed_from;
         let denials = explanation.opinions.into_iter().filter_map(Opinion::denial);
-        (denials.map(|Denial { policy, reason }| DenialReport { policy, reason }).collect(), passes)
+        (denials.map(|Denial { policy, reason }| DenialReport { policy, reason }).collect(), allowed_from)
     }
 }
 

@@ -4,7 +4,7 @@ use super::report::{PolicyReport, Range, Report, TargetReport, also_changed, cou
 use crate::cli::output::{self, Screen};
 use crate::model::State;
 use crate::model::escape::one_line;
-use crate::plan::brake;
+use crate::plan::change_limit;
 
 pub(super) fn render(report: &Report, screen: Screen) -> String {
     let mut text = String::new();
@@ -36,7 +36,7 @@ pub(super) fn render(report: &Report, screen: Screen) -> String {
             text += "\n";
         }
         if let Some(wave) = &environment.wave {
-            text += &format!("\n    {}\n", wave.because);
+            text += &format!("\n    {}\n", wave.basis);
         }
         for target in environment.targets.iter().filter(|target| has_details(target)) {
             text += "\n";
@@ -57,16 +57,19 @@ pub(super) fn render(report: &Report, screen: Screen) -> String {
     for PolicyReport { policy, change } in &report.policies {
         text += &format!("guardrail {} is {change}\n", one_line(policy));
     }
-    if let Some(brake) = &report.brake {
-        let what = one_line(&brake.what);
-        text += &if brake.acknowledged {
-            format!("This change {what}; the trailer `{}` acknowledges it.\n", brake.trailer)
+    if let Some(change_limit) = &report.change_limit {
+        let what = one_line(&change_limit.what);
+        text += &if change_limit.acknowledged {
+            format!("This change {what}; the trailer `{}` acknowledges it.\n", change_limit.trailer)
         } else {
-            let unheeded = brake.unheeded.as_deref().map(|commit| format!("; {}", brake::unheeded(commit)));
+            let ignored_acknowledgement = change_limit
+                .ignored_acknowledgement
+                .as_deref()
+                .map(|commit| format!("; {}", change_limit::ignored_acknowledgement(commit)));
             format!(
-                "This change {what}: the blast-radius brake will hold it, unless a commit has the trailer `{}`{}.\n",
-                brake.trailer,
-                unheeded.unwrap_or_default()
+                "This change {what}: the blast-radius limit will hold it, unless a commit has the trailer `{}`{}.\n",
+                change_limit.trailer,
+                ignored_acknowledgement.unwrap_or_default()
             )
         };
     }
@@ -77,9 +80,9 @@ pub(super) fn render(report: &Report, screen: Screen) -> String {
     )
 }
 
-/// Whether what this change removes is kept by a brake.
+/// Whether what this change removes is kept by a change limit.
 pub(super) fn is_held(report: &Report) -> bool {
-    report.brake.as_ref().is_some_and(|brake| !brake.acknowledged)
+    report.change_limit.as_ref().is_some_and(|change_limit| !change_limit.acknowledged)
 }
 
 /// From what version to which.
@@ -139,7 +142,7 @@ fn details(target: &TargetReport, report: &Report) -> String {
         line(&check.check, &format!("{sign}{}", check.detail));
     }
     if let (Some(course), Some(rollout)) = (course(target), &target.rollout) {
-        line("rollout", &format!("{course} (an estimate: {})", rollout.because));
+        line("rollout", &format!("{course} (an estimate: {})", rollout.basis));
         if let Some(stuck) = &rollout.stuck {
             line("stuck", stuck);
         }
@@ -147,15 +150,15 @@ fn details(target: &TargetReport, report: &Report) -> String {
     if let Some(rollback) = &target.rollback {
         line("rollback", &rollback.how);
     }
-    for denial in &target.forbidden_by {
+    for denial in &target.denied_by {
         line("forbidden", &format!("{}: {}", denial.policy, denial.reason));
     }
-    if !target.forbidden_by.is_empty() {
-        line("passes", &passes(target));
+    if !target.denied_by.is_empty() {
+        line("allowed_from", &allowed_from(target));
     }
-    if let Some(underway) = &target.underway {
-        let whose = if underway.ours { "this pin's" } else { "not this pin's" };
-        line("underway", &format!("{} ({}), {whose}", underway.id, underway.status));
+    if let Some(in_progress) = &target.in_progress {
+        let whose = if in_progress.ours { "this pin's" } else { "not this pin's" };
+        line("in_progress", &format!("{} ({}), {whose}", in_progress.id, in_progress.status));
     }
     for (key, range) in [("pins", &target.commits), ("source", &target.source)] {
         if let Some(range) = shown(range) {
@@ -177,8 +180,8 @@ pub(super) fn has_details(target: &TargetReport) -> bool {
 }
 
 /// When a rollout that guardrails forbid may pass.
-pub(super) fn passes(target: &TargetReport) -> String {
-    match target.passes {
+pub(super) fn allowed_from(target: &TargetReport) -> String {
+    match target.allowed_from {
         Some(at) => format!("from {at}, if nothing but the time changes"),
         None => "time alone won't change that".to_owned(),
     }

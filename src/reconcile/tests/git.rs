@@ -112,7 +112,7 @@ impl Git {
         self.commit(|tree| tree.retain(|path, _| !path.starts_with(&format!("environments/{name}/"))));
     }
 
-    /// Breaks an environment's file, or mends it.
+    /// Breaks an environment's file, or fixes it.
     pub(super) fn write(&self, name: &str, text: &str) {
         self.commit(|tree| {
             tree.insert(file(name, "environment.toml"), text.as_bytes().to_vec());
@@ -215,7 +215,7 @@ impl Repository for Git {
         let pins = state.commits[commit].pins.values();
         let mine = pins.filter(|(_, provenance)| provenance.commit == *commit);
         let values = mine.filter_map(|(_, provenance)| provenance.trailers.get(key).cloned());
-        Ok(values.map(|value| Trailer { commit: commit.clone(), value, heeded: true }).collect())
+        Ok(values.map(|value| Trailer { commit: commit.clone(), value, honored: true }).collect())
     }
 
     async fn provenance(

@@ -350,5 +350,5 @@ async fn the_order_in_a_file_changes_neither_plan_nor_order_of_writes() {
         stories.push(rig.world.writes("dev"));
     }
     assert_eq!(stories[0].len(), 12);
-    assert!(stories.iter().all(|story| *story == stories[0]), "{stories:#?}");
+    assert!(stories.iter().all(|transitions| *transitions == stories[0]), "{stories:#?}");
 }

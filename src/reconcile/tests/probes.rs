@@ -139,7 +139,7 @@ async fn what_is_probed_once_more_after_a_reload_stays_in_sync_since_the_same_ti
     first.stop().await;
 
     let mut setup = probed("2m");
-    (setup.board, setup.resyncs) = (Arc::clone(&first.board), Arc::clone(&first.resyncs));
+    (setup.status_store, setup.resyncs) = (Arc::clone(&first.status_store), Arc::clone(&first.resyncs));
     (setup.world, setup.clock) = (Arc::clone(&first.world), Arc::clone(&first.clock));
     let second = setup.start();
     second.until_state("dev", State::Verifying).await;

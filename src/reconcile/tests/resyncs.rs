@@ -133,7 +133,7 @@ async fn a_retry_lifts_quarantine_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_is_heeded_though_the_clock_was_set_back() {
+async fn a_retry_is_honored_though_the_clock_was_set_back() {
     let setup = Setup::new(&["dev"]);
     setup.sources[0].0.append("dev", "[[asg.web.verify]]\nhttp = \"https://app.example\"\nwithin = \"1m\"\n");
     setup.world.probe.lock().unwrap().0 = Err("answered 500".to_owned());
@@ -163,7 +163,7 @@ async fn numbers_go_on_after_a_reload_and_nothing_is_lost() {
     first.stop().await;
 
     let mut setup = Setup::new(&["dev"]);
-    (setup.board, setup.resyncs) = (Arc::clone(&first.board), Arc::clone(&first.resyncs));
+    (setup.status_store, setup.resyncs) = (Arc::clone(&first.status_store), Arc::clone(&first.resyncs));
     assert_eq!(setup.resyncs.request(false), 3);
     let second = setup.start();
     assert!(second.status().environments.is_empty(), "nothing of before is shown as if it were so now");
@@ -184,7 +184,7 @@ async fn a_reload_retries_nothing_once_more() {
     first.stop().await;
 
     let mut setup = Setup::new(&["dev"]);
-    (setup.board, setup.resyncs) = (Arc::clone(&first.board), Arc::clone(&first.resyncs));
+    (setup.status_store, setup.resyncs) = (Arc::clone(&first.status_store), Arc::clone(&first.resyncs));
     (setup.world, setup.clock) = (Arc::clone(&first.world), Arc::clone(&first.clock));
     setup.sources[0].0 = Arc::clone(&first.git);
     let second = setup.start();

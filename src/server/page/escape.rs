@@ -1,4 +1,4 @@
-//! What strangers wrote, as it stands in HTML.
+//! What untrusted people wrote, as it stands in HTML.
 
 use std::fmt;
 

@@ -223,7 +223,7 @@ fn amiss(status: &Status) -> Option<&'static str> {
     {
         Some("not all of Git is in order")
     } else {
-        environments.clone().any(|it| it.brake.is_some()).then_some("a commit waits for somebody’s word")
+        environments.clone().any(|it| it.change_limit.is_some()).then_some("a commit waits for somebody’s word")
     }
 }
 

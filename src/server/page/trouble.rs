@@ -41,7 +41,7 @@ pub(super) fn of_repository(repository: &RepositoryStatus) -> Vec<Trouble> {
         found.push(Trouble { read: repository.last_success, ..Trouble::new(title, [error]) });
     }
     if !repository.guardrail_errors.is_empty() {
-        let title = "The guardrails are invalid: nothing is rolled out from this branch until they are mended";
+        let title = "The guardrails are invalid: nothing is rolled out from this branch until they are fixed";
         found.push(Trouble::new(title, &repository.guardrail_errors));
     }
     if let Some(signatures) = repository.signatures.as_ref().filter(|signatures| signatures.refused > 0) {
@@ -77,12 +77,12 @@ pub(super) fn of_environment(environment: &EnvironmentStatus) -> Vec<Trouble> {
             "The files are broken, and no good state of them is known: nothing is done here".to_owned()
         } else {
             let commit = CommitId::short_of(&environment.revision);
-            format!("The files are broken: what they said at commit {commit} stays until they are mended")
+            format!("The files are broken: what they said at commit {commit} stays until they are fixed")
         };
         found.push(Trouble::new(title, &environment.errors));
     }
-    if let Some(brake) = &environment.brake {
-        found.push(Trouble { tone: "waits", ..Trouble::new("Waits for somebody’s word", [brake]) });
+    if let Some(change_limit) = &environment.change_limit {
+        found.push(Trouble { tone: "waits", ..Trouble::new("Waits for somebody’s word", [change_limit]) });
     }
     if let Some(error) = &environment.error {
         let title = match environment.last_success {

@@ -186,8 +186,8 @@ impl Line {
 
 fn event_tone(event: &Event) -> &'static str {
     match event.kind {
-        EventKind::InSync | EventKind::DriftHealed | EventKind::EnvironmentMended => "good",
-        EventKind::RolloutStarted | EventKind::PinSeen => "busy",
+        EventKind::InSync | EventKind::DriftCorrected | EventKind::EnvironmentRecovered => "good",
+        EventKind::RolloutStarted | EventKind::PinChanged => "busy",
         EventKind::Denied => "waits",
         EventKind::Quarantined | EventKind::Overdue | EventKind::Blocked | EventKind::EnvironmentBroken => "bad",
         EventKind::Drifted => "waits",
@@ -196,7 +196,9 @@ fn event_tone(event: &Event) -> &'static str {
             Some("failed") => "bad",
             _ => "off",
         },
-        EventKind::Started | EventKind::TargetFound | EventKind::ResyncRequested | EventKind::ResyncCompleted => "off",
+        EventKind::Started | EventKind::TargetDiscovered | EventKind::ResyncRequested | EventKind::ResyncCompleted => {
+            "off"
+        }
     }
 }
 

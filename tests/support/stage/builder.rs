@@ -89,7 +89,7 @@ impl Builder {
         self
     }
 
-    /// Seconds of the stand-in's time per second.
+    /// Seconds of the simulator's time per second.
     pub(crate) fn speed(mut self, speed: f64) -> Self {
         self.speed = speed;
         self
@@ -107,7 +107,7 @@ impl Builder {
         self
     }
 
-    /// Keeps the stand-in's world in a file, so that it can be killed.
+    /// Keeps the simulator's world in a file, so that it can be killed.
     pub(crate) fn keeping_its_state(mut self) -> Self {
         self.keep_state = true;
         self
@@ -119,13 +119,13 @@ impl Builder {
         self
     }
 
-    /// The stand-in notes its answers down in this file.
+    /// The simulator notes its answers down in this file.
     pub(crate) fn recording_to(mut self, path: PathBuf) -> Self {
         self.record = Some(path);
         self
     }
 
-    /// Lets the time of the stand-in and of the controller jump, see [`Stage::jump`].
+    /// Lets the time of the simulator and of the controller jump, see [`Stage::jump`].
     pub(crate) fn with_time_that_jumps(mut self) -> Self {
         self.time_jumps = true;
         self

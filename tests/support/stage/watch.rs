@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::process::{PATIENCE, Process, now};
+use super::process::{Process, TIMEOUT, now};
 use super::view::{Call, Fleet, REGION};
 use super::{Stage, http};
 
-/// The stand-in.
+/// The simulator.
 impl Stage {
     fn sim(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
         let url = format!("{}{path}", self.endpoint);
         let body = body.map(ToString::to_string).unwrap_or_default();
         let (status, text) = http::request(method, &url, &[("Content-Type", "application/json")], &body)
-            .unwrap_or_else(|| panic!("the stand-in doesn't answer {path}"));
+            .unwrap_or_else(|| panic!("the simulator doesn't answer {path}"));
         assert_eq!(status, 200, "{method} {path}: {text}");
         serde_json::from_str(&text).unwrap()
     }
@@ -24,12 +24,12 @@ impl Stage {
         Fleet(self.sim("GET", "/_sim/fleet", None))
     }
 
-    /// All that the stand-in holds of an account.
+    /// All that the simulator holds of an account.
     pub(crate) fn held(&self, account: &str) -> Value {
         self.sim("GET", "/_sim/state", None)["accounts"][account]["regions"][REGION].take()
     }
 
-    /// All that the stand-in holds of all accounts.
+    /// All that the simulator holds of all accounts.
     pub(crate) fn state_of_all(&self) -> Value {
         self.sim("GET", "/_sim/state", None)
     }
@@ -55,7 +55,7 @@ impl Stage {
         self.sim("GET", "/_sim/journal?since=18446744073709551615", None)["last"].as_u64().unwrap()
     }
 
-    /// Does something to the stand-in: `/_sim/faults` and so on.
+    /// Does something to the simulator: `/_sim/faults` and so on.
     pub(crate) fn meddle(&self, path: &str, body: &Value) -> Value {
         self.sim("POST", path, Some(body))
     }
@@ -91,7 +91,7 @@ impl Stage {
     }
 }
 
-/// A call to Auto Scaling by somebody with a role, at a stand-in.
+/// A call to Auto Scaling by somebody with a role, at a simulator.
 pub(crate) fn by_hand_in_a_group(endpoint: &str, role: &str, operation: &str, parameters: &str) {
     let form = format!("Action={operation}&Version=2011-01-01&{parameters}");
     let headers = [("Content-Type", "application/x-www-form-urlencoded".to_owned())];
@@ -185,9 +185,9 @@ impl Stage {
 impl Stage {
     /// Waits until something is so. A minute is enough for everything on this stage; a failure shows all that is known.
     pub(crate) fn wait_until(&self, what: &str, is: impl Fn(&Self) -> bool) {
-        let limit = now() + PATIENCE;
+        let limit = now() + TIMEOUT;
         while !is(self) {
-            assert!(now() < limit, "not within {PATIENCE:?}: {what}");
+            assert!(now() < limit, "not within {TIMEOUT:?}: {what}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -250,7 +250,7 @@ impl Stage {
         let (_, status) = self.get("/api/v1/status").unwrap_or_default();
         println!("== status\n{:#}", serde_json::from_str::<Value>(&status).unwrap_or_default());
         println!("== controller\n{}", tail(&std::fs::read_to_string(self.log()).unwrap_or_default(), 120));
-        println!("== stand-in\n{}", tail(&self.sim.as_ref().map(Process::output).unwrap_or_default(), 20));
+        println!("== simulator\n{}", tail(&self.sim.as_ref().map(Process::output).unwrap_or_default(), 20));
     }
 }
 

@@ -3,7 +3,7 @@
 use schemars::{Schema, json_schema};
 
 use super::LogFormat;
-use super::telling::{RawForge, RawHooks, RawNotify};
+use super::notifications::{RawForge, RawHooks, RawNotify};
 use crate::manifest::Findings;
 use crate::manifest::shape::{At, Number, Shape, Span, Text, table};
 use crate::manifest::tree::{Node, Value};
@@ -20,7 +20,7 @@ table! {
         /// How often to reconcile, and how much at a time.
         reconcile: RawReconcile,
         /// What one commit may not do unless a trailer acknowledges it.
-        brakes: RawBrakes,
+        change_limits: RawChangeLimits,
         /// The HTTP server: status page, API, metrics, health.
         server: RawServer,
         /// Push events of the forge, at POST /hooks/git: a hint to poll now. Without this table they are refused.
@@ -128,13 +128,13 @@ table! {
 
 table! {
     /// What one commit may not do unless a trailer acknowledges it.
-    RawBrakes {
+    RawChangeLimits {
         /// The share of prod's pins, in per cent, that one commit may move; 100 holds none. Prod is what has [promotion]. Default: 50.
-        share: Number<0, 100>,
+        max_percent: Number<0, 100>,
         /// So many pins of prod may be moved at once, whatever share that is. Default: 4.
-        free: Number<0, 1000>,
+        always_allowed: Number<0, 1000>,
         /// What happens when a commit removes environments: "hold" or "allow". Default: "hold".
-        removal: Removal,
+        removals: Removal,
     }
 }
 
@@ -156,7 +156,7 @@ table! {
 table! {
     /// How to reach AWS.
     RawAws {
-        /// An endpoint for all services, such as a stand-in's. Default: AWS's own, or AWS_ENDPOINT_URL.
+        /// An endpoint for all services, such as a simulator's. Default: AWS's own, or AWS_ENDPOINT_URL.
         endpoint_url: Text,
     }
 }

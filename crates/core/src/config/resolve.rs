@@ -12,7 +12,7 @@ use super::{Auth, Aws, Config, Environment, History, Log, Overrides, Reconcile, 
 use crate::manifest::shape::{At, Field, Text};
 use crate::manifest::{Findings, Place};
 use crate::model::EnvironmentName;
-use crate::plan::brake::Limits;
+use crate::plan::change_limit::Limits;
 
 /// The environment variable that the bearer token may stand in.
 const TOKEN: &str = "PINION_TOKEN";
@@ -33,15 +33,16 @@ fn seconds<const A: u64, const B: u64>(
     field.and_then(Field::value).map_or(Duration::from_secs(default), |span| span.0)
 }
 
-fn brakes(raw: &RawConfig) -> Limits {
-    let (raw, default) = (raw.brakes.value(), Limits::default());
-    let share = raw.and_then(|raw| raw.share.value()).map(|share| u32::from(share.0));
-    let free = raw.and_then(|raw| raw.free.value()).map(|free| u32::from(free.0));
-    let removal = raw.and_then(|raw| raw.removal.value()).copied();
+fn change_limits(raw: &RawConfig) -> Limits {
+    let (raw, default) = (raw.change_limits.value(), Limits::default());
+    let max_percent = raw.and_then(|raw| raw.max_percent.value()).map(|max_percent| u32::from(max_percent.0));
+    let always_allowed =
+        raw.and_then(|raw| raw.always_allowed.value()).map(|always_allowed| u32::from(always_allowed.0));
+    let removals = raw.and_then(|raw| raw.removals.value()).copied();
     Limits {
-        share: share.unwrap_or(default.share),
-        free: free.unwrap_or(default.free),
-        removal: removal.map_or(default.removal, |removal| removal == Removal::Hold),
+        max_percent: max_percent.unwrap_or(default.max_percent),
+        always_allowed: always_allowed.unwrap_or(default.always_allowed),
+        removals: removals.map_or(default.removals, |removals| removals == Removal::Hold),
     }
 }
 
@@ -63,7 +64,7 @@ impl Resolver<'_> {
         };
         Some(Config {
             repositories: repositories?,
-            brakes: brakes(raw),
+            change_limits: change_limits(raw),
             reconcile: Reconcile {
                 interval: flags.interval.unwrap_or_else(|| seconds(reconcile.map(|raw| &raw.interval), 60)),
                 in_flight_interval: flags

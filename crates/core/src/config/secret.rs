@@ -8,7 +8,7 @@ use sha2::Sha256;
 use thiserror::Error;
 
 /// A file longer than this holds something else than a secret.
-const LONGEST: u64 = 16 * 1024;
+const MAX_LENGTH: u64 = 16 * 1024;
 
 /// Where a secret is. `Debug` doesn't show it.
 #[derive(Debug, Clone)]
@@ -107,7 +107,7 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
 fn read(path: &Path) -> Result<SecretString, SecretError> {
     let unreadable = |source| SecretError::Unreadable { path: path.to_owned(), source };
     let unusable = |what| SecretError::Unusable { path: path.to_owned(), what };
-    if std::fs::metadata(path).map_err(unreadable)?.len() > LONGEST {
+    if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_LENGTH {
         return Err(unusable("too long"));
     }
     let text = SecretString::from(std::fs::read_to_string(path).map_err(unreadable)?);

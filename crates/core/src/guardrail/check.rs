@@ -14,7 +14,7 @@ use super::{depth, end, zone};
 use crate::model::escape::stripped;
 
 /// The longest `@id`, in characters. It becomes a label of metrics.
-const LONGEST_ID: usize = 64;
+const MAX_ID: usize = 64;
 
 /// One thing that is wrong with a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +121,7 @@ impl Checked {
             return;
         };
         let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if !id.chars().all(legal) || id.len() > LONGEST_ID {
+        if !id.chars().all(legal) || id.len() > MAX_ID {
             let message = format!("`{}` can't be an @id", one_line(&id));
             let help = "letters, digits, `.`, `_` and `-`, 64 at most";
             self.report(path, span, Some(id), "policy-id", message, help);

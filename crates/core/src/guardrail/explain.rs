@@ -48,7 +48,7 @@ pub struct Explanation {
     pub opinions: Vec<Opinion>,
     /// The first full minute at which nothing forbids it, if nothing but the time changes; `None` if it may start now, or
     /// not within [`Explanation::HORIZON`].
-    pub passes: Option<Timestamp>,
+    pub allowed_from: Option<Timestamp>,
 }
 
 impl Explanation {
@@ -75,14 +75,14 @@ impl Policies {
     #[must_use]
     pub fn explain(&self, proposal: Proposal<'_>) -> Explanation {
         let opinions = self.opinions(proposal);
-        let explanation = Explanation { opinions, passes: None };
+        let explanation = Explanation { opinions, allowed_from: None };
         if explanation.allows() || self.is_empty() {
             return explanation;
         }
-        Explanation { passes: self.passes(proposal), ..explanation }
+        Explanation { allowed_from: self.allowed_from(proposal), ..explanation }
     }
 
-    fn passes(&self, proposal: Proposal<'_>) -> Option<Timestamp> {
+    fn allowed_from(&self, proposal: Proposal<'_>) -> Option<Timestamp> {
         let free = |now: Timestamp| self.check(Proposal { now, ..proposal }).is_empty();
         let start = proposal.now.as_second().div_euclid(60).saturating_mul(60);
         let start = Timestamp::from_second(start).ok()?;

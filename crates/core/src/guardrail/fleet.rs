@@ -81,7 +81,7 @@ pub struct Counts {
 
 impl Fleet {
     /// How long others are held up by an environment of which nothing is known yet.
-    pub const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
+    pub const TIMEOUT: SignedDuration = SignedDuration::from_mins(2);
 
     /// All that a running controller says of targets.
     #[must_use]
@@ -125,10 +125,10 @@ impl Fleet {
     }
 
     /// An environment that exists, but about whose targets nothing is known yet, if there is one. One that takes longer
-    /// than [`Fleet::PATIENCE`] holds up nobody any more.
+    /// than [`Fleet::TIMEOUT`] holds up nobody any more.
     #[must_use]
     pub fn unseen(&self, now: Timestamp) -> Option<&EnvironmentName> {
-        let waited = |since: Timestamp| now.duration_since(since) < Self::PATIENCE;
+        let waited = |since: Timestamp| now.duration_since(since) < Self::TIMEOUT;
         self.unseen.iter().find(|(_, since)| waited(**since)).map(|(environment, _)| environment)
     }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::model::escape::one_line;
 use crate::model::words;
 
-/// So many findings are kept of what is checked together. Who has mended these will see the next.
+/// So many findings are kept of what is checked together. Who has fixed these will see the next.
 const MOST: usize = 200;
 
 /// A file as it was given: its path and its text.
@@ -82,8 +82,8 @@ pub struct Finding {
 impl Finding {
     pub(crate) fn new(place: &Place, check: &'static str, message: String, help: Option<String>) -> Self {
         // What stands in a file may be of any length, and may be meant to steer whoever looks at it.
-        const LONGEST: usize = 1000;
-        let told = |text: String| words::shortened(one_line(&text).into_owned(), LONGEST);
+        const MAX_LENGTH: usize = 1000;
+        let told = |text: String| words::shortened(one_line(&text).into_owned(), MAX_LENGTH);
         let (line, column) = place.source.position(place.span.start);
         Self {
             file: told(place.source.path.clone()),
@@ -156,7 +156,7 @@ impl Findings {
         self.add(place, check, message.into(), Some(help.into()));
     }
 
-    /// Finding the line of each costs as much as the file is long: a stranger's file of nothing but mistakes would take
+    /// Finding the line of each costs as much as the file is long: a untrusted person's file of nothing but mistakes would take
     /// minutes.
     fn add(&mut self, place: &Place, check: &'static str, message: String, help: Option<String>) {
         if self.0.len() < MOST {

@@ -153,8 +153,8 @@ pub(crate) fn entries<'a>(
 /// both are long.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    const LONGEST: usize = 128;
-    if word.len() > LONGEST {
+    const MAX_LENGTH: usize = 128;
+    if word.len() > MAX_LENGTH {
         return None;
     }
     let distances = known.iter().map(|known| (strsim::damerau_levenshtein(word, known), *known));

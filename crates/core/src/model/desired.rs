@@ -24,7 +24,7 @@ pub struct Environment {
     pub targets: BTreeMap<LocalRef, Target>,
     /// The pins, one for each component that a target uses.
     pub pins: BTreeMap<Component, Pin>,
-    /// The components whose pins a brake holds, and why: nothing rolls out to them.
+    /// The components whose pins a change limit holds, and why: nothing rolls out to them.
     pub held: BTreeMap<Component, String>,
 }
 

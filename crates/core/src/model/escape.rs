@@ -1,4 +1,4 @@
-//! Making text of strangers harmless.
+//! Making text of untrusted people harmless.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

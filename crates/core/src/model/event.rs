@@ -16,9 +16,9 @@ pub enum EventKind {
     #[default]
     Started,
     /// A target was seen for the first time.
-    TargetFound,
+    TargetDiscovered,
     /// Another commit set the target's pin.
-    PinSeen,
+    PinChanged,
     /// A rollout of ours runs.
     RolloutStarted,
     /// It has ended.
@@ -36,11 +36,11 @@ pub enum EventKind {
     /// What runs differs from the pin though no pin changed.
     Drifted,
     /// It is as the pin says again.
-    DriftHealed,
+    DriftCorrected,
     /// The environment's files are wrong; its last good desired state is kept.
     EnvironmentBroken,
     /// They are good again.
-    EnvironmentMended,
+    EnvironmentRecovered,
     /// Somebody asked for a resync.
     ResyncRequested,
     /// All environments have completed it.
@@ -51,8 +51,8 @@ impl EventKind {
     /// All kinds, in the order of the documentation.
     pub const ALL: [Self; 16] = [
         Self::Started,
-        Self::TargetFound,
-        Self::PinSeen,
+        Self::TargetDiscovered,
+        Self::PinChanged,
         Self::RolloutStarted,
         Self::RolloutEnded,
         Self::InSync,
@@ -61,9 +61,9 @@ impl EventKind {
         Self::Blocked,
         Self::Denied,
         Self::Drifted,
-        Self::DriftHealed,
+        Self::DriftCorrected,
         Self::EnvironmentBroken,
-        Self::EnvironmentMended,
+        Self::EnvironmentRecovered,
         Self::ResyncRequested,
         Self::ResyncCompleted,
     ];
@@ -76,8 +76,8 @@ impl EventKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Started => "started",
-            Self::TargetFound => "target-found",
-            Self::PinSeen => "pin-seen",
+            Self::TargetDiscovered => "target-discovered",
+            Self::PinChanged => "pin-changed",
             Self::RolloutStarted => "rollout-started",
             Self::RolloutEnded => "rollout-ended",
             Self::InSync => "in-sync",
@@ -86,9 +86,9 @@ impl EventKind {
             Self::Blocked => "blocked",
             Self::Denied => "denied",
             Self::Drifted => "drifted",
-            Self::DriftHealed => "drift-healed",
+            Self::DriftCorrected => "drift-corrected",
             Self::EnvironmentBroken => "environment-broken",
-            Self::EnvironmentMended => "environment-mended",
+            Self::EnvironmentRecovered => "environment-recovered",
             Self::ResyncRequested => "resync-requested",
             Self::ResyncCompleted => "resync-completed",
         }

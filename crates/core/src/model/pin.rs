@@ -12,7 +12,7 @@ use super::{CommitId, Component, Digest, Version};
 pub struct Provenance {
     /// The commit.
     pub commit: CommitId,
-    /// The author's name, as in the commit. Text of a stranger: escape it where it is shown.
+    /// The author's name, as in the commit. Text of a untrusted person: escape it where it is shown.
     pub author: String,
     /// The author's address, as in the commit.
     pub email: String,
@@ -38,7 +38,7 @@ pub struct Trailer {
     pub value: String,
     /// Whether it counts. Where signatures are checked, the message has to be that of a person who may sign: a forge's
     /// signature isn't enough.
-    pub heeded: bool,
+    pub honored: bool,
 }
 
 /// Who signed a commit, as far as that was verified.

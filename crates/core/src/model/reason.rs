@@ -53,7 +53,7 @@ pub enum Reason {
         status: String,
     },
     /// Pending: what an earlier pin's failed rollout has left is being brought back to what ran before.
-    WayBack {
+    Rollback {
         /// Where it goes back to: a launch-template version's number, or `family:revision`.
         to: String,
         /// AWS's id of the rollout that does it.
@@ -70,8 +70,8 @@ pub enum Reason {
         /// The digest that the tag has now.
         now: String,
     },
-    /// Pending: a brake holds the pin. Says which, why, and what lets it through.
-    Brake(String),
+    /// Pending: a change limit holds the pin. Says which, why, and what lets it through.
+    ChangeLimit(String),
     /// Pending: a guardrail forbids it.
     Guardrail(Vec<Denial>),
     /// Rolling out: getting ready, nothing that runs has changed yet.
@@ -113,7 +113,7 @@ pub enum Reason {
         /// What the probe said that made Pinion roll it back.
         probe: Option<String>,
         /// How what it left behind is brought back to what ran before; `None` where nothing is left.
-        back: Option<WayBack>,
+        back: Option<Rollback>,
     },
     /// Verifying: a probe isn't answered as expected.
     ProbeFailed(String),
@@ -165,7 +165,7 @@ impl fmt::Display for Denial {
 /// How the rest of a failed rollout is brought back to what ran before. `to` is a launch-template version's number, or
 /// `family:revision`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WayBack {
+pub enum Rollback {
     /// It is about to be.
     Due {
         /// Where to.
@@ -194,7 +194,7 @@ pub enum WayBack {
     },
 }
 
-impl fmt::Display for WayBack {
+impl fmt::Display for Rollback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Due { to } => write!(f, "what it left is brought back to {to}"),
@@ -227,10 +227,10 @@ impl fmt::Display for Reason {
             Self::ForeignRollout { id, status } => {
                 write!(f, "waits for a rollout that Pinion didn't start: {} ({status})", id.short())
             }
-            Self::WayBack { to, id, status } => {
+            Self::Rollback { to, id, status } => {
                 write!(f, "waits until what an earlier rollout left is back on {to}: {} ({status})", id.short())
             }
-            Self::Brake(held) => f.write_str(held),
+            Self::ChangeLimit(held) => f.write_str(held),
             Self::TagMoved { image, running, now } => write!(
                 f,
                 "what runs is {running}, but the tag of {image} is on {now} by now: the tag was moved; pin the digest \
@@ -278,7 +278,7 @@ impl fmt::Display for Reason {
             Self::ProbeNeverPassed(failure) => write!(
                 f,
                 "the probe fails: {failure}; it hasn't passed since Pinion was started, and is sent until it does: pin \
-                 another version, or mend what it needs"
+                 another version, or fix what it needs"
             ),
             Self::Probing => f.write_str("probes are sent"),
         }

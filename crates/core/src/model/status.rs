@@ -120,9 +120,9 @@ pub struct EnvironmentStatus {
     pub valid: bool,
     /// What is wrong with the files, if they aren't good.
     pub errors: Vec<String>,
-    /// What a brake holds of it, and what lets it through.
+    /// What a change limit holds of it, and what lets it through.
     #[serde(default)]
-    pub brake: Option<String>,
+    pub change_limit: Option<String>,
     /// Why the last pass failed as a whole, if it did.
     pub error: Option<String>,
     /// When the last pass succeeded.

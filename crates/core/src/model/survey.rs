@@ -28,7 +28,7 @@ pub struct ImageFacts {
     /// The processors that it is for, in the words of [`platform`]; empty if it doesn't say.
     pub platforms: BTreeSet<String>,
     /// The commit of the component that it was built from, where it says so: an AMI's tag `revision` or `commit`, an
-    /// image's annotation `org.opencontainers.image.revision`. A stranger's text.
+    /// image's annotation `org.opencontainers.image.revision`. A untrusted person's text.
     pub source: Option<String>,
 }
 

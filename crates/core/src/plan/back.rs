@@ -2,7 +2,7 @@
 //! of the version before. Goes back once; where that fails, too, people have to look.
 
 use super::decide::{Decision, NOT_SHOWN, Verdict};
-use super::{Action, Reason, WayBack, group, service};
+use super::{Action, Reason, Rollback, group, service};
 use crate::model::reason::listed;
 use crate::model::{ObservedTarget, Rollout, RolloutOutcome, RolloutTarget, State, TargetSpec};
 
@@ -30,15 +30,15 @@ impl Decision<'_> {
         let of_this_pin = self.attempt().is_some_and(|attempt| attempt.id == failed.id && self.counts(attempt));
         if !of_this_pin {
             let id = active.id.clone();
-            return Some(Verdict::of(State::Pending, Reason::WayBack { to, id, status }).about(active, false));
+            return Some(Verdict::of(State::Pending, Reason::Rollback { to, id, status }).about(active, false));
         }
         let Rollout { id, status: ended, reason, .. } = failed.clone();
-        let (probe, back) = (self.probe_failure(), Some(WayBack::Running { to, status }));
+        let (probe, back) = (self.probe_failure(), Some(Rollback::Running { to, status }));
         let reason = Reason::RolloutFailed { id, status: ended, reason, probe, back };
         Some(Verdict::of(State::Quarantined, reason).about(failed, true))
     }
 
-    fn way_back(&self, failed: &Rollout) -> (Option<WayBack>, Option<Action>) {
+    fn way_back(&self, failed: &Rollout) -> (Option<Rollback>, Option<Action>) {
         let nothing = (None, None);
         let Some(base) = self.base_of(failed) else { return nothing };
         let (to, action) = match (self.seen, &self.target.spec) {
@@ -54,20 +54,20 @@ impl Decision<'_> {
         if newest.is_some_and(|newest| newest.id != failed.id) {
             // Something was tried since: our own way back, or somebody who looks after it.
             let failed = newest.filter(|newest| ended_badly(newest) && self.name_of(&newest.target) == Some(&to));
-            return (failed.map(|newest| WayBack::Failed { to, status: newest.status.clone() }), None);
+            return (failed.map(|newest| Rollback::Failed { to, status: newest.status.clone() }), None);
         }
         // AWS has just brought it back: what was read a moment earlier still shows what was before.
         let Some(action) = action.filter(|_| !(was_taken_back(failed) && self.has_just_ended(failed))) else {
             return nothing;
         };
         if self.is_on_its_way(&action) {
-            return (Some(WayBack::Running { to, status: NOT_SHOWN.to_owned() }), None);
+            return (Some(Rollback::Running { to, status: NOT_SHOWN.to_owned() }), None);
         }
         let denials = self.denials();
         if denials.is_empty() {
-            (Some(WayBack::Due { to }), Some(action))
+            (Some(Rollback::Due { to }), Some(action))
         } else {
-            (Some(WayBack::Forbidden { to, by: listed(&denials) }), None)
+            (Some(Rollback::Forbidden { to, by: listed(&denials) }), None)
         }
     }
 

@@ -1,6 +1,6 @@
 //! The decision for one target: state, reason, action.
 
-mod premises;
+mod preconditions;
 mod probes;
 mod start;
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use self::premises::{Premises, premises, suspended};
+use self::preconditions::{Preconditions, preconditions, suspended};
 use self::probes::{Probes, just_rolled};
 pub(super) use self::start::NOT_SHOWN;
 use super::revision::{Revision, View};
@@ -111,9 +111,9 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     let view = seen.map(|seen| view(target, seen, history));
     let artifact_found = artifact.and_then(|artifact| artifact.as_ref().ok());
 
-    let verdict = match premises(input, target) {
+    let verdict = match preconditions(input, target) {
         Err(verdict) => *verdict,
-        Ok(Premises { pin, artifact, seen }) => match &view {
+        Ok(Preconditions { pin, artifact, seen }) => match &view {
             Some(Ok(view)) => Decision { input, target, pin, artifact, seen, view, so_far }.verdict(),
             Some(Err(shape)) => Verdict::of(State::Blocked, Reason::UnsupportedShape(shape.clone())),
             None => Verdict::of(State::Unknown, Reason::Unreadable("it wasn't read in this pass".to_owned())),

@@ -47,7 +47,7 @@ pub struct Forecast {
 impl Forecast {
     /// Whether the artifact can't run here, for certain.
     #[must_use]
-    pub fn misfit(&self) -> bool {
+    pub fn architecture_mismatch(&self) -> bool {
         self.checks.iter().any(|check| check.question == Question::Fits && check.answer == Some(false))
     }
 }
@@ -66,7 +66,7 @@ pub struct Course {
     /// About how long it takes. An estimate.
     pub takes: Duration,
     /// What the estimate rests on, for people.
-    pub because: String,
+    pub basis: String,
     /// Why it can't move at all, if the settings allow nothing to be stopped or started.
     pub stuck: Option<String>,
 }

@@ -197,7 +197,7 @@ fn containers<'a>(service: &'a ObservedService, spec: &FargateSpec) -> Result<Ve
     let name = &service.name;
     if service.status != "ACTIVE" {
         return Err(format!(
-            "service {name} is {}; create it anew, or take it out of environment.toml",
+            "service {name} is {}; create it again, or take it out of environment.toml",
             service.status
         ));
     }

@@ -168,7 +168,7 @@ pub(super) fn matches(text: &str, patterns: &str) -> bool {
     found
 }
 
-/// In time that grows with the product of the lengths, whatever a stranger writes.
+/// In time that grows with the product of the lengths, whatever a untrusted person writes.
 fn glob(text: &str, pattern: &str) -> bool {
     let (text, pattern): (Vec<char>, Vec<char>) = (text.chars().collect(), pattern.chars().collect());
     let (mut at, mut of) = (0, 0);

@@ -14,7 +14,7 @@ const OTHER_SIGNATURE: &[u8] = b"gpgsig-sha256";
 pub struct Commit {
     /// The parents' ids.
     pub parents: Vec<String>,
-    /// The committer's address. A stranger's text.
+    /// The committer's address. A untrusted person's text.
     pub committer: String,
     /// The committer's time.
     pub time: Timestamp,

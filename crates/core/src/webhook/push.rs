@@ -1,4 +1,4 @@
-//! From the body of a push event to the repository and the branch that it is of. Pure; the body is a stranger's.
+//! From the body of a push event to the repository and the branch that it is of. Pure; the body is a untrusted person's.
 
 use std::collections::BTreeSet;
 

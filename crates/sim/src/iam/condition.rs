@@ -46,7 +46,7 @@ impl Condition {
         let (set, rest) = match name.split_once(':') {
             Some(("ForAllValues", rest)) => (Set::ForAll, rest),
             Some(("ForAnyValue", rest)) => (Set::ForAny, rest),
-            Some(_) => return Err(format!("the stand-in has no condition operator {name}")),
+            Some(_) => return Err(format!("the simulator has no condition operator {name}")),
             None => (Set::One, name),
         };
         let (if_exists, rest) = match rest.strip_suffix("IfExists") {
@@ -65,7 +65,7 @@ impl Condition {
             "ArnNotEquals" | "ArnNotLike" => Operator::Arn { not: true },
             "Bool" => Operator::Bool,
             "Null" if !if_exists => Operator::Null,
-            _ => return Err(format!("the stand-in has no condition operator {name}")),
+            _ => return Err(format!("the simulator has no condition operator {name}")),
         };
         if !key.contains(':') {
             return Err(format!("{key} is no condition key"));

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::condition::Condition;
 
-/// Why a document is no policy that the stand-in can enforce.
+/// Why a document is no policy that the simulator can enforce.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PolicyError(String);

@@ -70,14 +70,14 @@ fn assume_role(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     }
 
     world.issued += 1;
-    // The time is in it so that a stand-in started afresh never takes an earlier one's key for another account's.
+    // The time is in it so that a simulator started afresh never takes an earlier one's key for another account's.
     let (wall, number) = (world.wall.to_string(), world.issued.to_string());
     let draw = |what: &str, length| stable_hex(&[what, &wall, &number, role_arn, name], length);
     let key = format!("ASIA{}", draw("key", 16).to_ascii_uppercase());
     let (secret, token) = (draw("secret", 40), draw("token", 160));
     let expires = world.wall + duration * 1000;
     let role_id = role_id(account, role_name);
-    // Tags that are inherited can't be given anew.
+    // Tags that are inherited can't be given again.
     let mut tags: BTreeMap<String, String> =
         call.caller.tags.clone().into_iter().filter(|(key, _)| call.caller.transitive.contains(key)).collect();
     for (key, value) in iam::tags_of(args.list("Tags")) {

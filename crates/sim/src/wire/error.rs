@@ -55,7 +55,7 @@ impl ApiError {
         }
     }
 
-    /// An operation that the stand-in doesn't have.
+    /// An operation that the simulator doesn't have.
     pub(crate) fn unknown_operation(service: Service, operation: &str) -> Self {
         match service {
             Service::Ec2 | Service::AutoScaling | Service::Sts => {

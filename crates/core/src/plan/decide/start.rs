@@ -75,7 +75,7 @@ impl Decision<'_> {
     /// Why a rollout that is due may not start yet.
     pub(super) fn waits(&self) -> Option<Verdict> {
         if let Some(held) = self.input.desired.held.get(&self.target.component) {
-            return Some(Verdict::of(State::Pending, Reason::Brake(held.clone())));
+            return Some(Verdict::of(State::Pending, Reason::ChangeLimit(held.clone())));
         }
         for before in &self.target.after {
             let state = self.so_far.targets.get(before).map_or(State::Unknown, |plan| plan.state);

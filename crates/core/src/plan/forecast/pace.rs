@@ -49,18 +49,18 @@ fn refresh(replaces: u32, desired: u32, wanted: &RolloutSettings, settings: &Gro
     let pause = wanted.checkpoint_delay.unwrap_or(CHECKPOINT_DELAY);
     let bake = if replaces == 0 { Duration::ZERO } else { wanted.bake.unwrap_or_default() };
     let takes = times(LAUNCH.saturating_add(warmup), batches).saturating_add(times(pause, pauses)).saturating_add(bake);
-    let mut because = format!(
+    let mut basis = format!(
         "healthy {min} to {max} %; per batch {} to launch and {} to warm up",
         words::span(LAUNCH),
         words::span(warmup)
     );
     if pauses > 0 {
-        because += &format!("; {} of {}", words::count(pauses, "checkpoint"), words::span(pause));
+        basis += &format!("; {} of {}", words::count(pauses, "checkpoint"), words::span(pause));
     }
     if !bake.is_zero() {
-        because += &format!("; {} to bake", words::span(bake));
+        basis += &format!("; {} to bake", words::span(bake));
     }
-    Course { method: "instance refresh", replaces, at_a_time, batches, takes, because, stuck: None }
+    Course { method: "instance refresh", replaces, at_a_time, batches, takes, basis, stuck: None }
 }
 
 fn deployment(desired: u32, settings: &ServiceSettings) -> Course {
@@ -74,12 +74,12 @@ fn deployment(desired: u32, settings: &ServiceSettings) -> Course {
             "CANARY" => "canary deployment",
             _ => "blue/green deployment",
         };
-        let mut because = format!("all new tasks beside the old ones: {}", words::span(START));
+        let mut basis = format!("all new tasks beside the old ones: {}", words::span(START));
         if steps > 0 {
-            because += &format!("; traffic shifts in {} steps with {} between them", steps.max(2), words::span(pause));
+            basis += &format!("; traffic shifts in {} steps with {} between them", steps.max(2), words::span(pause));
         }
         if !bake.is_zero() {
-            because += &format!("; {} to bake", words::span(bake));
+            basis += &format!("; {} to bake", words::span(bake));
         }
         let takes = START.saturating_add(times(pause, steps)).saturating_add(bake);
         return Course {
@@ -88,7 +88,7 @@ fn deployment(desired: u32, settings: &ServiceSettings) -> Course {
             at_a_time: desired,
             batches: 1.min(desired),
             takes,
-            because,
+            basis,
             stuck: None,
         };
     }
@@ -103,12 +103,12 @@ fn deployment(desired: u32, settings: &ServiceSettings) -> Course {
     });
     let at_a_time = room.clamp(1, desired.max(1));
     let batches = desired.div_ceil(at_a_time);
-    let mut because = format!("healthy {min} to {max} %; per batch {} to start and to drain", words::span(START));
+    let mut basis = format!("healthy {min} to {max} %; per batch {} to start and to drain", words::span(START));
     if !bake.is_zero() {
-        because += &format!("; {} to bake", words::span(bake));
+        basis += &format!("; {} to bake", words::span(bake));
     }
     let takes = times(START, batches).saturating_add(bake);
-    Course { method: "rolling deployment", replaces: desired, at_a_time, batches, takes, because, stuck }
+    Course { method: "rolling deployment", replaces: desired, at_a_time, batches, takes, basis, stuck }
 }
 
 /// So many per cent, rounded down.

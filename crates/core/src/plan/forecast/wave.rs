@@ -68,7 +68,7 @@ impl Wave {
         let slowest = calls.into_iter().max_by_key(|(_, quota, count)| quota.takes(*count))?;
         let (operation, quota, count) = slowest;
         let takes = quota.takes(count);
-        let because = format!(
+        let basis = format!(
             "AWS takes {} calls of {operation} at once and then {} a second in one account and region, and {} are to begin: \
              the last one begins after {} at the earliest",
             quota.burst,
@@ -76,7 +76,7 @@ impl Wave {
             words::count(count, "rollout"),
             words::span(takes)
         );
-        (!takes.is_zero()).then_some((takes, because))
+        (!takes.is_zero()).then_some((takes, basis))
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(seconds(150, 0), Some(10));
         assert_eq!(seconds(60, 21), Some(1));
         assert_eq!(seconds(u32::MAX, u32::MAX), Some(u64::from(u32::MAX) - 20));
-        let (_, because) = Wave { groups: 0, services: 150 }.takes().unwrap();
-        assert!(because.contains("20 calls of RegisterTaskDefinition at once and then 1 a second"), "{because}");
+        let (_, basis) = Wave { groups: 0, services: 150 }.takes().unwrap();
+        assert!(basis.contains("20 calls of RegisterTaskDefinition at once and then 1 a second"), "{basis}");
     }
 }

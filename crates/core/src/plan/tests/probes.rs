@@ -105,7 +105,7 @@ fn what_an_earlier_process_saw_end_is_quarantined_while_its_probes_fail() {
         assert_eq!(
             line(&plan),
             "quarantined (the probe fails: answered 500; it hasn't passed since Pinion was started, and is sent until it \
-             does: pin another version, or mend what it needs) => send 1 probe",
+             does: pin another version, or fix what it needs) => send 1 probe",
             "{what}"
         );
         assert!(!plan.drifted && !plan.action.unwrap().is_write(), "{what}");

@@ -129,7 +129,7 @@ fn an_alarm_in_the_bake_time_takes_all_back() {
     world.region_mut(ACCOUNT, REGION).alarms.insert("5xx".to_owned());
     pass(&mut world, 120);
     assert_eq!(shown(&mut world)["status"], "ROLLBACK_SUCCESSFUL");
-    // The very tasks that ran before: nothing had to be started anew.
+    // The very tasks that ran before: nothing had to be started again.
     let service = &world.region(ACCOUNT, REGION).unwrap().clusters["main"].services["api"];
     let live: Vec<String> = service.tasks.iter().filter(|task| task.is_live()).map(|task| task.arn.clone()).collect();
     assert_eq!(live, old);

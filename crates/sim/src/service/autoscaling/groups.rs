@@ -124,7 +124,7 @@ pub(super) fn write<T>(
         .ok_or_else(|| invalid(format!("AutoScalingGroup name not found - AutoScalingGroup {name} not found")))
 }
 
-/// How many instances a group may have. AWS has a quota for each account; the stand-in has one of its own, as it holds
+/// How many instances a group may have. AWS has a quota for each account; the simulator has one of its own, as it holds
 /// each instance in memory.
 const LARGEST_GROUP: i64 = 10_000;
 

@@ -107,7 +107,7 @@ pub(super) fn describe_types(call: &Call) -> Result<Value, ApiError> {
     }
     let filters = filters(args);
     if types.is_empty() {
-        // What a filter names exists, as far as this stand-in is asked.
+        // What a filter names exists, as far as this simulator is asked.
         types =
             filters.iter().filter(|(name, _)| name == "instance-type").flat_map(|(_, wanted)| wanted.clone()).collect();
         types.retain(|name| name.contains('.') && !name.contains(['*', '?']));

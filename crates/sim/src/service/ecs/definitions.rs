@@ -101,7 +101,7 @@ pub(super) fn register(world: &mut World, call: &Call) -> Result<Value, ApiError
         return Err(invalid("Tags can not be empty."));
     }
     check_tags(args.list("tags"), args.list("tags").len())?;
-    // Every member is kept, whether or not this stand-in knows it.
+    // Every member is kept, whether or not this simulator knows it.
     let registered: Map<String, Value> = call.params.as_object().cloned().unwrap_or_default();
     let tags = args.list("tags").to_vec();
     let (account, region) = (call.caller.account.as_str(), call.region.as_str());

@@ -1,4 +1,4 @@
-//! Blast-radius brakes, with the built binary and no policy: what one commit may not do unnoticed is held, whatever happens
+//! Blast-radius change limits, with the built binary and no policy: what one commit may not do unnoticed is held, whatever happens
 
 //! to the process meanwhile, until a commit acknowledges it.
 
@@ -58,7 +58,7 @@ fn stage() -> Stage {
 }
 
 fn held(stage: &Stage) -> Option<f64> {
-    stage.metric("pinion_brake_held{environment=\"prod\"}")
+    stage.metric("pinion_change_limit_held{environment=\"prod\"}")
 }
 
 fn restart(stage: &mut Stage) {
@@ -83,7 +83,7 @@ fn moving_most_of_prod_at_once_waits_for_a_word() {
     assert_eq!(
         reason,
         format!(
-            "held by the blast-radius brake: commit {short} moves 5 of 6 pins of prod at once, more than 50 %; if that is \
+            "held by the blast-radius limit: commit {short} moves 5 of 6 pins of prod at once, more than 50 %; if that is \
              meant, push a commit with the trailer `{TRAILER}`"
         )
     );
@@ -91,8 +91,8 @@ fn moving_most_of_prod_at_once_waits_for_a_word() {
     assert_eq!(held(&stage), Some(1.0));
     let status = stage.run(&["status"]);
     let table = String::from_utf8(status.stdout).unwrap();
-    assert!(table.contains("environment prod: held by the blast-radius brake"), "{table}");
-    assert!(stage.get("/").unwrap().1.contains("held by the blast-radius brake"));
+    assert!(table.contains("environment prod: held by the blast-radius limit"), "{table}");
+    assert!(stage.get("/").unwrap().1.contains("held by the blast-radius limit"));
 
     // A process that has seen none of it comes to the same.
     restart(&mut stage);
@@ -125,13 +125,18 @@ fn an_environment_that_vanishes_is_looked_after_until_a_word_comes() {
     let commit = stage.commit("tidy up", |repo| {
         repo.git(&["rm", "-r", "--quiet", "environments/prod"]);
     });
-    let brake = |stage: &Stage| stage.status()["environments"]["prod"]["brake"].as_str().unwrap_or_default().to_owned();
-    stage.wait_until("the brake holds", |stage| held(stage) == Some(1.0));
-    assert!(brake(&stage).contains(&format!("commit {} removes prod", &commit[..8])), "{}", brake(&stage));
+    let change_limit =
+        |stage: &Stage| stage.status()["environments"]["prod"]["change_limit"].as_str().unwrap_or_default().to_owned();
+    stage.wait_until("the change limit holds", |stage| held(stage) == Some(1.0));
+    assert!(
+        change_limit(&stage).contains(&format!("commit {} removes prod", &commit[..8])),
+        "{}",
+        change_limit(&stage)
+    );
     assert_eq!(stage.state("prod/asg/p1"), "in-sync");
     restart(&mut stage);
     stage.wait_for_sync(&["prod/asg/p1", "prod/asg/p6"]);
-    assert!(brake(&stage).contains("removes prod"), "{}", brake(&stage));
+    assert!(change_limit(&stage).contains("removes prod"), "{}", change_limit(&stage));
 
     // Taking it back is a way out, too.
     let files = stage.repo().git(&["rev-parse", "HEAD~1"]);
@@ -139,7 +144,7 @@ fn an_environment_that_vanishes_is_looked_after_until_a_word_comes() {
         repo.git(&["checkout", &files, "--", "environments/prod"]);
     });
     stage.wait_until("nothing is held", |stage| held(stage) == Some(0.0));
-    assert_eq!(stage.status()["environments"]["prod"]["brake"], serde_json::Value::Null);
+    assert_eq!(stage.status()["environments"]["prod"]["change_limit"], serde_json::Value::Null);
 
     stage.commit(&format!("prod is sold\n\n{TRAILER}"), |repo| {
         repo.git(&["rm", "-r", "--quiet", "environments/prod"]);

@@ -16,7 +16,7 @@ use crate::model::EnvironmentName;
 type Origin = (usize, String);
 
 /// The environments' tasks.
-pub(super) struct Fleet {
+pub(super) struct Supervisor {
     shared: Arc<Shared>,
     members: BTreeMap<EnvironmentName, Member>,
     /// What other branches want of an environment that is fed already: they take over when it is gone from there.
@@ -38,7 +38,7 @@ struct Member {
     ended: CancellationToken,
 }
 
-impl Fleet {
+impl Supervisor {
     pub(super) fn new(shared: Arc<Shared>, unpolled: BTreeMap<usize, Vec<Claim>>) -> Self {
         Self {
             shared,
@@ -74,14 +74,14 @@ impl Fleet {
         if let Some(errors) = whole {
             // Nothing could be read at all. What runs keeps its last good desired state.
             for (name, _) in self.members.iter().filter(|(_, member)| member.origin == origin) {
-                self.shared.board.invalid(name, &errors);
+                self.shared.status_store.invalid(name, &errors);
             }
             return;
         }
         self.stillborn.retain(|name, from| {
             let stays = *from != origin || broken.contains_key(name);
             if !stays && !self.members.contains_key(name) && !environments.contains_key(name) {
-                self.shared.board.remove(name);
+                self.shared.status_store.remove(name);
             }
             stays
         });
@@ -114,7 +114,7 @@ impl Fleet {
                 if known { "its last good desired state stays" } else { "no good desired state of it is known" };
             tracing::warn!(environment = %name, errors = errors.len(), first = errors.first().map(String::as_str),
                 "environment is broken; {consequence}");
-            self.shared.board.invalid(name, errors);
+            self.shared.status_store.invalid(name, errors);
             if !self.members.contains_key(name) {
                 self.stillborn.insert(name.clone(), origin.clone());
             }
@@ -123,7 +123,7 @@ impl Fleet {
         for (name, member) in &self.members {
             let (source, branch) = &member.origin;
             let url = self.shared.urls.get(*source).map(String::as_str).unwrap_or_default();
-            self.shared.board.fed(name, url, branch);
+            self.shared.status_store.fed(name, url, branch);
         }
         self.shared.resyncs.settle();
     }
@@ -156,7 +156,7 @@ impl Fleet {
         if let (Some((origin, desired)), Some(member)) = (heir, self.members.get_mut(name)) {
             tracing::warn!(environment = %name, branch = origin.1,
                 "environment is gone from the branch that fed it; the other branch that has it feeds it now");
-            self.shared.board.valid(name, &desired);
+            self.shared.status_store.valid(name, &desired);
             member.origin = origin;
             member.desired.send_replace(desired);
             return;
@@ -167,7 +167,7 @@ impl Fleet {
             self.leaving.insert(name.clone(), member.ended);
         }
         self.shared.resyncs.forget_environment(name);
-        self.shared.board.remove(name);
+        self.shared.status_store.remove(name);
         self.known().forget(name);
     }
 
@@ -179,13 +179,13 @@ impl Fleet {
     fn give(&mut self, name: EnvironmentName, origin: &Origin, desired: Arc<Desired>) {
         match self.members.get(&name) {
             Some(member) if member.origin == *origin => {
-                self.shared.board.valid(&name, &desired);
+                self.shared.status_store.valid(&name, &desired);
                 member.desired.send_replace(desired);
             }
             Some(member) => {
                 let first = member.origin.clone().min(origin.clone());
                 let (second, other) = if first == *origin {
-                    self.shared.board.valid(&name, &desired);
+                    self.shared.status_store.valid(&name, &desired);
                     match self.members.get_mut(&name) {
                         Some(member) => {
                             (std::mem::replace(&mut member.origin, first), member.desired.send_replace(desired))
@@ -210,7 +210,7 @@ impl Fleet {
     }
 
     fn start(&mut self, name: EnvironmentName, origin: &Origin, desired: Arc<Desired>) {
-        self.shared.board.valid(&name, &desired);
+        self.shared.status_store.valid(&name, &desired);
         self.shared.resyncs.expect_environment(&name);
         let (sender, receiver) = watch::channel(desired);
         let (stop, ended) = (self.shared.shutdown.child_token(), CancellationToken::new());

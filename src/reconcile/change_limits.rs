@@ -1,4 +1,4 @@
-//! What brakes hold of a branch: found by looking at its commits one after the other, and taken out of what the tip wants.
+//! What change limits hold of a branch: found by looking at its commits one after the other, and taken out of what the tip wants.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,16 +6,16 @@ use std::sync::Arc;
 use super::desired::{self, Claim, Desired, LOOK_BACK, Reading};
 use crate::manifest::{self, Draft};
 use crate::model::{CommitId, EnvironmentName, Files, RepositoryError};
-use crate::plan::brake::{self, Acknowledgement, Extent, Held, Ledger, Limits, Outline};
+use crate::plan::change_limit::{self, Acknowledgement, Extent, Held, Ledger, Limits, Outline};
 use crate::ports::Repository;
 
 /// What is accepted of each branch of a repository.
-pub(super) struct Brakes {
+pub(super) struct ChangeLimits {
     limits: Limits,
     ledgers: BTreeMap<String, Ledger>,
 }
 
-impl Brakes {
+impl ChangeLimits {
     pub(super) fn new(limits: Limits) -> Self {
         Self { limits, ledgers: BTreeMap::new() }
     }
@@ -32,17 +32,22 @@ impl Brakes {
     ) -> Result<Option<Held>, RepositoryError> {
         let ledger = self.follow(repository, branch, tip, claim, &reading.files).await?;
         let Some(held) = ledger.held.clone() else { return Ok(None) };
-        let lost: BTreeSet<EnvironmentName> =
-            held.brake.removed.iter().filter(|name| !reading.environments.contains_key(*name)).cloned().collect();
+        let lost: BTreeSet<EnvironmentName> = held
+            .change_limit
+            .removed
+            .iter()
+            .filter(|name| !reading.environments.contains_key(*name))
+            .cloned()
+            .collect();
         if !lost.is_empty() {
             let kept = kept(repository, branch, &ledger.accepted, claim, &lost, reading).await?;
             reading.environments.extend(kept);
         }
         let text = held.to_string();
-        for (name, desired) in reading.environments.iter_mut().filter(|(name, _)| held.brake.concerns(name)) {
+        for (name, desired) in reading.environments.iter_mut().filter(|(name, _)| held.change_limit.concerns(name)) {
             let desired = Arc::make_mut(desired);
-            desired.brake = Some(text.clone());
-            let components = held.brake.components(name);
+            desired.change_limit = Some(text.clone());
+            let components = held.change_limit.components(name);
             desired.environment.held = components.map(|component| (component.clone(), text.clone())).collect();
         }
         Ok(Some(held))
@@ -91,8 +96,8 @@ impl Brakes {
                 None => ledger = Some(Ledger::new(commit, extent.clone())),
                 Some(ledger) => {
                     // Messages are read only where one may matter.
-                    let word = if brake::brake(&ledger.extent, &extent, self.limits).is_some() {
-                        Acknowledgement::of(&repository.trailers(branch, &commit, brake::TRAILER).await?)
+                    let word = if change_limit::change_limit(&ledger.extent, &extent, self.limits).is_some() {
+                        Acknowledgement::of(&repository.trailers(branch, &commit, change_limit::TRAILER).await?)
                     } else {
                         Acknowledgement::Missing
                     };
@@ -126,7 +131,7 @@ fn extent(files: &Files, claim: &Claim, before: Option<&Extent>) -> Extent {
     outlines.collect()
 }
 
-/// An environment as far as brakes care.
+/// An environment as far as change limits care.
 #[must_use]
 pub fn outline(draft: &Draft) -> Outline {
     Outline { promoted: draft.promotion.is_some(), pins: draft.pins() }

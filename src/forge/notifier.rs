@@ -32,11 +32,11 @@ pub struct Notification {
 
 /// Hands events to those who want to be told of them. Never waits.
 #[derive(Debug)]
-pub(super) struct Herald {
+pub(super) struct Notifier {
     listeners: Vec<(Notify, Arc<Outbox<Event>>)>,
 }
 
-impl Herald {
+impl Notifier {
     pub(super) fn new(listeners: Vec<(Notify, Arc<Outbox<Event>>)>) -> Self {
         Self { listeners }
     }

@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::chronicle::End;
+use super::event_sink::End;
+use super::in_progress::InProgress;
 use super::pass::Outcome;
-use super::underway::Underway;
 use crate::metrics::{Metrics, RolloutResult};
 use crate::model::status::TargetStatus;
 use crate::model::{CommitId, ErrorClass, RolloutOutcome, State, Target};
 use crate::plan::{Reason, TargetPlan};
-use crate::ports::Chronicle;
+use crate::ports::EventSink;
 
 /// What was told of a target before, so that nothing is told twice.
 #[derive(Debug, Default)]
 pub(super) struct Past {
     /// The rollout that runs, or whose end hasn't been seen.
-    underway: Option<Underway>,
+    in_progress: Option<InProgress>,
     /// When the present pin arrived, while the target hasn't been in sync with it.
     arrived: Option<Timestamp>,
     /// The pinning commit whose rollout is forbidden, and by which policies.
@@ -30,7 +30,7 @@ pub(super) struct Past {
 }
 
 /// What there is to tell about one target.
-pub(super) struct Telling<'a> {
+pub(super) struct Transitions<'a> {
     pub(super) target: &'a Target,
     /// When the newest revision was seen on the branch, if this process saw it arrive.
     pub(super) seen: Option<Timestamp>,
@@ -41,19 +41,19 @@ pub(super) struct Telling<'a> {
     pub(super) now: Timestamp,
 }
 
-impl Telling<'_> {
+impl Transitions<'_> {
     /// Logs and counts, and notes what is for the history.
-    pub(super) fn tell(&self, past: &mut Past, metrics: &Metrics, chronicle: &dyn Chronicle) {
+    pub(super) fn tell(&self, past: &mut Past, metrics: &Metrics, event_sink: &dyn EventSink) {
         self.pin(past);
-        self.denials(past, metrics, chronicle);
+        self.denials(past, metrics, event_sink);
         self.drift();
         self.action(past);
         self.state();
         self.warnings();
-        self.rollout(past, metrics, chronicle);
+        self.rollout(past, metrics, event_sink);
         self.convergence(past, metrics);
         let succeeded = past.succeeded.as_ref().filter(|(_, commit)| *commit == self.after.pin.commit);
-        self.chronicle(succeeded.map(|(id, _)| id.as_str()), chronicle);
+        self.event_sink(succeeded.map(|(id, _)| id.as_str()), event_sink);
     }
 
     fn action(&self, past: &mut Past) {
@@ -114,7 +114,7 @@ impl Telling<'_> {
     }
 
     /// Counts each policy once that has begun to forbid this pin's rollout.
-    fn denials(&self, past: &mut Past, metrics: &Metrics, chronicle: &dyn Chronicle) {
+    fn denials(&self, past: &mut Past, metrics: &Metrics, event_sink: &dyn EventSink) {
         match &self.plan.reason {
             Some(Reason::Guardrail(denials)) => {
                 let commit = &self.after.pin.commit;
@@ -124,7 +124,7 @@ impl Telling<'_> {
                     policies.iter().filter(|policy| known.as_ref().is_none_or(|known| !known.contains(*policy)))
                 {
                     metrics.guardrail_denied(&self.target.reference, &self.target.component, policy);
-                    self.denied(policy, chronicle);
+                    self.denied(policy, event_sink);
                 }
                 past.denied = Some((commit.clone(), policies));
             }
@@ -164,19 +164,19 @@ impl Telling<'_> {
     }
 
     /// Follows rollouts from their start to their end, and counts each once.
-    fn rollout(&self, past: &mut Past, metrics: &Metrics, chronicle: &dyn Chronicle) {
-        if let Some(now) = Underway::of(self) {
-            self.runs(past, now, metrics, chronicle);
+    fn rollout(&self, past: &mut Past, metrics: &Metrics, event_sink: &dyn EventSink) {
+        if let Some(now) = InProgress::of(self) {
+            self.runs(past, now, metrics, event_sink);
             return;
         }
-        let Some(underway) = &past.underway else {
-            self.found(past, chronicle);
+        let Some(in_progress) = &past.in_progress else {
+            self.found(past, event_sink);
             return;
         };
         let cancelled = self.plan.rollout.as_ref().is_some_and(|it| it.outcome == RolloutOutcome::Cancelled);
         let result = match self.after.state {
             // It led elsewhere than where the pin wants to be by now.
-            State::InSync | State::Quarantined if !underway.leads_to(self.plan.artifact.as_ref()) => {
+            State::InSync | State::Quarantined if !in_progress.leads_to(self.plan.artifact.as_ref()) => {
                 RolloutResult::Cancelled
             }
             State::InSync => RolloutResult::Succeeded,
@@ -184,15 +184,15 @@ impl Telling<'_> {
             State::Quarantined => RolloutResult::Failed,
             _ => return,
         };
-        let id = self.ended(underway, result, metrics, chronicle);
+        let id = self.ended(in_progress, result, metrics, event_sink);
         past.succeeded =
             id.filter(|_| result == RolloutResult::Succeeded).map(|id| (id, self.after.pin.commit.clone()));
-        past.underway = None;
+        past.in_progress = None;
     }
 
     /// A rollout runs: a new one, or the one that did before.
-    fn runs(&self, past: &mut Past, now: Underway, metrics: &Metrics, chronicle: &dyn Chronicle) {
-        match &mut past.underway {
+    fn runs(&self, past: &mut Past, now: InProgress, metrics: &Metrics, event_sink: &dyn EventSink) {
+        match &mut past.in_progress {
             Some(before) if before.target == now.target => {
                 before.started = now.started.min(before.started);
                 if before.id.is_some() || now.id.is_none() {
@@ -203,19 +203,19 @@ impl Telling<'_> {
             // The pin has moved on, and the next rollout takes the place of the one before.
             before => {
                 if let Some(before) = before.replace(now) {
-                    self.ended(&before, RolloutResult::Cancelled, metrics, chronicle);
+                    self.ended(&before, RolloutResult::Cancelled, metrics, event_sink);
                 }
             }
         }
-        if let Some(Underway { id: Some(id), version, started, .. }) = &past.underway {
-            self.rollout_began(id, version.as_deref(), *started, chronicle);
+        if let Some(InProgress { id: Some(id), version, started, .. }) = &past.in_progress {
+            self.rollout_began(id, version.as_deref(), *started, event_sink);
         }
     }
 
     /// At the first look, what AWS remembers of the rollout that led to where the target is.
-    fn found(&self, past: &mut Past, chronicle: &dyn Chronicle) {
+    fn found(&self, past: &mut Past, event_sink: &dyn EventSink) {
         let (None, Some(rollout)) = (self.before, &self.plan.rollout) else { return };
-        if !super::chronicle::is_final(&rollout.id.0) {
+        if !super::event_sink::is_final(&rollout.id.0) {
             return;
         }
         let result = match (self.after.state, rollout.outcome) {
@@ -227,33 +227,33 @@ impl Telling<'_> {
             (State::Quarantined, RolloutOutcome::Failed) => RolloutResult::Failed,
             _ => return,
         };
-        self.rollout_found(rollout, result.as_str(), chronicle);
+        self.rollout_found(rollout, result.as_str(), event_sink);
     }
 
     /// Says under which id the rollout went, if that is known.
     fn ended(
         &self,
-        underway: &Underway,
+        in_progress: &InProgress,
         result: RolloutResult,
         metrics: &Metrics,
-        chronicle: &dyn Chronicle,
+        event_sink: &dyn EventSink,
     ) -> Option<String> {
-        let rollout = self.plan.rollout.as_ref().filter(|rollout| rollout.target == underway.target);
+        let rollout = self.plan.rollout.as_ref().filter(|rollout| rollout.target == in_progress.target);
         let ended = rollout.and_then(|rollout| rollout.ended).unwrap_or(self.now);
-        let took = between(underway.started, ended);
-        let id = underway.id.clone().or_else(|| rollout.map(|rollout| rollout.id.to_string()));
+        let took = between(in_progress.started, ended);
+        let id = in_progress.id.clone().or_else(|| rollout.map(|rollout| rollout.id.to_string()));
         if let Some(id) = &id {
-            let (version, started) = (underway.version.as_deref(), underway.started);
-            if underway.id.is_none() {
-                self.rollout_began(id, version, started, chronicle);
+            let (version, started) = (in_progress.version.as_deref(), in_progress.started);
+            if in_progress.id.is_none() {
+                self.rollout_began(id, version, started, event_sink);
             }
             let reason = rollout.and_then(|rollout| rollout.reason.as_deref());
-            self.rollout_over(&End { id, version, started, ended, result: result.as_str(), reason }, chronicle);
+            self.rollout_over(&End { id, version, started, ended, result: result.as_str(), reason }, event_sink);
         }
         metrics.rollout_ended(&self.target.reference, &self.target.component, result, took);
         tracing::info!(
             target = self.after.target,
-            version = underway.version,
+            version = in_progress.version,
             result = result.as_str(),
             seconds = took.as_secs(),
             "rollout ended"

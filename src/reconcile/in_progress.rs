@@ -2,15 +2,15 @@
 
 use jiff::Timestamp;
 
-use super::chronicle;
+use super::event_sink;
 use super::pass::Outcome;
-use super::story::Telling;
+use super::transitions::Transitions;
 use crate::model::{Artifact, RolloutTarget, State};
 use crate::plan::{Action, Reason, VersionMove};
 
 /// A rollout on its way. Told from others by where it leads: ECS knows the same one by two ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Underway {
+pub(super) struct InProgress {
     /// Where it moves the target.
     pub(super) target: RolloutTarget,
     /// The version it brings; `None` if the pin had moved on before this process saw it.
@@ -22,17 +22,17 @@ pub(super) struct Underway {
     artifact: Option<String>,
 }
 
-impl Underway {
+impl InProgress {
     /// The rollout that this pass started or saw running.
-    pub(super) fn of(telling: &Telling<'_>) -> Option<Self> {
-        let plan = telling.plan;
+    pub(super) fn of(transitions: &Transitions<'_>) -> Option<Self> {
+        let plan = transitions.plan;
         let aim =
-            (plan.artifact.as_ref().map(|artifact| artifact.identity().to_owned()), telling.after.desired.clone());
+            (plan.artifact.as_ref().map(|artifact| artifact.identity().to_owned()), transitions.after.desired.clone());
         // The way back of a quarantined pin is no rollout of it.
-        let applied = matches!(telling.outcome, Some(Outcome::Applied(_))) && plan.state != State::Quarantined;
+        let applied = matches!(transitions.outcome, Some(Outcome::Applied(_))) && plan.state != State::Quarantined;
         let started = plan.action.as_ref().and_then(destination).filter(|_| applied);
         if let Some(target) = started {
-            return Some(Self { target, version: Some(aim.1), started: telling.now, id: None, artifact: aim.0 });
+            return Some(Self { target, version: Some(aim.1), started: transitions.now, id: None, artifact: aim.0 });
         }
         let rollout = plan.rollout.as_ref().filter(|rollout| rollout.outcome.is_active())?;
         if !matches!(plan.state, State::RollingOut | State::Overdue) {
@@ -43,8 +43,8 @@ impl Underway {
         Some(Self {
             target: rollout.target.clone(),
             version: (!moved_on).then_some(aim.1),
-            started: rollout.started.unwrap_or(telling.now),
-            id: Some(rollout.id.to_string()).filter(|id| chronicle::is_final(id)),
+            started: rollout.started.unwrap_or(transitions.now),
+            id: Some(rollout.id.to_string()).filter(|id| event_sink::is_final(id)),
             artifact: aim.0.filter(|_| !moved_on),
         })
     }

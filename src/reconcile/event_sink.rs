@@ -2,38 +2,38 @@
 
 use jiff::Timestamp;
 
-use super::story::Telling;
+use super::transitions::Transitions;
 use crate::model::event::{Event, EventKind};
 use crate::model::{Rollout, State};
 use crate::plan::Reason;
-use crate::ports::Chronicle;
+use crate::ports::EventSink;
 
 /// What ECS calls a deployment before it has a service deployment's ARN: one rollout would be told under two ids.
 const PROVISIONAL: &str = "ecs-svc/";
 
-impl Telling<'_> {
+impl Transitions<'_> {
     /// Notes what this pass has found out about the target, but for the rollout's course.
-    pub(super) fn chronicle(&self, led_by: Option<&str>, chronicle: &dyn Chronicle) {
+    pub(super) fn event_sink(&self, led_by: Option<&str>, event_sink: &dyn EventSink) {
         let (before, after) = (self.before, self.after);
         let target = &after.target;
         let commit = &after.pin.commit;
         let pinned = before.is_some_and(|before| before.pin.commit == *commit);
         match before {
             None => {
-                let key = format!("{}|{target}", EventKind::TargetFound);
-                chronicle.note(Event { text: None, ..self.event(EventKind::TargetFound, key, self.now) });
+                let key = format!("{}|{target}", EventKind::TargetDiscovered);
+                event_sink.note(Event { text: None, ..self.event(EventKind::TargetDiscovered, key, self.now) });
             }
             Some(before) if !pinned => {
-                let key = format!("{}|{target}|{commit}", EventKind::PinSeen);
-                chronicle.note(Event {
+                let key = format!("{}|{target}|{commit}", EventKind::PinChanged);
+                event_sink.note(Event {
                     previous: Some(before.desired.clone()),
                     text: None,
-                    ..self.event(EventKind::PinSeen, key, self.seen.unwrap_or(self.now))
+                    ..self.event(EventKind::PinChanged, key, self.seen.unwrap_or(self.now))
                 });
             }
             Some(_) => {}
         }
-        self.drift_event(chronicle);
+        self.drift_event(event_sink);
         let entered = before.is_none_or(|before| before.state != after.state) || !pinned;
         if !entered {
             return;
@@ -64,31 +64,37 @@ impl Telling<'_> {
         }
         let rollout =
             if kind == EventKind::InSync { led_by.map(str::to_owned).or(id.filter(|id| is_final(id))) } else { id };
-        chronicle.note(Event { rollout, ..self.event(kind, key, at) });
+        event_sink.note(Event { rollout, ..self.event(kind, key, at) });
     }
 
-    fn drift_event(&self, chronicle: &dyn Chronicle) {
+    fn drift_event(&self, event_sink: &dyn EventSink) {
         let was = self.before.is_some_and(|before| before.drifted);
         let key = format!("{}|{}", EventKind::Drifted, self.after.target);
         if self.after.drifted && !was {
             let running = self.after.running.as_ref().map(|running| format!("{running} runs"));
-            chronicle.note(Event { text: running, ..self.event(EventKind::Drifted, key, self.now) });
+            event_sink.note(Event { text: running, ..self.event(EventKind::Drifted, key, self.now) });
         } else if (was || self.before.is_none()) && !self.after.drifted && self.after.state == State::InSync {
-            chronicle.note(self.event(EventKind::DriftHealed, key, self.now));
+            event_sink.note(self.event(EventKind::DriftCorrected, key, self.now));
         }
     }
 
     /// A policy has begun to forbid this pin's rollout.
-    pub(super) fn denied(&self, policy: &str, chronicle: &dyn Chronicle) {
+    pub(super) fn denied(&self, policy: &str, event_sink: &dyn EventSink) {
         let kind = EventKind::Denied;
         let key = format!("{kind}|{}|{}|{policy}", self.after.target, self.after.pin.commit);
-        chronicle.note(self.event(kind, key, self.now));
+        event_sink.note(self.event(kind, key, self.now));
     }
 
     /// A rollout of ours runs under this id, or has ended.
-    pub(super) fn rollout_began(&self, id: &str, version: Option<&str>, started: Timestamp, chronicle: &dyn Chronicle) {
+    pub(super) fn rollout_began(
+        &self,
+        id: &str,
+        version: Option<&str>,
+        started: Timestamp,
+        event_sink: &dyn EventSink,
+    ) {
         let key = format!("{}|{}|{id}", EventKind::RolloutStarted, self.after.target);
-        chronicle.note(Event {
+        event_sink.note(Event {
             rollout: Some(id.to_owned()),
             text: None,
             ..self.of_version(version, self.event(EventKind::RolloutStarted, key, started))
@@ -96,10 +102,10 @@ impl Telling<'_> {
     }
 
     /// A rollout of ours has ended.
-    pub(super) fn rollout_over(&self, end: &End<'_>, chronicle: &dyn Chronicle) {
+    pub(super) fn rollout_over(&self, end: &End<'_>, event_sink: &dyn EventSink) {
         let key = format!("{}|{}|{}", EventKind::RolloutEnded, self.after.target, end.id);
         let took = end.ended.duration_since(end.started).as_secs();
-        chronicle.note(Event {
+        event_sink.note(Event {
             rollout: Some(end.id.to_owned()),
             result: Some(end.result.to_owned()),
             seconds: u64::try_from(took).ok(),
@@ -109,12 +115,12 @@ impl Telling<'_> {
     }
 
     /// At the first look, a rollout that is over already: an earlier process may have seen it begin.
-    pub(super) fn rollout_found(&self, rollout: &Rollout, result: &'static str, chronicle: &dyn Chronicle) {
+    pub(super) fn rollout_found(&self, rollout: &Rollout, result: &'static str, event_sink: &dyn EventSink) {
         let (Some(started), Some(ended)) = (rollout.started, rollout.ended) else { return };
         let (id, version) = (rollout.id.to_string(), Some(self.after.desired.as_str()));
-        self.rollout_began(&id, version, started, chronicle);
+        self.rollout_began(&id, version, started, event_sink);
         let reason = rollout.reason.as_deref();
-        self.rollout_over(&End { id: &id, version, started, ended, result, reason }, chronicle);
+        self.rollout_over(&End { id: &id, version, started, ended, result, reason }, event_sink);
     }
 
     /// A rollout to another version than the pinned one isn't the doing of the commit that pins now.

@@ -15,7 +15,7 @@ use crate::model::{CommitId, EnvironmentName, LocalRef, Verified};
 
 /// Holds the status of everything.
 #[derive(Debug)]
-pub struct Board {
+pub struct StatusStore {
     status: watch::Sender<Arc<Status>>,
     /// Whether every repository has been polled once, so that all environments are known that can be.
     complete: AtomicBool,
@@ -23,7 +23,7 @@ pub struct Board {
     before: Mutex<BTreeMap<String, BTreeMap<String, TargetStatus>>>,
 }
 
-impl Default for Board {
+impl Default for StatusStore {
     fn default() -> Self {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         Self {
@@ -34,7 +34,7 @@ impl Default for Board {
     }
 }
 
-impl Board {
+impl StatusStore {
     /// Shows these repositories, each a URL without credentials and a branch, and no environments yet.
     pub fn start(&self, repositories: impl IntoIterator<Item = (String, String)>) {
         let repositories = repositories
@@ -139,7 +139,7 @@ impl Board {
             environment.revision = desired.revision.to_string();
             environment.valid = true;
             environment.errors.clear();
-            environment.brake.clone_from(&desired.brake);
+            environment.change_limit.clone_from(&desired.change_limit);
         });
     }
 

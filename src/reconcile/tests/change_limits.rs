@@ -1,10 +1,10 @@
-//! Brakes, where a branch doesn't simply go on.
+//! Change limits, where a branch doesn't simply go on.
 
 use super::*;
 
 fn setup() -> Setup {
     let mut setup = Setup::new(&["dev", "prod"]);
-    setup.brakes = Limits::default();
+    setup.change_limits = Limits::default();
     setup
 }
 
@@ -23,19 +23,19 @@ async fn a_branch_that_is_moved_elsewhere_is_compared_with_what_was_accepted() {
     rig.until_state("prod", State::InSync).await;
     rig.git.force_to(&without_prod);
     sleep(secs(120)).await;
-    let brake = rig.environment("prod").brake.unwrap();
-    assert!(brake.contains("removes prod"), "{brake}");
+    let change_limit = rig.environment("prod").change_limit.unwrap();
+    assert!(change_limit.contains("removes prod"), "{change_limit}");
     assert_eq!(rig.state("prod"), State::InSync);
     rig.git.pin("dev", "1.1");
     rig.until_state("dev", State::RollingOut).await;
     rig.until_state("dev", State::InSync).await;
-    assert_eq!(rig.environment("prod").brake, Some(brake), "the rest of the branch goes on");
+    assert_eq!(rig.environment("prod").change_limit, Some(change_limit), "the rest of the branch goes on");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_removal_that_is_allowed_is_none_to_speak_of() {
     let mut setup = setup();
-    setup.brakes.removal = false;
+    setup.change_limits.removals = false;
     let rig = setup.start();
     rig.until_state("prod", State::InSync).await;
     rig.git.remove("prod");

@@ -7,13 +7,13 @@ use crate::model::{Artifact, ErrorClass, ObservedTarget, Pin, PortError, Resolve
 use crate::plan::{Input, Reason};
 
 /// What has to be known before a target can be decided about.
-pub(super) struct Premises<'a> {
+pub(super) struct Preconditions<'a> {
     pub(super) pin: &'a Pin,
     pub(super) artifact: &'a Artifact,
     pub(super) seen: &'a ObservedTarget,
 }
 
-pub(super) fn premises<'a>(input: Input<'a>, target: &'a Target) -> Result<Premises<'a>, Box<Verdict>> {
+pub(super) fn preconditions<'a>(input: Input<'a>, target: &'a Target) -> Result<Preconditions<'a>, Box<Verdict>> {
     let local = &target.reference.local;
     if let Some(suspension) = suspended(target, input.now) {
         let Suspension { owner, reason, until } = suspension.clone();
@@ -60,7 +60,7 @@ pub(super) fn premises<'a>(input: Input<'a>, target: &'a Target) -> Result<Premi
     if let Some(Err(error)) = input.observed.histories.get(local) {
         return Err(Box::new(failed(error)));
     }
-    Ok(Premises { pin, artifact, seen })
+    Ok(Preconditions { pin, artifact, seen })
 }
 
 fn unread() -> Verdict {

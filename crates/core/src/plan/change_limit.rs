@@ -1,4 +1,4 @@
-//! Blast-radius brakes: what one commit may not do unnoticed, policies or not. Pure: what was accepted before and what a
+//! Blast-radius change limits: what one commit may not do unnoticed, policies or not. Pure: what was accepted before and what a
 //! commit wants are inputs.
 //!
 //! A commit that removes environments, or that moves more than a share of prod's pins at once, is held until a
@@ -21,20 +21,20 @@ pub const LINE: &str = "Pinion-Acknowledge: blast-radius";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The share of prod's pins, in per cent, that one commit may move; 100 holds none.
-    pub share: u32,
+    pub max_percent: u32,
     /// So many pins may be moved at once whatever share that is.
-    pub free: u32,
+    pub always_allowed: u32,
     /// Whether removing environments is held. One that is emptied is broken, and stays as it was anyway.
-    pub removal: bool,
+    pub removals: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { share: 50, free: 4, removal: true }
+        Self { max_percent: 50, always_allowed: 4, removals: true }
     }
 }
 
-/// What there is of an environment, as far as brakes care.
+/// What there is of an environment, as far as change limits care.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outline {
     /// Whether pins are promoted to it from another one: it is prod.
@@ -48,7 +48,7 @@ pub type Extent = BTreeMap<EnvironmentName, Outline>;
 
 /// What a commit does that is held.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Brake {
+pub struct ChangeLimit {
     /// The environments that it removes.
     pub removed: BTreeSet<EnvironmentName>,
     /// The pins of prod that it moves, where they are too many.
@@ -56,14 +56,14 @@ pub struct Brake {
     /// How many pins prod had.
     pub of: usize,
     /// The share that may be moved, in per cent.
-    pub share: u32,
+    pub max_percent: u32,
 }
 
-impl Brake {
-    /// The words for what it is, as in metrics: `removal`, `pins`.
+impl ChangeLimit {
+    /// The words for what it is, as in metrics: `removals`, `pins`.
     pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
-        let removal = (!self.removed.is_empty()).then_some("removal");
-        removal.into_iter().chain((!self.moved.is_empty()).then_some("pins"))
+        let removals = (!self.removed.is_empty()).then_some("removals");
+        removals.into_iter().chain((!self.moved.is_empty()).then_some("pins"))
     }
 
     /// Whether it holds anything of an environment.
@@ -79,7 +79,7 @@ impl Brake {
 }
 
 /// For people: what it does.
-impl fmt::Display for Brake {
+impl fmt::Display for ChangeLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
         if !self.removed.is_empty() {
@@ -88,35 +88,35 @@ impl fmt::Display for Brake {
         }
         if !self.moved.is_empty() {
             let moved = self.moved.len();
-            let (of, share) = (self.of, self.share);
-            parts.push(format!("moves {moved} of {of} pins of prod at once, more than {share} %"));
+            let (of, max_percent) = (self.of, self.max_percent);
+            parts.push(format!("moves {moved} of {of} pins of prod at once, more than {max_percent} %"));
         }
         f.write_str(&parts.join(" and "))
     }
 }
 
-/// A brake, and the commit that it holds.
+/// A change limit, and the commit that it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     /// The commit that began it.
     pub commit: CommitId,
     /// What is held.
-    pub brake: Brake,
+    pub change_limit: ChangeLimit,
     /// A commit whose trailer would let it through, but doesn't count.
-    pub unheeded: Option<CommitId>,
+    pub ignored_acknowledgement: Option<CommitId>,
 }
 
 /// For people: what is held, and what lets it through.
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.commit.is_uncommitted() {
-            write!(f, "held by the blast-radius brake: this change {}", self.brake)?;
+            write!(f, "held by the blast-radius limit: this change {}", self.change_limit)?;
         } else {
-            write!(f, "held by the blast-radius brake: commit {} {}", self.commit.short(), self.brake)?;
+            write!(f, "held by the blast-radius limit: commit {} {}", self.commit.short(), self.change_limit)?;
         }
         write!(f, "; if that is meant, push a commit with the trailer `{LINE}`")?;
-        match &self.unheeded {
-            Some(commit) => write!(f, "; {}", unheeded(commit.as_str())),
+        match &self.ignored_acknowledgement {
+            Some(commit) => write!(f, "; {}", ignored_acknowledgement(commit.as_str())),
             None => Ok(()),
         }
     }
@@ -124,46 +124,47 @@ impl fmt::Display for Held {
 
 /// What a commit does, compared with what was accepted before, that has to be acknowledged; `None` if nothing has.
 #[must_use]
-pub fn brake(before: &Extent, after: &Extent, limits: Limits) -> Option<Brake> {
-    let mut brake = Brake { share: limits.share, ..Brake::default() };
+pub fn change_limit(before: &Extent, after: &Extent, limits: Limits) -> Option<ChangeLimit> {
+    let mut change_limit = ChangeLimit { max_percent: limits.max_percent, ..ChangeLimit::default() };
     for (name, old) in before {
         let new = after.get(name);
-        if new.is_none() && limits.removal {
-            brake.removed.insert(name.clone());
+        if new.is_none() && limits.removals {
+            change_limit.removed.insert(name.clone());
         }
         if !(old.promoted || new.is_some_and(|new| new.promoted)) {
             continue;
         }
-        brake.of += old.pins.len();
+        change_limit.of += old.pins.len();
         for (component, value) in &old.pins {
             // A pin that is taken out takes its targets out, too.
             if new.is_some_and(|new| new.pins.get(component) != Some(value)) {
-                brake.moved.insert((name.clone(), component.clone()));
+                change_limit.moved.insert((name.clone(), component.clone()));
             }
         }
     }
-    let moved = brake.moved.len() as u64;
-    let too_many = moved > u64::from(limits.free) && moved * 100 > brake.of as u64 * u64::from(limits.share);
+    let moved = change_limit.moved.len() as u64;
+    let too_many = moved > u64::from(limits.always_allowed)
+        && moved * 100 > change_limit.of as u64 * u64::from(limits.max_percent);
     if !too_many {
-        brake.moved.clear();
+        change_limit.moved.clear();
     }
-    (!brake.removed.is_empty() || !brake.moved.is_empty()).then_some(brake)
+    (!change_limit.removed.is_empty() || !change_limit.moved.is_empty()).then_some(change_limit)
 }
 
 /// Says for people why a commit's trailer doesn't count.
 #[must_use]
-pub fn unheeded(commit: &str) -> String {
+pub fn ignored_acknowledgement(commit: &str) -> String {
     let short = CommitId::short_of(commit);
     format!("the one of commit {short} doesn't count, because nobody who may sign has signed that message")
 }
 
-/// Whether commits acknowledge what a brake holds.
+/// Whether commits acknowledge what a change limit holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Acknowledgement {
     /// None does.
     Missing,
     /// This one would, but its trailer doesn't count.
-    Unheeded(CommitId),
+    Ignored(CommitId),
     /// One does.
     Given,
 }
@@ -173,17 +174,17 @@ impl Acknowledgement {
     #[must_use]
     pub fn of(trailers: &[Trailer]) -> Self {
         let mut words = trailers.iter().filter(|trailer| acknowledges(&trailer.value));
-        match words.clone().find(|trailer| trailer.heeded).or_else(|| words.next()) {
-            Some(trailer) if trailer.heeded => Self::Given,
-            Some(trailer) => Self::Unheeded(trailer.commit.clone()),
+        match words.clone().find(|trailer| trailer.honored).or_else(|| words.next()) {
+            Some(trailer) if trailer.honored => Self::Given,
+            Some(trailer) => Self::Ignored(trailer.commit.clone()),
             None => Self::Missing,
         }
     }
 
     /// The commit whose trailer doesn't count, where none does.
     #[must_use]
-    pub fn unheeded(&self) -> Option<&CommitId> {
-        if let Self::Unheeded(commit) = self { Some(commit) } else { None }
+    pub fn ignored_acknowledgement(&self) -> Option<&CommitId> {
+        if let Self::Ignored(commit) = self { Some(commit) } else { None }
     }
 }
 
@@ -215,11 +216,12 @@ impl Ledger {
     /// Takes the next commit of the branch.
     pub fn step(&mut self, commit: CommitId, extent: Extent, word: Acknowledgement, limits: Limits) {
         self.seen = commit.clone();
-        match brake(&self.extent, &extent, limits).filter(|_| word != Acknowledgement::Given) {
-            Some(brake) => {
-                let (first, before) = self.held.take().map_or((commit, None), |held| (held.commit, held.unheeded));
-                let unheeded = word.unheeded().cloned().or(before);
-                self.held = Some(Held { commit: first, brake, unheeded });
+        match change_limit(&self.extent, &extent, limits).filter(|_| word != Acknowledgement::Given) {
+            Some(change_limit) => {
+                let (first, before) =
+                    self.held.take().map_or((commit, None), |held| (held.commit, held.ignored_acknowledgement));
+                let ignored_acknowledgement = word.ignored_acknowledgement().cloned().or(before);
+                self.held = Some(Held { commit: first, change_limit, ignored_acknowledgement });
             }
             None => *self = Self::new(commit, extent),
         }
@@ -268,21 +270,21 @@ mod tests {
     fn a_share_of_prods_pins_may_move() {
         let limits = Limits::default();
         let before = prods(6, 0, 0);
-        assert_eq!(brake(&before, &prods(6, 6, 0), limits), None, "half of them may");
-        let held = brake(&before, &prods(6, 6, 1), limits).unwrap();
+        assert_eq!(change_limit(&before, &prods(6, 6, 0), limits), None, "half of them may");
+        let held = change_limit(&before, &prods(6, 6, 1), limits).unwrap();
         assert_eq!(held.to_string(), "moves 7 of 12 pins of prod at once, more than 50 %");
         assert_eq!(held.kinds().collect::<Vec<_>>(), ["pins"]);
-        let allowed = Limits { share: 100, ..limits };
-        assert_eq!(brake(&before, &prods(6, 6, 6), allowed), None, "the configuration allows it");
-        assert_eq!(brake(&prods(2, 0, 0), &prods(2, 2, 2), limits), None, "a release of four pins is no blast");
-        let strict = Limits { free: 0, ..limits };
-        assert!(brake(&prods(2, 0, 0), &prods(2, 2, 2), strict).is_some());
+        let allowed = Limits { max_percent: 100, ..limits };
+        assert_eq!(change_limit(&before, &prods(6, 6, 6), allowed), None, "the configuration allows it");
+        assert_eq!(change_limit(&prods(2, 0, 0), &prods(2, 2, 2), limits), None, "a release of four pins is no blast");
+        let strict = Limits { always_allowed: 0, ..limits };
+        assert!(change_limit(&prods(2, 0, 0), &prods(2, 2, 2), strict).is_some());
         let dev = |version| extent(&[("dev", false, &[("a", version), ("b", version), ("c", version)])]);
-        assert_eq!(brake(&dev("1"), &dev("2"), strict), None, "dev isn't prod");
+        assert_eq!(change_limit(&dev("1"), &dev("2"), strict), None, "dev isn't prod");
         let mut undone = prods(6, 6, 6);
         undone.values_mut().for_each(|outline| outline.promoted = false);
-        assert!(brake(&before, &undone, limits).is_some(), "no longer being prod is no way out");
-        assert_eq!(brake(&before, &prods(9, 0, 0), limits), None, "new environments move nothing");
+        assert!(change_limit(&before, &undone, limits).is_some(), "no longer being prod is no way out");
+        assert_eq!(change_limit(&before, &prods(9, 0, 0), limits), None, "new environments move nothing");
     }
 
     #[test]
@@ -290,9 +292,9 @@ mod tests {
         let limits = Limits::default();
         let both = extent(&[("dev", false, &[("a", "1")]), ("prod", true, &[("a", "1")])]);
         let one = extent(&[("dev", false, &[("a", "1")])]);
-        assert_eq!(brake(&both, &one, limits).unwrap().to_string(), "removes prod");
-        assert_eq!(brake(&one, &both, limits), None);
-        assert_eq!(brake(&both, &Extent::new(), Limits { removal: false, ..limits }), None);
+        assert_eq!(change_limit(&both, &one, limits).unwrap().to_string(), "removes prod");
+        assert_eq!(change_limit(&one, &both, limits), None);
+        assert_eq!(change_limit(&both, &Extent::new(), Limits { removals: false, ..limits }), None);
     }
 
     #[test]
@@ -306,7 +308,7 @@ mod tests {
         let held = ledger.held.clone().unwrap();
         assert_eq!(
             held.to_string(),
-            "held by the blast-radius brake: commit bbbbbbbb removes prod; if that is meant, push a commit with the \
+            "held by the blast-radius limit: commit bbbbbbbb removes prod; if that is meant, push a commit with the \
              trailer `Pinion-Acknowledge: blast-radius`"
         );
         ledger.step(commit('c'), newer.clone(), Acknowledgement::Missing, limits);
@@ -315,8 +317,8 @@ mod tests {
         let mut reverted = ledger.clone();
         reverted.step(commit('d'), both, Acknowledgement::Missing, limits);
         assert_eq!((reverted.held, reverted.accepted), (None, commit('d')));
-        let unheeded = Acknowledgement::Unheeded(commit('d'));
-        ledger.step(commit('d'), newer.clone(), unheeded, limits);
+        let ignored_acknowledgement = Acknowledgement::Ignored(commit('d'));
+        ledger.step(commit('d'), newer.clone(), ignored_acknowledgement, limits);
         ledger.step(commit('e'), newer.clone(), Acknowledgement::Missing, limits);
         assert!(
             ledger.held.as_ref().unwrap().to_string().ends_with(
@@ -331,13 +333,16 @@ mod tests {
 
     #[test]
     fn an_acknowledgement_is_a_word_on_a_line_of_its_own() {
-        let trailer =
-            |digit: char, value: &str, heeded: bool| Trailer { commit: commit(digit), value: value.to_owned(), heeded };
+        let trailer = |digit: char, value: &str, honored: bool| Trailer {
+            commit: commit(digit),
+            value: value.to_owned(),
+            honored,
+        };
         let of = |trailers: &[Trailer]| Acknowledgement::of(trailers);
         assert_eq!(of(&[trailer('a', "other\n Blast-Radius ", true)]), Acknowledgement::Given);
         assert_eq!(of(&[trailer('a', "no blast-radius", true), trailer('b', "", true)]), Acknowledgement::Missing);
         let forged = trailer('f', ACKNOWLEDGEMENT, false);
-        assert_eq!(of(&[trailer('a', "other", true), forged.clone()]), Acknowledgement::Unheeded(commit('f')));
+        assert_eq!(of(&[trailer('a', "other", true), forged.clone()]), Acknowledgement::Ignored(commit('f')));
         assert_eq!(of(&[forged, trailer('b', ACKNOWLEDGEMENT, true)]), Acknowledgement::Given);
     }
 }
