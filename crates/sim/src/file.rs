@@ -179,6 +179,8 @@ pub(crate) struct ImageFile {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TemplateFile {
+    /// Made from account, region and name unless given.
+    id: Option<String>,
     name: String,
     region: Option<String>,
     #[serde(default = "one")]
@@ -226,6 +228,9 @@ struct GroupFile {
     protects: bool,
     #[serde(default)]
     standby: usize,
+    /// How many of its instances somebody has attached by hand: they are of no launch template.
+    #[serde(default)]
+    attached: usize,
 }
 
 #[derive(Debug, Deserialize)]

@@ -7,7 +7,7 @@ use crate::wire::Service;
 
 /// The buckets that calls have been taken from.
 #[derive(Debug, Default)]
-pub(super) struct Buckets(BTreeMap<(String, String, &'static str), Bucket>);
+pub(super) struct Buckets(BTreeMap<(String, String, String), Bucket>);
 
 #[derive(Debug)]
 struct Bucket {
@@ -16,8 +16,16 @@ struct Bucket {
     filled: i64,
 }
 
-/// The family of an operation, how many calls it has at once, and how many a second after that. The figures are those
-/// that AWS documents; it publishes none for Auto Scaling, STS, SSM and ECR, where EC2's of reading stand in.
+/// The bucket of an operation, how many calls it has at once, and how many a second after that. The figures are those that
+/// AWS documents: for EC2 each operation has a bucket of its own ("Request throttling for the Amazon EC2 API"), ECS's
+/// operations share them by families ("Throttling for the Amazon ECS API"). It publishes none for Auto Scaling, whose
+/// operations share one, nor for STS, SSM and ECR, where EC2's of reading stand in.
+fn bucket(service: Service, operation: &str) -> (String, f64, f64) {
+    let (family, burst, refill) = family(service, operation);
+    let name = if service == Service::Ec2 { format!("ec2 {operation}") } else { family.to_owned() };
+    (name, burst, refill)
+}
+
 fn family(service: Service, operation: &str) -> (&'static str, f64, f64) {
     let reads = ["Describe", "List", "Get", "BatchGet"].iter().any(|verb| operation.starts_with(verb));
     match (service, operation) {
@@ -45,7 +53,7 @@ fn family(service: Service, operation: &str) -> (&'static str, f64, f64) {
 impl Buckets {
     /// Takes a token, at a wall-clock time in milliseconds. Says whether there was one.
     pub(super) fn take(&mut self, call: Struck<'_>, burst: Option<f64>, refill: Option<f64>, wall: i64) -> bool {
-        let (name, usual_burst, usual_refill) = family(call.service, call.operation);
+        let (name, usual_burst, usual_refill) = bucket(call.service, call.operation);
         let (burst, refill) = (burst.unwrap_or(usual_burst), refill.unwrap_or(usual_refill));
         let key = (call.account.to_owned(), call.region.to_owned(), name);
         let bucket = self.0.entry(key).or_insert(Bucket { tokens: burst, filled: wall });
@@ -57,5 +65,27 @@ impl Buckets {
             bucket.tokens -= 1.0;
         }
         there
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_operation_of_ec2_has_a_bucket_of_its_own_and_those_of_auto_scaling_share_one() {
+        let mut buckets = Buckets::default();
+        let mut until_empty = |service: Service, operation: &str| {
+            let call = Struck { account: "1", region: "r", service, operation };
+            (0..1000).take_while(|_| buckets.take(call, None, None, 0)).count()
+        };
+        assert_eq!(until_empty(Service::Ec2, "DescribeImages"), 100);
+        assert_eq!(until_empty(Service::Ec2, "DescribeLaunchTemplateVersions"), 100, "not what images have used up");
+        assert_eq!(until_empty(Service::Ec2, "CreateLaunchTemplateVersion"), 100);
+        assert_eq!(until_empty(Service::Ec2, "ModifyLaunchTemplate"), 50);
+        assert_eq!(until_empty(Service::AutoScaling, "DescribeAutoScalingGroups"), 100);
+        assert_eq!(until_empty(Service::AutoScaling, "StartInstanceRefresh"), 0);
+        assert_eq!(until_empty(Service::Ecs, "RegisterTaskDefinition"), 20);
+        assert_eq!(until_empty(Service::Ecs, "DeregisterTaskDefinition"), 0);
     }
 }

@@ -141,7 +141,8 @@ impl World {
     }
 
     fn add_template(&mut self, account: &str, region: &str, file: TemplateFile) {
-        let id = format!("lt-0{}", stable_hex(&["lt", account, region, &file.name], 16));
+        let made = || format!("lt-0{}", stable_hex(&["lt", account, region, &file.name], 16));
+        let id = file.id.clone().unwrap_or_else(made);
         let created_by = format!("arn:aws:iam::{account}:root");
         let versions = file.version.into_iter().zip(1..).map(|(version, number)| {
             let held = TemplateVersion {
@@ -228,6 +229,9 @@ impl World {
         group.suspended = file.suspended;
         for instance in group.instances.iter_mut().take(file.protected) {
             instance.protected = true;
+        }
+        for instance in group.instances.iter_mut().rev().take(file.attached) {
+            instance.template = None;
         }
         for instance in group.instances.iter_mut().rev().take(file.standby) {
             instance.lifecycle = Lifecycle::Standby;

@@ -143,8 +143,39 @@ fn autoscaling(world: &World, call: &Call) -> Vec<Need> {
         let all = templates.iter().all(numbered).to_string();
         need = need.with("autoscaling:LaunchTemplateVersionSpecified", all);
     }
+    if call.operation == "UpdateAutoScalingGroup" {
+        need = changed(need, args);
+    }
     let launches = templates.into_iter().flat_map(|given| launch(world, call, given, group));
     std::iter::once(need).chain(launches).collect()
+}
+
+/// The condition keys of what an update changes: those that AWS has. For the desired capacity it has none.
+fn changed(mut need: Need, args: Args<'_>) -> Need {
+    for (key, member) in [
+        ("autoscaling:MinSize", "MinSize"),
+        ("autoscaling:MaxSize", "MaxSize"),
+        ("autoscaling:LaunchConfigurationName", "LaunchConfigurationName"),
+    ] {
+        if let Some(value) = args.value.get(member).and_then(as_text) {
+            need = need.with(key, value);
+        }
+    }
+    let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+    if let Some(subnets) = args.text("VPCZoneIdentifier") {
+        need.context.insert("autoscaling:vpczoneidentifiers".to_owned(), list(subnets));
+    }
+    let target = args.at("CapacityReservationSpecification").and_then(|given| given.at("CapacityReservationTarget"));
+    for (key, member) in [
+        ("autoscaling:capacityreservationids", "CapacityReservationIds"),
+        ("autoscaling:capacityreservationresourcegrouparns", "CapacityReservationResourceGroupArns"),
+    ] {
+        let given = target.map(|target| target.texts(member)).unwrap_or_default();
+        if !given.is_empty() {
+            need.context.insert(key.to_owned(), given);
+        }
+    }
+    need
 }
 
 /// All launch templates that a request or a desired configuration names.
@@ -204,6 +235,28 @@ fn launch(world: &World, call: &Call, given: Args<'_>, group: Option<&Group>) ->
     }
     if let Some(key) = data.text("KeyName") {
         run(arn(call, "ec2", &format!("key-pair/{key}")), true, &[]);
+    }
+    let devices = data.list("BlockDeviceMappings").iter().map(|value| Args { service: Service::Ec2, value });
+    for snapshot in devices.filter_map(|device| device.at("Ebs")?.text("SnapshotId").map(str::to_owned)) {
+        let arn = format!("arn:aws:ec2:{}::snapshot/{snapshot}", call.region);
+        run(arn, true, &[("ec2:Owner", &call.caller.account)]);
+    }
+    if let Some(placement) = data.at("Placement").and_then(|placement| placement.text("GroupName")) {
+        run(arn(call, "ec2", &format!("placement-group/{placement}")), true, &[]);
+    }
+    let target = data.at("CapacityReservationSpecification").and_then(|given| given.at("CapacityReservationTarget"));
+    if let Some(reservation) = target.and_then(|target| target.text("CapacityReservationId")) {
+        run(arn(call, "ec2", &format!("capacity-reservation/{reservation}")), true, &[]);
+    }
+    // These have no key that says by which template: AWS's service authorization reference lists none for them.
+    let bare = |resource: String| Need::new("ec2:RunInstances", resource).with("aws:RequestedRegion", &call.region);
+    if let Some(group) = target.and_then(|target| target.text("CapacityReservationResourceGroupArn")) {
+        needs.push(bare(group.to_owned()));
+    }
+    let licences = data.list("LicenseSpecifications").iter().map(|value| Args { service: Service::Ec2, value });
+    needs.extend(licences.filter_map(|one| Some(bare(one.text("LicenseConfigurationArn")?.to_owned()))));
+    if data.at("InstanceMarketOptions").is_some_and(|options| options.text("MarketType") == Some("spot")) {
+        needs.push(bare(arn(call, "ec2", "spot-instances-request/*")));
     }
     for specification in data.list("TagSpecifications") {
         let specification = Args { service: Service::Ec2, value: specification };

@@ -325,3 +325,85 @@ fn standby_is_entered_and_left() {
     let error = call(&mut world, Service::AutoScaling, "ExitStandby", params(json!({}))).unwrap_err();
     assert_eq!(error.code, "ValidationError");
 }
+
+#[test]
+fn root_volumes_are_replaced_only_where_aws_does() {
+    let start = |world: &mut super::World, policy: Option<serde_json::Value>| {
+        let desired =
+            policy.map_or(json!({ "LaunchTemplate": { "LaunchTemplateName": "web", "Version": "2" } }), |all| {
+                let specification = json!({ "LaunchTemplateName": "web", "Version": "2" });
+                json!({ "MixedInstancesPolicy": {
+                "LaunchTemplate": { "LaunchTemplateSpecification": specification, "Overrides": all }
+            } })
+            });
+        let params = json!({
+            "AutoScalingGroupName": "web", "Strategy": "ReplaceRootVolume", "DesiredConfiguration": desired,
+        });
+        call(world, Service::AutoScaling, "StartInstanceRefresh", params).map_err(|error| error.code)
+    };
+    let named = json!([{ "InstanceType": "t3.small", "ImageId": GOOD }]);
+    let half = json!([{ "InstanceType": "t3.small", "ImageId": GOOD }, { "InstanceType": "t3.large" }]);
+    let refused = Err("ValidationError".to_owned());
+    for (name, group, policy) in [
+        ("no policy", "", None),
+        ("an override without an image", "", Some(half)),
+        ("no overrides", "", Some(json!([]))),
+        ("behind a load balancer", "target_groups = [\"arn:tg\"]", Some(named.clone())),
+    ] {
+        assert_eq!(start(&mut world_with(2, group, "{}"), policy).map(drop), refused, "{name}");
+    }
+    start(&mut world(2), Some(named)).unwrap();
+}
+
+#[test]
+fn what_was_attached_by_hand_has_no_template_and_is_replaced() {
+    let mut world = world_with(3, "attached = 1", "{}");
+    let read = |world: &mut super::World| {
+        let answer = call(world, Service::AutoScaling, "DescribeAutoScalingGroups", json!({})).unwrap();
+        let instances = answer["AutoScalingGroups"][0]["Instances"].as_array().unwrap().clone();
+        instances.iter().filter(|one| one["LaunchTemplate"].is_null()).count()
+    };
+    assert_eq!(read(&mut world), 1);
+    refresh(&mut world, "1", json!({ "SkipMatching": "true" })).unwrap();
+    assert_eq!(shown(&mut world)["Status"], "Pending");
+    pass(&mut world, 10);
+    assert_eq!(shown(&mut world)["InstancesToUpdate"], 1, "it matches no template");
+    pass(&mut world, 900);
+    assert_eq!((shown(&mut world)["Status"].clone(), read(&mut world)), (json!("Successful"), 0));
+}
+
+#[test]
+fn a_new_version_is_what_groups_on_latest_launch_next() {
+    let mut world = world_with(2, "version = \"$Latest\"", "{}");
+    let params =
+        json!({ "LaunchTemplateName": "web", "SourceVersion": "1", "LaunchTemplateData": { "ImageId": GOOD } });
+    call(&mut world, Service::Ec2, "CreateLaunchTemplateVersion", params).unwrap();
+    let params = json!({ "AutoScalingGroupName": "web", "DesiredCapacity": "3" });
+    call(&mut world, Service::AutoScaling, "SetDesiredCapacity", params).unwrap();
+    pass(&mut world, 60);
+    assert_eq!(group(&world).instances.iter().filter(|one| one.image == GOOD).count(), 1);
+}
+
+#[test]
+fn snapshots_are_inherited_only_if_they_are_sent_again() {
+    let mut world = world(1);
+    let mapping = |snapshot: bool| {
+        let mut ebs = json!({ "VolumeSize": "30" });
+        if snapshot {
+            ebs["SnapshotId"] = "snap-1".into();
+        }
+        json!([{ "DeviceName": "/dev/sdf", "Ebs": ebs }])
+    };
+    let mut create = |source: &str, data: serde_json::Value| {
+        let params = json!({ "LaunchTemplateName": "web", "SourceVersion": source, "LaunchTemplateData": data });
+        let answer = call(&mut world, Service::Ec2, "CreateLaunchTemplateVersion", params).unwrap();
+        let version = &answer["launchTemplateVersion"];
+        let device = &version["launchTemplateData"]["blockDeviceMappingSet"][0]["ebs"];
+        (version["versionNumber"].to_string(), device["volumeSize"].clone(), device["snapshotId"].clone())
+    };
+    let (first, ..) = create("1", json!({ "BlockDeviceMapping": mapping(true) }));
+    let (_, size, snapshot) = create(&first, json!({ "ImageId": GOOD }));
+    assert_eq!((size, snapshot), (json!("30"), json!(null)), "all but the snapshot");
+    let (.., snapshot) = create(&first, json!({ "ImageId": GOOD, "BlockDeviceMapping": mapping(true) }));
+    assert_eq!(snapshot, "snap-1");
+}

@@ -51,6 +51,12 @@ pub(super) fn start(world: &mut World, call: &Call) -> Result<Value, ApiError> {
              requirements.",
         ));
     }
+    if args.text("Strategy") == Some("ReplaceRootVolume") && !can_replace_root_volumes(held, desired.as_ref()) {
+        return Err(invalid(
+            "The ReplaceRootVolume strategy needs a desired configuration with a mixed instances policy whose overrides all \
+             specify an ImageId, and an Auto Scaling group that is attached to no load balancer.",
+        ));
+    }
     let resolved = desired.as_ref().unwrap_or(&held.source);
     let target = resolved.resolved(world, &call.caller.account, &call.region);
     let name = held.name.clone();
@@ -86,6 +92,13 @@ pub(super) fn start(world: &mut World, call: &Call) -> Result<Value, ApiError> {
         id
     });
     Ok(json!({ "InstanceRefreshId": id }))
+}
+
+/// What AWS's guide asks for ("Replace root volumes during instance refresh", Requirements).
+fn can_replace_root_volumes(group: &Group, desired: Option<&Source>) -> bool {
+    let Some(Source::Mixed { overrides, .. }) = desired else { return false };
+    let named = !overrides.is_empty() && overrides.iter().all(|given| given.contains_key("ImageId"));
+    named && group.target_groups.is_empty()
 }
 
 fn preferences(args: Args<'_>, group: &Group) -> Result<Preferences, ApiError> {

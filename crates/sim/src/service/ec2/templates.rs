@@ -121,8 +121,9 @@ pub(super) fn describe_versions(world: &World, call: &Call) -> Result<Value, Api
     let mut found = Vec::new();
     for template in templates {
         let numbers: Vec<i64> = if wanted.is_empty() {
+            // AWS's model: "the version number after which to describe", "up to which to describe".
             let within =
-                |number: &i64| least.is_none_or(|least| *number >= least) && most.is_none_or(|most| *number <= most);
+                |number: &i64| least.is_none_or(|least| *number > least) && most.is_none_or(|most| *number <= most);
             template.versions.keys().rev().copied().filter(within).collect()
         } else {
             let number = |version: &String| {
@@ -197,7 +198,7 @@ pub(super) fn create_version(world: &mut World, call: &Call) -> Result<Value, Ap
                     format!("Could not find the specified version {source} for the launch template with ID {id}."),
                 )
             })?;
-            version.data.clone()
+            without_snapshots(version.data.clone())
         }
     };
     content.extend(from_request(data.value));
@@ -224,6 +225,18 @@ pub(super) fn create_version(world: &mut World, call: &Call) -> Result<Value, Ap
         "launchTemplateVersion": shown_version(held, &version, &version.data),
         "warning": warning,
     }))
+}
+
+/// "Snapshots applied to the block device mapping are ignored when creating a new version unless they are explicitly
+/// included": what AWS's model says of `SourceVersion`.
+fn without_snapshots(mut data: Map<String, Value>) -> Map<String, Value> {
+    let devices = data.get_mut("BlockDeviceMappings").and_then(Value::as_array_mut);
+    for device in devices.into_iter().flatten() {
+        if let Some(ebs) = device.get_mut("Ebs").and_then(Value::as_object_mut) {
+            ebs.remove("SnapshotId");
+        }
+    }
+    data
 }
 
 /// EC2's remarks on parameters that launching would stumble over; creating the version succeeds all the same.
