@@ -46,7 +46,7 @@ pub struct Args {
     /// A role of the instance profile in a launch template, by ARN or by name; may be repeated.
     #[arg(long, value_name = "ROLE")]
     instance_role: Vec<String>,
-    /// The id of a group's launch template, to allow no other; may be repeated.
+    /// The id of a group's launch template (`lt-…`), of which versions may be made; may be repeated. No other is allowed.
     #[arg(long, value_name = "ID")]
     launch_template: Vec<String>,
     /// The identities carry session tags, as those of EKS Pod Identity do.
@@ -94,6 +94,10 @@ pub async fn run(args: Args) -> Result<(), CliError> {
             return Err(CliError::usage(format!("`{arn}` is not the ARN of a role or user"))
                 .hint("it looks like `arn:aws:iam::123456789012:role/pinion-controller`"));
         }
+    }
+    if let Some(id) = args.launch_template.iter().find(|id| !is_template(id)) {
+        return Err(CliError::usage(format!("`{id}` is not the id of a launch template"))
+            .hint("it looks like `lt-0123456789abcdef0`; `aws ec2 describe-launch-templates` lists them"));
     }
     let drafts = drafts(&args)?;
     let roles = matches!(args.kind, None | Some(Kind::Role | Kind::Plan));
@@ -205,11 +209,22 @@ fn hint(scopes: &[Scope], args: &Args) {
              taskRoleArn as --task-role\n",
         );
     }
+    if any(|target| matches!(target, TargetSpec::Asg(_))) && args.launch_template.is_empty() {
+        output::note(
+            "note: no --launch-template: no version of any can be made, so that no group can be rolled out; name those of \
+             the groups, as `aws autoscaling describe-auto-scaling-groups --query \
+             'AutoScalingGroups[].[AutoScalingGroupName,LaunchTemplate.LaunchTemplateId]'` shows them\n",
+        );
+    }
     if any(|target| matches!(target, TargetSpec::Asg(_))) && args.instance_role.is_empty() {
         output::note(
             "note: no --instance-role: launch templates with an instance profile can't be rolled out; name its role\n",
         );
     }
+}
+
+fn is_template(id: &str) -> bool {
+    id.strip_prefix("lt-").is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|one| one.is_ascii_hexdigit()))
 }
 
 fn is_principal(arn: &str) -> bool {

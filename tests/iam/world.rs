@@ -12,6 +12,8 @@ const CONTROLLER: &str = "arn:aws:iam::111111111111:role/pinion-controller";
 const PLANNER: &str = "arn:aws:iam::111111111111:role/pinion-planner";
 /// The access key of the identity that runs `pinion plan`; that of the controller is the stage's.
 pub(crate) const PLANNER_KEY: &str = "AKIAPLANNER";
+/// The launch template of every account.
+const TEMPLATE: &str = "lt-0123456789abcdef0";
 pub(crate) const VERSIONS: [&str; 4] = ["1.0.0", "1.1.0", "1.2.0", "1.3.0"];
 
 fn ami(version: &str) -> String {
@@ -83,6 +85,7 @@ pub(crate) fn access(folder: &Path, files: &BTreeMap<String, String>) -> Value {
     let output = pinion(folder)
         .args(["iam", "--controller", CONTROLLER, "--planner", PLANNER, "--session-tags"])
         .args(["--execution-role", "app-execution", "--task-role", "app-task", "--instance-role", "web"])
+        .args(["--launch-template", TEMPLATE])
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -208,11 +211,16 @@ fn account(case: &Case, access: &Value) -> String {
     }
     let image = if case.kind == Kind::Tags { "ami-0b000000000000000".to_owned() } else { ami(VERSIONS[0]) };
     let (more, version) = if case.kind == Kind::Group {
-        let tags = ["instance", "network-interface", "volume"]
+        let tags = ["instance", "network-interface", "spot-instances-request", "volume"]
             .map(|kind| format!("{{ ResourceType = \"{kind}\", Tags = [{{ Key = \"team\", Value = \"web\" }}] }}"));
         let more = format!(
             ", KeyName = \"ops\", SecurityGroupIds = [\"sg-0123\"], IamInstanceProfile = {{ Name = \"web\" }}, \
-             TagSpecifications = [{}]",
+             TagSpecifications = [{}], Placement = {{ GroupName = \"near\" }}, InstanceMarketOptions = {{ MarketType = \
+             \"spot\" }}, BlockDeviceMappings = [{{ DeviceName = \"/dev/sdf\", Ebs = {{ SnapshotId = \"snap-0123\" }} }}], \
+             LicenseSpecifications = [{{ LicenseConfigurationArn = \
+             \"arn:aws:license-manager:us-west-1:{id}:license-configuration:lic-0123\" }}], \
+             CapacityReservationSpecification = {{ CapacityReservationTarget = {{ CapacityReservationId = \"cr-0123\", \
+             CapacityReservationResourceGroupArn = \"arn:aws:resource-groups:us-west-1:{id}:group/reserved\" }} }}",
             tags.join(", ")
         );
         (more, "$Latest")
@@ -220,7 +228,7 @@ fn account(case: &Case, access: &Value) -> String {
         (String::new(), "1")
     };
     text.push_str(&format!(
-        "[[account.launch_template]]\nname = \"web\"\nversion = [{{ data = {{ ImageId = \"{image}\", InstanceType = \
+        "[[account.launch_template]]\nid = \"{TEMPLATE}\"\nname = \"web\"\nversion = [{{ data = {{ ImageId = \"{image}\", InstanceType = \
          \"t3.small\"{more} }} }}]\n[[account.group]]\nname = \"web-{name}\"\nlaunch_template = \"web\"\nversion = \
          \"{version}\"\ndesired = 1\nwarmup = 1\n"
     ));

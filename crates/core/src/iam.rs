@@ -47,7 +47,7 @@ pub struct Options {
     pub execution_roles: BTreeSet<String>,
     /// Roles of instance profiles, by ARN or by name.
     pub instance_roles: BTreeSet<String>,
-    /// The ids of the groups' launch templates; without any, all of the account and region.
+    /// The ids of the groups' launch templates. Of no others versions can be made, and nothing is launched by them.
     pub launch_templates: BTreeSet<String>,
     /// Whether the identities carry session tags that the roles inherit, as EKS Pod Identity's do.
     pub session_tags: bool,

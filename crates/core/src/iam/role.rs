@@ -6,6 +6,17 @@ use super::policy::literal;
 use super::{BadRoleName, Options, Policy, Role, Roles, Scope, Statement};
 use crate::model::{AmiQuery, AsgSpec, FargateSpec, ImageReference, RoleArn, TargetSpec};
 
+/// What an update of a group mustn't say, as far as AWS has a condition key for it: sizes, subnets, what it launches on. The
+/// desired capacity, health checks and cooldowns have none (docs/threat-model.md).
+const UNTOUCHED: [&str; 6] = [
+    "autoscaling:CapacityReservationIds",
+    "autoscaling:CapacityReservationResourceGroupArns",
+    "autoscaling:LaunchConfigurationName",
+    "autoscaling:MaxSize",
+    "autoscaling:MinSize",
+    "autoscaling:VPCZoneIdentifiers",
+];
+
 /// Both roles of an environment.
 pub(super) fn roles(scope: &Scope, options: &Options) -> Result<Roles, BadRoleName> {
     let place = Place::of(scope, options);
@@ -197,17 +208,31 @@ impl<'a> Place<'a> {
     }
 
     fn write_groups(&self) -> Vec<Statement> {
-        let templates = match &self.options.launch_templates {
-            none if none.is_empty() => vec![self.arn("ec2", "launch-template/*")],
-            ids => ids.iter().map(|id| self.arn("ec2", &format!("launch-template/{}", literal(id)))).collect(),
-        };
+        // Versions of another team's template would be what that team's groups on `$Latest` launch next.
+        let ids = self.options.launch_templates.iter();
+        let templates: Vec<String> =
+            ids.map(|id| self.arn("ec2", &format!("launch-template/{}", literal(id)))).collect();
         let launched = ["instance", "network-interface", "volume"].map(|kind| self.arn("ec2", &format!("{kind}/*")));
-        let given = ["key-pair", "security-group", "subnet"].map(|kind| self.arn("ec2", &format!("{kind}/*")));
-        let image = format!("arn:{}:ec2:{}::image/*", self.partition, self.scope.account.region);
+        let given = ["capacity-reservation", "key-pair", "placement-group", "security-group", "subnet"]
+            .map(|kind| self.arn("ec2", &format!("{kind}/*")));
+        let unowned = |kind: &str| format!("arn:{}:ec2:{}::{kind}/*", self.partition, self.scope.account.region);
         let launch = Statement::allow("LaunchFromTemplates", ["ec2:RunInstances"])
-            .on(launched.iter().chain(&given).cloned().chain(templates.clone()).chain([image]))
+            .on(launched.iter().chain(&given).cloned().chain(templates.clone()).chain([unowned("image")]))
             .only_if("ArnLike", "ec2:LaunchTemplate", templates.clone());
-        // Of all that is launched only images have an owner.
+        // Snapshots have an owner, too, and that is another one than the images'.
+        let snapshots = Statement::allow("LaunchFromSnapshots", ["ec2:RunInstances"])
+            .on([unowned("snapshot")])
+            .only_if("ArnLike", "ec2:LaunchTemplate", templates.clone());
+        // Of these AWS doesn't say by which template they are asked for; all else that a launch takes is bound to ours.
+        let spot = self.arn("ec2", "spot-instances-request/*");
+        let bare = Statement::allow("LaunchOnSpotAndByLicence", ["ec2:RunInstances"])
+            .on([
+                self.arn("license-manager", "license-configuration:*"),
+                self.arn("resource-groups", "group/*"),
+                spot.clone(),
+            ])
+            .only_if("StringEquals", "aws:RequestedRegion", [self.scope.account.region.as_str()]);
+        // Of the rest of what is launched only images have an owner.
         let launch = match self.owners() {
             Some(owners) => launch.only_if("StringEqualsIfExists", "ec2:Owner", owners),
             None => launch,
@@ -215,20 +240,26 @@ impl<'a> Place<'a> {
         let refresh = ["CancelInstanceRefresh", "RollbackInstanceRefresh", "StartInstanceRefresh"]
             .map(|one| format!("autoscaling:{one}"));
         let refresh = refresh.each_ref().map(String::as_str);
-        let mut statements =
-            vec![
-                Statement::allow("RollOutGroups", refresh).on(self.group_arns()),
+        let nothing_but_the_template =
+            UNTOUCHED.into_iter().fold(
                 Statement::allow("NumberTemplates", ["autoscaling:UpdateAutoScalingGroup"])
                     .on(self.group_arns())
                     .only_if("Bool", "autoscaling:LaunchTemplateVersionSpecified", ["true"]),
-                Statement::allow("MakeTemplateVersions", ["ec2:CreateLaunchTemplateVersion"]).on(templates),
-                launch,
-                Statement::allow("TagWhatIsLaunched", ["ec2:CreateTags"]).on(launched).only_if(
-                    "StringEquals",
-                    "ec2:CreateAction",
-                    ["RunInstances"],
-                ),
+                |statement, key| statement.only_if("Null", key, ["true"]),
+            );
+        let mut statements =
+            vec![
+                Statement::allow("RollOutGroups", refresh).on(self.group_arns()),
+                nothing_but_the_template,
+                Statement::allow("TagWhatIsLaunched", ["ec2:CreateTags"])
+                    .on(launched.into_iter().chain([spot]))
+                    .only_if("StringEquals", "ec2:CreateAction", ["RunInstances"]),
             ];
+        if !templates.is_empty() {
+            statements
+                .push(Statement::allow("MakeTemplateVersions", ["ec2:CreateLaunchTemplateVersion"]).on(templates));
+            statements.extend([launch, snapshots, bare]);
+        }
         let roles = role_arns(self.scope, &self.options.instance_roles);
         if !roles.is_empty() {
             statements.push(Statement::allow("PassRolesToInstances", ["iam:PassRole"]).on(roles).only_if(
