@@ -350,6 +350,8 @@ async fn a_group_is_rolled_and_its_history_says_so() {
         source: 1,
         image: "ami-0000000000000141".to_owned(),
         marker: marker("1.4.1", "1"),
+        root_device: None,
+        sought: "0badcafe".to_owned(),
     };
     assert_eq!(writer.apply(&create).await.unwrap().id.as_deref(), Some("2"));
     assert_eq!(writer.apply(&create).await.unwrap().id.as_deref(), Some("2"), "a repeated call makes nothing new");
@@ -366,7 +368,7 @@ async fn a_group_is_rolled_and_its_history_says_so() {
     assert!(again.request_id.is_some());
 
     let history = reader.history(&ObservedTarget::Group(Box::new(group.clone()))).await.unwrap();
-    let RolloutHistory::Group { refreshes, versions } = history else { panic!("{history:?}") };
+    let RolloutHistory::Group { refreshes, versions, .. } = history else { panic!("{history:?}") };
     assert_eq!((&refreshes[0].id, refreshes[0].outcome), (&id, RolloutOutcome::Running));
     assert_eq!(refreshes[0].target, RolloutTarget::TemplateVersion(2));
     assert_eq!((versions.len(), versions[0].number), (1, 2));
@@ -380,7 +382,7 @@ async fn a_group_is_rolled_and_its_history_says_so() {
     assert_eq!(rolled.current.as_ref().unwrap().number, 2);
     assert!(rolled.instances.iter().all(|instance| instance.template == Some((launch_template.id.clone(), 2))));
     let history = reader.history(&ObservedTarget::Group(Box::new(rolled))).await.unwrap();
-    let RolloutHistory::Group { refreshes, versions } = history else { panic!("{history:?}") };
+    let RolloutHistory::Group { refreshes, versions, .. } = history else { panic!("{history:?}") };
     assert_eq!(refreshes[0].outcome, RolloutOutcome::Succeeded);
     assert!(refreshes[0].ended.is_some());
     assert_eq!(versions.len(), 1, "the version that the refresh names, though it isn't newer");
@@ -430,7 +432,7 @@ mixed = { overrides = [
     let start = Action::RefreshPolicy { group: group.name, moves: moves.clone(), preferences };
     writer.apply(&start).await.unwrap();
     let history = reader.history(&ObservedTarget::Group(Box::new(numbered))).await.unwrap();
-    let RolloutHistory::Group { refreshes, versions } = history else { panic!("{history:?}") };
+    let RolloutHistory::Group { refreshes, versions, .. } = history else { panic!("{history:?}") };
     assert_eq!(refreshes[0].target, VersionMove::destination(&moves));
     let versions: BTreeSet<(&str, u64)> = versions.iter().map(|one| (one.template.as_str(), one.number)).collect();
     assert!(versions.contains(&(mine.id.as_str(), 1)) && versions.contains(&(other.id.as_str(), 1)), "{versions:?}");
@@ -446,6 +448,8 @@ async fn a_cancelled_refresh_is_in_the_history() {
         source: 1,
         image: "ami-0000000000000141".to_owned(),
         marker: marker("1.4.1", "1"),
+        root_device: None,
+        sought: "0badcafe".to_owned(),
     };
     writer.apply(&create).await.unwrap();
     let start = Action::StartRefresh {
@@ -859,7 +863,14 @@ mixed = { overrides = [{ InstanceType = "t3.small" }, { InstanceType = "m7g.larg
     for commit in ["a", "b"] {
         let marker = Marker { commit: commit.repeat(40).try_into().unwrap(), ..marker("1.4.1", "1") };
         let image = "ami-0000000000000141".to_owned();
-        let create = Action::CreateTemplateVersion { template: template(&group), source: 1, image, marker };
+        let create = Action::CreateTemplateVersion {
+            template: template(&group),
+            source: 1,
+            image,
+            marker,
+            root_device: None,
+            sought: String::new(),
+        };
         writer.apply(&create).await.unwrap();
     }
     let targets = BTreeMap::from([

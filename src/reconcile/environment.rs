@@ -227,7 +227,8 @@ impl Reconciler {
             if plan.state == State::InSync {
                 let artifact = plan.artifact.as_ref().map(|artifact| artifact.identity().to_owned());
                 let (commit, version) = (commit.clone(), pin.version.clone());
-                let converged = Converged { commit, version, artifact: artifact.unwrap_or_default() };
+                let sought = target.spec.sought();
+                let converged = Converged { commit, version, artifact: artifact.unwrap_or_default(), sought };
                 self.memory.converged.insert(local.clone(), converged);
                 self.memory.drifted.remove(local);
             } else if plan.drifted {

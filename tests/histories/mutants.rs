@@ -276,7 +276,7 @@ impl Observe for Door {
             self.mutant == Mutant::Forgetful && marker.is_some() && !self.seen.lock().unwrap().made.contains(id)
         };
         match &mut history {
-            RolloutHistory::Group { refreshes, versions } => {
+            RolloutHistory::Group { refreshes, versions, .. } => {
                 refreshes.retain(|rollout| !failed(rollout.outcome));
                 versions.retain(|version| !forgotten(&version.number.to_string(), &version.marker));
                 if let (Mutant::AllIsOurs, ObservedTarget::Group(group)) = (self.mutant, observed) {

@@ -307,7 +307,7 @@ impl Book {
         // Whatever the answer was: only what came of it counts, and that is known when it is used.
         let made = if call.operation == "CreateLaunchTemplateVersion" {
             let words: Vec<&str> = call.text("VersionDescription").split(' ').collect();
-            let [_, version, commit, base] = words.as_slice() else { return self.fail(5, call, "no marker") };
+            let [_, version, commit, base, ..] = words.as_slice() else { return self.fail(5, call, "no marker") };
             let (commit, base) = (commit.trim_start_matches("commit="), base.trim_start_matches("base="));
             Made { version: (*version).to_owned(), commit: commit.to_owned(), base: base.to_owned() }
         } else {

@@ -1,8 +1,8 @@
 //! Carries out actions: for each one write call. The connection makes sure that it goes to the right account.
 
 use aws_sdk_autoscaling::types::{
-    AlarmSpecification, DesiredConfiguration, LaunchTemplateSpecification, MixedInstancesPolicy,
-    RefreshPreferences as Preferences, RefreshStrategy,
+    AlarmSpecification, DesiredConfiguration, LaunchTemplateSpecification, RefreshPreferences as Preferences,
+    RefreshStrategy,
 };
 use aws_sdk_ec2::types::{RequestLaunchTemplateData, ValidationWarning};
 use aws_sdk_ecs::types::StopServiceDeploymentStopType;
@@ -13,6 +13,8 @@ use super::connection::{Connection, ours};
 use super::groups::template_of;
 use super::history::refresh_outcome;
 use super::operation::Operation;
+use super::templates::{capitalised, description};
+use super::xml::{CaptureXml, Element, Style, add_parameters};
 use pinion_core::model::{
     Applied, ClusterName, ErrorClass, GroupName, Marker, PortError, RolloutId, ServiceName, TemplateRef,
 };
@@ -27,8 +29,9 @@ impl Connection {
             Action::NumberTemplate { group, template, version } => {
                 self.number_template(group, template, *version).await
             }
-            Action::CreateTemplateVersion { template, source, image, marker } => {
-                self.create_template_version(template, *source, image, marker).await
+            Action::CreateTemplateVersion { template, source, image, marker, root_device, sought } => {
+                let description = description(marker, sought);
+                self.create_template_version(template, *source, image, &description, root_device.as_deref()).await
             }
             Action::StartRefresh { group, template, version, preferences } => {
                 self.start_refresh(group, template, *version, preferences).await
@@ -73,30 +76,40 @@ impl Connection {
         template: &TemplateRef,
         source: u64,
         image: &str,
-        marker: &Marker,
+        description: &str,
+        root_device: Option<&str>,
     ) -> Result<Applied, PortError> {
-        let token = client_token(&template.id, source, image, marker);
+        let devices = mappings(self.block_devices(&template.id, source).await?, root_device);
+        let token = client_token(&template.id, source, image, description, &devices);
         let answer = self
             .call(Operation::CreateLaunchTemplateVersion, || {
+                let devices = devices.clone();
                 self.ec2
                     .create_launch_template_version()
                     .launch_template_id(&template.id)
                     .source_version(source.to_string())
-                    .version_description(marker.to_string())
+                    .version_description(description)
                     .launch_template_data(RequestLaunchTemplateData::builder().image_id(image).build())
                     .client_token(&token)
+                    .customize()
+                    .mutate_request(move |http| add_parameters(http, &devices))
                     .send()
             })
             .await?;
         let number = answer.launch_template_version.and_then(|version| version.version_number);
+        if let Some(number) = number.and_then(|number| u64::try_from(number).ok()) {
+            self.note_made_version(&template.id, number);
+        }
         Ok(Applied { id: number.map(|number| number.to_string()), warning: answer.warning.and_then(|w| said(&w)) })
     }
 
     async fn number_policy(&self, group: &GroupName, moves: &[VersionMove]) -> Result<Applied, PortError> {
         let policy = self.moved_policy(Operation::UpdateAutoScalingGroup, group, moves).await?;
+        let policy = policy.parameters("MixedInstancesPolicy", QUERY);
         self.call(Operation::UpdateAutoScalingGroup, || {
+            let policy = policy.clone();
             let request = self.autoscaling.update_auto_scaling_group().auto_scaling_group_name(group.as_str());
-            request.mixed_instances_policy(policy.clone()).send()
+            request.customize().mutate_request(move |http| add_parameters(http, &policy)).send()
         })
         .await?;
         Ok(NOTHING_MADE)
@@ -109,8 +122,8 @@ impl Connection {
         preferences: &RefreshPreferences,
     ) -> Result<Applied, PortError> {
         let policy = self.moved_policy(Operation::StartInstanceRefresh, group, moves).await?;
-        let desired = DesiredConfiguration::builder().mixed_instances_policy(policy).build();
-        self.start_desired(group, desired, preferences).await
+        let policy = policy.parameters("DesiredConfiguration.MixedInstancesPolicy", QUERY);
+        self.start_desired(group, None, &policy, preferences).await
     }
 
     async fn start_refresh(
@@ -121,43 +134,52 @@ impl Connection {
         preferences: &RefreshPreferences,
     ) -> Result<Applied, PortError> {
         let desired = DesiredConfiguration::builder().launch_template(specification(template, version)).build();
-        self.start_desired(group, desired, preferences).await
+        self.start_desired(group, Some(desired), &[], preferences).await
     }
 
+    /// `more`: parameters of the desired configuration that the SDK has no types for.
     async fn start_desired(
         &self,
         group: &GroupName,
-        desired: DesiredConfiguration,
+        desired: Option<DesiredConfiguration>,
+        more: &[(String, String)],
         preferences: &RefreshPreferences,
     ) -> Result<Applied, PortError> {
         let answer = self
             .call(Operation::StartInstanceRefresh, || {
                 // No client token here either: where the answer is lost and the refresh is a short one, trying again
                 // would begin another. The next pass looks for it instead.
+                let more = more.to_vec();
                 self.autoscaling
                     .start_instance_refresh()
                     .auto_scaling_group_name(group.as_str())
                     .strategy(RefreshStrategy::Rolling)
-                    .desired_configuration(desired.clone())
+                    .set_desired_configuration(desired.clone())
                     .preferences(refresh_preferences(preferences))
                     .customize()
                     .config_override(autoscaling_once())
+                    .mutate_request(move |http| add_parameters(http, &more))
                     .send()
             })
             .await?;
         Ok(Applied { id: answer.instance_refresh_id, warning: None })
     }
 
-    /// The group's policy as it is at this moment, in which only versions differ: types, weights and the distribution are
-    /// others' business, and may have changed since planning.
+    /// The group's policy as it is at this moment and as AWS sent it, in which only versions differ: types, weights, the
+    /// distribution and what this build doesn't know are others' business, and may have changed since planning.
     async fn moved_policy(
         &self,
         operation: Operation,
         group: &GroupName,
         moves: &[VersionMove],
-    ) -> Result<MixedInstancesPolicy, PortError> {
-        let mut groups = self.describe_groups(vec![group.to_string()]).await?;
-        let policy = groups.remove(group.as_str()).and_then(|group| group.mixed_instances_policy);
+    ) -> Result<Element, PortError> {
+        let answer = CaptureXml::default();
+        self.call(Operation::DescribeAutoScalingGroups, || {
+            let request = self.autoscaling.describe_auto_scaling_groups().auto_scaling_group_names(group.as_str());
+            request.customize().interceptor(answer.clone()).send()
+        })
+        .await?;
+        let policy = answer.take().and_then(|answer| policy_of(&answer, group));
         policy.and_then(|policy| move_versions(policy, moves)).ok_or_else(|| {
             let message = format!(
                 "the mixed-instances policy of group {group} has changed since it was read for the plan; the next pass \
@@ -273,21 +295,64 @@ fn specification(template: &TemplateRef, version: u64) -> LaunchTemplateSpecific
     LaunchTemplateSpecification::builder().launch_template_id(&template.id).version(version.to_string()).build()
 }
 
+/// Auto Scaling has the same names in answers and in requests.
+const QUERY: Style = Style { element: "member", before: ".member", name: str::to_owned, said_by_nothing: "" };
+/// EC2's requests have capitals. A mapping with an empty `NoDevice` leaves a device of the image out.
+const EC2: Style = Style { element: "item", before: "", name: capitalised, said_by_nothing: "noDevice" };
+
+/// A group's mixed-instances policy, in an answer about groups.
+fn policy_of(answer: &Element, group: &GroupName) -> Option<Element> {
+    let groups = answer.child("DescribeAutoScalingGroupsResult")?.child("AutoScalingGroups")?;
+    let mut named = groups.children.iter().filter(|one| one.text_of("AutoScalingGroupName") == Some(group.as_str()));
+    named.next()?.child("MixedInstancesPolicy").cloned()
+}
+
 /// A policy with other versions of its launch templates; `None` if it names one that wasn't planned with.
-fn move_versions(mut policy: MixedInstancesPolicy, moves: &[VersionMove]) -> Option<MixedInstancesPolicy> {
-    let moved = |given: &LaunchTemplateSpecification| {
-        let (template, from) = template_of(given)?;
-        let found = moves.iter().find(|one| one.template.id == template.id && one.from == from)?;
-        Some(specification(&template, found.to))
-    };
-    let launch = policy.launch_template.as_mut()?;
-    launch.launch_template_specification = Some(moved(launch.launch_template_specification.as_ref()?)?);
-    for given in launch.overrides.iter_mut().flatten() {
-        if let Some(own) = &given.launch_template_specification {
-            given.launch_template_specification = Some(moved(own)?);
+fn move_versions(mut policy: Element, moves: &[VersionMove]) -> Option<Element> {
+    let launch = policy.child_mut("LaunchTemplate")?;
+    move_specification(launch.child_mut(SPECIFICATION)?, moves)?;
+    for given in launch.child_mut("Overrides").into_iter().flat_map(|overrides| &mut overrides.children) {
+        if let Some(own) = given.child_mut(SPECIFICATION) {
+            move_specification(own, moves)?;
         }
     }
     Some(policy)
+}
+
+const SPECIFICATION: &str = "LaunchTemplateSpecification";
+
+fn move_specification(given: &mut Element, moves: &[VersionMove]) -> Option<()> {
+    let text = |name: &str| given.text_of(name).map(str::to_owned);
+    let asked = LaunchTemplateSpecification::builder()
+        .set_launch_template_id(text("LaunchTemplateId"))
+        .set_launch_template_name(text("LaunchTemplateName"))
+        .set_version(text("Version"));
+    let (template, from) = template_of(&asked.build())?;
+    let found = moves.iter().find(|one| one.template.id == template.id && one.from == from)?;
+    // By id only: AWS refuses a request that gives the name as well.
+    given.children.retain(|member| member.name != "LaunchTemplateName" && member.name != "Version");
+    given.children.push(Element { name: "Version".to_owned(), text: found.to.to_string(), children: Vec::new() });
+    Some(())
+}
+
+/// The block devices to send with a new version, as request parameters; none where no snapshot would be lost.
+///
+/// "Snapshots applied to the block device mapping are ignored when creating a new version unless they are explicitly
+/// included" (EC2's model, `CreateLaunchTemplateVersionRequest.SourceVersion`). But the root device's: that one is the image's, and a
+/// template that was made from an instance names the one of the image before.
+fn mappings(mut devices: Vec<Element>, root_device: Option<&str>) -> Vec<(String, String)> {
+    for device in
+        devices.iter_mut().filter(|device| root_device.is_some_and(|root| device.text_of("deviceName") == Some(root)))
+    {
+        if let Some(ebs) = device.child_mut("ebs") {
+            ebs.children.retain(|member| member.name != "snapshotId");
+        }
+    }
+    if devices.iter().all(|device| device.all("snapshotId").is_empty()) {
+        return Vec::new();
+    }
+    let devices = Element { name: "BlockDeviceMapping".to_owned(), text: String::new(), children: devices };
+    devices.parameters("LaunchTemplateData.BlockDeviceMapping", EC2)
 }
 
 fn refresh_preferences(preferences: &RefreshPreferences) -> Preferences {
@@ -309,9 +374,9 @@ fn refresh_preferences(preferences: &RefreshPreferences) -> Preferences {
 }
 
 /// The same for the same version of a template, so that a repeated call makes it once: 64 hexadecimal digits.
-fn client_token(template: &str, source: u64, image: &str, marker: &Marker) -> String {
-    // The marker is part of the request, and AWS refuses a token that comes with another request.
-    let text = format!("{template}\n{source}\n{image}\n{marker}");
+fn client_token(template: &str, source: u64, image: &str, description: &str, devices: &[(String, String)]) -> String {
+    // All of it is part of the request, and AWS refuses a token that comes with another request.
+    let text = format!("{template}\n{source}\n{image}\n{description}\n{devices:?}");
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -325,34 +390,4 @@ fn said(warning: &ValidationWarning) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use pinion_core::model::{CommitId, Version};
-
-    #[test]
-    fn client_tokens_differ_with_what_is_made() {
-        let marker = |commit: &str| Marker {
-            version: Version::try_from("1.4.2").unwrap(),
-            commit: CommitId::try_from(commit.repeat(40)).unwrap(),
-            base: "7".to_owned(),
-        };
-        let token = client_token("lt-1", 7, "ami-1", &marker("a"));
-        assert_eq!(token.len(), 64);
-        assert_eq!(token, client_token("lt-1", 7, "ami-1", &marker("a")));
-        for other in [
-            client_token("lt-2", 7, "ami-1", &marker("a")),
-            client_token("lt-1", 8, "ami-1", &marker("a")),
-            client_token("lt-1", 7, "ami-2", &marker("a")),
-            client_token("lt-1", 7, "ami-1", &marker("b")),
-        ] {
-            assert_ne!(token, other);
-        }
-    }
-
-    #[test]
-    fn preferences_say_only_what_was_planned() {
-        let preferences = refresh_preferences(&RefreshPreferences { auto_rollback: true, ..Default::default() });
-        let expected = Preferences::builder().skip_matching(true).auto_rollback(true).build();
-        assert_eq!(preferences, expected);
-    }
-}
+mod tests;

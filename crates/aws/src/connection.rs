@@ -27,6 +27,7 @@ use super::operation::Operation;
 use super::record::Recorder;
 use super::services::Deployed;
 use super::task_definition::Definition;
+use super::users::User;
 use pinion_clock::Clock;
 use pinion_core::model::{
     Account, AccountId, Artifact, ArtifactQuery, EnvironmentName, ErrorClass, PortError, Rollout, TemplateVersion,
@@ -99,6 +100,8 @@ pub(super) struct Connection {
     pub(super) simulator: bool,
     /// Whether the account has so many other groups that pages of all of them aren't worth it.
     pub(super) crowded: AtomicBool,
+    /// Which groups launch from which templates, as far as this pass has asked.
+    pub(super) users: tokio::sync::Mutex<Option<Arc<Vec<User>>>>,
     pub(super) cache: Cache,
 }
 
@@ -107,6 +110,8 @@ pub(super) struct Connection {
 pub(super) struct Cache {
     /// By launch-template id and number.
     pub(super) template_versions: Kept<(String, u64), TemplateVersion>,
+    /// The numbers of the versions that this process has made, by launch-template id: lists may not show them yet.
+    pub(super) made_versions: Kept<String, BTreeSet<u64>>,
     /// The architectures that each instance type supports; none where AWS doesn't know the type.
     pub(super) instance_types: Kept<String, BTreeSet<String>>,
     /// By ARN.
@@ -161,8 +166,10 @@ impl Connection {
             keeps_deployments: AtomicBool::new(false),
             simulator: shared.sdk.endpoint_url().is_some(),
             crowded: AtomicBool::new(false),
+            users: tokio::sync::Mutex::new(None),
             cache: Cache {
                 template_versions: Kept::new(10_000),
+                made_versions: Kept::new(2_000),
                 instance_types: Kept::new(2_000),
                 definitions: Kept::new(2_000),
                 deployments: Kept::new(10_000),

@@ -26,6 +26,7 @@ impl Connection {
         &self,
         wanted: &BTreeMap<LocalRef, GroupName>,
     ) -> BTreeMap<LocalRef, Result<ObservedTarget, PortError>> {
+        self.forget_users().await;
         let mut observed = BTreeMap::new();
         let mut found = Vec::new();
         let mut described = self.page_of_groups(wanted).await;
@@ -53,8 +54,9 @@ impl Connection {
             }
         }
         let versions = self.versions_of(found.iter().map(|(_, _, group)| group)).await;
+        let launched = self.launched_versions(found.iter().map(|(_, _, group)| group)).await;
         for (local, name, group) in found {
-            observed.insert(local, observed_group(name, &group, &versions));
+            observed.insert(local, observed_group(name, &group, &versions, &launched));
         }
         self.add_instance_types(&mut observed).await;
         observed
@@ -212,6 +214,38 @@ impl Connection {
     }
 }
 
+/// The versions that instances were launched from, by template id and number, template by template.
+type Launched = BTreeMap<String, Result<BTreeMap<u64, TemplateVersion>, PortError>>;
+
+impl Connection {
+    /// The versions that the instances of groups were launched from. A template that is gone has none.
+    async fn launched_versions(&self, groups: impl Iterator<Item = &AutoScalingGroup>) -> Launched {
+        let mut numbers: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+        for instance in groups.flat_map(|group| group.instances.as_deref().unwrap_or_default()) {
+            if let Some((template, number)) = launched_from(instance) {
+                numbers.entry(template).or_default().insert(number);
+            }
+        }
+        let mut launched = Launched::new();
+        for (template, numbers) in numbers {
+            let read = match self.template_versions(&template, &numbers).await {
+                Err(error) if error.class == ErrorClass::Invalid => Ok(BTreeMap::new()),
+                read => read,
+            };
+            launched.insert(template, read);
+        }
+        launched
+    }
+}
+
+/// The template's id and the version's number that an instance was launched from.
+fn launched_from(instance: &Instance) -> Option<(String, u64)> {
+    match template_of(instance.launch_template.as_ref()?)? {
+        (template, TemplateVersionSpec::Number(number)) => Some((template.id, number)),
+        (_, TemplateVersionSpec::Latest | TemplateVersionSpec::Default) => None,
+    }
+}
+
 /// Groups by name, and whether they are all that the account has.
 #[derive(Debug, Default)]
 struct Described {
@@ -271,7 +305,7 @@ impl Versions {
 }
 
 /// The launch templates that a group names, a mixed-instances policy's own before those of its overrides.
-fn specifications(group: &AutoScalingGroup) -> impl Iterator<Item = &LaunchTemplateSpecification> {
+pub(super) fn specifications(group: &AutoScalingGroup) -> impl Iterator<Item = &LaunchTemplateSpecification> {
     let policy = group.mixed_instances_policy.as_ref().and_then(|policy| policy.launch_template.as_ref());
     let own = policy.and_then(|policy| policy.launch_template_specification.as_ref());
     let overrides = policy.into_iter().flat_map(|policy| policy.overrides());
@@ -279,7 +313,12 @@ fn specifications(group: &AutoScalingGroup) -> impl Iterator<Item = &LaunchTempl
     group.launch_template.as_ref().into_iter().chain(own).chain(overrides)
 }
 
-fn observed_group(name: GroupName, group: &AutoScalingGroup, versions: &Versions) -> Result<ObservedTarget, PortError> {
+fn observed_group(
+    name: GroupName,
+    group: &AutoScalingGroup,
+    versions: &Versions,
+    launched: &Launched,
+) -> Result<ObservedTarget, PortError> {
     let (template, current) = match (&group.mixed_instances_policy, &group.launch_template) {
         (Some(policy), _) => match observed_policy(policy, versions)? {
             Some((policy, current)) => (GroupTemplate::MixedInstances(policy), Some(current)),
@@ -306,9 +345,26 @@ fn observed_group(name: GroupName, group: &AutoScalingGroup, versions: &Versions
         protects_new: group.new_instances_protected_from_scale_in == Some(true),
         types: types_of(group, current.as_ref(), &template).into_iter().map(|name| (name, BTreeSet::new())).collect(),
     };
+    let mut from = BTreeMap::new();
+    for (template, number) in all().filter_map(launched_from) {
+        let version = match launched.get(&template) {
+            Some(Ok(versions)) => versions.get(&number).cloned(),
+            Some(Err(error)) => return Err(error.clone()),
+            None => None,
+        };
+        from.insert((template, number), version);
+    }
     let instances = all().map(observed_instance).collect();
     let desired_capacity = group.desired_capacity.and_then(|capacity| u32::try_from(capacity).ok()).unwrap_or_default();
-    Ok(ObservedTarget::Group(Box::new(ObservedGroup { name, template, current, instances, desired_capacity, traits })))
+    Ok(ObservedTarget::Group(Box::new(ObservedGroup {
+        name,
+        template,
+        current,
+        instances,
+        desired_capacity,
+        traits,
+        launched: from,
+    })))
 }
 
 /// A mixed-instances policy, and the version of its own template; `None` if it isn't one that this build understands.
@@ -356,15 +412,13 @@ fn types_of(group: &AutoScalingGroup, current: Option<&TemplateVersion>, templat
 }
 
 fn observed_instance(instance: &Instance) -> GroupInstance {
-    let template = instance.launch_template.as_ref().and_then(template_of);
     GroupInstance {
         id: instance.instance_id.clone().unwrap_or_default(),
         lifecycle: instance.lifecycle_state.as_ref().map(|state| state.as_str().to_owned()).unwrap_or_default(),
         healthy: instance.health_status.as_deref().is_some_and(|health| health.eq_ignore_ascii_case("Healthy")),
-        template: template.and_then(|(template, version)| match version {
-            TemplateVersionSpec::Number(number) => Some((template.id, number)),
-            TemplateVersionSpec::Latest | TemplateVersionSpec::Default => None,
-        }),
+        template: launched_from(instance),
+        image: instance.image_id.clone().filter(|image| !image.is_empty()),
+        configuration: instance.launch_configuration_name.as_deref().is_some_and(|name| !name.is_empty()),
     }
 }
 

@@ -35,7 +35,9 @@ impl Connection {
         match observed {
             ObservedTarget::Group(group) => self.group_rollouts(group).await,
             ObservedTarget::Service(service) => self.service_rollouts(service).await,
-            ObservedTarget::Missing(_) => Ok(RolloutHistory::Group { refreshes: Vec::new(), versions: Vec::new() }),
+            ObservedTarget::Missing(_) => {
+                Ok(RolloutHistory::Group { refreshes: Vec::new(), versions: Vec::new(), users: None })
+            }
         }
     }
 
@@ -70,7 +72,15 @@ impl Connection {
             let named = self.template_versions(id, &named).await?;
             versions.extend(named.into_iter().map(|(number, version)| ((Reverse(number), id), version)));
         }
-        Ok(RolloutHistory::Group { refreshes, versions: versions.into_values().collect() })
+        // While a refresh runs no version is made, so that nobody needs to know.
+        let users = if refreshes.iter().any(|refresh| refresh.outcome.is_active()) {
+            None
+        } else {
+            let templates: Vec<&TemplateRef> =
+                template.into_iter().chain(own.iter().map(|one| &one.template)).collect();
+            Some(self.template_users(&templates).await?)
+        };
+        Ok(RolloutHistory::Group { refreshes, versions: versions.into_values().collect(), users })
     }
 
     /// A group's instance refreshes, newest first.

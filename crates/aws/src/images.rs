@@ -206,6 +206,7 @@ fn choose(
             name: image.name.clone().filter(|name| !name.is_empty()),
             architecture: image.architecture.as_ref().map(|architecture| architecture.as_str().to_owned()),
             deprecated: is_deprecated(image, now),
+            root_device: image.root_device_name.clone().filter(|device| !device.is_empty()),
         });
     }
     if available.len() > 1 {
@@ -331,6 +332,7 @@ mod tests {
             name: Some("frontend-1.4.2".to_owned()),
             architecture: None,
             deprecated: false,
+            root_device: None,
         };
         assert_eq!(choose_named(None, &images), Ok(artifact));
     }

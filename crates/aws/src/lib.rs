@@ -21,7 +21,9 @@ mod services;
 mod survey;
 mod task_definition;
 mod templates;
+mod users;
 mod versions;
+mod xml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};

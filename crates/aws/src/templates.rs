@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types::LaunchTemplateVersion;
+use sha2::{Digest as _, Sha256};
 
-use super::connection::Connection;
+use super::connection::{Connection, ours};
 use super::operation::Operation;
-use pinion_core::model::{Marker, PortError, TemplateVersion, TemplateVersionSpec};
+use super::xml::{CaptureXml, Element};
+use pinion_core::model::{ErrorClass, Marker, PortError, TemplateVersion, TemplateVersionSpec};
 
 /// AWS's limit for the versions named in one call.
 const BATCH: usize = 200;
@@ -70,29 +72,72 @@ impl Connection {
         })
     }
 
-    /// Versions that were made after one.
+    /// Versions that were made after one. AWS's model calls `MinVersion` "the version number after which to describe launch
+    /// template versions", and others read it as the first one to describe: this asks from the one that is known, and
+    /// leaves that out. Those that this process was given a number for are among them, whatever the list says.
     pub(super) async fn newer_versions(&self, template: &str, than: u64) -> Result<Vec<TemplateVersion>, PortError> {
-        let mut found = Vec::new();
+        let mut found = BTreeMap::new();
         let mut token = None;
         loop {
+            let answer = CaptureXml::default();
             let page = self
                 .call(Operation::DescribeLaunchTemplateVersions, || {
                     self.ec2
                         .describe_launch_template_versions()
                         .launch_template_id(template)
-                        .min_version(than.saturating_add(1).to_string())
+                        .min_version(than.to_string())
                         .max_results(200)
                         .set_next_token(token.clone())
+                        .customize()
+                        .interceptor(answer.clone())
                         .send()
                 })
                 .await?;
-            let versions = page.launch_template_versions.unwrap_or_default();
-            found.extend(versions.iter().filter_map(|version| self.keep_version(template, version)));
+            let whole = answer.take();
+            for version in page.launch_template_versions.unwrap_or_default() {
+                let version = self.keep_version(template, &version, whole.as_ref())?;
+                found.insert(version.number, version);
+            }
             token = page.next_token.filter(|token| !token.is_empty());
             if token.is_none() {
-                return Ok(found);
+                break;
             }
         }
+        let made = self.cache.made_versions.get(&template.to_owned()).unwrap_or_default();
+        let made: BTreeSet<u64> = made.into_iter().filter(|number| !found.contains_key(number)).collect();
+        found.extend(self.template_versions(template, &made).await?);
+        Ok(found.into_values().filter(|version| version.number > than).collect())
+    }
+
+    /// AWS has given this number to a version that this process asked for.
+    pub(super) fn note_made_version(&self, template: &str, number: u64) {
+        let key = template.to_owned();
+        let mut made = self.cache.made_versions.get(&key).unwrap_or_default();
+        made.insert(number);
+        // Older ones are listed by now.
+        while made.len() > MADE {
+            made.pop_first();
+        }
+        self.cache.made_versions.put(key, made);
+    }
+
+    /// The block-device mappings of a version as AWS sent them; none if it has none.
+    pub(super) async fn block_devices(&self, template: &str, number: u64) -> Result<Vec<Element>, PortError> {
+        let answer = CaptureXml::default();
+        self.call(Operation::DescribeLaunchTemplateVersions, || {
+            self.ec2
+                .describe_launch_template_versions()
+                .launch_template_id(template)
+                .versions(number.to_string())
+                .customize()
+                .interceptor(answer.clone())
+                .send()
+        })
+        .await?;
+        let whole = answer.take();
+        let data =
+            whole.as_ref().and_then(|whole| data_of(whole, number)).ok_or_else(|| unreadable(template, number))?;
+        Ok(data.child(MAPPINGS).map(|mappings| mappings.children.clone()).unwrap_or_default())
     }
 
     /// Versions by number or `$` name, each with whether it is the default one.
@@ -104,6 +149,7 @@ impl Connection {
         let mut found = Vec::new();
         let mut token = None;
         loop {
+            let answer = CaptureXml::default();
             let page = self
                 .call(Operation::DescribeLaunchTemplateVersions, || {
                     self.ec2
@@ -111,12 +157,16 @@ impl Connection {
                         .launch_template_id(template)
                         .set_versions(Some(versions.to_vec()))
                         .set_next_token(token.clone())
+                        .customize()
+                        .interceptor(answer.clone())
                         .send()
                 })
                 .await?;
-            found.extend(page.launch_template_versions.unwrap_or_default().iter().filter_map(|version| {
-                Some((self.keep_version(template, version)?, version.default_version.unwrap_or_default()))
-            }));
+            let whole = answer.take();
+            for version in page.launch_template_versions.unwrap_or_default() {
+                let default = version.default_version.unwrap_or_default();
+                found.push((self.keep_version(template, &version, whole.as_ref())?, default));
+            }
             token = page.next_token.filter(|token| !token.is_empty());
             if token.is_none() {
                 return Ok(found);
@@ -124,19 +174,107 @@ impl Connection {
         }
     }
 
-    fn keep_version(&self, template: &str, version: &LaunchTemplateVersion) -> Option<TemplateVersion> {
+    fn keep_version(
+        &self,
+        template: &str,
+        version: &LaunchTemplateVersion,
+        answer: Option<&Element>,
+    ) -> Result<TemplateVersion, PortError> {
+        let number = version.version_number.and_then(|number| u64::try_from(number).ok()).unwrap_or_default();
+        // What AWS said of it isn't known then, and what is compared with it would be nothing but a guess.
+        let sent = answer.and_then(|answer| data_of(answer, number)).ok_or_else(|| unreadable(template, number))?;
         let data = version.launch_template_data.as_ref();
         let kept = TemplateVersion {
             template: template.to_owned(),
-            number: version.version_number.and_then(|number| u64::try_from(number).ok())?,
+            number,
             image: data.and_then(|data| data.image_id.clone()).filter(|image| !image.is_empty()),
             instance_type: data.and_then(|data| data.instance_type.as_ref()).map(|kind| kind.as_str().to_owned()),
             instance_requirements: data.is_some_and(|data| data.instance_requirements.is_some()),
             marker: version.version_description.as_deref().and_then(Marker::parse),
+            sought: version.version_description.as_deref().and_then(sought),
+            members: members(sent),
         };
         self.cache.template_versions.put((template.to_owned(), kept.number), kept.clone());
-        Some(kept)
+        Ok(kept)
     }
+}
+
+/// How many made versions are remembered of each template.
+const MADE: usize = 50;
+/// The block-device mappings of a version in an answer.
+const MAPPINGS: &str = "blockDeviceMappingSet";
+/// What a version's description says besides the marker: how the image was looked up.
+const SOUGHT: &str = "ami=";
+
+/// The description of a version: the marker, and how its image was looked up.
+pub(super) fn description(marker: &Marker, sought: &str) -> String {
+    format!("{marker} {SOUGHT}{sought}")
+}
+
+fn sought(description: &str) -> Option<String> {
+    let word = description.split(' ').find_map(|word| word.strip_prefix(SOUGHT));
+    word.map(str::to_owned)
+}
+
+fn unreadable(template: &str, number: u64) -> PortError {
+    let message = format!("the answer about version {number} of launch template {template} can't be read");
+    ours(Operation::DescribeLaunchTemplateVersions, ErrorClass::Retry, "UnreadableResponse", message)
+}
+
+/// The `launchTemplateData` of a version in an answer.
+fn data_of(answer: &Element, number: u64) -> Option<&Element> {
+    let number = number.to_string();
+    let versions = answer.child("launchTemplateVersionSet")?.children.iter();
+    let mut versions = versions.filter(|version| version.text_of("versionNumber") == Some(number.as_str()));
+    versions.next()?.child("launchTemplateData")
+}
+
+/// What a version holds besides its image, member by member; of the block devices each with its snapshot apart.
+fn members(data: &Element) -> BTreeMap<String, String> {
+    let mut members: BTreeMap<String, String> = BTreeMap::new();
+    let mut add = |name: String, content: &str| {
+        let digest: String =
+            Sha256::digest(content.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        members.entry(name).or_default().push_str(&digest);
+    };
+    for member in data.children.iter().filter(|member| member.name != "imageId") {
+        let empty = member.children.is_empty() && member.text.is_empty();
+        if member.name != MAPPINGS {
+            if !empty {
+                add(named(&member.name), &member.canonical());
+            }
+            continue;
+        }
+        for mapping in &member.children {
+            let device = mapping.text_of("deviceName").unwrap_or("without a name");
+            let mut rest = mapping.clone();
+            let snapshot = rest.child_mut("ebs").and_then(|ebs| {
+                let snapshot = ebs.text_of("snapshotId").map(str::to_owned);
+                ebs.children.retain(|one| one.name != "snapshotId");
+                snapshot
+            });
+            add(TemplateVersion::block_device(device), &rest.canonical());
+            if let Some(snapshot) = snapshot {
+                add(TemplateVersion::snapshot(device), &snapshot);
+            }
+        }
+    }
+    members
+}
+
+/// A member's name in AWS's model, from its name in an answer: `securityGroupIdSet` is `SecurityGroupIds`.
+fn named(answered: &str) -> String {
+    let (stem, list) = match answered.strip_suffix("Set") {
+        Some(stem) => (stem, "s"),
+        None => (answered, ""),
+    };
+    format!("{}{list}", capitalised(stem))
+}
+
+/// A name with a capital, as requests of EC2 have it.
+pub(super) fn capitalised(name: &str) -> String {
+    let mut letters = name.chars();
+    letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
 }
 
 /// What `$Latest` and `$Default` are now; each is there only if it was asked for.
@@ -154,5 +292,44 @@ impl MovingVersions {
             TemplateVersionSpec::Default => self.default.as_ref(),
             TemplateVersionSpec::Number(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(mappings: &str, more: &str) -> BTreeMap<String, String> {
+        let data = format!(
+            "<launchTemplateData><imageId>ami-1</imageId><blockDeviceMappingSet>{mappings}</blockDeviceMappingSet>{more}\
+             </launchTemplateData>"
+        );
+        members(&Element::parse(&data).unwrap())
+    }
+
+    #[test]
+    fn members_are_told_apart_and_snapshots_from_their_devices() {
+        let with = "<item><deviceName>/dev/sdf</deviceName><ebs><snapshotId>snap-1</snapshotId><volumeSize>30</volumeSize></ebs></item>";
+        let without = "<item><deviceName>/dev/sdf</deviceName><ebs><volumeSize>30</volumeSize></ebs></item>";
+        let (one, other) = (read(with, ""), read(without, ""));
+        assert_eq!(one.keys().collect::<Vec<_>>(), ["BlockDeviceMappings /dev/sdf", "snapshot of /dev/sdf"]);
+        assert_eq!(other.get("BlockDeviceMappings /dev/sdf"), one.get("BlockDeviceMappings /dev/sdf"));
+        let groups = "<securityGroupIdSet><item>sg-1</item></securityGroupIdSet><userData>a</userData><futureMember>x</futureMember><keyName/>";
+        let many = read("", groups);
+        assert_eq!(many.keys().collect::<Vec<_>>(), ["FutureMember", "SecurityGroupIds", "UserData"]);
+        assert_ne!(many.get("UserData"), read("", "<userData>b</userData>").get("UserData"));
+        assert_eq!(read("", "<imageId>ami-2</imageId>"), read("", ""), "the image is what may differ");
+    }
+
+    #[test]
+    fn a_description_says_how_the_image_was_looked_up() {
+        let marker = Marker {
+            version: pinion_core::model::Version::try_from("1.4.2").unwrap(),
+            commit: pinion_core::model::CommitId::try_from("a".repeat(40)).unwrap(),
+            base: "7".to_owned(),
+        };
+        let text = description(&marker, "0badcafe");
+        assert_eq!((Marker::parse(&text), sought(&text).as_deref()), (Some(marker.clone()), Some("0badcafe")));
+        assert_eq!(sought(&marker.to_string()), None, "made before this was written");
     }
 }

@@ -32,7 +32,7 @@ pub use names::{
 };
 pub use observed::{
     Container, GroupInstance, GroupTemplate, GroupTraits, MixedPolicy, ObservedDeployment, ObservedGroup,
-    ObservedService, ObservedTarget, OverrideTemplate, TaskDefinition, TemplateRef, TemplateVersion,
+    ObservedService, ObservedTarget, OverrideTemplate, TaskDefinition, TemplateRef, TemplateUser, TemplateVersion,
     TemplateVersionSpec,
 };
 pub use pin::{Pin, Provenance, Signer, SignerKind, Trailer};

@@ -259,6 +259,8 @@ impl Group {
             instance_type: None,
             instance_requirements: false,
             marker,
+            sought: None,
+            members: BTreeMap::new(),
         }
     }
 
@@ -268,6 +270,8 @@ impl Group {
             lifecycle: "InService".to_owned(),
             healthy: true,
             template: Some((format!("lt-{name}"), *version)),
+            image: None,
+            configuration: false,
         };
         ObservedTarget::Group(Box::new(ObservedGroup {
             name: name.clone(),
@@ -279,6 +283,7 @@ impl Group {
             instances: self.instances.iter().enumerate().map(instance).collect(),
             desired_capacity: 2,
             traits: GroupTraits::default(),
+            launched: BTreeMap::new(),
         }))
     }
 
@@ -351,6 +356,7 @@ impl Observe for Door {
                 name: Some(name.clone()),
                 architecture: None,
                 deprecated: false,
+                root_device: None,
             },
             other => panic!("not part of this world: {other:?}"),
         };
@@ -384,6 +390,7 @@ impl Observe for Door {
             RolloutHistory::Group {
                 refreshes: group.refreshes.iter().map(|(refresh, _)| refresh.clone()).collect(),
                 versions: (1..=count).rev().map(|number| group.version(name, number)).collect(),
+                users: Some(Vec::new()),
             }
         }))
     }

@@ -140,6 +140,8 @@ pub enum Artifact {
         architecture: Option<String>,
         /// Whether its owner has deprecated it: it works, but not for ever.
         deprecated: bool,
+        /// Its root device, such as `/dev/xvda`: the snapshot there is the image's own.
+        root_device: Option<String>,
     },
     /// A container image that exists.
     Image {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::{
     AccountId, ArtifactQuery, ClusterName, Component, EnvironmentName, GroupName, ImageReference, LocalRef, Pin,
@@ -122,6 +123,27 @@ pub enum AmiQuery {
         /// The id, `ami-…`.
         id: String,
     },
+}
+
+impl TargetSpec {
+    /// How its AMI is looked up ([`AmiQuery::digest`]); `None` where it has none.
+    #[must_use]
+    pub fn sought(&self) -> Option<String> {
+        match self {
+            Self::Asg(asg) => Some(asg.ami.digest()),
+            Self::Fargate(_) => None,
+        }
+    }
+}
+
+impl AmiQuery {
+    /// Eight hexadecimal digits that tell one look-up from another. A launch-template version that Pinion makes has them in its
+    /// description: where the same look-up gives another image, the image was built again.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        // The derived `Debug` names every part, and the parts' order never changes.
+        Sha256::digest(format!("{self:?}").as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// An ECS service on Fargate.

@@ -33,6 +33,9 @@ pub struct ObservedGroup {
     pub desired_capacity: u32,
     /// What else stands in the way of a refresh.
     pub traits: GroupTraits,
+    /// The launch-template versions that its instances were launched from, by template id and number; `None` for one that
+    /// AWS doesn't have any more.
+    pub launched: BTreeMap<(String, u64), Option<TemplateVersion>>,
 }
 
 /// What of a group's settings matters to a refresh, besides what it launches.
@@ -102,6 +105,17 @@ pub struct TemplateRef {
     pub name: String,
 }
 
+/// A group that launches from a launch template, whoever manages it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateUser {
+    /// The group's name.
+    pub group: String,
+    /// The launch template.
+    pub template: TemplateRef,
+    /// The version that the group names; what isn't known counts as the latest.
+    pub version: TemplateVersionSpec,
+}
+
 /// The version that a group names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TemplateVersionSpec {
@@ -128,6 +142,35 @@ pub struct TemplateVersion {
     pub instance_requirements: bool,
     /// What Pinion wrote into its description, if Pinion made it.
     pub marker: Option<Marker>,
+    /// How its image was looked up, if Pinion made it and noted that ([`AmiQuery::digest`](super::AmiQuery::digest)).
+    pub sought: Option<String>,
+    /// All else that it holds but its image: a digest of each member of `LaunchTemplateData`, as AWS sent it. Block devices
+    /// are apart by their names, and their snapshots from them.
+    pub members: BTreeMap<String, String>,
+}
+
+impl TemplateVersion {
+    /// What a block device is called among the members.
+    #[must_use]
+    pub fn block_device(device: &str) -> String {
+        format!("BlockDeviceMappings {device}")
+    }
+
+    /// What a block device's snapshot is called among the members.
+    #[must_use]
+    pub fn snapshot(device: &str) -> String {
+        format!("snapshot of {device}")
+    }
+
+    /// The members in which two versions differ, their images aside. `root`: the device of which the image itself brings the
+    /// snapshot.
+    #[must_use]
+    pub fn difference<'a>(&'a self, other: &'a Self, root: Option<&str>) -> Vec<&'a str> {
+        let of_the_image = root.map(Self::snapshot);
+        let names: BTreeSet<&String> = self.members.keys().chain(other.members.keys()).collect();
+        let names = names.into_iter().filter(|name| Some(*name) != of_the_image.as_ref());
+        names.filter(|name| self.members.get(*name) != other.members.get(*name)).map(String::as_str).collect()
+    }
 }
 
 /// An instance of a group.
@@ -141,13 +184,17 @@ pub struct GroupInstance {
     pub healthy: bool,
     /// The launch template's id and the version that it was launched from.
     pub template: Option<(String, u64)>,
+    /// `ImageId`, which AWS gives only where it isn't the launch template's: root volumes replaced, images of overrides.
+    pub image: Option<String>,
+    /// Whether it was launched from a launch configuration.
+    pub configuration: bool,
 }
 
 impl GroupInstance {
-    /// Whether the instance is on its way out, so that what it runs no longer counts.
+    /// Whether what the instance runs doesn't count: it is on its way out, or waits in a warm pool, which AWS refreshes by itself.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
-        self.lifecycle.starts_with("Terminat") || self.lifecycle.starts_with("Detach")
+        ["Terminat", "Detach", "Warmed"].iter().any(|state| self.lifecycle.starts_with(state))
     }
 }
 

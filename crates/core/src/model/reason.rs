@@ -70,6 +70,15 @@ pub enum Reason {
         /// The digest that the tag has now.
         now: String,
     },
+    /// Blocked: the AMI that this pin was rolled out with has been built again.
+    AmiRebuilt {
+        /// The name that both have, if the AMI is looked up by one.
+        name: Option<String>,
+        /// The AMI that the pin was rolled out with.
+        running: String,
+        /// The AMI that is found now.
+        now: String,
+    },
     /// Pending: a change limit holds the pin. Says which, why, and what lets it through.
     ChangeLimit(String),
     /// Pending: a guardrail forbids it.
@@ -236,6 +245,14 @@ impl fmt::Display for Reason {
                 "what runs is {running}, but the tag of {image} is on {now} by now: the tag was moved; pin the digest \
                  that you want, or give the new image a tag of its own"
             ),
+            Self::AmiRebuilt { name, running, now } => {
+                let what = name.as_ref().map(|name| format!(" for {name}")).unwrap_or_default();
+                write!(
+                    f,
+                    "this pin was rolled out with {running}, but what is found{what} by now is {now}: the image was built \
+                     again; pin a version of its own for it"
+                )
+            }
             Self::Guardrail(denials) => write!(f, "forbidden by {}", listed(denials)),
             Self::Preparing => f.write_str("getting ready"),
             Self::Progress { status, percentage: Some(percentage) } => write!(f, "{status}, {percentage} %"),

@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CommitId, TaskDefinition, TemplateVersion, Version};
+use super::{CommitId, TaskDefinition, TemplateUser, TemplateVersion, Version};
 
 /// What Pinion writes into each launch-template version (its description) and task-definition revision (its tags)
 /// that it makes. By it a rollout is known as ours, and for which pin it was made, after any restart.
@@ -182,6 +182,9 @@ pub enum RolloutHistory {
         /// The launch-template versions newer than the group's, and those that the refreshes name; newest first. Of all
         /// the templates of a mixed-instances policy.
         versions: Vec<TemplateVersion>,
+        /// Every group of the account and region that launches from these templates, this one too; `None` where that
+        /// wasn't read, as while a refresh runs.
+        users: Option<Vec<TemplateUser>>,
     },
     /// Of an ECS service.
     Service {

@@ -31,6 +31,10 @@ pub enum Action {
         image: String,
         /// What to write into the description.
         marker: Marker,
+        /// The AMI's root device, of which the AMI itself brings the snapshot. The snapshots of all others are sent again.
+        root_device: Option<String>,
+        /// How the AMI was looked up ([`AmiQuery::digest`](crate::model::AmiQuery::digest)), for the description as well.
+        sought: String,
     },
     /// `StartInstanceRefresh` with this version as desired configuration.
     StartRefresh {

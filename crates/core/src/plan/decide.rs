@@ -3,6 +3,7 @@
 mod preconditions;
 mod probes;
 mod start;
+mod template;
 
 use std::time::Duration;
 
@@ -62,7 +63,9 @@ pub(super) fn needs_history(
     // A rollout for the pin before this one may be about to begin: nothing shows it but the rollouts themselves.
     let moved_on = memory.converged.get(local).is_some_and(|converged| converged.commit != *commit);
     let probed = memory.probes.get(local).is_some_and(|record| record.commit == *commit && record.failure.is_none());
-    Some(!at_rest || moved_on || !(target.verify.is_empty() || probed))
+    // A group that follows what Pinion made may follow what has failed.
+    let follows = matches!(seen, ObservedTarget::Group(group) if group::follows_made(group));
+    Some(!at_rest || moved_on || follows || !(target.verify.is_empty() || probed))
 }
 
 /// Whether what runs has the artifact's name, and other bytes.
@@ -114,7 +117,10 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     let verdict = match preconditions(input, target) {
         Err(verdict) => *verdict,
         Ok(Preconditions { pin, artifact, seen }) => match &view {
-            Some(Ok(view)) => Decision { input, target, pin, artifact, seen, view, so_far }.verdict(),
+            Some(Ok(view)) => {
+                let decision = Decision { input, target, pin, artifact, seen, view, so_far };
+                decision.on_its_number(decision.verdict())
+            }
             Some(Err(shape)) => Verdict::of(State::Blocked, Reason::UnsupportedShape(shape.clone())),
             None => Verdict::of(State::Unknown, Reason::Unreadable("it wasn't read in this pass".to_owned())),
         },
@@ -237,12 +243,18 @@ impl Decision<'_> {
     fn verdict(&self) -> Verdict {
         let view = self.view;
         let active = view.rollouts.iter().find(|rollout| rollout.outcome.is_active());
+        if let Some(failed) = self.follows_failed() {
+            return self.quarantined(failed);
+        }
         if view.settled && runs(&view.current, self.artifact) && !self.is_at_work(active) {
             let verdict = self.tag_moved().unwrap_or_else(|| self.converged());
             return match self.attempt() {
                 Some(rollout) => verdict.about(rollout, true),
                 None => verdict,
             };
+        }
+        if let Some(verdict) = self.rebuilt(active) {
+            return verdict;
         }
         if let Some(active) = active
             && let Some(verdict) = self.in_flight(active)

@@ -1,23 +1,27 @@
 //! Auto Scaling groups: their view for the decision, and the steps of a rollout.
 
+mod number;
 mod shape;
+mod versions;
 
 use std::collections::BTreeMap;
 
+pub(super) use self::number::{back_on_number, follows_made};
 use self::shape::Slot;
+pub(super) use self::versions::rebuilt;
 use super::action::VersionMove;
 use super::revision::{Revision, View};
-use super::{Action, RefreshPreferences};
+use super::{Action, Input, RefreshPreferences};
 use crate::model::{
-    Artifact, GroupTemplate, Marker, ObservedGroup, Pin, RolloutHistory, RolloutSettings, RolloutTarget,
-    TemplateVersion, TemplateVersionSpec,
+    Artifact, GroupInstance, GroupTemplate, Marker, ObservedGroup, Pin, RolloutHistory, RolloutSettings, RolloutTarget,
+    Target, TemplateVersion, TemplateVersionSpec,
 };
 
 /// The view of a group, or why Pinion can't roll it out and what to change.
 pub(super) fn view(group: &ObservedGroup, history: Option<&RolloutHistory>) -> Result<View, String> {
     let slots = shape::slots(group)?;
     let (versions, rollouts) = match history {
-        Some(RolloutHistory::Group { versions, refreshes }) => (versions.as_slice(), refreshes.clone()),
+        Some(RolloutHistory::Group { versions, refreshes, .. }) => (versions.as_slice(), refreshes.clone()),
         _ => (&[][..], Vec::new()),
     };
     let current = current(&slots).ok_or_else(|| format!("group {} has no launch template", group.name))?;
@@ -37,11 +41,7 @@ pub(super) fn view(group: &ObservedGroup, history: Option<&RolloutHistory>) -> R
     };
     let staying = || group.instances.iter().filter(|instance| !instance.is_leaving());
     let mut running: BTreeMap<RolloutTarget, u32> = BTreeMap::new();
-    for instance in staying() {
-        let target = instance
-            .template
-            .as_ref()
-            .map_or(RolloutTarget::Unknown, |(id, number)| running_on(id, *number, &slots, &current, &others));
+    for target in staying().filter_map(|instance| what_runs(group, instance, &slots, &current, &others)) {
         *running.entry(target).or_default() += 1;
     }
     Ok(View {
@@ -66,14 +66,15 @@ pub(super) fn next_step(
     history: Option<&RolloutHistory>,
     pin: &Pin,
     artifact: &Artifact,
-    settings: &RolloutSettings,
+    target: &Target,
+    input: Input<'_>,
 ) -> Result<Action, String> {
     let slots = shape::slots(group)?;
     shape::can_refresh(group)?;
     shape::can_launch(group, artifact)?;
     // Before any new version exists: a group on `$Latest` would launch from it at once, and could never be rolled back.
     if slots.iter().any(|slot| !matches!(slot.version, TemplateVersionSpec::Number(_))) {
-        return Ok(number(group, &slots));
+        return Ok(number::number(group, &slots, false));
     }
     let image = artifact.identity();
     let known = match history {
@@ -82,20 +83,16 @@ pub(super) fn next_step(
     };
     let mut moves = Vec::new();
     for slot in &slots {
-        let made_for_this = |version: &&TemplateVersion| {
-            let made = version.marker.as_ref();
-            version.template == slot.template.id
-                && version.image.as_deref() == Some(image)
-                && made.is_some_and(|made| {
-                    made.commit == pin.provenance.commit && made.base == slot.current.number.to_string()
-                })
-        };
         let ready = if slot.current.image.as_deref() == Some(image) {
             Some(slot.current)
         } else {
-            known.iter().find(made_for_this)
+            versions::made_for(slot, known, pin, artifact)?
         };
         let Some(ready) = ready else {
+            // A version is at once what every group on `$Latest` launches next.
+            if let Some(action) = number::others(group, slot.template, history, input)? {
+                return Ok(action);
+            }
             return Ok(Action::CreateTemplateVersion {
                 template: slot.template.clone(),
                 source: slot.current.number,
@@ -105,11 +102,16 @@ pub(super) fn next_step(
                     commit: pin.provenance.commit.clone(),
                     base: slot.current.number.to_string(),
                 },
+                root_device: match artifact {
+                    Artifact::Ami { root_device, .. } => root_device.clone(),
+                    Artifact::Image { .. } => None,
+                },
+                sought: target.spec.sought().unwrap_or_default(),
             });
         };
         moves.push(VersionMove { template: slot.template.clone(), from: slot.version, to: ready.number });
     }
-    let preferences = preferences(settings, VersionMove::destination(&moves) != view.current.target);
+    let preferences = preferences(&target.rollout, VersionMove::destination(&moves) != view.current.target);
     Ok(refresh(group, moves, preferences))
 }
 
@@ -156,48 +158,11 @@ pub(super) fn warnings(group: &ObservedGroup, artifact: &Artifact, due: bool) ->
             "AMI {id} is deprecated: it works until its owner disables or deregisters it; pin a newer version"
         ));
     }
+    warnings.extend(versions::warnings(group));
     if due {
         warnings.extend(shape::obstacles(group));
     }
     warnings
-}
-
-/// Puts every version that the group names on the number that it is now.
-fn number(group: &ObservedGroup, slots: &[Slot<'_>]) -> Action {
-    let numbers = stood_on(group, slots);
-    match (&group.template, slots, numbers.as_slice()) {
-        (GroupTemplate::LaunchTemplate { template, .. }, [_], [number]) => {
-            Action::NumberTemplate { group: group.name.clone(), template: template.clone(), version: *number }
-        }
-        _ => {
-            let moves = slots.iter().zip(numbers).map(|(slot, to)| VersionMove {
-                template: slot.template.clone(),
-                from: slot.version,
-                to,
-            });
-            Action::NumberPolicy { group: group.name.clone(), moves: moves.collect() }
-        }
-    }
-}
-
-/// The numbers that the versions are, before any rollout. `$Latest` may be a version of Pinion's making already: another
-/// Pinion has put the group on a number meanwhile and made it, or reads of the group lag. To put the group on that one would
-/// be to roll it out without a way back; what it was made from is what instances run. All templates of a group go back
-/// together: of one that has no instance now, none tells.
-fn stood_on(group: &ObservedGroup, slots: &[Slot<'_>]) -> Vec<u64> {
-    let made_from = |slot: &Slot<'_>| {
-        let moves = !matches!(slot.version, TemplateVersionSpec::Number(_));
-        let marker = slot.current.marker.as_ref().filter(|_| moves);
-        marker.and_then(|marker| marker.base.parse::<u64>().ok())
-    };
-    let runs = |slot: &Slot<'_>| {
-        let running = group.instances.iter().filter(|instance| !instance.is_leaving());
-        let mut templates = running.filter_map(|instance| instance.template.as_ref());
-        let base = made_from(slot);
-        templates.any(|(id, number)| *id == slot.template.id && Some(*number) == base)
-    };
-    let back = slots.iter().any(runs);
-    slots.iter().map(|slot| made_from(slot).filter(|_| back).unwrap_or(slot.current.number)).collect()
 }
 
 /// The revision that the group is on: of several templates, all as one.
@@ -232,17 +197,36 @@ fn together(to: &RolloutTarget, slots: &[Slot<'_>], versions: &[TemplateVersion]
     as_one(wanted.iter().map(find).collect::<Option<Vec<_>>>()?)
 }
 
-/// The revision that an instance runs.
-fn running_on(
-    template: &str,
-    number: u64,
+/// The revision that an instance runs; `None` where AWS says nothing about it. An instance of another version with the image
+/// of the group's runs what the group's version says: only the image is Pinion's.
+fn what_runs(
+    group: &ObservedGroup,
+    instance: &GroupInstance,
     slots: &[Slot<'_>],
     current: &Revision,
     others: &[Revision],
-) -> RolloutTarget {
-    if slots.iter().any(|slot| slot.template.id == template && slot.current.number == number) {
-        return current.target.clone();
+) -> Option<RolloutTarget> {
+    if let Some(image) = &instance.image {
+        let has = |revision: &&Revision| revision.image.as_ref() == Some(image);
+        let found = std::iter::once(current).chain(others).find(has);
+        return Some(found.map_or(RolloutTarget::Unknown, |revision| revision.target.clone()));
     }
+    let Some((template, number)) = &instance.template else {
+        return instance.configuration.then_some(RolloutTarget::Unknown);
+    };
+    let in_force = slots.iter().any(|slot| slot.template.id == *template && slot.current.number == *number);
+    match group.launched.get(&(template.clone(), *number)) {
+        _ if in_force => Some(current.target.clone()),
+        Some(None) => None,
+        Some(Some(version)) if version.image.is_some() && version.image == current.image => {
+            Some(current.target.clone())
+        }
+        _ => Some(running_on(template, *number, slots, others)),
+    }
+}
+
+/// The revision that an instance of another version than the group's runs.
+fn running_on(template: &str, number: u64, slots: &[Slot<'_>], others: &[Revision]) -> RolloutTarget {
     match slots {
         [only] if only.template.id == template => RolloutTarget::TemplateVersion(number),
         _ => {

@@ -66,6 +66,8 @@ pub struct Converged {
     pub version: Version,
     /// The artifact's identity.
     pub artifact: String,
+    /// How an AMI was looked up ([`AmiQuery::digest`](crate::model::AmiQuery::digest)); `None` for a container image.
+    pub sought: Option<String>,
 }
 
 /// A revision that this process has made.

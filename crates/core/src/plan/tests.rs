@@ -8,6 +8,7 @@ mod probes;
 mod properties;
 mod retries;
 mod services;
+mod templates;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -131,6 +132,7 @@ pub(super) fn artifacts(environment: &Environment) -> BTreeMap<LocalRef, Result<
                     name: Some(format!("frontend-{version}")),
                     architecture: Some("x86_64".to_owned()),
                     deprecated: false,
+                    root_device: None,
                 },
                 Kind::Fargate => container_image(&image(version)),
             };

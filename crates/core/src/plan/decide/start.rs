@@ -22,7 +22,7 @@ impl Decision<'_> {
         let history = history.and_then(|history| history.as_ref().ok());
         let step = match (self.seen, &self.target.spec) {
             (ObservedTarget::Group(group), _) => {
-                group::next_step(group, self.view, history, self.pin, self.artifact, &self.target.rollout)
+                group::next_step(group, self.view, history, self.pin, self.artifact, self.target, self.input)
             }
             (ObservedTarget::Service(service), TargetSpec::Fargate(spec)) => {
                 let made = self.input.memory.made.get(&self.target.reference.local);

@@ -7,7 +7,7 @@ pub(super) fn group(on: u64, versions: &[(u64, &str, Option<Marker>)], instances
     group_on(TemplateVersionSpec::Number(on), on, versions, instances)
 }
 
-fn group_on(
+pub(super) fn group_on(
     spec: TemplateVersionSpec,
     on: u64,
     versions: &[(u64, &str, Option<Marker>)],
@@ -27,10 +27,13 @@ fn group_on(
                 lifecycle: "InService".to_owned(),
                 healthy: true,
                 template: Some(("lt-1".to_owned(), *version)),
+                image: None,
+                configuration: false,
             })
             .collect(),
         desired_capacity: u32::try_from(instances.len()).unwrap(),
         traits: GroupTraits::default(),
+        launched: BTreeMap::new(),
     }))
 }
 
@@ -42,6 +45,8 @@ pub(super) fn version_of(number: u64, version: &str, marker: Option<Marker>) -> 
         instance_type: Some("t3.small".to_owned()),
         instance_requirements: false,
         marker,
+        sought: None,
+        members: BTreeMap::new(),
     }
 }
 
@@ -65,6 +70,7 @@ pub(super) fn history(versions: &[(u64, &str, Option<Marker>)], refreshes: &[Rol
             .iter()
             .map(|(number, version, marker)| version_of(*number, version, marker.clone()))
             .collect(),
+        users: Some(Vec::new()),
     }
 }
 
@@ -203,6 +209,8 @@ fn mixed(spec: TemplateVersionSpec, instances: &[(&str, u64)]) -> ObservedGroup 
         lifecycle: "InService".to_owned(),
         healthy: true,
         template: Some(((*id).to_owned(), *version)),
+        image: None,
+        configuration: false,
     };
     ObservedGroup {
         template: GroupTemplate::MixedInstances(MixedPolicy {
@@ -251,7 +259,7 @@ fn a_policy_moves_with_all_its_templates() {
     ];
     let mut lines = String::new();
     for (name, seen, versions, refreshes) in table {
-        let history = RolloutHistory::Group { refreshes, versions };
+        let history = RolloutHistory::Group { refreshes, versions, users: Some(Vec::new()) };
         let plan = decide_one(&environment, &web(), ObservedTarget::Group(Box::new(seen)), Some(history), |_, _| {});
         lines += &format!("{name}: {} [{} of {}]\n", line(&plan), plan.updated, plan.total);
     }
@@ -270,7 +278,7 @@ fn a_policy_moves_with_all_its_templates() {
     done.current = both().first().cloned();
     let GroupTemplate::MixedInstances(policy) = &mut done.template else { unreachable!("it is mixed") };
     policy.own[0].current = both().last().cloned();
-    let history = RolloutHistory::Group { refreshes: rollout(Succeeded), versions: both() };
+    let history = RolloutHistory::Group { refreshes: rollout(Succeeded), versions: both(), users: Some(Vec::new()) };
     let plan = decide_one(&environment, &web(), ObservedTarget::Group(Box::new(done)), Some(history), |_, _| {});
     assert_eq!((plan.state, plan.updated, plan.total), (State::InSync, 2, 2));
 }

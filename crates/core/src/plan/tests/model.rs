@@ -77,10 +77,13 @@ impl World {
                     lifecycle: "InService".to_owned(),
                     healthy: true,
                     template: Some(("lt-1".to_owned(), *version)),
+                    image: None,
+                    configuration: false,
                 })
                 .collect(),
             desired_capacity: u32::try_from(self.instances.len()).unwrap(),
             traits: GroupTraits::default(),
+            launched: BTreeMap::new(),
         }));
         let definition = self.definition(self.service_on);
         let service = ObservedTarget::Service(Box::new(ObservedService {
@@ -118,6 +121,7 @@ impl World {
                 RolloutHistory::Group {
                     refreshes: self.refreshes.clone(),
                     versions: numbers(&self.templates).map(|number| self.template(number)).collect(),
+                    users: Some(Vec::new()),
                 }
             } else {
                 RolloutHistory::Service {

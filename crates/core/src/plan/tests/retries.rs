@@ -201,7 +201,12 @@ fn reads_that_lag_begin_nothing_anew() {
         "the group's version is read a moment later"
     );
     assert!(with(at(9)).action.is_some(), "a minute later it isn't there: it is healed");
-    let converged = Converged { commit: commit('b'), version: Version::try_from("1.1").unwrap(), artifact: ami("1.1") };
+    let converged = Converged {
+        commit: commit('b'),
+        version: Version::try_from("1.1").unwrap(),
+        artifact: ami("1.1"),
+        sought: None,
+    };
     let history = Some(groups::history(&[bad()], &[ended(at(10))]));
     let drifted = decide_one(&environment, &web(), seen(), history, |_, memory| {
         memory.converged.insert(web(), converged);
