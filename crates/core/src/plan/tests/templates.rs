@@ -129,7 +129,7 @@ fn a_group_that_is_put_on_latest_goes_back_on_its_number() {
     quarantined (the rollout ended as Failed (r); pin another version, or retry with `pinion resync --retry-quarantined`) => put group frontend on version 1 of launch template frontend
     quarantined (the rollout ended as Failed (r); pin another version, or retry with `pinion resync --retry-quarantined`) => put group frontend on version 1 of launch template frontend
     quarantined (the rollout ended as Failed (r); pin another version, or retry with `pinion resync --retry-quarantined`) => put group frontend on version 1 of launch template frontend
-    pending (asg/web comes after fargate/api, which is unknown) => put group frontend on version 1 of launch template frontend
+    pending (waits for fargate/api, which is unknown) => put group frontend on version 1 of launch template frontend
     rolling-out (Running, 50 %)
     ");
     // Nor does it look in sync where nothing else would be read of it.
