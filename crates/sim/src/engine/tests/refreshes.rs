@@ -374,10 +374,17 @@ fn what_was_attached_by_hand_has_no_template_and_is_replaced() {
 
 #[test]
 fn a_new_version_is_what_groups_on_latest_launch_next() {
-    let mut world = world_with(2, "version = \"$Latest\"", "{}");
-    let params =
-        json!({ "LaunchTemplateName": "web", "SourceVersion": "1", "LaunchTemplateData": { "ImageId": GOOD } });
-    call(&mut world, Service::Ec2, "CreateLaunchTemplateVersion", params).unwrap();
+    let mut world = world(2);
+    let create = |world: &mut super::World, image: &str| {
+        let data = json!({ "ImageId": image });
+        let params = json!({ "LaunchTemplateName": "web", "SourceVersion": "1", "LaunchTemplateData": data });
+        call(world, Service::Ec2, "CreateLaunchTemplateVersion", params).unwrap();
+    };
+    create(&mut world, "ami-00000001");
+    let latest = json!({ "LaunchTemplateName": "web", "Version": "$Latest" });
+    let params = json!({ "AutoScalingGroupName": "web", "LaunchTemplate": latest });
+    call(&mut world, Service::AutoScaling, "UpdateAutoScalingGroup", params).unwrap();
+    create(&mut world, GOOD);
     let params = json!({ "AutoScalingGroupName": "web", "DesiredCapacity": "3" });
     call(&mut world, Service::AutoScaling, "SetDesiredCapacity", params).unwrap();
     pass(&mut world, 60);
