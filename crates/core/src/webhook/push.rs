@@ -63,14 +63,23 @@ impl Push {
     }
 }
 
-/// The host without its port, as ssh has another one than https; and the path.
+/// Hosts that serve the repositories of another one over SSH on port 443, for networks that let nothing else through.
+/// GitHub: "Using SSH over the HTTPS port"; GitLab: "Use an alternative SSH port"; Bitbucket: "Troubleshoot SSH issues".
+const OTHER_NAMES: [(&str, &str); 3] =
+    [("ssh.github.com", "github.com"), ("altssh.gitlab.com", "gitlab.com"), ("altssh.bitbucket.org", "bitbucket.org")];
+
+/// The host and the path of a repository, the same for each way in. The port is left out, as SSH has another one than HTTPS.
+/// All is in lower case: none of the forges has two repositories whose names differ by case alone, and a hint too many costs
+/// one listing of branches.
 fn place(url: &str) -> (String, String) {
     let (host, path) = host_and_path(url);
     let host = match host.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host.to_owned(),
         _ => host,
     };
-    (host, path)
+    let host = host.trim_end_matches('.').to_lowercase();
+    let host = OTHER_NAMES.iter().find(|(other, _)| *other == host).map_or(host, |(_, name)| (*name).to_owned());
+    (host, path.to_lowercase())
 }
 
 #[cfg(test)]
@@ -83,6 +92,8 @@ mod tests {
     const GITLAB: &str = r#"{"object_kind":"push","ref":"refs/heads/main","project":{"web_url":"http://git.example/g/s/e",
         "git_ssh_url":"ssh://git@git.example:2222/g/s/e.git","git_http_url":"http://git.example/g/s/e.git"},
         "repository":{"name":"e","url":"git@git.example:g/s/e.git","homepage":"http://git.example/g/s/e"}}"#;
+    const GITLAB_COM: &str = r#"{"object_kind":"push","ref":"refs/heads/main","project":{"web_url":"https://gitlab.com/g/s/e",
+        "git_ssh_url":"git@gitlab.com:g/s/e.git","git_http_url":"https://gitlab.com/g/s/e.git"}}"#;
     const GITEA: &str = r#"{"ref":"refs/heads/main","repository":{"html_url":"http://localhost:3000/acme/e",
         "ssh_url":"ssh://gitea@localhost:2222/acme/e.git","clone_url":"http://localhost:3000/acme/e.git"}}"#;
 
@@ -100,6 +111,17 @@ mod tests {
             (GITLAB, "https://git.example/g/s", false),
             (GITEA, "http://localhost:3000/acme/e.git", true),
             (GITEA, "gitea@localhost:acme/e", true),
+            // Other case, other ports, and the hosts for SSH on port 443.
+            (GITHUB, "https://github.com/Acme/Environments.git", true),
+            (GITHUB, "https://GitHub.com:443/ACME/environments/", true),
+            (GITHUB, "ssh://git@ssh.github.com:443/acme/environments.git", true),
+            (GITHUB, "git@ssh.github.com:acme/environments.git", true),
+            (GITHUB, "ssh://git@altssh.gitlab.com:443/acme/environments.git", false),
+            (GITLAB_COM, "ssh://git@altssh.gitlab.com:443/g/s/e.git", true),
+            (GITLAB_COM, "https://gitlab.com/G/S/E", true),
+            (GITLAB, "ssh://git@git.example:2022/g/s/e.git", true),
+            (GITLAB, "https://git.example:8443/g/S/e.git", true),
+            (GITEA, "ssh://gitea@localhost:22/ACME/E.git", true),
         ];
         for (body, url, expected) in cases {
             let push = read(body.as_bytes()).unwrap();
