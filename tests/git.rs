@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pinion::git::{
-    Auth, GitError, Limits, Mirror, Mirrors, Objects, Poll, Programs, Provenances, RepositorySource, TokenSource,
-    WorkingCopy,
+    Auth, GitError, Mirror, Mirrors, Objects, Poll, Programs, Provenances, RepositorySource, TokenSource, WorkingCopy,
 };
+use pinion::manifest::gather::Limits;
 use pinion::model::{CommitId, Provenance};
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -59,7 +59,7 @@ impl Fixture {
     /// The text of one file at a branch's tip.
     fn read(&self, poll: &Poll, branch: &str, path: &str) -> String {
         let tip = poll.branches[branch].as_ref().unwrap();
-        let files = self.mirror.files(&tip.commit, &["environments"]).unwrap();
+        let files = self.mirror.files(&tip.commit).unwrap();
         String::from_utf8(files.files[path].clone()).unwrap()
     }
 }
@@ -214,7 +214,7 @@ fn a_deleted_cache_is_cloned_again() {
     let first = fixture.poll();
     std::fs::remove_dir_all(fixture.cache.path().join("git")).unwrap();
     let tip = &first.branches["main"].as_ref().unwrap().commit;
-    let error = fixture.mirror.files(tip, &["environments"]).unwrap_err();
+    let error = fixture.mirror.files(tip).unwrap_err();
     assert!(matches!(error, GitError::Mirror { .. }), "{error}");
     let poll = fixture.poll();
     assert!(poll.fetched && !poll.branches["main"].as_ref().unwrap().forced);
@@ -265,7 +265,7 @@ fn an_object_that_cannot_be_read_leads_to_a_new_clone() {
     bytes[middle].fill(0);
     std::fs::set_permissions(&pack, std::fs::Permissions::from_mode(0o644)).unwrap();
     std::fs::write(&pack, bytes).unwrap();
-    let error = fixture.mirror.files(&commit, &["environments"]).unwrap_err();
+    let error = fixture.mirror.files(&commit).unwrap_err();
     assert!(error.is_transient(), "{error}");
     let poll = fixture.poll();
     assert_eq!(fixture.read(&poll, "main", PINS), "frontend = \"1.0.0\"");
@@ -576,7 +576,7 @@ fn a_mirror_survives_a_fetch_that_breaks_off() {
         cut.limit(20_000);
         let error = fixture.fails();
         assert!(matches!(error, GitError::Unreachable { .. }), "{url}: {}", shown(&error));
-        fixture.mirror.files(&commit, &["environments"]).unwrap();
+        fixture.mirror.files(&commit).unwrap();
         cut.mend();
         let after = fixture.poll();
         assert_eq!(tip(&after, "main"), repo.head());
@@ -604,12 +604,18 @@ fn a_shutdown_ends_a_fetch_that_hangs_half_way() {
 }
 
 #[test]
-fn trees_are_read_within_limits_and_odd_entries_are_refused_by_name() {
+fn what_is_not_pinions_is_not_looked_at_and_what_cannot_be_taken_is_refused_by_name() {
     let repo = started();
     repo.write("environments/dev/big.txt", vec![b'x'; (1 << 20) + 1]);
+    repo.write("environments/dev/environment.toml", vec![b'#'; (1 << 20) + 1]);
+    repo.write("environments/prod/pins.toml", "web = \"1\"");
+    repo.write("environments/dev/deep/and/deeper/pins.toml", "not read");
     repo.write("policies/guardrails/freeze.cedar", "forbid(principal, action, resource);");
+    repo.write("policies/README.md", "not read");
     repo.write("elsewhere/file", "not read");
     std::os::unix::fs::symlink("/etc/passwd", repo.work().join("environments/dev/link")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", repo.work().join("environments/prod/environment.toml")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", repo.work().join("environments/providers.tf")).unwrap();
     repo.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{},environments/module", repo.head())]);
     std::fs::create_dir(repo.work().join("environments/module")).unwrap();
     repo.commit("odd things");
@@ -617,29 +623,78 @@ fn trees_are_read_within_limits_and_odd_entries_are_refused_by_name() {
     let fixture = mirror(&repo.file_url(), &["main"]);
     let poll = fixture.poll();
     let commit = poll.branches["main"].as_ref().unwrap().commit.clone();
-    let files = fixture.mirror.files(&commit, &["environments", "policies", "missing"]).unwrap();
-    assert_eq!(files.files.keys().collect::<Vec<_>>(), [PINS, "policies/guardrails/freeze.cedar"]);
-    let refused: Vec<_> = files.refused.iter().map(|(path, why)| format!("{path}: {why}")).collect();
+    let objects = fixture.mirror.objects().unwrap();
+    let files = objects.files(&commit).unwrap();
+    let names: Vec<_> = files.files.keys().collect();
+    assert_eq!(names, [PINS, "environments/prod/pins.toml", "policies/guardrails/freeze.cedar"]);
+    let refusals = |files: &pinion::model::Files| -> Vec<String> {
+        files.refused.iter().map(|(path, why)| format!("{path}: {why}")).collect()
+    };
     assert_eq!(
-        refused,
+        refusals(&files),
         [
-            "environments/dev/big.txt: it has 1048577 bytes; a file may have 1048576",
-            "environments/dev/link: it is a symbolic link, which Pinion doesn't follow; put the file itself there",
-            "environments/module: it is a submodule, which Pinion doesn't follow; put the file itself there",
+            "environments/dev/environment.toml: it has 1048577 bytes; a file may have 1048576",
+            "environments/module: it is a submodule, which Pinion doesn't follow",
+            "environments/prod/environment.toml: it is a symbolic link, which Pinion doesn't follow; put the file itself \
+             there",
         ]
     );
-    let objects = fixture.mirror.objects().unwrap();
-    let few = Limits { entries: 3, ..Limits::default() };
-    let error = objects.files_within(&commit, &["environments"], few).unwrap_err().to_string();
-    assert!(error.contains("more than 3 entries") && error.contains("environments/dev/"), "{error}");
+    // Only what concerns the whole repository is refused as a whole, and then without an error.
+    let few = Limits { environments: 1, ..Limits::default() };
+    let files = objects.files_within(&commit, few).unwrap();
+    assert_eq!(refusals(&files), ["environments: there are more than 1 environments in it"]);
+    assert_eq!(files.files.keys().collect::<Vec<_>>(), ["policies/guardrails/freeze.cedar"]);
     let small = Limits { total_bytes: 30, ..Limits::default() };
-    let error = objects.files_within(&commit, &["environments", "policies"], small).unwrap_err().to_string();
-    assert!(error.contains("30 bytes") && error.contains("freeze.cedar"), "{error}");
-    let file = objects.files(&commit, &["elsewhere/file"]).unwrap();
-    assert_eq!(file.refused["elsewhere/file"], "it is a file, not a folder");
+    let found = refusals(&objects.files_within(&commit, small).unwrap());
+    assert!(found.iter().any(|one| one == "environments: all files have more than 30 bytes"), "{found:?}");
     let nothing = CommitId::try_from("1".repeat(40)).unwrap();
-    assert!(objects.files(&nothing, &["environments"]).unwrap_err().to_string().contains("1111"));
+    assert!(objects.files(&nothing).unwrap_err().to_string().contains("1111"));
     assert!(!fixture.poll().fetched, "asking for a commit that isn't there is no reason to clone again");
+}
+
+#[test]
+fn a_commit_whose_author_makes_no_sense_stops_nothing() {
+    let repo = started();
+    let tree = repo.git(&["write-tree"]);
+    let mut heads = vec![repo.head()];
+    for (at, line) in
+        ["Ada <ada@example.com 1700000000 +0000", "Ada", "", "<> x y", "Ada <a@b> 99999999999999999999 +0000"]
+            .into_iter()
+            .enumerate()
+    {
+        let parent = heads.last().unwrap();
+        let text =
+            format!("tree {tree}\nparent {parent}\nauthor {line}\ncommitter {line}\n\nnumber {at}\n\nRollback: x\n");
+        std::fs::write(repo.work().join("../commit"), text).unwrap();
+        let made = repo.git(&["hash-object", "-t", "commit", "-w", "--literally", "../commit"]);
+        repo.git(&["reset", "--quiet", "--hard", &made]);
+        heads.push(made);
+    }
+    let fixture = mirror(&repo.file_url(), &["main"]);
+    repo.push();
+    assert!(fixture.poll().fetched);
+    // And one on top of them.
+    let good = repo.set(PINS, "frontend = \"1.1.0\"");
+    repo.push();
+    let poll = fixture.poll();
+    let tip = poll.branches["main"].as_ref().unwrap();
+    assert_eq!((tip.commit.as_str(), tip.forced), (good.as_str(), false));
+    let objects = fixture.mirror.objects().unwrap();
+    let (first, head) = (CommitId::try_from(heads[0].clone()).unwrap(), tip.commit.clone());
+    assert_eq!(objects.trailers_since(Some(&first), &head, "Rollback").unwrap().len(), 5);
+    let mut at = Some(head.clone());
+    let walked = std::iter::from_fn(|| {
+        at = objects.first_parent(at.as_ref()?).unwrap();
+        at.clone()
+    });
+    assert_eq!(walked.count(), heads.len());
+    for (commit, value) in [(&head, "\"1.1.0\""), (&CommitId::try_from(heads[1].clone()).unwrap(), "\"1.0.0\"")] {
+        let wanted = BTreeMap::from([((PINS.to_owned(), "frontend".to_owned()), value.to_owned())]);
+        let found = Provenances::new().provenance(&objects, commit, &wanted, &extract).unwrap();
+        assert_eq!(found.len(), 1);
+    }
+    // It isn't cloned again for that.
+    assert!(!fixture.poll().fetched);
 }
 
 // Provenance
@@ -677,7 +732,7 @@ impl History {
     fn of(&mut self, environment: &str, key: &str) -> Option<Provenance> {
         let (objects, head) = self.objects();
         let path = format!("environments/{environment}/pins.toml");
-        let files = objects.files(&head, &["environments"]).unwrap();
+        let files = objects.files(&head).unwrap();
         let value = extract(&path, &files.files[&path]).remove(key).unwrap();
         let wanted = BTreeMap::from([((path, key.to_owned()), value)]);
         self.provenances.provenance(&objects, &head, &wanted, &extract).unwrap().into_values().next()
@@ -806,16 +861,131 @@ fn there_and_back_again_is_a_new_commit() {
     history.repo.set(PINS, "a = 2");
     let back = history.repo.set(PINS, "a = 1");
     assert_eq!(history.commit_of("dev", "a"), back);
-    // Removed and added again, too; and through a file that makes no sense.
+    // Removed and added again, too.
     history.repo.set(PINS, "other = 1");
     let again = history.repo.set(PINS, "a = 1");
     assert_eq!(history.commit_of("dev", "a"), again);
-    history.repo.set(PINS, "a = 1\n<<<<<<<");
-    let mended = history.repo.set(PINS, "a = 1");
-    assert_eq!(history.commit_of("dev", "a"), mended);
     // Layout isn't value.
     history.repo.set(PINS, "a =    1");
-    assert_eq!(history.commit_of("dev", "a"), mended);
+    assert_eq!(history.commit_of("dev", "a"), again);
+}
+
+const SETTINGS: &str = "environments/dev/environment.toml";
+
+/// An environment whose group `web` runs a component, by whatever name its target has.
+fn settings(target: &str, component: &str) -> String {
+    format!(
+        "[account]\nid = \"222222222222\"\nregion = \"us-west-1\"\nrole = \"arn:aws:iam::222222222222:role/pinion\"\n\
+         [asg.{target}]\ngroup = \"web\"\ncomponent = \"{component}\"\nami = {{ id = \"{{version}}\" }}\n"
+    )
+}
+
+/// Whatever makes a file senseless for a while: who restores it has pinned nothing.
+#[test]
+fn a_file_that_is_broken_and_restored_is_no_new_pin() {
+    let good = "a = 1\nb = 1";
+    let large = format!("{good}\n{}", "#".repeat(1 << 20));
+    let cases: [(&str, Option<&[u8]>); 6] = [
+        ("a merge marker", Some("a = 1\n<<<<<<< HEAD".as_bytes())),
+        ("an emptied file", Some(b"")),
+        ("a file that isn't text", Some(b"\xff\xfe")),
+        ("a line that is gone", Some(b"b = 1")),
+        ("a file that is too large", Some(large.as_bytes())),
+        ("a file that is gone", None),
+    ];
+    for (what, broken) in cases {
+        for steps in [1, 3] {
+            let mut history = History::new();
+            history.repo.write(SETTINGS, settings("web", "a"));
+            let first = history.repo.set(PINS, good);
+            assert_eq!(history.commit_of("dev", "a"), first);
+            for step in 0..steps {
+                match broken {
+                    Some(text) => {
+                        history.repo.write(PINS, text);
+                    }
+                    None if step == 0 => std::fs::remove_file(history.repo.work().join(PINS)).unwrap(),
+                    None => {}
+                }
+                history.repo.write("README.md", step.to_string()).commit("broken");
+                history.objects();
+            }
+            let restored = history.repo.set(PINS, good);
+            assert_eq!(history.commit_of("dev", "a"), first, "{what}");
+            history.provenances = Provenances::new();
+            assert_eq!(history.commit_of("dev", "a"), first, "{what}, by a new process");
+            // Another value is a new pin, also behind such a file.
+            history.repo.write(PINS, broken.unwrap_or(b"")).commit("broken again");
+            let other = history.repo.set(PINS, "a = 2\nb = 1");
+            assert_eq!(history.commit_of("dev", "a"), other, "{what}, and another value");
+            assert_ne!(restored, other);
+        }
+    }
+}
+
+#[test]
+fn a_component_that_is_renamed_is_no_new_pin() {
+    for (target, component) in [("web", "frontend"), ("frontend", "frontend")] {
+        let mut history = History::new();
+        history.repo.write(SETTINGS, settings("web", "a"));
+        let first = history.repo.set(PINS, "a = 1");
+        assert_eq!(history.commit_of("dev", "a"), first);
+        history.repo.write(SETTINGS, settings(target, component));
+        history.repo.set(PINS, &format!("{component} = 1"));
+        assert_eq!(history.commit_of("dev", component), first, "what is known under the other name counts");
+        history.provenances = Provenances::new();
+        assert_eq!(history.commit_of("dev", component), first, "and a new process walks there");
+        history.repo.set("README.md", "more");
+        assert_eq!(history.commit_of("dev", component), first);
+        // With another value, or for another group, it is one.
+        history.repo.write(SETTINGS, settings("web", "b"));
+        let other = history.repo.set(PINS, "b = 2");
+        assert_eq!(history.commit_of("dev", "b"), other);
+        history.repo.write(SETTINGS, settings("web", "c").replace("group = \"web\"", "group = \"other\""));
+        let other = history.repo.set(PINS, "c = 2");
+        assert_eq!(history.commit_of("dev", "c"), other);
+    }
+}
+
+#[test]
+fn a_rewritten_tip_is_no_new_pin() {
+    let mut history = History::new();
+    history.repo.set(PINS, "a = 1");
+    let bad = history.repo.set(PINS, "a = 2");
+    let first_of = |history: &mut History| {
+        let mut found = history.of("dev", "a").unwrap();
+        history.provenances.restore(&mut found).unwrap();
+        found.commit.to_string()
+    };
+    assert_eq!(first_of(&mut history), bad);
+    // Amended, twice: an unrelated change, and the message.
+    for text in ["one", "two"] {
+        history.repo.write("README.md", text);
+        history.repo.git(&["add", "--all"]);
+        history.repo.git(&["commit", "--quiet", "--amend", "--message", text]);
+        assert_ne!(history.repo.head(), bad);
+        assert_eq!(first_of(&mut history), bad, "{text}");
+    }
+    // Rebased onto something else, while nobody looked; and what is noted is enough for a new process.
+    history.repo.git(&["checkout", "--quiet", "-b", "other", "HEAD~1"]);
+    history.repo.set("README.md", "other");
+    history.repo.git(&["cherry-pick", "-X", "theirs", "main"]);
+    history.repo.git(&["branch", "--quiet", "--force", "main", "other"]);
+    history.repo.checkout("main");
+    assert_eq!(first_of(&mut history), bad);
+    let mut fresh = Provenances::new();
+    fresh.recall(&history.provenances.rewritings());
+    history.provenances = fresh;
+    assert_eq!(first_of(&mut history), bad, "a new process knows it by what was noted");
+    // What is withdrawn and pinned again is a new pin, whether the branch goes on or is moved back.
+    history.repo.set(PINS, "a = 1");
+    let again = history.repo.set(PINS, "a = 2");
+    assert_eq!(first_of(&mut history), again);
+    history.repo.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    assert_ne!(first_of(&mut history), again);
+    history.repo.write("README.md", "third");
+    let third = history.repo.set(PINS, "a = 2");
+    assert_eq!(first_of(&mut history), third);
 }
 
 #[test]
@@ -865,7 +1035,7 @@ fn a_working_copy_gives_head_revisions_files_and_provenance() {
     let uncommitted = provenances.provenance(&copy.objects(), &head, &wanted("1.2.0"), &extract).unwrap();
     assert!(uncommitted.is_empty());
     let base = copy.resolve("HEAD~1").unwrap();
-    let files = copy.objects().files(&base, &["environments"]).unwrap();
+    let files = copy.objects().files(&base).unwrap();
     assert_eq!(files.files[PINS], b"frontend = \"1.0.0\"");
 }
 
@@ -894,6 +1064,48 @@ fn folders_without_a_working_copy_are_told_apart() {
     let repo = Repo::new();
     assert_eq!(WorkingCopy::discover(&repo.work()).unwrap().head().unwrap(), None);
     assert!(WorkingCopy::discover(&repo.bare()).is_err());
+}
+
+#[test]
+fn clones_and_servers_of_other_kinds_are_named_with_what_to_do() {
+    let folder = TempDir::new().unwrap();
+    let git = |at: &Path, arguments: &[&str]| {
+        let output = crate::support::git::hermetic(&mut std::process::Command::new("git"), folder.path())
+            .args(["-c", "user.name=a", "-c", "user.email=a@b"])
+            .args(arguments)
+            .current_dir(at)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let init = |name: &str, format: &str| {
+        let path = folder.path().join(name);
+        git(folder.path(), &["init", "--quiet", "--initial-branch=main", format, name]);
+        std::fs::write(path.join("README"), "x").unwrap();
+        git(&path, &["add", "README"]);
+        git(&path, &["commit", "--quiet", "--message", "one"]);
+        path
+    };
+    let long = init("long", "--object-format=sha256");
+    let error = WorkingCopy::discover(&long).unwrap_err().to_string();
+    assert!(error.contains("SHA-256") && error.contains("SHA-1"), "{error}");
+    let error = shown(&mirror(&format!("file://{}", long.display()), &["main"]).fails());
+    assert!(error.contains("SHA-256"), "{error}");
+
+    // As `git init --ref-format=reftable` of Git 2.45 writes it.
+    let table = init("table", "--object-format=sha1");
+    let settings = table.join(".git/config");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(&settings, text + "[extensions]\n\trefStorage = reftable\n").unwrap();
+    let error = WorkingCopy::discover(&table).unwrap_err().to_string();
+    assert!(error.contains("reftable") && error.contains("git refs migrate"), "{error}");
+
+    let repo = started();
+    let partial = folder.path().join("partial");
+    git(folder.path(), &["clone", "--quiet", "--no-checkout", "--filter=blob:none", &repo.file_url(), "partial"]);
+    let copy = WorkingCopy::discover(&partial).unwrap();
+    let error = shown(&copy.objects().files(&copy.head().unwrap().unwrap()).unwrap_err());
+    assert!(error.contains("partial clone") && error.contains("--refetch"), "{error}");
 }
 
 fn script(folder: &Path, name: &str, body: &str) -> OsString {

@@ -28,7 +28,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::guardrail::{Fleet, Guardrails};
 use crate::manifest::{self, Findings};
 use crate::metrics::Metrics;
-use crate::model::escape::plain_json;
+use crate::model::escape::{one_line, plain_json};
 use crate::model::survey::Survey;
 use crate::model::{CommitId, EnvironmentName, LocalRef, State, words};
 use crate::plan::change_limit::{Acknowledgement, ChangeLimit, Held, Limits};
@@ -104,22 +104,14 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let folder = manifest::read::folder(&args.dir)?;
     let loaded = manifest::load_with_refused(&folder.files, &folder.refused);
-    let mut broken = loaded.findings.clone();
-    broken.extend(&loaded.policy_findings);
-    let mut drafts = BTreeMap::new();
-    for (name, result) in &loaded.environments {
-        match result {
-            Ok(draft) => {
-                drafts.insert(name, draft);
-            }
-            Err(findings) if args.environments.is_empty() || args.environments.contains(name) => {
-                broken.extend(findings);
-            }
-            Err(_) => {}
-        }
-    }
+    let broken = loaded.stops(&args.environments);
+    let good = loaded.environments.iter().filter_map(|(name, result)| Some((name, result.as_ref().ok()?)));
+    let mut drafts: BTreeMap<_, _> = good.collect();
     if let Some(name) = args.environments.iter().find(|name| !loaded.environments.contains_key(*name)) {
         return Err(unknown::environment(name, loaded.environments.keys()));
+    }
+    for warning in manifest::render::warnings(&loaded, clock.now()) {
+        output::note(&format!("{}\n", one_line(&warning.to_string())));
     }
     if !broken.is_empty() {
         return Err(refuse(&broken, args.output, clock.now())?);

@@ -75,6 +75,8 @@ pub struct Reading {
     pub policies: Policies,
     /// What is wrong with the guardrails.
     pub policy_errors: Vec<String>,
+    /// What is odd, and stops nothing.
+    pub warnings: Vec<String>,
     /// Which of the good environments has each AWS resource.
     pub claims: BTreeMap<String, EnvironmentName>,
     /// The files that all this was read from.
@@ -95,12 +97,14 @@ pub async fn read(
 ) -> Result<Reading, RepositoryError> {
     let files = repository.files(commit).await?;
     let loaded = manifest::load_after(&files.files, &files.refused, held);
+    let warnings = manifest::render::odd(&loaded).map(|warning| warning.to_string()).collect();
     let mut reading = Reading {
         environments: BTreeMap::new(),
         broken: BTreeMap::new(),
         whole: loaded.findings.iter().map(ToString::to_string).collect(),
         policies: loaded.policies,
         policy_errors: loaded.policy_findings.iter().map(ToString::to_string).collect(),
+        warnings,
         claims: loaded.claims,
         files,
     };

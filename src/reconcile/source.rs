@@ -13,7 +13,7 @@ use super::hints::APART;
 use super::{Shared, Source};
 use crate::clock::entropy;
 use crate::metrics::PollResult;
-use crate::model::{CommitId, EnvironmentName, Tip, Verified};
+use crate::model::{CommitId, EnvironmentName, RepositoryError, Tip, Verified};
 
 /// Polls until shutdown.
 pub(super) async fn run(index: usize, source: Source, shared: Arc<Shared>, news: mpsc::Sender<News>) {
@@ -104,8 +104,17 @@ impl Poller {
         let moved = |(branch, tip): (&String, &Result<Tip, _>)| {
             tip.as_ref().is_ok_and(|tip| self.read.get(branch).map(|last| &last.tip) != Some(&tip.commit))
         };
-        let result = if tips.iter().any(moved) { PollResult::Changed } else { PollResult::Unchanged };
+        let found = if tips.iter().any(moved) { PollResult::Changed } else { PollResult::Unchanged };
+        let went_well = self.follow(tips).await;
+        // What can't be read has been polled in vain, however well the server answered.
+        let result = if went_well { found } else { PollResult::Failed };
         self.shared.metrics.git_polled(&self.source.url, result, took);
+        self.first = false;
+        went_well
+    }
+
+    /// Reads what has moved. Says whether all went well.
+    async fn follow(&mut self, tips: BTreeMap<String, Result<Tip, RepositoryError>>) -> bool {
         let mut went_well = true;
         for (branch, tip) in tips {
             let tip = match tip {
@@ -151,7 +160,6 @@ impl Poller {
             }
             went_well &= self.read(&branch, &tip, commit.clone(), refused(&verified)).await;
         }
-        self.first = false;
         went_well
     }
 
@@ -217,6 +225,9 @@ impl Poller {
         good.extend(reading.environments.keys().cloned());
         for finding in reading.whole.iter().filter(|_| !nothing) {
             tracing::error!(repository = self.source.url, branch, "{finding}");
+        }
+        for warning in &reading.warnings {
+            tracing::warn!(repository = self.source.url, branch, "{warning}");
         }
         for error in &reading.policy_errors {
             tracing::error!(

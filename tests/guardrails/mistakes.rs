@@ -54,14 +54,34 @@ fn validate_refuses_a_folder_with_such_a_policy() {
 
 #[test]
 fn what_would_never_be_met_is_found() {
-    insta::assert_snapshot!(when("resource in Environment::\"prd\""), @"test.cedar:4:20: error: x: there is no environment `prd`; environments: dev, prod");
-    insta::assert_snapshot!(when("resource == Target::\"prod/asg/wbe\""), @"test.cedar:4:20: error: x: there is no target `prod/asg/wbe`; it looks like `prod/asg/web` or `prod/fargate/api`");
     insta::assert_snapshot!(when("Zone::\"Europe/Berln\".hour < 9"), @"test.cedar:4:8: error: x: there is no time zone `Europe/Berln`; did you mean `Europe/Berlin`?");
     insta::assert_snapshot!(when("Zone::\"berlin\".hour < 9"), @"test.cedar:4:8: error: x: there is no time zone `berlin`; did you mean `Europe/Berlin`?");
     insta::assert_snapshot!(when("context.rolling.all > 3 && false"), @"test.cedar:1:1: error: x: policy is impossible: the policy expression evaluates to false for all valid requests");
     insta::assert_snapshot!(findings(
         "@id(\"a\") @reason(\"b\") forbid (principal, action == Action::\"deploy\", resource);"
     ), @r#"test.cedar:1:52: error: a: unrecognized action `Action::"deploy"`; did you mean `Action::"rollout"`?"#);
+}
+
+/// Who renames a target, or removes an environment, that a policy names stops nobody: the policies count as they are.
+#[test]
+fn a_name_that_nobody_has_is_a_warning() {
+    let policy = |condition: &str| {
+        format!("@id(\"x\")\n@reason(\"y\")\nforbid (principal, action, resource)\nwhen {{ {condition} }};\n")
+    };
+    let warned = |condition: &str| {
+        let loaded = load(&[("test.cedar", &policy(condition))], "1.4.2");
+        assert_eq!(loaded.all_findings().to_string(), "");
+        assert_eq!(loaded.policies.len(), 1, "it counts");
+        let warnings = pinion::manifest::render::warnings(&loaded, jiff::Timestamp::UNIX_EPOCH);
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n").replace("policies/guardrails/", "")
+    };
+    insta::assert_snapshot!(warned("resource in Environment::\"prd\""), @"test.cedar:4: warning: x: there is no environment `prd`; environments: dev, prod");
+    insta::assert_snapshot!(warned("resource == Target::\"prod/asg/wbe\""), @"test.cedar:4: warning: x: there is no target `prod/asg/wbe`; it looks like `prod/asg/web` or `prod/fargate/api`");
+    // And what is wrong beside it still denies all.
+    let both = policy("resource in Environment::\"prd\" && Zone::\"berlin\".hour < 9");
+    let loaded = load(&[("test.cedar", &both)], "1.4.2");
+    assert_eq!(loaded.policy_findings.len(), 1);
+    assert!(loaded.policies.is_empty() && !loaded.policies.is_none(), "it denies all");
 }
 
 #[test]

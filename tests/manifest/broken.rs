@@ -21,8 +21,8 @@ findings! {
     "#;
     unknown_table: Repository::prod().append("[lambda.x]") => @"environments/prod/environment.toml:17:2: error: lambda: unknown key `lambda`; known here: account, promotion, asg, fargate";
     wrong_types: Repository::prod().edit("\"222222222222\"", "222222222222").edit("[\"fargate/api\"]", "\"fargate/api\"") => @r#"
-    environments/prod/environment.toml:3:6: error: account.id: expected a string, found an integer
-    environments/prod/environment.toml:11:9: error: asg.web.after: expected an array, found a string
+    environments/prod/environment.toml:3:6: error: account.id: expected a string, found an integer; write it in quotes: "222222222222"
+    environments/prod/environment.toml:11:9: error: asg.web.after: expected an array, found a string; put it in brackets, also if it is the only one: ["fargate/api"]
     "#;
     account_id: Repository::prod().edit("\"222222222222\"", "\"2222\"") => @"environments/prod/environment.toml:3:6: error: account.id: `2222` is not an account id: it has exactly 12 digits";
     foreign_role: Repository::prod().edit("iam::222222222222", "iam::999999999999") => @"environments/prod/environment.toml:5:8: error: account.role: this role belongs to account 999999999999, the environment to 222222222222; correct the role, or `account.id`; `{account}` in the role keeps them equal";
@@ -144,23 +144,23 @@ findings! {
     nothing_at_all: Repository::default() => @"environments:1:1: error: there is no environment; add a folder environments/NAME/ with environment.toml and pins.toml";
     no_environment: Repository::default().with("defaults.toml", "[account]\nregion = \"us-west-1\"") => @"environments:1:1: error: there is no environment; add a folder environments/NAME/ with environment.toml and pins.toml";
     no_target: Repository::prod().with("prod/environment.toml", ENVIRONMENT.split("[asg").next().unwrap()).pins("a = '1'") => @"environments/prod/environment.toml:1:1: error: this environment has no target; add an [asg.NAME] or a [fargate.NAME]";
-    stray_files: Repository::prod().with("pins.toml", "").with("prod/old/Pins.TOML", "").with("Prod/pins.toml", "") => @r#"
+    stray_files: Repository::prod().with("pins.toml", "").with("prod/Pins.TOML", "").with("prod/old/pins.toml", "").with("Prod/pins.toml", "") => @r#"
     environments/Prod:1:1: error: `Prod` is not an environment's name: it has 1 to 63 of a-z, 0-9, - and _, and starts with a letter or digit; rename the folder
-    environments/pins.toml:1:1: error: no file of this name is read; the files are environments/defaults.toml, environments/NAME/environment.toml and environments/NAME/pins.toml
-    environments/prod/old/Pins.TOML:1:1: error: no file of this name is read; the files are environments/defaults.toml, environments/NAME/environment.toml and environments/NAME/pins.toml
+    environments/prod/Pins.TOML:1:1: error: no file of this name is read; the files are environments/defaults.toml, environments/NAME/environment.toml and environments/NAME/pins.toml
     "#;
-    promotion: Repository::prod().append("[promotion]\nfrom = \"dve\"")
-        .with("dev/environment.toml", ENVIRONMENT.replace("us-west-1\"\nrole", "us-west-2\"\nrole") + "[promotion]\nfrom = \"dev\"")
-        .with("dev/pins.toml", PINS) => @r#"
-    environments/dev/environment.toml:18:8: error: promotion.from: these are promoted from each other: dev → dev; an environment can't come before itself
-    environments/prod/environment.toml:18:8: error: promotion.from: there is no environment `dve`; did you mean `dev`?
+    promotion_from_itself: Repository::prod().append("[promotion]\nfrom = \"prod\"") => @"environments/prod/environment.toml:18:8: error: promotion.from: this environment is promoted from itself; name the one that runs a version before it";
+    lookalikes: Repository::prod().without("prod/environment.toml").with("prod/environment.yaml", "").with("prod/pins.json", "") => @"environments/prod/environment.toml:1:1: error: this file is missing; environments/prod/environment.yaml isn't read: the files are TOML; write it as environments/prod/environment.toml";
+    folder_without_files: Repository::prod().with("dev/", "") => @r#"
+    environments/dev/environment.toml:1:1: error: this file is missing
+    environments/dev/pins.toml:1:1: error: this file is missing
     "#;
-    promotion_cycle: Repository::prod().append("[promotion]\nfrom = \"dev\"")
-        .with("dev/environment.toml", ENVIRONMENT.replace("us-west-1\"\nrole", "us-west-2\"\nrole") + "[promotion]\nfrom = \"prod\"")
-        .with("dev/pins.toml", PINS) => @r#"
-    environments/dev/environment.toml:18:8: error: promotion.from: these are promoted from each other: dev → prod → dev; an environment can't come before itself
-    environments/prod/environment.toml:18:8: error: promotion.from: these are promoted from each other: prod → dev → prod; an environment can't come before itself
+    git_lfs: Repository::prod().pins("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n") => @"environments/prod/pins.toml:1:1: error: this is a pointer of Git LFS, and not the file; Pinion reads what is in Git itself: take the pattern out of .gitattributes (`git lfs untrack`), and commit the file again";
+    other_words: Repository::prod().append("[ecs.api]\n[ec2]\n[pins]\nweb = \"1\"") => @r#"
+    environments/prod/environment.toml:17:2: error: ecs: unknown key `ecs`; an ECS service on Fargate is [fargate.NAME]
+    environments/prod/environment.toml:18:2: error: ec2: unknown key `ec2`; an Auto Scaling group is [asg.NAME]
+    environments/prod/environment.toml:19:2: error: pins: unknown key `pins`; versions are in pins.toml, beside this file
     "#;
+    one_alarm: Repository::prod().append("[asg.web.rollout]\nalarms = \"frontend-5xx\"") => @r#"environments/prod/environment.toml:18:10: error: asg.web.rollout.alarms: expected an array, found a string; put it in brackets, also if it is the only one: ["frontend-5xx"]"#;
     claimed_in_one_environment: Repository::prod().append("[asg.frontend]\nami = { name = \"b-{version}\" }") => @"environments/prod/environment.toml:7:6: error: asg.web: prod/asg/frontend (environments/prod/environment.toml:17) claims the Auto Scaling group `frontend` in 222222222222, us-west-1, too; let only one target have it";
     claimed_by_two_environments: Repository::prod().with("copy/environment.toml", ENVIRONMENT).with("copy/pins.toml", PINS) => @r#"
     environments/copy/environment.toml:7:6: error: asg.web: prod/asg/web (environments/prod/environment.toml:7) claims the Auto Scaling group `frontend` in 222222222222, us-west-1, too; let only one target have it
@@ -172,9 +172,84 @@ findings! {
         .with("defaults.toml", "[account]\nexternal = \"x\"\n[asg.web.rollout]\nmin_healthy = 101\n[fargate.api]\ncluster = 7") => @r#"
     environments/defaults.toml:2:1: error: account.external: unknown key `external`; did you mean `external_id`?
     environments/defaults.toml:4:15: error: asg.web.rollout.min_healthy: this must be from 0 to 100
-    environments/defaults.toml:6:11: error: fargate.api.cluster: expected a string, found an integer
+    environments/defaults.toml:6:11: error: fargate.api.cluster: expected a string, found an integer; write it in quotes: "7"
     "#;
     broken_defaults: Repository::prod().with("defaults.toml", "[account") => @"environments/defaults.toml:1:9: error: unclosed table, expected `]`";
+}
+
+/// What TOML has no value for, but people write: versions, dates, and account ids with leading zeros.
+#[test]
+fn what_lacks_its_quotes_is_told_so() {
+    for bare in [
+        "1.4.0",
+        "2026.11.28",
+        "1.4.0-rc.1",
+        "0123",
+        "1_4",
+        "1.4.0+build",
+        "2026-11-28",
+        "1.4",
+        "14",
+        "v1.4",
+        "1.x",
+        "-1.2.3",
+    ] {
+        for pins in [
+            format!("backend = \"1\"\nfrontend = {bare}\n"),
+            format!("frontend={bare} # the newest\nbackend = \"1\"\n"),
+            format!("backend = \"1\"\nfrontend = {{ version = {bare} }}\n"),
+        ] {
+            let found = Repository::prod().pins(&pins).findings();
+            assert!(found.contains("quotes"), "{pins}: {found}");
+        }
+    }
+    for bare in ["012345678901", "222222222222", "0222"] {
+        let found = Repository::prod().edit("\"222222222222\"", bare).findings();
+        assert!(found.contains(&format!("write it in quotes: \"{bare}\"")), "{bare}: {found}");
+    }
+}
+
+#[test]
+fn the_folder_in_the_singular_is_named() {
+    let files = [("environment/".to_owned(), Vec::new())].into();
+    let found = pinion::manifest::load(&files).all_findings().to_string();
+    assert_eq!(
+        found,
+        "environments:1:1: error: there is no environment; there is a folder environment/: rename it to environments/"
+    );
+}
+
+/// A commit reaches no further than its folder: what the files of one environment, or their absence, make odd in another one
+/// is said and stops nothing.
+#[test]
+fn what_others_do_is_a_warning() {
+    let other = |more: &str| ENVIRONMENT.replace("us-west-1\"\nrole", "us-west-2\"\nrole") + more;
+    let warnings = |repository: &Repository| {
+        let loaded = repository.load();
+        assert_eq!(loaded.all_findings().to_string(), "");
+        let warnings = render::warnings(&loaded, jiff::Timestamp::UNIX_EPOCH);
+        warnings.iter().map(|one| format!("{one}\n")).collect::<String>()
+    };
+    let promoted = || Repository::prod().append("[promotion]\nfrom = \"dev\"");
+    insta::assert_snapshot!(warnings(&promoted()), @"environments/prod/environment.toml:18: warning: promotion.from: there is no environment `dev`; no version counts as having run there; environments: ");
+    let circle =
+        promoted().with("dev/environment.toml", other("[promotion]\nfrom = \"prod\"")).with("dev/pins.toml", PINS);
+    insta::assert_snapshot!(warnings(&circle), @r#"
+    environments/dev/environment.toml:18: warning: promotion.from: these are promoted from each other: dev → prod → dev; no version can run in each of them first: take `from` out of one
+    environments/prod/environment.toml:18: warning: promotion.from: these are promoted from each other: prod → dev → prod; no version can run in each of them first: take `from` out of one
+    "#);
+    insta::assert_snapshot!(warnings(&Repository::prod().with("default.toml", "x")), @"environments/default.toml:1: warning: no file of this name is read; the files are environments/defaults.toml, environments/NAME/environment.toml and environments/NAME/pins.toml");
+    let unused = Repository::prod().with("defaults.toml", "[asg.web]\ngroup = 7");
+    insta::assert_snapshot!(warnings(&unused), @"environments/defaults.toml:2:9: warning");
+}
+
+#[test]
+fn a_policy_in_any_editors_utf8_works() {
+    let text = "\u{feff}@id(\"a\") @reason(\"b\") forbid (principal, action, resource);";
+    let mut repository = Repository::prod();
+    repository.0.insert("policies/a.cedar".to_owned(), text.into());
+    let loaded = repository.pins(&format!("\u{feff}{PINS}")).load();
+    assert_eq!((loaded.all_findings().to_string().as_str(), loaded.policies.len()), ("", 1));
 }
 
 #[test]

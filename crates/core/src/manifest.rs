@@ -10,6 +10,7 @@ mod build;
 mod check;
 mod draft;
 mod finding;
+pub mod gather;
 mod legal;
 mod policy;
 mod raw;
@@ -23,7 +24,7 @@ mod view;
 
 use std::collections::BTreeMap;
 
-pub use self::draft::{Draft, PinValue, pin_values};
+pub use self::draft::{Draft, PinValue, pin_values, users};
 pub(crate) use self::finding::Place;
 pub use self::finding::{Finding, Findings};
 use self::raw::{RawEnvironment, RawPins};
@@ -34,9 +35,6 @@ use self::view::View;
 use crate::guardrail::Policies;
 use crate::model::EnvironmentName;
 
-/// The folders of the repository that [`load`] wants to see.
-pub const FOLDERS: [&str; 2] = ["environments", "policies"];
-
 const ROOT: &str = "environments";
 const DEFAULTS: &str = "environments/defaults.toml";
 
@@ -45,8 +43,11 @@ const DEFAULTS: &str = "environments/defaults.toml";
 pub struct Loaded {
     /// The environments, each by its own: one that is wrong has its findings, and the others are none the worse.
     pub environments: BTreeMap<EnvironmentName, Result<Draft, Findings>>,
-    /// What is wrong and belongs to no environment.
+    /// What is wrong and belongs to no environment. If there is no environment at all, nothing counts; else what this is
+    /// about doesn't, and the environments do.
     pub findings: Findings,
+    /// What is odd, and stops nothing.
+    pub warnings: Findings,
     /// The guardrails. If anything is wrong with them, they forbid everything.
     pub policies: Policies,
     /// What is wrong with the guardrails.
@@ -65,6 +66,23 @@ impl Loaded {
             all.extend(findings);
         }
         all
+    }
+
+    /// What keeps environments from being applied, all of them if none is named. `pinion validate` fails by this and
+    /// `pinion plan` refuses by it; what is left for an environment of which it has nothing is what `pinion run` applies.
+    #[must_use]
+    pub fn stops(&self, names: &[EnvironmentName]) -> Findings {
+        if names.is_empty() {
+            return self.all_findings();
+        }
+        let mut found = self.policy_findings.clone();
+        if self.environments.is_empty() {
+            found.extend(&self.findings);
+        }
+        for findings in names.iter().filter_map(|name| self.environments.get(name)?.as_ref().err()) {
+            found.extend(findings);
+        }
+        found
     }
 
     /// How many targets the good environments have.
@@ -89,10 +107,12 @@ impl Loaded {
 struct Folder<'a> {
     environment: Option<&'a [u8]>,
     pins: Option<&'a [u8]>,
+    /// Files that may be meant for one of the two, such as `environment.yaml`.
+    lookalikes: Vec<&'a str>,
     findings: Findings,
 }
 
-/// Reads a repository. Paths are those of Git: relative to the root, with `/`; only those below [`FOLDERS`] count.
+/// Reads a repository. Paths are those of Git: relative to the root, with `/`; only what [`gather`] reads counts.
 #[must_use]
 pub fn load(files: &BTreeMap<String, Vec<u8>>) -> Loaded {
     load_with_refused(files, &BTreeMap::new())
@@ -114,14 +134,14 @@ pub fn load_after(
     held: &BTreeMap<String, EnvironmentName>,
 ) -> Loaded {
     let mut loaded = Loaded::default();
-    let mut folders = sort(files, refused, &mut loaded.findings);
+    let mut folders = sort(files, refused, &mut loaded);
     if folders.is_empty() {
-        loaded.findings.report_with_help(
-            &Place::file(ROOT),
-            "no-environment",
-            "there is no environment",
-            "add a folder environments/NAME/ with environment.toml and pins.toml",
-        );
+        let help = if files.keys().any(|path| path.split('/').next() == Some(gather::SINGULAR)) {
+            "there is a folder environment/: rename it to environments/"
+        } else {
+            "add a folder environments/NAME/ with environment.toml and pins.toml"
+        };
+        loaded.findings.report_with_help(&Place::file(ROOT), "no-environment", "there is no environment", help);
     }
 
     // What is wrong with the defaults is wrong with each environment that they hold for. What no environment lets stand
@@ -137,8 +157,9 @@ pub fn load_after(
         folder.findings.extend(&broken);
     }
     loaded.findings.extend(&broken);
+    let mut unused = Findings::default();
     if let Some(defaults) = &defaults {
-        let _ = RawEnvironment::read(defaults, &mut loaded.findings);
+        let _ = RawEnvironment::read(defaults, &mut unused);
     }
 
     let mut findings: BTreeMap<EnvironmentName, Findings> = BTreeMap::new();
@@ -151,7 +172,7 @@ pub fn load_after(
     for (name, view) in &views {
         check::one(view, findings.entry(name.clone()).or_default());
     }
-    check::across(&views, held, &mut findings);
+    check::across(&views, held, &mut findings, &mut loaded.warnings);
     for (name, view) in &views {
         let mut found = findings.remove(name).unwrap_or_default();
         let outcome = match build::draft(view, &mut found) {
@@ -163,8 +184,14 @@ pub fn load_after(
         };
         loaded.environments.insert(name.clone(), outcome);
     }
+    for finding in unused.iter() {
+        let mut broken = loaded.environments.values().filter_map(|environment| environment.as_ref().err());
+        if !broken.any(|findings| findings.has(finding)) {
+            loaded.warnings.note(finding);
+        }
+    }
     let mut found = Findings::default();
-    loaded.policies = policy::read(files, refused, &loaded.environments, &mut found);
+    loaded.policies = policy::read(files, refused, &loaded.environments, &mut found, &mut loaded.warnings);
     loaded.policy_findings = found;
     loaded
 }
@@ -172,53 +199,54 @@ pub fn load_after(
 /// Sorts the files into the environments' folders.
 fn sort<'a>(
     files: &'a BTreeMap<String, Vec<u8>>,
-    refused: &BTreeMap<String, String>,
-    findings: &mut Findings,
+    refused: &'a BTreeMap<String, String>,
+    loaded: &mut Loaded,
 ) -> BTreeMap<EnvironmentName, Folder<'a>> {
     let mut folders: BTreeMap<EnvironmentName, Folder<'a>> = BTreeMap::new();
-    let paths = files.iter().map(|(path, bytes)| (path, Ok(bytes.as_slice())));
-    let paths = paths.chain(refused.iter().map(|(path, reason)| (path, Err(reason))));
+    let paths = files.iter().map(|(path, bytes)| (path.as_str(), Ok(bytes.as_slice())));
+    let paths = paths.chain(refused.iter().map(|(path, reason)| (path.as_str(), Err(reason))));
     for (path, content) in paths {
         let Some(inner) = path.strip_prefix("environments/").filter(|_| path != DEFAULTS) else { continue };
         if inner.split('/').any(|part| part.starts_with('.')) {
             continue;
         }
         let place = Place::file(path);
-        let Some((folder, file)) = inner.split_once('/') else {
-            match content {
-                Err(reason) => findings.report(&place, "refused", reason.clone()),
-                Ok(_) if is_stray(inner) => report_stray(&place, findings),
-                Ok(_) => {}
+        let (folder, file) = inner.split_once('/').unwrap_or((inner, ""));
+        if folder == inner {
+            match (content, EnvironmentName::try_from(folder)) {
+                // The folder itself couldn't be taken.
+                (Err(reason), Ok(name)) => {
+                    folders.entry(name).or_default().findings.report(&place, "refused", reason.clone());
+                }
+                (Err(reason), Err(_)) => loaded.findings.report(&place, "refused", reason.clone()),
+                (Ok(_), _) if gather::is_stray(inner) => report_stray(&place, &mut loaded.warnings),
+                (Ok(_), _) => {}
             }
             continue;
-        };
+        }
         let name = match EnvironmentName::try_from(folder) {
             Ok(name) => name,
             Err(error) => {
                 let place = Place::file(&format!("{ROOT}/{folder}"));
-                findings.report_with_help(&place, "invalid-value", error.to_string(), "rename the folder");
+                loaded.findings.report_with_help(&place, "invalid-value", error.to_string(), "rename the folder");
                 continue;
             }
         };
         let folder = folders.entry(name).or_default();
         match (file, content) {
-            (_, Err(reason)) => folder.findings.report(&place, "refused", reason.clone()),
+            ("environment.toml" | "pins.toml", Err(reason)) => {
+                folder.findings.report(&place, "refused", reason.clone());
+            }
             ("environment.toml", Ok(bytes)) => folder.environment = Some(bytes),
             ("pins.toml", Ok(bytes)) => folder.pins = Some(bytes),
-            (_, Ok(_)) if is_stray(file) => report_stray(&place, &mut folder.findings),
-            (_, Ok(_)) => {}
+            // What lies deeper is another tool's.
+            (file, Ok(_)) if file.contains('/') => {}
+            (file, Ok(_)) if gather::is_stray(file) => report_stray(&place, &mut folder.findings),
+            (file, Ok(_)) if gather::is_lookalike(file) => folder.lookalikes.push(path),
+            _ => {}
         }
     }
     folders
-}
-
-fn extension(path: &str) -> Option<String> {
-    path.rsplit('/').next()?.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase())
-}
-
-/// Whether somebody may think that this file counts.
-fn is_stray(file: &str) -> bool {
-    extension(file) == Some("toml".to_owned())
 }
 
 fn report_stray(place: &Place, findings: &mut Findings) {
@@ -229,14 +257,23 @@ fn report_stray(place: &Place, findings: &mut Findings) {
 
 /// Reads an environment's files, shape by shape.
 fn open(name: &EnvironmentName, folder: Folder<'_>, defaults: Option<&Node>) -> (View, Findings) {
-    let Folder { environment, pins, mut findings } = folder;
+    let Folder { environment, pins, lookalikes, mut findings } = folder;
     let (path, pins_path) = (format!("{ROOT}/{name}/environment.toml"), format!("{ROOT}/{name}/pins.toml"));
     let parse = |path: &str, bytes: Option<&[u8]>, findings: &mut Findings| match bytes {
         Some(bytes) => Node::parse(path, bytes, findings),
         None => {
-            // A file that was refused has been reported.
-            if findings.iter().all(|finding| finding.file != path) {
-                findings.report(&Place::file(path), "missing-file", "this file is missing");
+            // A file that was refused, or whose folder was, has been reported.
+            let refused = |finding: &Finding| finding.check == "refused" && path.starts_with(&finding.file);
+            if !findings.iter().any(refused) {
+                let stem = path.strip_suffix("toml").unwrap_or(path);
+                let place = Place::file(path);
+                match lookalikes.iter().find(|other| other.starts_with(stem)) {
+                    Some(other) => {
+                        let help = format!("{other} isn't read: the files are TOML; write it as {path}");
+                        findings.report_with_help(&place, "missing-file", "this file is missing", help);
+                    }
+                    None => findings.report(&place, "missing-file", "this file is missing"),
+                }
             }
             None
         }

@@ -145,18 +145,6 @@ pub enum GitError {
         #[source]
         source: Cause,
     },
-    /// A tree is larger than we read.
-    #[error("{repository}: reading stopped at `{path}` of commit {commit}: {rule}; move what isn't Pinion's elsewhere")]
-    Limit {
-        /// The repository's URL or folder.
-        repository: String,
-        /// The first path beyond the limit.
-        path: String,
-        /// The commit.
-        commit: String,
-        /// The limit.
-        rule: String,
-    },
     /// A revision that isn't there.
     #[error("{repository}: no commit is called `{revision}`; in a shallow clone, fetch more of the history first")]
     Revision {
@@ -176,6 +164,14 @@ pub enum GitError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A clone of a kind that can't be read.
+    #[error("{path} can't be read: {reason}")]
+    Unsupported {
+        /// The folder.
+        path: PathBuf,
+        /// What kind it is, and what to do.
+        reason: String,
+    },
     /// A folder that is in no repository.
     #[error("{path} isn't inside a Git repository; change into a clone of your environments repository")]
     NotARepository {
@@ -186,6 +182,10 @@ pub enum GitError {
         source: Cause,
     },
 }
+
+/// What is said of a repository with ids that are too long.
+pub(super) const SHA256: &str = "the repository has SHA-256 object ids, which Pinion can't read yet; use one with SHA-1 ids, as `git init` makes them and \
+     all forges have them";
 
 fn seconds(limit: &Duration) -> String {
     format!("{} s", limit.as_secs_f64())

@@ -221,6 +221,19 @@ impl Exchange {
         if http.is_some_and(|error| error.is_timeout() && !error.is_connect()) || error.iter_errors().any(timed_out) {
             return GitError::Stalled { url, limit: self.remote.stall_timeout };
         }
+        let text = Cause::of_gix(error).to_string();
+        if ["UnknownIssuer", "self-signed certificate", "self signed certificate", "unable to get local issuer"]
+            .iter()
+            .any(|sign| text.contains(sign) || words.contains(sign))
+        {
+            return refused(
+                "the server's certificate is by an authority that isn't known here; if that is your own, name its certificate \
+                 (PEM) in the environment variable SSL_CERT_FILE",
+            );
+        }
+        if [&text, &words].iter().any(|text| is_about_sha256(text)) {
+            return refused(super::error::SHA256);
+        }
         for (sign, reason) in REFUSALS {
             if words.contains(sign) {
                 return refused(reason);
@@ -249,6 +262,13 @@ const REFUSALS: [(&str, &str); 6] = [
     ("ould not find repository", "there is no Git repository at this place, or the key may not see it"),
     ("epository not found", "there is no Git repository at this place, or the key may not see it"),
 ];
+
+/// What gix and Git say of a repository with SHA-256 ids.
+fn is_about_sha256(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let format = ["object format", "object-format", "objectformat", "hash kind", "object hash"];
+    text.contains("sha256") || format.iter().any(|sign| text.contains(sign))
+}
 
 fn is_network(error: &std::io::Error) -> bool {
     use std::io::ErrorKind as Kind;

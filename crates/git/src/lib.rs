@@ -6,6 +6,7 @@
 //!                                                        └─────► provenances: who set which value
 //! ```
 
+mod commit;
 mod error;
 mod fetch;
 mod local;
@@ -14,6 +15,7 @@ mod mirror;
 mod port;
 mod provenance;
 mod source;
+mod trailers;
 mod transport;
 mod tree;
 mod verify;
@@ -22,8 +24,8 @@ mod watch;
 pub use error::{Cause, GitError};
 pub use local::WorkingCopy;
 pub use mirror::{BranchTip, Mirror, Mirrors, Poll};
-pub use port::{FOLDERS, MirroredRepository, ReadPins};
+pub use port::{MirroredRepository, ReadPins};
 pub use provenance::{Extract, PinKey, Provenances};
 pub use source::{Auth, Programs, RepositorySource, TokenSource};
-pub use tree::{Files, Limits, Objects};
+pub use tree::Objects;
 pub use verify::Verifier;

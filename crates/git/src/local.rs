@@ -28,6 +28,9 @@ impl WorkingCopy {
     /// [`GitError::NotARepository`] if it is in none, or in one without files (a bare one).
     pub fn discover(folder: &Path) -> Result<Self, GitError> {
         let not = |source: Cause| GitError::NotARepository { path: folder.to_owned(), source };
+        if let Some(reason) = settings(folder).as_deref().and_then(unsupported) {
+            return Err(GitError::Unsupported { path: folder.to_owned(), reason: reason.to_owned() });
+        }
         let options = gix::open::Options::isolated;
         let trust = Mapping { full: options(), reduced: options() };
         let repository = gix::ThreadSafeRepository::discover_opts(folder, Default::default(), trust)
@@ -72,7 +75,10 @@ impl WorkingCopy {
     /// provenance; give it [`pinion_core::model::Provenance::uncommitted`].
     #[must_use]
     pub fn objects(&self) -> Objects {
-        Objects::new(self.repository.to_thread_local(), self.root.display().to_string(), Arc::default())
+        let repository = self.repository.to_thread_local();
+        let partial = settings(&self.root).is_some_and(|text| has(&text, "partialclone"));
+        let place = self.root.display().to_string();
+        Objects::new(repository, place, Arc::default()).explained(partial.then_some(PARTIAL))
     }
 
     fn no_revision(&self, revision: &str, error: &gix::Error) -> GitError {
@@ -83,4 +89,45 @@ impl WorkingCopy {
             source: Cause::last_of_gix(error),
         }
     }
+}
+
+const PARTIAL: &str = "this is a partial clone, which lacks what it hasn't needed yet: clone without --filter, or run `git fetch --refetch \
+     --no-filter`";
+
+/// The settings of the repository that a folder is in.
+fn settings(folder: &Path) -> Option<String> {
+    let folder = folder.canonicalize().ok()?;
+    let dot = folder.ancestors().map(|folder| folder.join(".git")).find(|dot| dot.exists())?;
+    let inside = if dot.is_dir() {
+        dot
+    } else {
+        // A work tree of another clone: `gitdir: …/.git/worktrees/NAME`, whose settings are above.
+        let text = std::fs::read_to_string(&dot).ok()?;
+        let inside = dot.parent()?.join(text.strip_prefix("gitdir:")?.trim());
+        match std::fs::read_to_string(inside.join("commondir")) {
+            Ok(common) => inside.join(common.trim()),
+            Err(_) => inside,
+        }
+    };
+    std::fs::read_to_string(inside.join("config")).ok()
+}
+
+/// Whether a setting is there, whatever its section. Names of settings don't differ by case.
+fn has(settings: &str, name: &str) -> bool {
+    value(settings, name).is_some() || settings.to_ascii_lowercase().contains(&format!("{name}filter"))
+}
+
+fn value(settings: &str, name: &str) -> Option<String> {
+    let mut pairs = settings.lines().filter_map(|line| line.split_once('='));
+    pairs.find(|(key, _)| key.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_ascii_lowercase())
+}
+
+/// Why a clone with these settings can't be read (gitrepository-layout(5) and git-config(1), `extensions.*`).
+fn unsupported(settings: &str) -> Option<&'static str> {
+    if value(settings, "objectformat").as_deref() == Some("sha256") {
+        return Some(super::error::SHA256);
+    }
+    (value(settings, "refstorage").as_deref() == Some("reftable")).then_some(
+        "it keeps its branches as a reftable, which Pinion can't read yet: run `git refs migrate --ref-format=files` in it",
+    )
 }

@@ -10,7 +10,8 @@ use gix::objs::tree::EntryMode;
 use super::error::GitError;
 use super::port::{FOLDERS, ReadPins};
 use super::provenance::printable;
-use super::tree::{DEEPEST, Limits, Objects};
+use super::tree::Objects;
+use pinion_core::manifest::gather::Limits;
 
 /// The files that have pins.
 const PINS: &[u8] = b"/pins.toml";
@@ -81,7 +82,8 @@ impl Merges {
             return Ok(Some(format!("it has {} parents, and forges merge two", parents.len())));
         };
         let bases = objects.repository.merge_bases_many(ours, &[theirs]);
-        let bases = bases.map_err(|error| objects.unreadable(format!("the history of merge {merge}"), &error))?;
+        // A history that holds a commit which gix can't read explains nothing.
+        let Ok(bases) = bases else { return Ok(Some("the history of what it merges can't be read".to_owned())) };
         let mut bases: Vec<Option<ObjectId>> = bases.into_iter().map(|base| Some(base.detach())).collect();
         if bases.is_empty() {
             bases.push(None);
@@ -152,7 +154,7 @@ impl<'a> Comparison<'a> {
         if folders.follow() {
             return Ok(None);
         }
-        if depth > DEEPEST {
+        if depth > Limits::default().depth {
             return Ok(Some(format!("`{}` in it lies too deep to be compared", printable(path))));
         }
         let mut names: BTreeMap<BString, Sides<Option<Entry>>> = BTreeMap::new();
@@ -166,7 +168,9 @@ impl<'a> Comparison<'a> {
             let Some(folder) = folder else { continue };
             let tree = self.tree(folder)?;
             for entry in tree.iter() {
-                let entry = entry.map_err(|error| self.objects.unreadable(format!("folder `{path}`"), &error))?;
+                let Ok(entry) = entry else {
+                    return Ok(Some(format!("folder `{}` in it can't be read", printable(path))));
+                };
                 self.entries += 1;
                 if self.entries > MAX_ENTRIES {
                     return Ok(Some(format!("more than {MAX_ENTRIES} entries of folders would have to be compared")));

@@ -12,15 +12,18 @@ use gix::ObjectId;
 use super::error::{Cause, GitError};
 use super::fetch::{Exchange, Failure, Tips};
 use super::source::{Programs, Remote, RepositorySource};
-use super::tree::{Files, Objects, commit_id};
+use super::tree::{Objects, commit_id};
 use super::watch::Watch;
-use pinion_core::model::CommitId;
+use pinion_core::model::{CommitId, Files};
 
 /// How often a running fetch is looked at, for an interrupt or a stall.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// How long a fetch that was given up may take to end, before it is left to end by itself.
 const FAREWELL: Duration = Duration::from_millis(500);
+
+/// The file in a mirror that has what is known of rewritten commits.
+const REWRITINGS: &str = "pinion-rewritten";
 
 /// The mirrors in one cache folder.
 #[derive(Debug)]
@@ -168,12 +171,30 @@ impl Mirror {
         })
     }
 
-    /// The files below some folders at a commit, with the default limits.
+    /// The files at a commit that count.
     ///
     /// # Errors
     /// As [`Objects::files`], and [`GitError::Mirror`].
-    pub fn files(&self, commit: &CommitId, folders: &[&str]) -> Result<Files, GitError> {
-        self.objects()?.files(commit, folders)
+    pub fn files(&self, commit: &CommitId) -> Result<Files, GitError> {
+        self.objects()?.files(commit)
+    }
+
+    /// What an earlier process has noted of rewritten commits; empty if nothing is.
+    pub(super) fn rewritings(&self) -> String {
+        std::fs::read_to_string(self.folder.join(REWRITINGS)).unwrap_or_default()
+    }
+
+    /// Notes rewritten commits beside what was mirrored. Without them a version that was quarantined is tried once more after
+    /// a restart, so that what can't be written is only logged.
+    pub(super) fn note_rewritings(&self, more: &str) {
+        let mut lines: BTreeSet<String> = self.rewritings().lines().map(str::to_owned).collect();
+        lines.extend(more.lines().map(str::to_owned));
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let (path, fresh) = (self.folder.join(REWRITINGS), self.folder.join(format!("{REWRITINGS}.new")));
+        let written = std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, &path));
+        if let Err(error) = written {
+            tracing::warn!(repository = self.url(), path = %path.display(), %error, "can't note rewritten commits");
+        }
     }
 
     fn unusable(&self, source: Cause) -> GitError {
@@ -210,6 +231,10 @@ impl Mirror {
                 });
             }
         };
+        if self.folder.join(REWRITINGS).is_file() {
+            // They are worth more than the mirror, which the server has.
+            let _ = std::fs::copy(self.folder.join(REWRITINGS), fresh.join(REWRITINGS));
+        }
         remove(&self.folder).map_err(io)?;
         std::fs::rename(&fresh, &self.folder).map_err(io)?;
         self.suspect.store(false, Ordering::SeqCst);

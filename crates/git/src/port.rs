@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{GitError, Mirrors, Provenances, RepositorySource, Verifier};
+use super::{BranchTip, GitError, Mirrors, Provenances, RepositorySource, Verifier};
 use pinion_clock::Clock;
 use pinion_core::config::Verify;
 use pinion_core::model::cause::chain;
@@ -17,8 +17,8 @@ use pinion_core::ports::Repository;
 /// can't be read has no pins.
 pub type ReadPins = fn(&str, &[u8]) -> BTreeMap<String, String>;
 
-/// The folders that are read at a commit.
-pub const FOLDERS: [&str; 2] = ["environments", "policies"];
+/// The folders in which files count.
+pub(super) const FOLDERS: [&str; 2] = ["environments", "policies"];
 
 /// One repository, polled through a mirror.
 pub struct MirroredRepository {
@@ -31,6 +31,8 @@ struct Inner {
     read_pins: ReadPins,
     interrupt: Arc<AtomicBool>,
     provenances: Mutex<BTreeMap<String, Provenances>>,
+    /// Where the mirror had each branch before it was moved elsewhere, until it is known what was pinned there.
+    moved_from: Mutex<BTreeMap<String, CommitId>>,
     /// What checks the signatures of each branch that has some to be checked.
     verifiers: BTreeMap<String, Mutex<Verifier>>,
     clock: Arc<dyn Clock>,
@@ -55,7 +57,9 @@ impl MirroredRepository {
             Ok((branch.clone(), Mutex::new(Verifier::new(verify.clone(), read_pins)?)))
         };
         let verifiers = verify.iter().map(verifier).collect::<Result<_, GitError>>()?;
-        Ok(Self { inner: Arc::new(Inner { mirrors, source, read_pins, interrupt, provenances, verifiers, clock }) })
+        let moved_from = Mutex::default();
+        let inner = Inner { mirrors, source, read_pins, interrupt, provenances, moved_from, verifiers, clock };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     async fn blocking<T: Send + 'static>(
@@ -76,7 +80,14 @@ impl Repository for MirroredRepository {
         let poll = self
             .blocking(|inner| {
                 let mirror = inner.mirrors.open(&inner.source)?;
-                mirror.poll(&inner.interrupt)
+                let poll = mirror.poll(&inner.interrupt)?;
+                let mut moved_from = inner.moved_from.lock().unwrap_or_else(PoisonError::into_inner);
+                for (branch, tip) in &poll.branches {
+                    if let Ok(BranchTip { previous: Some(previous), forced: true, .. }) = tip {
+                        moved_from.entry(branch.clone()).or_insert_with(|| previous.clone());
+                    }
+                }
+                Ok(poll)
             })
             .await?;
         Ok(poll
@@ -93,8 +104,7 @@ impl Repository for MirroredRepository {
 
     async fn files(&self, commit: &CommitId) -> Result<Files, RepositoryError> {
         let commit = commit.clone();
-        let read = self.blocking(move |inner| inner.mirrors.open(&inner.source)?.files(&commit, &FOLDERS)).await?;
-        Ok(Files { files: read.files, refused: read.refused })
+        self.blocking(move |inner| inner.mirrors.open(&inner.source)?.files(&commit)).await
     }
 
     async fn verify(&self, branch: &str, tip: &CommitId, last: Option<&CommitId>) -> Result<Verified, RepositoryError> {
@@ -144,14 +154,31 @@ impl Repository for MirroredRepository {
             .blocking(move |inner| {
                 let objects = inner.mirrors.open(&inner.source)?.objects()?;
                 let mut provenances = inner.provenances.lock().unwrap_or_else(PoisonError::into_inner);
-                let known = provenances.entry(branch.clone()).or_insert_with(Provenances::new);
+                let mirror = inner.mirrors.open(&inner.source)?;
+                let is_new = !provenances.contains_key(&branch);
+                let known = provenances.entry(branch.clone()).or_default();
                 let extract = |path: &str, bytes: &[u8]| (inner.read_pins)(path, bytes);
+                let moved_from = inner.moved_from.lock().unwrap_or_else(PoisonError::into_inner).remove(&branch);
+                if is_new {
+                    known.recall(&mirror.rewritings());
+                    // What the process before has followed, if the branch was moved while there was none.
+                    if let Some(before) = moved_from.filter(|before| objects.find(before).is_ok()) {
+                        known.provenance(&objects, &before, &wanted, &extract)?;
+                    }
+                }
+                let noted = known.rewritings();
                 let mut found = known.provenance(&objects, &commit, &wanted, &extract)?;
+                if known.rewritings() != noted {
+                    mirror.note_rewritings(&known.rewritings());
+                }
                 if let Some(verifier) = inner.verifiers.get(&branch) {
                     let mut verifier = verifier.lock().unwrap_or_else(PoisonError::into_inner);
                     for provenance in found.values_mut() {
                         verifier.vouch(&objects, provenance, inner.clock.now())?;
                     }
+                }
+                for provenance in found.values_mut() {
+                    known.restore(provenance)?;
                 }
                 Ok(found)
             })

@@ -54,6 +54,8 @@ pub struct Verifier {
     verdicts: HashMap<ObjectId, Verdict>,
     /// What is to be said of a commit with all that it rests on.
     standings: HashMap<ObjectId, Standing>,
+    /// The newest date of a commit and of all that it rests on, in seconds since 1970, for those that have a standing.
+    newest: HashMap<ObjectId, i64>,
     /// Whether what the trusted commit rests on is among them.
     rooted: bool,
     /// Commits with a parent that isn't there, and that parent.
@@ -75,6 +77,7 @@ impl Verifier {
             merges: Merges::new(read_pins),
             verdicts: HashMap::new(),
             standings: HashMap::new(),
+            newest: HashMap::new(),
             rooted: false,
             missing: HashMap::new(),
             answer: None,
@@ -108,6 +111,7 @@ impl Verifier {
         self.files = files;
         self.verdicts.clear();
         self.standings.clear();
+        self.newest.clear();
         self.missing.clear();
         self.rooted = false;
         self.answer = None;
@@ -131,6 +135,7 @@ impl Verifier {
             self.verdicts.remove(&commit);
         }
         self.standings.clear();
+        self.newest.clear();
         self.rooted = false;
         self.answer = None;
     }
@@ -158,7 +163,7 @@ impl Verifier {
             return Ok(answer.clone());
         }
         if !self.rooted {
-            self.trust_history(objects, interrupt)?;
+            self.trust_history(objects, now, interrupt)?;
         }
         let brief = self.walk(objects, tip_id, now, interrupt)?;
         let mut accepted = self.newest_accepted(objects, tip_id)?;
@@ -228,18 +233,22 @@ impl Verifier {
     }
 
     /// All that the trusted commit rests on counts. If it isn't there, nothing does for its sake.
-    fn trust_history(&mut self, objects: &Objects, interrupt: &AtomicBool) -> Result<(), GitError> {
+    fn trust_history(&mut self, objects: &Objects, now: Timestamp, interrupt: &AtomicBool) -> Result<(), GitError> {
         let Some(since) = &self.policy.since else { return Ok(()) };
         let Ok(since) = objects.find(since) else { return Ok(()) };
         self.standings.clear();
-        let mut open = vec![since];
-        while let Some(id) = open.pop() {
+        self.newest.clear();
+        let mut open = vec![(since, false)];
+        while let Some((id, after_parents)) = open.pop() {
             go_on(objects, interrupt)?;
-            if self.standings.insert(id, Standing::Trusted).is_none() {
+            if after_parents {
+                self.date(objects, id, now)?;
+            } else if self.standings.insert(id, Standing::Trusted).is_none() {
                 // A shallow history ends somewhere; what is trusted may.
                 let (there, missing) = parents(objects, id)?;
                 self.missing.extend(missing.map(|parent| (id, parent)));
-                open.extend(there);
+                open.push((id, true));
+                open.extend(there.into_iter().map(|parent| (parent, false)));
             }
         }
         self.rooted = true;
@@ -256,25 +265,39 @@ impl Verifier {
         interrupt: &AtomicBool,
     ) -> Result<bool, GitError> {
         let mut open = vec![tip];
-        let mut waiting: HashMap<ObjectId, (Vec<ObjectId>, bool)> = HashMap::new();
+        let mut waiting: HashSet<ObjectId> = HashSet::new();
         let mut brief = false;
         while let Some(id) = open.pop() {
             if self.standings.contains_key(&id) {
                 continue;
             }
-            if let Some((parents, good)) = waiting.remove(&id) {
-                let counts = good && parents.iter().all(|parent| self.counts(parent) == Some(true));
+            go_on(objects, interrupt)?;
+            if waiting.remove(&id) {
+                // Only now it is known how old what it rests on is.
+                let (parents, verdict) = self.judge(objects, id, now)?;
+                brief |= verdict.as_ref().is_err_and(Refusal::passes);
+                let counts = verdict.is_ok() && parents.iter().all(|parent| self.counts(parent) == Some(true));
                 self.standings.insert(id, if counts { Standing::Signed } else { Standing::Refused });
+                self.date(objects, id, now)?;
                 continue;
             }
-            go_on(objects, interrupt)?;
-            let (parents, verdict) = self.judge(objects, id, now)?;
-            brief |= verdict.as_ref().is_err_and(Refusal::passes);
             open.push(id);
+            let (parents, _) = parents(objects, id)?;
             open.extend(parents.iter().filter(|parent| !self.standings.contains_key(*parent)));
-            waiting.insert(id, (parents, verdict.is_ok()));
+            waiting.insert(id);
         }
         Ok(brief)
+    }
+
+    /// Notes the newest date of a commit and of what it rests on. A date in the future is a mistake, and ages nothing.
+    fn date(&mut self, objects: &Objects, id: ObjectId, now: Timestamp) -> Result<(), GitError> {
+        let commit = objects.commit(id)?;
+        let own = commit.seconds().filter(|seconds| *seconds <= now.as_second());
+        let before = commit.parents.iter().filter_map(|parent| self.newest.get(parent).copied());
+        if let Some(newest) = before.chain(own).max() {
+            self.newest.insert(id, newest);
+        }
+        Ok(())
     }
 
     /// The parents of a commit, and the verdict on the commit itself.
@@ -298,7 +321,7 @@ impl Verifier {
                      repository may be a shallow clone"
                 )))
             }
-            None => match self.trust.verify(&commit, now) {
+            None => match self.trust.verify_after(&commit, self.newest_of(&parents), now) {
                 Ok(signed) if signed.by_forge => match self.merges.altered(objects, id, &parents)? {
                     Some(what) => Err(Refusal::Altered(what)),
                     None => Ok(Arc::new(signed)),
@@ -310,6 +333,12 @@ impl Verifier {
             self.verdicts.insert(id, verdict.clone());
         }
         Ok((parents, verdict))
+    }
+
+    /// The newest date of all that rests on these.
+    fn newest_of(&self, parents: &[ObjectId]) -> Option<Timestamp> {
+        let newest = parents.iter().filter_map(|parent| self.newest.get(parent)).max()?;
+        Timestamp::from_second(*newest).ok()
     }
 
     /// Whether a commit counts; `None` if it wasn't looked at.
@@ -342,8 +371,8 @@ impl Verifier {
             }
             if !matches!(self.verdicts.get(&id), Some(Ok(_))) {
                 count += 1;
-                let time = objects.repository.find_commit(id).ok().and_then(|commit| commit.time().ok());
-                found.insert((time.map_or(0, |time| time.seconds), id), String::new());
+                let time = objects.commit(id).ok().and_then(|commit| commit.seconds());
+                found.insert((time.unwrap_or(0), id), String::new());
                 if found.len() > MAX_NAMED {
                     found.pop_last();
                 }
@@ -362,9 +391,8 @@ impl Verifier {
         };
         let shown = |name: &str, email: &str| format!("{name} <{email}>");
         let described = describe(objects, id);
-        let commit = objects.repository.find_commit(id).ok();
-        let committer = commit.as_ref().and_then(|commit| commit.committer().ok());
-        let committer = committer.map(|who| shown(&printable(who.name), &printable(who.email)));
+        let committer = objects.commit(id).ok().map(|commit| commit.committer);
+        let committer = committer.map(|who| shown(&printable(who.name.as_ref()), &printable(who.email.as_ref())));
         let (author, subject) = match described {
             Ok(found) => (shown(&found.author, &found.email), found.subject),
             // It may be refused for not being legible.
@@ -390,24 +418,20 @@ fn go_on(objects: &Objects, interrupt: &AtomicBool) -> Result<(), GitError> {
 
 /// A commit as its bytes have it.
 fn read(objects: &Objects, id: ObjectId) -> Result<Result<Commit, Refusal>, GitError> {
-    let found = objects.repository.find_commit(id);
-    let commit = found.map_err(|error| objects.unreadable(format!("commit {id}"), &error))?;
-    Ok(Commit::parse(&commit.data))
+    let found = objects.repository.find_object(id);
+    let object = found.map_err(|error| objects.unreadable(format!("commit {id}"), &error))?;
+    Ok(Commit::parse(&object.data))
 }
 
 /// The first parent, if it is there.
 fn first_parent(objects: &Objects, id: ObjectId) -> Result<Option<ObjectId>, GitError> {
-    let found = objects.repository.find_commit(id);
-    let commit = found.map_err(|error| objects.unreadable(format!("commit {id}"), &error))?;
-    let first = commit.parent_ids().next().map(gix::Id::detach);
+    let first = objects.commit(id)?.parents.into_iter().next();
     Ok(first.filter(|id| objects.repository.has_object(*id)))
 }
 
 /// The parents that are there, and one that isn't.
 fn parents(objects: &Objects, id: ObjectId) -> Result<(Vec<ObjectId>, Option<ObjectId>), GitError> {
-    let found = objects.repository.find_commit(id);
-    let commit = found.map_err(|error| objects.unreadable(format!("commit {id}"), &error))?;
-    let parents = commit.parent_ids().map(gix::Id::detach);
+    let parents = objects.commit(id)?.parents.into_iter();
     let (there, missing): (Vec<_>, Vec<_>) = parents.partition(|id| objects.repository.has_object(*id));
     Ok((there, missing.first().copied()))
 }

@@ -10,7 +10,7 @@ use crate::cli::error::CliError;
 use crate::cli::output;
 use crate::cli::signers::{self, Signers, read_pins};
 use crate::clock::Clock;
-use crate::git::{FOLDERS, Provenances, WorkingCopy};
+use crate::git::{GitError, Provenances, WorkingCopy};
 use crate::guardrail::Policies;
 use crate::manifest::{self, Draft};
 use crate::model::{CommitId, Component, Environment, EnvironmentName, LocalRef, Provenance, Trailer};
@@ -50,6 +50,10 @@ impl History {
         let copy = match WorkingCopy::discover(dir) {
             Ok(copy) => copy,
             Err(error) if base.is_some() => return Err(error.into()),
+            Err(error @ GitError::Unsupported { .. }) => {
+                output::note(&format!("{error}; who set the pins isn't known\n"));
+                return Ok(nothing);
+            }
             Err(_) => return Ok(nothing),
         };
         let objects = copy.objects();
@@ -58,7 +62,7 @@ impl History {
             None => None,
             Some(revision) => {
                 let commit = copy.resolve(revision)?;
-                let files = objects.files(&commit, &FOLDERS)?;
+                let files = objects.files(&commit)?;
                 let loaded = manifest::load_with_refused(&files.files, &files.refused);
                 let trailers = match &head {
                     Some(head) => objects.trailers_since(Some(&commit), head, change_limit::TRAILER)?,

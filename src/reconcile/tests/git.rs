@@ -14,6 +14,9 @@ use crate::ports::Repository;
 
 type Tree = BTreeMap<String, Vec<u8>>;
 
+/// What stands before the path of what can't be taken; its bytes say why.
+const REFUSED: &str = "refused:";
+
 /// A repository whose branches are moved by the test.
 pub(super) struct Git {
     clock: Arc<PausedClock>,
@@ -27,6 +30,8 @@ struct State {
     forced: bool,
     /// Set while it can't be read.
     down: Option<String>,
+    /// Set while its files can't be read.
+    unreadable: Option<String>,
     /// How long a poll takes.
     takes: Duration,
     panics: bool,
@@ -139,6 +144,18 @@ impl Git {
         self.state.lock().unwrap().down = why.map(str::to_owned);
     }
 
+    pub(super) fn set_unreadable(&self, why: Option<&str>) {
+        self.state.lock().unwrap().unreadable = why.map(str::to_owned);
+    }
+
+    /// Replaces everything below a folder by the reason why it can't be taken.
+    pub(super) fn refuse(&self, folder: &str, why: &str) {
+        self.commit(|tree| {
+            tree.retain(|path, _| !path.starts_with(&format!("{folder}/")));
+            tree.insert(format!("{REFUSED}{folder}"), why.as_bytes().to_vec());
+        });
+    }
+
     pub(super) fn slow(&self, takes: Duration) {
         self.state.lock().unwrap().takes = takes;
     }
@@ -203,7 +220,15 @@ impl Repository for Git {
     async fn files(&self, commit: &CommitId) -> Result<Files, RepositoryError> {
         let mut state = self.state.lock().unwrap();
         state.files += 1;
-        Ok(Files { files: state.commits[commit].tree.clone(), refused: BTreeMap::new() })
+        if let Some(why) = &state.unreadable {
+            return Err(RepositoryError(why.clone()));
+        }
+        let (mut files, mut refused) = (state.commits[commit].tree.clone(), BTreeMap::new());
+        files.retain(|path, bytes| match path.strip_prefix(REFUSED) {
+            Some(path) => refused.insert(path.to_owned(), String::from_utf8(bytes.clone()).unwrap()).is_some(),
+            None => true,
+        });
+        Ok(Files { files, refused })
     }
 
     async fn before(&self, commit: &CommitId) -> Result<Option<CommitId>, RepositoryError> {

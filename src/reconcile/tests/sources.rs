@@ -95,6 +95,88 @@ async fn emptied_environments_change_nothing_and_are_reported_until_they_are_bac
     assert!(!rig.status().ready);
 }
 
+/// A commit reaches no further than its folder: whatever is done below `environments/dev/`, prod's next commit is rolled out.
+#[tokio::test(start_paused = true)]
+async fn what_is_done_to_dev_holds_up_nobody_in_prod() {
+    const POLICY: &str = "@id(\"x\") @reason(\"y\") forbid (principal, action, resource == Target::\"dev/asg/web\");";
+    let changes: [(&str, fn(&Rig)); 7] = [
+        ("it is promoted from prod, which is promoted from it", |rig| {
+            rig.git.append("dev", "[promotion]\nfrom = \"prod\"")
+        }),
+        ("it is removed", |rig| rig.git.remove("dev")),
+        ("its target, which a policy names, is renamed", |rig| {
+            rig.git.commit(|tree| {
+                let file = tree.get_mut("environments/dev/environment.toml").unwrap();
+                *file = String::from_utf8(file.clone())
+                    .unwrap()
+                    .replace("[asg.web]", "[asg.www]\ngroup = \"web\"\ncomponent = \"web\"")
+                    .into_bytes();
+            });
+        }),
+        ("its pins are broken", |rig| drop(rig.git.pin("dev", "1.1\"\n<<<<<<< HEAD\n\""))),
+        ("its files are broken", |rig| rig.git.write("dev", "[account")),
+        ("its folder can't be taken", |rig| rig.git.refuse("environments/dev", "it is a submodule")),
+        ("other tools' files are in it", |rig| {
+            rig.git.commit(|tree| {
+                let others = (0..3000).map(|index| (format!("environments/dev/modules/{index}.tf"), Vec::new()));
+                tree.extend(others);
+            });
+        }),
+    ];
+    for (what, change) in changes {
+        let setup = Setup::new(&["dev", "prod"]);
+        setup.sources[0].0.append("prod", "[promotion]\nfrom = \"dev\"");
+        setup.sources[0].0.commit(|tree| {
+            tree.insert("policies/x.cedar".to_owned(), POLICY.into());
+        });
+        let rig = setup.start();
+        rig.until_state("prod", State::InSync).await;
+        change(&rig);
+        sleep(secs(100)).await;
+        rig.git.pin("prod", "1.1");
+        rig.until_state("prod", State::RollingOut).await;
+        rig.until_state("prod", State::InSync).await;
+        assert_eq!(rig.web("prod").desired, "1.1", "{what}");
+    }
+}
+
+/// Only what concerns the whole repository stops it, and then what was good last stays, also for a process that starts then.
+#[tokio::test(start_paused = true)]
+async fn a_repository_that_cannot_be_taken_as_a_whole_keeps_its_last_good_state_after_a_restart_too() {
+    let setup = Setup::new(&["dev", "prod"]);
+    let git = Arc::clone(&setup.sources[0].0);
+    let good = git.commit(|_| {});
+    git.refuse("environments", "there are more than 10000 environments in it");
+    let rig = setup.start();
+    rig.until_state("dev", State::InSync).await;
+    rig.until_state("prod", State::InSync).await;
+    let error = rig.status().repositories[0].error.clone().unwrap();
+    assert!(error.contains("more than 10000 environments"), "{error}");
+    assert!(!rig.environment("prod").valid);
+    rig.git.force_to(&good);
+    rig.git.pin("prod", "1.1");
+    rig.until_state("prod", State::RollingOut).await;
+    assert!(rig.environment("prod").valid);
+}
+
+/// What the server shows and can't be read has been polled in vain.
+#[tokio::test(start_paused = true)]
+async fn a_poll_whose_commit_cannot_be_read_has_failed() {
+    let rig = Rig::converged(&["dev"]).await;
+    let url = rig.status().repositories[0].url.clone();
+    let failed = || rig.metric("pinion_git_polls_total", &[&url, "failed"]);
+    assert_eq!(failed(), 0.0);
+    rig.git.set_unreadable(Some("an object is missing"));
+    rig.git.pin("dev", "1.1");
+    sleep(secs(100)).await;
+    assert!(failed() >= 1.0);
+    rig.git.set_unreadable(None);
+    rig.until_state("dev", State::RollingOut).await;
+    let before = failed();
+    sleep(secs(100)).await;
+    assert_eq!(failed(), before);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_removed_environment_is_dropped_and_nothing_is_written() {
     let rig = Rig::converged(&["dev", "prod"]).await;

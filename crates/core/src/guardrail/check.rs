@@ -31,6 +31,9 @@ pub struct Mistake {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
+    /// Whether the policies count all the same. Names are such a thing: who renames or removes what a policy names mustn't
+    /// thereby stop everybody.
+    pub is_warning: bool,
 }
 
 /// A policy that is well-formed.
@@ -187,6 +190,7 @@ impl Checked {
                 .map(|uid| (uid.type_name().to_string(), uid.id().unescaped().to_owned()))
                 .collect();
             for (kind, name) in literals {
+                let is_warning = kind != "Zone";
                 let (message, help) = match kind.as_str() {
                     "Zone" => match zone::find(&name) {
                         Some(zone) => {
@@ -218,12 +222,12 @@ impl Checked {
                     Some(at) => rule.span.start + at..rule.span.start + at + literal.len(),
                     None => rule.span.clone(),
                 };
-                found.push((rule.path.clone(), span, rule.id.clone(), message, help));
+                let (path, policy, check, help) =
+                    (rule.path.clone(), Some(rule.id.clone()), "policy-unknown", Some(help));
+                found.push(Mistake { path, span, policy, check, message, help, is_warning });
             }
         }
-        for (path, span, id, message, help) in found {
-            self.report(&path, span, Some(id), "policy-unknown", message, help);
-        }
+        self.mistakes.extend(found);
     }
 
     fn report(
@@ -236,7 +240,7 @@ impl Checked {
         help: impl Into<String>,
     ) {
         let (path, message, help) = (path.to_owned(), message.into(), Some(help.into()));
-        self.mistakes.push(Mistake { path, span, policy, check, message, help });
+        self.mistakes.push(Mistake { path, span, policy, check, message, help, is_warning: false });
     }
 }
 
@@ -255,7 +259,7 @@ fn mistake(
         message = format!("{message}: {}", one_line(what));
     }
     let help = diagnostic.help().map(|help| one_line(&help.to_string()));
-    Mistake { path: path.to_owned(), span, policy, check, message, help }
+    Mistake { path: path.to_owned(), span, policy, check, message, help, is_warning: false }
 }
 
 /// Where a policy's text stands, at or behind `from`; the start of what is left if it isn't found.

@@ -100,7 +100,8 @@ impl Known {
 }
 
 impl Policies {
-    /// Reads policies: texts by path. If anything is wrong with any of them, what comes back forbids everything.
+    /// Reads policies: texts by path. If anything is wrong with any of them, but for what is only a warning, what comes back
+    /// forbids everything.
     #[must_use]
     pub fn read(files: &BTreeMap<String, String>, known: &Known) -> (Self, Vec<Mistake>) {
         if files.is_empty() {
@@ -111,9 +112,10 @@ impl Policies {
             Err(error) => return (Self::invalid(format!("this build's own schema is broken: {error}")), Vec::new()),
         };
         let checked = check::check(files, known, &schema);
-        if !checked.mistakes.is_empty() {
-            let count = checked.mistakes.len();
-            let first = checked.mistakes.first().map(|mistake| mistake.path.clone()).unwrap_or_default();
+        let wrong: Vec<&Mistake> = checked.mistakes.iter().filter(|mistake| !mistake.is_warning).collect();
+        if !wrong.is_empty() {
+            let count = wrong.len();
+            let first = wrong.first().map(|mistake| mistake.path.clone()).unwrap_or_default();
             let reason = format!(
                 "the policies are invalid ({}, the first in {first}); \
                  nothing is rolled out until `pinion validate` finds nothing in them",
@@ -141,7 +143,8 @@ impl Policies {
             }
         }
         endings.sort();
-        (Self(Kind::Valid(Arc::new(Valid { schema, set, words, zones: checked.zones, endings }))), Vec::new())
+        let valid = Valid { schema, set, words, zones: checked.zones, endings };
+        (Self(Kind::Valid(Arc::new(valid))), checked.mistakes)
     }
 
     /// Policies that can't be used, for the reason given: everything is forbidden.

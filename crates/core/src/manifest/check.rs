@@ -13,9 +13,10 @@ use crate::plan::Cycle;
 type Check = fn(&View, &mut Report<'_>);
 
 /// The checks of one environment, in the order in which they run.
-const CHECKS: [(&str, Check); 11] = [
+const CHECKS: [(&str, Check); 12] = [
     ("no-target", no_target),
     ("role-account", role_account),
+    ("promotion-cycle", promotion_from_itself),
     ("after-unknown", after_unknown),
     ("after-cycle", after_cycle),
     ("pin-unused", pin_unused),
@@ -30,9 +31,14 @@ const CHECKS: [(&str, Check); 11] = [
 /// A check of all environments together.
 type CheckAcross = fn(&BTreeMap<EnvironmentName, View>, &Claims, &mut dyn FnMut(&EnvironmentName, Complaint));
 
-/// The checks of all environments together. Each finding belongs to one environment.
-const ACROSS: [(&str, CheckAcross); 3] =
-    [("promotion-unknown", promotion_unknown), ("promotion-cycle", promotion_cycle), ("claimed-twice", claimed_twice)];
+/// The checks of all environments together, and whether what they find is a mistake of the environment in which it is found.
+/// What the files of another environment make wrong in this one is only a warning: a commit reaches no further than its
+/// folder.
+const ACROSS: [(&str, CheckAcross, bool); 3] = [
+    ("promotion-unknown", promotion_unknown, false),
+    ("promotion-cycle", promotion_cycle, false),
+    ("claimed-twice", claimed_twice, true),
+];
 
 /// Which environment has each AWS resource.
 pub(super) type Claims = BTreeMap<String, EnvironmentName>;
@@ -69,10 +75,12 @@ pub(super) fn across(
     views: &BTreeMap<EnvironmentName, View>,
     held: &Claims,
     findings: &mut BTreeMap<EnvironmentName, Findings>,
+    warnings: &mut Findings,
 ) {
-    for (check, run) in ACROSS {
+    for (check, run, is_mistake) in ACROSS {
         run(views, held, &mut |environment, (place, message, help)| {
-            let findings = findings.entry(environment.clone()).or_default();
+            let own = if is_mistake { Some(findings.entry(environment.clone()).or_default()) } else { None };
+            let findings = own.unwrap_or(&mut *warnings);
             findings.report_with_help(&place, check, message, help);
         });
     }
@@ -272,6 +280,17 @@ fn alarms(view: &View, report: &mut Report<'_>) {
     }
 }
 
+fn promotion_from_itself(view: &View, report: &mut Report<'_>) {
+    let from = view.raw.as_ref().and_then(|raw| raw.promotion.value()?.from.at());
+    if let Some(from) = from.filter(|from| from.value == view.name) {
+        report.at(
+            &from.place,
+            "this environment is promoted from itself",
+            "name the one that runs a version before it",
+        );
+    }
+}
+
 /// Whom each environment is promoted from, and where that is said.
 fn promotions(views: &BTreeMap<EnvironmentName, View>) -> BTreeMap<&EnvironmentName, (&EnvironmentName, &Place)> {
     let promotions = views.iter().filter_map(|(name, view)| {
@@ -291,7 +310,7 @@ fn promotion_unknown(
             let known = views.keys().filter(|known| *known != name).map(EnvironmentName::as_str).collect::<Vec<_>>();
             let help = match super::shape::nearest(from.as_str(), &known) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("environments: {}", known.join(", ")),
+                None => format!("no version counts as having run there; environments: {}", known.join(", ")),
             };
             report(name, (place.clone(), format!("there is no environment `{from}`"), help));
         }
@@ -310,10 +329,11 @@ fn promotion_cycle(
         while let Some((from, _)) = promotions.get(at).filter(|_| path.len() <= promotions.len()) {
             path.push(from);
             at = from;
-            if from == name {
+            if from == name && path.len() > 2 {
                 let path = path.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" → ");
                 let message = format!("these are promoted from each other: {path}");
-                report(name, ((*place).clone(), message, "an environment can't come before itself".to_owned()));
+                let help = "no version can run in each of them first: take `from` out of one".to_owned();
+                report(name, ((*place).clone(), message, help));
                 break;
             }
         }
@@ -321,7 +341,7 @@ fn promotion_cycle(
 }
 
 /// What a target claims: an AWS resource that only one target may have.
-fn claim(view: &View, target: &RawTarget<'_>) -> Option<String> {
+pub(super) fn claim(view: &View, target: &RawTarget<'_>) -> Option<String> {
     let scope = view.scope();
     let (account, region) = (scope.account?, scope.region?);
     let named = |field: &Field<_>| match field {

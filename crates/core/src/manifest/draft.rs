@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::Folder;
 use super::finding::Findings;
 use super::raw::RawPins;
 use super::shape::Shape as _;
@@ -93,4 +94,21 @@ pub fn pin_values(bytes: &[u8]) -> BTreeMap<String, String> {
     let values =
         pins.into_iter().filter_map(|(component, pin)| Some((component, pin.value()?.canonical()?.to_string())));
     values.collect()
+}
+
+/// Which component each AWS resource of an environment runs, by a text that names the resource, as of files of any age. `None`
+/// if it can't be read from this `environment.toml`.
+#[must_use]
+pub fn users(name: &str, defaults: Option<&[u8]>, environment: &[u8]) -> Option<BTreeMap<String, String>> {
+    let name = EnvironmentName::try_from(name).ok()?;
+    let mut ignored = Findings::default();
+    let defaults = defaults.and_then(|bytes| Node::parse("defaults.toml", bytes, &mut ignored));
+    let folder = Folder { environment: Some(environment), ..Folder::default() };
+    let (view, _) = super::open(&name, folder, defaults.as_ref());
+    view.raw.as_ref()?;
+    let users = view.targets().into_iter().filter_map(|target| {
+        let resource = super::check::claim(&view, &target).unwrap_or_else(|| target.local.to_string());
+        Some((resource, target.component()?.0.to_string()))
+    });
+    Some(users.collect())
 }

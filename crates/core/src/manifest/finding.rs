@@ -49,6 +49,11 @@ impl Place {
         Self { source, span, key }
     }
 
+    /// What stands there.
+    pub(crate) fn text(&self) -> &str {
+        self.source.text.get(self.span.clone()).unwrap_or_default()
+    }
+
     /// `path:line`, for a finding elsewhere that names this place.
     pub(crate) fn line(&self) -> String {
         format!("{}:{}", self.source.path, self.source.position(self.span.start).0)
@@ -140,6 +145,16 @@ impl Findings {
     /// Adds those of another check. What is known already isn't added twice.
     pub fn extend(&mut self, others: &Self) {
         self.0.extend(others.0.iter().cloned());
+    }
+
+    /// Whether this one is among them.
+    pub(crate) fn has(&self, finding: &Finding) -> bool {
+        self.0.contains(finding)
+    }
+
+    /// Adds one of another check.
+    pub(crate) fn note(&mut self, finding: &Finding) {
+        self.0.insert(finding.clone());
     }
 
     pub(crate) fn report(&mut self, place: &Place, check: &'static str, message: impl Into<String>) {

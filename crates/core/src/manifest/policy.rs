@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::draft::Draft;
 use super::finding::{Findings, Place, Source};
+use super::tree::{POINTER, POINTER_HELP, is_pointer};
 use crate::guardrail::{Known, Policies};
 use crate::model::EnvironmentName;
 
@@ -17,6 +18,7 @@ pub(super) fn read(
     refused: &BTreeMap<String, String>,
     environments: &BTreeMap<EnvironmentName, Result<Draft, Findings>>,
     findings: &mut Findings,
+    warnings: &mut Findings,
 ) -> Policies {
     let mut texts = BTreeMap::new();
     let mut unread = None;
@@ -26,8 +28,14 @@ pub(super) fn read(
         unread = Some(path);
     }
     for (path, bytes) in files.iter().filter(|(path, _)| is_policy(path)) {
+        if is_pointer(bytes) {
+            findings.report_with_help(&Place::file(path), "git-lfs", POINTER, POINTER_HELP);
+            unread = Some(path);
+            continue;
+        }
         match String::from_utf8(bytes.clone()) {
-            Ok(text) => drop(texts.insert(path.clone(), text)),
+            // Some editors begin a file with a byte order mark, which Cedar doesn't know.
+            Ok(text) => drop(texts.insert(path.clone(), text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())),
             Err(_) => {
                 let help = "save the file as UTF-8";
                 findings.report_with_help(&Place::file(path), "syntax", "this is not UTF-8", help);
@@ -48,6 +56,7 @@ pub(super) fn read(
         let text = texts.get(&mistake.path).cloned().unwrap_or_default();
         let source = Arc::new(Source { path: mistake.path, text });
         let place = Place::of(source, mistake.span, mistake.policy.unwrap_or_default());
+        let findings = if mistake.is_warning { &mut *warnings } else { &mut *findings };
         match mistake.help {
             Some(help) => findings.report_with_help(&place, mistake.check, mistake.message, help),
             None => findings.report(&place, mistake.check, mistake.message),
@@ -62,7 +71,7 @@ pub(super) fn read(
 }
 
 fn is_policy(path: &str) -> bool {
-    is_below(path) && super::extension(path).as_deref() == Some("cedar")
+    is_below(path) && super::gather::extension(path).as_deref() == Some("cedar")
 }
 
 fn is_below(path: &str) -> bool {

@@ -33,6 +33,21 @@ table! {
         /// The ECS services on Fargate, by the target's name: `[fargate.api]` is `fargate/api`.
         fargate: BTreeMap<String, Field<RawFargate>>,
     }
+    refused {
+        "ecs" => "an ECS service on Fargate is [fargate.NAME]",
+        "service" => "an ECS service on Fargate is [fargate.NAME]",
+        "services" => "an ECS service on Fargate is [fargate.NAME]",
+        "ec2" => "an Auto Scaling group is [asg.NAME]",
+        "autoscaling" => "an Auto Scaling group is [asg.NAME]",
+        "auto_scaling_group" => "an Auto Scaling group is [asg.NAME]",
+        "group" => "an Auto Scaling group is [asg.NAME]",
+        "pins" => "versions are in pins.toml, beside this file",
+        "versions" => "versions are in pins.toml, beside this file",
+        "id" => "it belongs under [account]",
+        "region" => "it belongs under [account]",
+        "role" => "it belongs under [account]",
+        "external_id" => "it belongs under [account]",
+    }
 }
 
 table! {

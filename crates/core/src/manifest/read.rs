@@ -1,15 +1,12 @@
-//! Reads a folder from disk as Git would: for `pinion validate`, which checks what isn't committed yet.
+//! Reads a folder from disk as Git would: for `pinion validate` and `pinion plan`, which check what isn't committed yet.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// Bytes of one file at most, as for files of Git.
-const LARGEST: u64 = 1 << 20;
-/// Deeper than this nothing of ours lies.
-const DEEPEST: usize = 16;
+use super::gather::{self, Entry, Kind, Limits, Listing, Source};
+use crate::model::Files;
 
 /// A folder can't be read.
 #[derive(Debug, Error)]
@@ -22,61 +19,87 @@ pub struct ReadError {
     pub source: io::Error,
 }
 
-/// What [`load`](super::load) wants to see.
-#[derive(Debug, Clone, Default)]
-pub struct Folder {
-    /// The files and their bytes, by path relative to the folder, with `/`.
-    pub files: BTreeMap<String, Vec<u8>>,
-    /// What is there and was not read, and why.
-    pub refused: BTreeMap<String, String>,
-}
-
-/// Reads what lies below [`FOLDERS`](super::FOLDERS) in `root`.
+/// Reads what counts of the folder of a repository.
 ///
 /// # Errors
-/// [`ReadError`]. A missing folder is none: that is for [`load`](super::load) to report.
-pub fn folder(root: &Path) -> Result<Folder, ReadError> {
-    let mut folder = Folder::default();
+/// [`ReadError`]. A missing `environments/` is none: that is for [`load`](super::load) to report.
+pub fn folder(root: &Path) -> Result<Files, ReadError> {
     let failed = |source| ReadError { path: root.to_owned(), source };
     if !root.metadata().map_err(failed)?.is_dir() {
         return Err(failed(io::ErrorKind::NotADirectory.into()));
     }
-    for name in super::FOLDERS {
-        let path = root.join(name);
-        match path.symlink_metadata() {
-            Ok(metadata) if metadata.is_dir() => walk(&path, name, 0, &mut folder)?,
-            Ok(_) => drop(folder.refused.insert(name.to_owned(), "this is not a folder".to_owned())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(ReadError { path, source }),
-        }
-    }
-    Ok(folder)
+    gather::gather(&mut Disk { root }, Limits::default())
 }
 
-fn walk(path: &Path, name: &str, depth: usize, folder: &mut Folder) -> Result<(), ReadError> {
-    let failed = |source| ReadError { path: path.to_owned(), source };
-    for entry in std::fs::read_dir(path).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let path = entry.path();
-        let failed = |source| ReadError { path: path.clone(), source };
-        let inner = format!("{name}/{}", entry.file_name().to_string_lossy());
-        let metadata = path.symlink_metadata().map_err(failed)?;
-        let refusal = if entry.file_name().to_str().is_none() {
-            "its name is not UTF-8".to_owned()
-        } else if metadata.is_symlink() {
-            "symbolic links are not followed".to_owned()
-        } else if metadata.is_dir() && depth < DEEPEST {
-            walk(&path, &inner, depth + 1, folder)?;
-            continue;
-        } else if !metadata.is_file() {
-            "this is not a file".to_owned()
-        } else if metadata.len() > LARGEST {
-            format!("it has {} bytes; {LARGEST} at most are read", metadata.len())
-        } else {
-            folder.files.insert(inner, std::fs::read(&path).map_err(failed)?);
-            continue;
-        };
-        folder.refused.insert(inner, refusal);
+struct Disk<'a> {
+    root: &'a Path,
+}
+
+impl Source for Disk<'_> {
+    type Handle = PathBuf;
+    type Error = ReadError;
+
+    fn list(&mut self, folder: Option<&PathBuf>) -> Result<Listing<PathBuf>, ReadError> {
+        let path = folder.map_or(self.root, PathBuf::as_path);
+        let failed = |source| ReadError { path: path.to_owned(), source };
+        let mut entries = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let handle = entry.path();
+            let failed = |source| ReadError { path: handle.clone(), source };
+            let metadata = handle.symlink_metadata().map_err(failed)?;
+            let kind = if metadata.is_symlink() {
+                Kind::Link
+            } else if metadata.is_file() {
+                Kind::File
+            } else if !metadata.is_dir() {
+                Kind::Other
+            } else if is_repository(&handle) {
+                Kind::Submodule
+            } else if !holds_anything(&handle) {
+                // Git has no empty folders.
+                continue;
+            } else {
+                Kind::Folder
+            };
+            let legible = entry.file_name().to_str().is_some();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            entries.push(Entry { name, legible, kind, handle });
+        }
+        // As Git has them, whatever the file system's order.
+        entries.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(Ok(entries))
     }
-    Ok(())
+
+    fn size(&mut self, file: &PathBuf) -> Result<u64, ReadError> {
+        let metadata = file.symlink_metadata().map_err(|source| ReadError { path: file.clone(), source })?;
+        Ok(metadata.len())
+    }
+
+    fn read(&mut self, file: &PathBuf) -> Result<Vec<u8>, ReadError> {
+        std::fs::read(file).map_err(|source| ReadError { path: file.clone(), source })
+    }
+}
+
+/// Whether a folder is the work tree of another repository, which Git would commit as a submodule.
+fn is_repository(path: &Path) -> bool {
+    path.join(".git").symlink_metadata().is_ok()
+}
+
+/// Whether a folder, or one below it, holds anything but folders. Ends at the first thing that is found. What can't be read
+/// holds something.
+fn holds_anything(path: &Path) -> bool {
+    let mut open = vec![path.to_owned()];
+    while let Some(folder) = open.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else { return true };
+        for entry in entries {
+            match entry {
+                Ok(entry) if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !is_repository(&entry.path()) => {
+                    open.push(entry.path());
+                }
+                _ => return true,
+            }
+        }
+    }
+    false
 }

@@ -62,11 +62,16 @@ pub struct Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, line, key, message, help, .. } = self;
-        write!(f, "{file}:{line}: warning: {key}: {message}; {help}")
+        write!(f, "{file}:{line}: warning: ")?;
+        if !key.is_empty() {
+            write!(f, "{key}: ")?;
+        }
+        f.write_str(message)?;
+        if help.is_empty() { Ok(()) } else { write!(f, "; {help}") }
     }
 }
 
-/// What of a repository wants attention at a time: guardrails that have ended.
+/// What of a repository wants attention at a time: what is odd in its files, and guardrails that have ended.
 #[must_use]
 pub fn warnings(loaded: &Loaded, now: Timestamp) -> Vec<Warning> {
     let ended = loaded.policies.endings().iter().filter(|ending| ending.until <= now);
@@ -78,7 +83,19 @@ pub fn warnings(loaded: &Loaded, now: Timestamp) -> Vec<Warning> {
         message: format!("this policy ended at {} and forbids nothing any more", ending.until),
         help: "take it out".to_owned(),
     };
-    ended.map(warning).collect()
+    odd(loaded).chain(ended.map(warning)).collect()
+}
+
+/// What is odd in the files of a repository, at any time.
+pub fn odd(loaded: &Loaded) -> impl Iterator<Item = Warning> {
+    loaded.warnings.iter().map(|finding| Warning {
+        file: finding.file.clone(),
+        line: finding.line,
+        key: finding.key.clone(),
+        check: finding.check,
+        message: finding.message.clone(),
+        help: finding.help.clone().unwrap_or_default(),
+    })
 }
 
 /// A JSON object: `valid`, `environments` (all of them), `targets` and `pins` (of those without findings), `findings`, each

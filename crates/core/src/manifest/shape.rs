@@ -188,7 +188,18 @@ pub(crate) fn text<'a>(node: &'a Node, findings: &mut Findings) -> Option<&'a st
     if let Value::String(text) = &node.value {
         return Some(text);
     }
-    wrong_type(node, "a string", findings);
+    let message = format!("expected a string, found {}", node.value.kind());
+    // What stands there is what was meant; it only lacks its quotes.
+    match &node.value {
+        Value::Array(_) | Value::Table(_) => findings.report(&node.place, "wrong-type", message),
+        _ => {
+            let help = match node.place.text().trim() {
+                "" => "write it in quotes".to_owned(),
+                bare => format!("write it in quotes: \"{bare}\""),
+            };
+            findings.report_with_help(&node.place, "wrong-type", message, help);
+        }
+    }
     None
 }
 
@@ -354,7 +365,16 @@ impl Shape for Timestamp {
 impl<T: Shape> Shape for Vec<At<T>> {
     fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
         let Value::Array(items) = &node.value else {
-            wrong_type(node, "an array", findings);
+            match &node.value {
+                // What may hold credentials isn't repeated.
+                single if !matches!(single, Value::Table(_)) && !node.place.text().contains("://") => {
+                    let message = format!("expected an array, found {}", single.kind());
+                    let help =
+                        format!("put it in brackets, also if it is the only one: [{}]", node.place.text().trim());
+                    findings.report_with_help(&node.place, "wrong-type", message, help);
+                }
+                _ => wrong_type(node, "an array", findings),
+            }
             return None;
         };
         let read: Vec<_> = items

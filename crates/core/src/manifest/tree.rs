@@ -34,9 +34,22 @@ pub(crate) enum Value {
     Table(BTreeMap<String, Entry>),
 }
 
+/// What is found where a file is kept in Git LFS, and what to do.
+pub(super) const POINTER: &str = "this is a pointer of Git LFS, and not the file";
+pub(super) const POINTER_HELP: &str = "Pinion reads what is in Git itself: take the pattern out of .gitattributes (`git lfs untrack`), and commit the file again";
+
+/// Whether a file is a pointer of Git LFS (its specification, version 1: the first line says so).
+pub(super) fn is_pointer(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"version https://git-lfs.github.com/spec/")
+}
+
 impl Node {
     /// Parses a file. `None` if it isn't TOML or holds nothing, both of which are reported.
     pub(crate) fn parse(path: &str, bytes: &[u8], findings: &mut Findings) -> Option<Self> {
+        if is_pointer(bytes) {
+            findings.report_with_help(&Place::file(path), "git-lfs", POINTER, POINTER_HELP);
+            return None;
+        }
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text.to_owned(),
             Err(error) => {
@@ -122,10 +135,26 @@ fn report_syntax(source: &Arc<Source>, errors: &[toml::de::Error], findings: &mu
             findings.report_with_help(&place, "syntax", message, "this is a merge conflict: resolve it");
         } else if message.starts_with("invalid boolean") || message.starts_with("string values must be quoted") {
             findings.report_with_help(&place, "syntax", message, "put the text in quotes");
+        } else if let Some(bare) = unquoted(&source.text, line.len(), place.span.start) {
+            findings.report_with_help(&place, "syntax", message, format!("write it in quotes: \"{bare}\""));
         } else {
             findings.report(&place, "syntax", message);
         }
     }
+}
+
+/// What stands after the last `=` before an error, if it begins with a digit or a sign and is one word: a version such as
+/// `1.4.0`, a date such as `2026.11.28`, or an account id with leading zeros. TOML has no such values.
+fn unquoted(text: &str, column: usize, at: usize) -> Option<&str> {
+    let start = at.checked_sub(column)?;
+    let line = text.get(start..)?.lines().next()?;
+    // The last assignment that begins before the error: an inline table has several.
+    let assigned = line.get(..column)?.rfind('=').or_else(|| line.find('='))?;
+    let value = line.get(assigned + 1..)?.trim_start();
+    let end = value.find(|c: char| c.is_whitespace() || matches!(c, ',' | '}' | ']' | '#' | '"' | '\'' | '='));
+    let word = value.get(..end.unwrap_or(value.len()))?;
+    let digits = word.trim_start_matches(['+', '-', '.']);
+    (digits.starts_with(|c: char| c.is_ascii_digit()) && word.len() <= 128).then_some(word)
 }
 
 /// The path of a key below another.

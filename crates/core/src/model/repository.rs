@@ -21,12 +21,14 @@ pub struct Tip {
 #[error("{0}")]
 pub struct RepositoryError(pub String);
 
-/// Files of a repository, by their paths in it.
+/// The files of a repository that count. Paths are those of Git: relative to the root, with `/`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Files {
-    /// Their bytes.
+    /// The files and their bytes. One that isn't read, but may be taken for one that is, is here without its bytes; so is,
+    /// with a `/` at its end, a folder of an environment that has none of the files.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// What isn't read, such as a symbolic link or a file that is too large, and why.
+    /// What is there and was not read, such as a symbolic link or a file that is too large, and why. Each is a mistake in its
+    /// environment, or in the policies; none of them keeps the others from being read.
     pub refused: BTreeMap<String, String>,
 }
 

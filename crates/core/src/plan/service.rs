@@ -202,9 +202,18 @@ fn containers<'a>(service: &'a ObservedService, spec: &FargateSpec) -> Result<Ve
         ));
     }
     if service.controller != "ECS" {
+        // UpdateService takes `deploymentController` (botocore, ecs 2014-11-13). AWS documents the way from CODE_DEPLOY to ECS
+        // and none from EXTERNAL, whose task sets belong to somebody else.
+        let advice = match service.controller.as_str() {
+            "CODE_DEPLOY" => {
+                "move it to ECS, which keeps the service: UpdateService with deploymentController ECS \
+                 (ECS's own blue/green deployments are served, too)"
+            }
+            _ => "create the service with controller ECS",
+        };
         return Err(format!(
             "service {name} has the deployment controller {}, with which only that controller may change the task \
-             definition; create the service with controller ECS",
+             definition; {advice}",
             service.controller
         ));
     }

@@ -215,7 +215,7 @@ fn shapes_that_cannot_be_rolled_out_say_what_to_change() {
         lines += &format!("{}\n", line(&plan));
     }
     insta::assert_snapshot!(lines, @r"
-    blocked (service api has the deployment controller CODE_DEPLOY, with which only that controller may change the task definition; create the service with controller ECS)
+    blocked (service api has the deployment controller CODE_DEPLOY, with which only that controller may change the task definition; move it to ECS, which keeps the service: UpdateService with deploymentController ECS (ECS's own blue/green deployments are served, too))
     blocked (service api is DRAINING; create it again, or take it out of environment.toml)
     blocked (task definition api:1 has several essential containers (app, log); say with `container` which one is ours)
     blocked (task definition api:1 has no container `nginx` (it has app, log); correct `container`)

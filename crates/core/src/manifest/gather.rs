@@ -1,0 +1,335 @@
+//! What is read of a repository, from a folder on disk as from a commit: one walk for both, so that `validate`, `plan` and
+//! `run` see the same files, and refuse the same ones.
+//!
+//! Of an environment's folder only its own files count. What else lies there, in whatever number, depth or shape, is another
+//! tool's, and isn't looked at; so nothing in one folder keeps another one from being read.
+
+use std::collections::BTreeSet;
+
+use super::{DEFAULTS, ROOT};
+use crate::model::{EnvironmentName, Files};
+
+/// How much is read at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one file.
+    pub file_bytes: u64,
+    /// Environments.
+    pub environments: usize,
+    /// Files and folders below `policies/`.
+    pub policies: usize,
+    /// Bytes of all files.
+    pub total_bytes: u64,
+    /// Folders below each other in `policies/`.
+    pub depth: usize,
+}
+
+/// 1 MiB a file, 10 000 environments, 10 000 entries of `policies/` at most 16 deep, 64 MiB in all.
+impl Default for Limits {
+    fn default() -> Self {
+        Self { file_bytes: 1 << 20, environments: 10_000, policies: 10_000, total_bytes: 64 << 20, depth: 16 }
+    }
+}
+
+/// What an entry of a folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A file.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link.
+    Link,
+    /// A submodule.
+    Submodule,
+    /// A socket, a device, or the like.
+    Other,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::File => "a file",
+            Self::Folder => "a folder",
+            Self::Link => "a symbolic link",
+            Self::Submodule => "a submodule",
+            Self::Other => "neither a file nor a folder",
+        }
+    }
+
+    /// Why this isn't taken where a file is wanted.
+    fn refusal(self) -> String {
+        match self {
+            Self::Link | Self::Submodule => {
+                format!("it is {}, which Pinion doesn't follow; put the file itself there", self.word())
+            }
+            kind => format!("it is {}, not a file", kind.word()),
+        }
+    }
+}
+
+/// An entry of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry<H> {
+    /// Its name; for people only if it isn't UTF-8.
+    pub name: String,
+    /// Whether the name is UTF-8.
+    pub legible: bool,
+    /// What it is.
+    pub kind: Kind,
+    /// What it is read by.
+    pub handle: H,
+}
+
+/// The entries of a folder, or why it makes no sense.
+pub type Listing<H> = Result<Vec<Entry<H>>, String>;
+
+/// Where files are read from.
+pub trait Source {
+    /// What a file or folder is read by.
+    type Handle;
+    /// Why nothing at all can be read.
+    type Error;
+
+    /// The entries of a folder, of the root without a handle; or why this folder makes no sense.
+    ///
+    /// # Errors
+    /// Only if trying again later may help.
+    fn list(&mut self, folder: Option<&Self::Handle>) -> Result<Listing<Self::Handle>, Self::Error>;
+
+    /// How many bytes a file has.
+    ///
+    /// # Errors
+    /// Only if trying again later may help.
+    fn size(&mut self, file: &Self::Handle) -> Result<u64, Self::Error>;
+
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// Only if trying again later may help.
+    fn read(&mut self, file: &Self::Handle) -> Result<Vec<u8>, Self::Error>;
+}
+
+/// Reads what counts.
+///
+/// # Errors
+/// As the source. What is wrong with the repository itself is in [`Files::refused`].
+pub fn gather<S: Source>(source: &mut S, limits: Limits) -> Result<Files, S::Error> {
+    let mut walk = Walk { source, limits, bytes: 0, policies: 0, files: Files::default() };
+    let root = match walk.source.list(None)? {
+        Ok(root) => root,
+        Err(reason) => {
+            walk.files.refused.insert(ROOT.to_owned(), reason);
+            return Ok(walk.files);
+        }
+    };
+    let mut found = false;
+    for entry in &root {
+        match (entry.name.as_str(), entry.kind) {
+            (ROOT, Kind::Folder) => {
+                found = true;
+                walk.environments(&entry.handle)?;
+            }
+            ("policies", Kind::Folder) => walk.policies("policies", &entry.handle, 0)?,
+            (name @ (ROOT | "policies"), kind) => {
+                found |= name == ROOT;
+                walk.files.refused.insert(name.to_owned(), format!("it is {}, not a folder", kind.word()));
+            }
+            _ => {}
+        }
+    }
+    if !found && root.iter().any(|entry| entry.name == SINGULAR && entry.kind == Kind::Folder) {
+        walk.files.files.insert(format!("{SINGULAR}/"), Vec::new());
+    }
+    if walk.bytes > limits.total_bytes {
+        let reason = format!("all files have more than {} bytes", limits.total_bytes);
+        walk.whole(ROOT, reason);
+    }
+    Ok(walk.files)
+}
+
+/// What some call the folder of environments.
+pub(super) const SINGULAR: &str = "environment";
+
+/// The files of an environment.
+const OWN: [&str; 2] = ["environment.toml", "pins.toml"];
+
+struct Walk<'a, S: Source> {
+    source: &'a mut S,
+    limits: Limits,
+    bytes: u64,
+    policies: usize,
+    files: Files,
+}
+
+impl<S: Source> Walk<'_, S> {
+    fn environments(&mut self, folder: &S::Handle) -> Result<(), S::Error> {
+        let entries = match self.source.list(Some(folder))? {
+            Ok(entries) => entries,
+            Err(reason) => {
+                self.files.refused.insert(ROOT.to_owned(), reason);
+                return Ok(());
+            }
+        };
+        let mut count = 0;
+        let mut seen = BTreeSet::new();
+        for entry in entries.iter().filter(|entry| !entry.name.starts_with('.')) {
+            // A name with a slash, which only a forged tree has, must not be taken for a path.
+            let name = entry.name.replace(['/', '\0'], "?");
+            let path = format!("{ROOT}/{name}");
+            let twice = !seen.insert(name.clone());
+            let is_name = entry.legible && EnvironmentName::try_from(name.as_str()).is_ok();
+            match entry.kind {
+                Kind::Folder if twice => self.refuse_folder(&path, "there are two of this name".to_owned()),
+                Kind::Folder if !entry.legible => self.refuse_folder(&path, "its name isn't UTF-8".to_owned()),
+                Kind::Folder => {
+                    count += 1;
+                    if count > self.limits.environments {
+                        let most = self.limits.environments;
+                        self.whole(ROOT, format!("there are more than {most} environments in it"));
+                        return Ok(());
+                    }
+                    self.environment(&path, &entry.handle)?;
+                }
+                _ if path == DEFAULTS => self.file(&path, entry)?,
+                // A link to a folder looks like an environment; one with another name is another tool's.
+                Kind::Link | Kind::Submodule if is_name => {
+                    self.refuse_folder(&path, format!("it is {}, which Pinion doesn't follow", entry.kind.word()));
+                }
+                Kind::File if entry.legible && is_stray(&name) => {
+                    self.files.files.insert(path, Vec::new());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a folder out, with what was read of it.
+    fn refuse_folder(&mut self, path: &str, reason: String) {
+        let below = format!("{path}/");
+        self.files.files.retain(|file, _| !file.starts_with(&below));
+        self.files.refused.retain(|file, _| !file.starts_with(&below));
+        self.files.refused.insert(path.to_owned(), reason);
+    }
+
+    /// Takes everything below a folder of the root out.
+    fn whole(&mut self, root: &str, reason: String) {
+        self.refuse_folder(root, reason);
+    }
+
+    fn environment(&mut self, path: &str, folder: &S::Handle) -> Result<(), S::Error> {
+        let entries = match self.source.list(Some(folder))? {
+            Ok(entries) => entries,
+            Err(reason) => {
+                self.files.refused.insert(path.to_owned(), reason);
+                return Ok(());
+            }
+        };
+        let mut has_any = false;
+        let mut shown = false;
+        for entry in entries.iter().filter(|entry| entry.legible && !entry.name.starts_with('.')) {
+            has_any = true;
+            let name = entry.name.as_str();
+            let inner = format!("{path}/{name}");
+            if OWN.contains(&name) {
+                shown = true;
+                if self.files.files.contains_key(&inner) || self.files.refused.contains_key(&inner) {
+                    self.files.files.remove(&inner);
+                    self.files.refused.insert(inner, "there are two of this name".to_owned());
+                } else {
+                    self.file(&inner, entry)?;
+                }
+            } else if entry.kind != Kind::Folder
+                && !name.contains(['/', '\0'])
+                && (is_stray(name) || is_lookalike(name))
+            {
+                shown = true;
+                self.files.files.insert(inner, Vec::new());
+            }
+        }
+        if has_any && !shown {
+            self.files.files.insert(format!("{path}/"), Vec::new());
+        }
+        Ok(())
+    }
+
+    fn policies(&mut self, path: &str, folder: &S::Handle, depth: usize) -> Result<(), S::Error> {
+        if depth > self.limits.depth {
+            let reason = format!("it lies more than {} folders deep", self.limits.depth);
+            self.files.refused.insert(path.to_owned(), reason);
+            return Ok(());
+        }
+        let entries = match self.source.list(Some(folder))? {
+            Ok(entries) => entries,
+            Err(reason) => {
+                self.files.refused.insert(path.to_owned(), reason);
+                return Ok(());
+            }
+        };
+        for entry in &entries {
+            self.policies += 1;
+            if self.policies > self.limits.policies {
+                let most = self.limits.policies;
+                self.whole("policies", format!("there are more than {most} files and folders in it"));
+                return Ok(());
+            }
+            let inner = format!("{path}/{}", entry.name.replace(['/', '\0'], "?"));
+            let twice = self.files.files.contains_key(&inner) || self.files.refused.contains_key(&inner);
+            match entry.kind {
+                Kind::Folder if entry.legible => self.policies(&inner, &entry.handle, depth + 1)?,
+                Kind::File if !is_policy(&entry.name) => {}
+                _ if twice => {
+                    self.files.files.remove(&inner);
+                    self.files.refused.insert(inner, "there are two of this name".to_owned());
+                }
+                Kind::File if entry.legible => self.file(&inner, entry)?,
+                Kind::File | Kind::Folder => {
+                    self.files.refused.insert(inner, "its name isn't UTF-8".to_owned());
+                }
+                // It may be a policy, or a folder of them.
+                kind => drop(self.files.refused.insert(inner, kind.refusal())),
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &str, entry: &Entry<S::Handle>) -> Result<(), S::Error> {
+        let refusal = if entry.kind == Kind::File {
+            let (size, most) = (self.source.size(&entry.handle)?, self.limits.file_bytes);
+            if size <= most {
+                self.bytes = self.bytes.saturating_add(size);
+                if self.bytes <= self.limits.total_bytes {
+                    let bytes = self.source.read(&entry.handle)?;
+                    self.files.files.insert(path.to_owned(), bytes);
+                }
+                return Ok(());
+            }
+            format!("it has {size} bytes; a file may have {most}")
+        } else {
+            entry.kind.refusal()
+        };
+        self.files.refused.insert(path.to_owned(), refusal);
+        Ok(())
+    }
+}
+
+/// Whether somebody may think that this file counts.
+pub(super) fn is_stray(name: &str) -> bool {
+    extension(name).as_deref() == Some("toml")
+}
+
+/// Whether a file is one of an environment's in all but its format.
+pub(super) fn is_lookalike(name: &str) -> bool {
+    let stem = name.rsplit_once('.').map(|(stem, _)| stem.to_ascii_lowercase());
+    let format = matches!(extension(name).as_deref(), Some("yaml" | "yml" | "json"));
+    format && matches!(stem.as_deref(), Some("environment" | "pins"))
+}
+
+fn is_policy(name: &str) -> bool {
+    extension(name).as_deref() == Some("cedar")
+}
+
+pub(super) fn extension(path: &str) -> Option<String> {
+    path.rsplit('/').next()?.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase())
+}

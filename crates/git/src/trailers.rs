@@ -1,0 +1,197 @@
+//! The trailers of a commit's message, also where a forge has put more below them.
+//!
+//! Git takes only the last paragraph for trailers. A squash merge moves them up: GitHub and Gitea put a line of dashes and
+//! `Co-authored-by:` below the pull request's text, Gitea `Reviewed-on:`, GitLab `See merge request`; and where the messages
+//! of several commits are joined, each begins with `* subject`. So here every paragraph counts of which each line is a
+//! trailer. What is quoted, indented, fenced or commented out is none.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use gix::bstr::{BStr, ByteSlice};
+
+use super::provenance::printable;
+
+/// The trailers that are read of one message at most.
+const MAX_TRAILERS: usize = 256;
+
+/// The trailers of a message by key, the first letter a capital and the others not. What stands there more than once has a
+/// line for each.
+pub(super) fn trailers(message: &BStr) -> BTreeMap<String, String> {
+    let message = gix::objs::commit::MessageRef::from_bytes(message);
+    let Some(body) = message.body() else { return BTreeMap::new() };
+    let mut trailers: BTreeMap<String, String> = BTreeMap::new();
+    let mut note = |key: &BStr, value: &BStr| {
+        let key = printable(key).to_ascii_lowercase();
+        let mut letters = key.chars();
+        let Some(first) = letters.next() else { return };
+        let key = format!("{}{}", first.to_ascii_uppercase(), letters.as_str());
+        let value = printable(value);
+        match trailers.entry(key) {
+            Entry::Vacant(entry) => drop(entry.insert(value)),
+            Entry::Occupied(mut entry) => *entry.get_mut() += &format!("\n{value}"),
+        }
+    };
+    let (earlier, last) = paragraphs(body.as_ref());
+    let above = earlier.iter().flat_map(|lines| block(lines));
+    // Of the last paragraph Git also takes some of which not every line is a trailer.
+    let git: Vec<_> = body.trailers().collect();
+    let whole = if git.is_empty() { block(&last) } else { Vec::new() };
+    let mut left = MAX_TRAILERS;
+    for trailer in git.iter().take(MAX_TRAILERS) {
+        note(trailer.token, trailer.value.as_ref());
+        left -= 1;
+    }
+    for (key, value) in whole.into_iter().chain(above).take(left) {
+        note(key.as_bstr(), value.as_bstr());
+    }
+    trailers
+}
+
+type Paragraph<'a> = Vec<&'a [u8]>;
+
+/// The paragraphs of a text but for the last one, and that. Fenced code and comments of Markdown are in none.
+fn paragraphs(text: &[u8]) -> (Vec<Paragraph<'_>>, Paragraph<'_>) {
+    let mut found: Vec<Paragraph<'_>> = Vec::new();
+    let mut lines = Vec::new();
+    let mut fence: Option<&[u8]> = None;
+    let mut commented = false;
+    for line in text.lines() {
+        let line = line.trim_end();
+        let bare = line.trim_start();
+        let hidden = match fence {
+            Some(mark) => {
+                if bare.starts_with(mark) && bare.iter().all(|byte| mark.first() == Some(byte)) {
+                    fence = None;
+                }
+                true
+            }
+            None if commented => {
+                commented = bare.find(b"-->").is_none();
+                true
+            }
+            None if bare.starts_with(b"<!--") => {
+                commented = bare.find(b"-->").is_none();
+                true
+            }
+            None => {
+                fence = [&b"```"[..], b"~~~"].into_iter().find(|mark| bare.starts_with(mark));
+                fence.is_some()
+            }
+        };
+        let rule = bare.len() >= 3 && bare.iter().all(|byte| *byte == b'-');
+        if hidden || line.is_empty() || rule {
+            found.push(std::mem::take(&mut lines));
+        } else {
+            lines.push(line);
+        }
+    }
+    found.push(lines);
+    found.retain(|lines| !lines.is_empty());
+    let last = found.pop().unwrap_or_default();
+    (found, last)
+}
+
+/// The trailers of a paragraph that consists of nothing else.
+fn block(lines: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    for line in lines {
+        let folded = line.first().is_some_and(u8::is_ascii_whitespace);
+        match (folded, found.last_mut(), line.split_once_str(b":")) {
+            (true, Some((_, value)), _) => {
+                value.push(b' ');
+                value.extend_from_slice(line.trim());
+            }
+            (false, _, Some((key, value))) if is_key(key) => found.push((key.to_vec(), value.trim().to_vec())),
+            _ => return Vec::new(),
+        }
+    }
+    found
+}
+
+fn is_key(key: &[u8]) -> bool {
+    !key.is_empty() && key.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(message: &str) -> Vec<String> {
+        trailers(message.into()).into_iter().map(|(key, value)| format!("{key}={value}")).collect()
+    }
+
+    const ACKNOWLEDGED: &str = "Pinion-acknowledge=blast-radius";
+    const CO: &str = "Co-authored-by=Bob <bob@example.com>";
+
+    #[test]
+    fn a_squash_merge_of_any_forge_keeps_trailers() {
+        let co = "Co-authored-by: Bob <bob@example.com>\n";
+        let text = "Nobody needs it any longer.\n\nPinion-Acknowledge: blast-radius\n";
+        for (message, more) in [
+            // GitHub, the description of the pull request; with the line ends of a browser; and without dashes.
+            (format!("Remove old (#12)\n\n{text}\n---------\n\n{co}"), Some(CO)),
+            (format!("Remove old (#12)\n\n{text}\n---------\n\n{co}").replace('\n', "\r\n"), Some(CO)),
+            (format!("Remove old (#12)\n\n{text}\n{co}"), Some(CO)),
+            // GitHub and GitLab's all_commits, the messages of several commits.
+            (format!("Remove old (#12)\n\n* Remove old\n\n{text}\n* Fix a typo\n\nThe word was wrong.\n"), None),
+            (format!("Remove old (#12)\n\n* Fix a typo\n\n* Remove old\n\n{text}\n---------\n\n{co}"), Some(CO)),
+            (
+                format!("Remove old (#12)\n\n* Remove old\n\nPinion-Acknowledge: blast-radius\n* Fix a typo\n\n{text}"),
+                None,
+            ),
+            // GitLab, squash and merge.
+            (format!("Remove old\n\n{text}\nSee merge request acme/environments!12"), None),
+            (
+                format!(
+                    "Merge branch 'x' into 'main'\n\nRemove old\n\n{text}\nSee merge request acme/environments!12\n"
+                ),
+                None,
+            ),
+            // Gitea.
+            (
+                format!(
+                    "Remove old (#12)\n\n{text}\n---------\n\n{co}Reviewed-on: https://git.example/acme/e/pulls/12\n"
+                ),
+                Some(CO),
+            ),
+            (format!("Remove old (#12)\n\n{text}\nReviewed-on: https://git.example/acme/e/pulls/12\n"), None),
+            // And as Git has it.
+            (format!("Remove old\n\n{text}"), None),
+        ] {
+            let found = of(&message);
+            assert!(found.iter().any(|one| one == ACKNOWLEDGED), "{message}: {found:?}");
+            assert!(more.is_none_or(|more| found.iter().any(|one| one == more)), "{message}: {found:?}");
+        }
+        let rollback =
+            "web 1.0 (#3)\n\n* web 1.0\n\nRollback: from 1.1\n  to 1.0\n\n* a note\n\n---------\n\n".to_owned() + co;
+        assert_eq!(of(&rollback), [CO, "Rollback=from 1.1 to 1.0"]);
+    }
+
+    #[test]
+    fn what_is_only_talked_about_is_no_trailer() {
+        for text in [
+            "To go on, write\n\n    Pinion-Acknowledge: blast-radius\n\nand push.",
+            "To go on, write\n\n```\nPinion-Acknowledge: blast-radius\n```\n\nand push.",
+            "To go on, write\n\n~~~ text\n\nPinion-Acknowledge: blast-radius\n\n~~~\n\nand push.",
+            "> Pinion-Acknowledge: blast-radius\n\nis what Bob said.",
+            "<!-- template:\n\nPinion-Acknowledge: blast-radius\n\n-->\n\nText.",
+            "<!-- Pinion-Acknowledge: blast-radius -->\n\nText.",
+            "We could write this\nPinion-Acknowledge: blast-radius\nbut don't.\n\nText.",
+            "- Pinion-Acknowledge: blast-radius\n\nText.",
+            "* Pinion-Acknowledge: blast-radius\n\nText.",
+        ] {
+            assert_eq!(of(&format!("Remove old\n\n{text}\n")), [""; 0], "{text}");
+        }
+        assert_eq!(of("Pinion-Acknowledge: blast-radius\n"), [""; 0], "a subject is none");
+        assert_eq!(of("Pinion-Acknowledge: blast-radius\n\nText.\n"), [""; 0]);
+    }
+
+    #[test]
+    fn many_lines_end_somewhere() {
+        let many: String = (0..10_000).map(|n| format!("A{n}: b\n")).collect();
+        assert_eq!(of(&format!("s\n\n{many}")).len(), MAX_TRAILERS);
+        // The last paragraph comes first.
+        assert!(of(&format!("s\n\n{many}\n\nRollback: x\n")).contains(&"Rollback=x".to_owned()));
+    }
+}
