@@ -98,7 +98,8 @@ impl Repository for One {
 fn applied(files: &Files) -> (BTreeSet<EnvironmentName>, bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (repository, commit) = (One(files.clone()), CommitId::try_from("1".repeat(40)).unwrap());
-    let read = desired::read(&repository, "main", &commit, &Claim::All, None, &BTreeMap::new());
+    let held = BTreeMap::new();
+    let read = desired::read(&repository, "main", &commit, &Claim::All, None, &held);
     let reading = runtime.block_on(read).unwrap();
     (reading.environments.into_keys().collect(), reading.policy_errors.is_empty())
 }

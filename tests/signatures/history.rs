@@ -336,3 +336,57 @@ fn a_long_history_is_quick() {
     println!("{trusted} trusted and {signed} signed commits: {first:?} at first, {again:?} at the next poll");
     assert!(first < Duration::from_secs(60) && again < first);
 }
+
+/// With a key that has ended nobody can sign by giving a commit an old date: it rests on newer ones.
+#[test]
+fn a_key_that_has_ended_cannot_sign_by_an_old_date() {
+    const BOB: &str = "bob@example.com";
+    let branch = || {
+        let branch = Branch::new();
+        let bob = branch.desk.ssh_key("bob", &["ed25519"]);
+        let line = format!("{BOB} valid-before=\"20250501Z\" {bob}\n");
+        let file = branch.desk.path("allowed_signers");
+        let ada = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, ada + &line).unwrap();
+        branch
+    };
+    let old = THEN - 60 * DAY;
+    let by_bob = |branch: &Branch, at: i64| branch.desk.commit(With::Ssh("bob"), BOB, at, "by bob");
+    // On top of a signed commit of today.
+    let on_top = branch();
+    let good = on_top.commit(SIGNED, "today");
+    let forged = by_bob(&on_top, old);
+    assert_eq!(on_top.found(), (Some(good), vec![format!("backdated {forged}")]));
+    // Dated today it is simply over.
+    let honest = branch();
+    let good = honest.commit(SIGNED, "today");
+    let late = by_bob(&honest, THEN + DAY);
+    assert_eq!(honest.found(), (Some(good), vec![format!("expired {late}")]));
+    // On top of one that is trusted unsigned, and with another of his own between.
+    let mut trusted = branch();
+    let good = trusted.commit(With::Nothing, "trusted");
+    trusted.trust(&good);
+    let (one, two) = (by_bob(&trusted, old), by_bob(&trusted, old + 60));
+    let (accepted, mut refused) = trusted.found();
+    refused.sort();
+    let mut expected = vec![format!("backdated {one}"), format!("backdated {two}")];
+    expected.sort();
+    assert_eq!((accepted, refused), (Some(good), expected));
+    // What he signed while the key was good counts on, also below newer ones, and where these are merged.
+    let kept = branch();
+    let first = by_bob(&kept, old);
+    kept.git(&["branch", "side"]);
+    let today = kept.commit(SIGNED, "today");
+    assert_eq!(kept.found(), (Some(today), none()));
+    kept.git(&["checkout", "--quiet", "side"]);
+    by_bob(&kept, old + 60);
+    kept.git(&["checkout", "--quiet", "main"]);
+    let merged = kept.merge(SIGNED, &["side"]);
+    assert_eq!(kept.found(), (Some(merged.clone()), none()));
+    // But a merge of his rests on both sides.
+    kept.git(&["checkout", "--quiet", "-B", "main", &first]);
+    let message = ["merge", "--quiet", "--no-ff", "-m", "by bob", &merged];
+    kept.desk.signed(With::Ssh("bob"), BOB, old + 120, &message);
+    let forged = kept.git(&["rev-parse", "HEAD"]);
+    assert_eq!(kept.found(), (Some(first), vec![format!("backdated {forged}")]));
+}

@@ -1,6 +1,8 @@
 //! OpenPGP signatures by gpg.
 
-use super::desk::{ADA, DAY, Desk, THEN, With, judged, keyring, verdict};
+use pinion::signature::{Commit, Keys, Trust};
+
+use super::desk::{ADA, DAY, Desk, THEN, With, judged, keyring, now, verdict};
 
 const USER: &str = "Ada Example <ada@example.com>";
 const BORN: i64 = THEN - 100 * DAY;
@@ -112,4 +114,27 @@ fn weak_hashes_and_files_that_are_no_keyrings_do_not_count() {
     );
     assert!(error("nothing").starts_with("it holds no OpenPGP certificate"));
     assert!(error(&ring.replacen("\n\n", "\n\nAAAA", 1)).starts_with("a certificate in it can't be read"));
+}
+
+/// The same as for SSH keys, where the date of the signature is another one than the commit's.
+#[test]
+fn a_signature_is_no_older_than_its_commit_or_what_it_rests_on() {
+    let desk = Desk::new();
+    let key = desk.openpgp_key(USER, "ed25519", "sign", BORN);
+    let commit = desk.made(With::OpenPgp(&key), ADA, THEN);
+    desk.gpg(BORN + DAY, &["--quick-set-expire", &key, "1y"], "");
+    let ring = desk.export(&[&key]);
+    let ends = desk.gpg(THEN, &["--with-colons", "--list-keys", &key], "");
+    let until: i64 =
+        ends.lines().find(|line| line.starts_with("pub:")).unwrap().split(':').nth(6).unwrap().parse().unwrap();
+    let judged = |newest: Option<i64>| {
+        let trust = Trust { signers: keyring(&ring).unwrap(), forges: Keys::default() };
+        let newest = newest.map(|at| jiff::Timestamp::from_second(at).unwrap());
+        let commit = Commit::parse(commit.as_bytes()).unwrap();
+        trust.verify_after(&commit, newest, now()).map(|_| ()).map_err(|refusal| refusal.as_str())
+    };
+    assert!(THEN < until, "{ends}");
+    assert_eq!(judged(None), Ok(()));
+    assert_eq!(judged(Some(until - 1)), Ok(()));
+    assert_eq!(judged(Some(until)), Err("backdated"));
 }

@@ -76,6 +76,21 @@ pub enum Refusal {
         /// Until when the key was valid.
         until: Timestamp,
     },
+    /// The key was no longer valid when it can have signed: the commit rests on a newer one.
+    #[error(
+        "it says that it was signed on {at}, but it can't be older than {newest}, the date of a commit that it rests on, or its \
+         own; by then {key} had ended, on {until}"
+    )]
+    Backdated {
+        /// The key.
+        key: String,
+        /// When it says that it was signed.
+        at: Timestamp,
+        /// The newest date of what it rests on.
+        newest: Timestamp,
+        /// Until when the key was valid.
+        until: Timestamp,
+    },
     /// The key is revoked.
     #[error("it is signed by {key}, which is revoked: {why}")]
     Revoked {
@@ -116,7 +131,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// The word for it: `unsigned`, `malformed`, `unsupported`, `tampered`, `unknown-key`, `wrong-namespace`,
-    /// `not-yet-valid`, `expired`, `revoked`, `not-for-signing`, `wrong-identity`, `altered`, `future`.
+    /// `not-yet-valid`, `expired`, `backdated`, `revoked`, `not-for-signing`, `wrong-identity`, `altered`, `future`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -128,6 +143,7 @@ impl Refusal {
             Self::Namespace(_) => "wrong-namespace",
             Self::NotYetValid { .. } => "not-yet-valid",
             Self::Expired { .. } => "expired",
+            Self::Backdated { .. } => "backdated",
             Self::Revoked { .. } => "revoked",
             Self::NotForSigning { .. } => "not-for-signing",
             Self::Identity { .. } => "wrong-identity",
@@ -203,6 +219,27 @@ enum Owner<'a> {
     Anybody,
 }
 
+/// When a commit was signed, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Moment {
+    /// When it says so itself.
+    at: Timestamp,
+    /// The newest date of all that it rests on; no earlier than `at`.
+    newest: Timestamp,
+}
+
+impl Moment {
+    fn new(at: Timestamp, newest: impl IntoIterator<Item = Timestamp>) -> Self {
+        Self { at, newest: newest.into_iter().fold(at, Timestamp::max) }
+    }
+
+    /// Why a key that had ended can't have signed.
+    fn after(self, until: Timestamp, key: String) -> Refusal {
+        let Self { at, newest } = self;
+        if at < until { Refusal::Backdated { key, at, newest, until } } else { Refusal::Expired { key, at, until } }
+    }
+}
+
 /// Whose signatures count.
 #[derive(Debug, Default)]
 pub struct Trust {
@@ -222,17 +259,27 @@ pub struct Signed {
 }
 
 impl Trust {
-    /// Who signed a commit. Whether a forge's merge holds only what it merges is left to the caller, who has the trees.
+    /// Who signed a commit that rests on nothing. See [`Trust::verify_after`].
     ///
     /// # Errors
     /// [`Refusal`] if nobody did whose signature counts.
     pub fn verify(&self, commit: &Commit, now: Timestamp) -> Result<Signed, Refusal> {
+        self.verify_after(commit, None, now)
+    }
+
+    /// Who signed a commit; `newest` is the newest date of all commits that it rests on, for a key that had ended by then
+    /// can't have signed, whatever date it gave itself. Whether a forge's merge holds only what it merges is left to the
+    /// caller, who has the trees.
+    ///
+    /// # Errors
+    /// [`Refusal`] if nobody did whose signature counts.
+    pub fn verify_after(&self, commit: &Commit, newest: Option<Timestamp>, now: Timestamp) -> Result<Signed, Refusal> {
         let owner = Owner::Committer(&commit.committer);
-        let verdict = check(&self.signers, commit, owner, now);
+        let verdict = check(&self.signers, commit, owner, newest, now);
         if verdict.is_err()
             && commit.parents.len() > 1
             && !self.forges.is_empty()
-            && let Ok(signer) = check(&self.forges, commit, Owner::Anybody, now)
+            && let Ok(signer) = check(&self.forges, commit, Owner::Anybody, newest, now)
         {
             return Ok(Signed { signer, by_forge: true });
         }
@@ -240,7 +287,13 @@ impl Trust {
     }
 }
 
-fn check(keys: &Keys, commit: &Commit, owner: Owner<'_>, now: Timestamp) -> Result<Signer, Refusal> {
+fn check(
+    keys: &Keys,
+    commit: &Commit,
+    owner: Owner<'_>,
+    newest: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Signer, Refusal> {
     let Some(signature) = &commit.signature else { return Err(Refusal::Unsigned) };
     if signature.len() > MAX_SIGNATURE_BYTES {
         return Err(Refusal::Malformed(format!("its signature has more than {MAX_SIGNATURE_BYTES} bytes")));
@@ -250,9 +303,9 @@ fn check(keys: &Keys, commit: &Commit, owner: Owner<'_>, now: Timestamp) -> Resu
         return Err(Refusal::Future { at });
     }
     if text.starts_with(ssh::BEGIN) {
-        ssh::check(&keys.ssh, text, commit, owner)
+        ssh::check(&keys.ssh, text, commit, owner, Moment::new(commit.time, newest))
     } else if text.starts_with("-----BEGIN PGP ") {
-        openpgp::check(&keys.openpgp, text, commit, owner, now)
+        openpgp::check(&keys.openpgp, text, commit, owner, newest, now)
     } else if text.starts_with("-----BEGIN SIGNED MESSAGE-----") {
         Err(Refusal::Unsupported("its signature is an X.509 one; sign with an SSH or an OpenPGP key".to_owned()))
     } else {

@@ -25,7 +25,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<AllowedSigner>, Vec<String>> {
     let Ok(text) = std::str::from_utf8(bytes) else { return Err(vec!["it isn't UTF-8 text".to_owned()]) };
     let mut signers = Vec::new();
     let mut errors = Vec::new();
-    for (at, line) in text.lines().enumerate() {
+    // Some editors begin a file with a byte order mark.
+    for (at, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -168,6 +169,12 @@ pub(super) fn matches(text: &str, patterns: &str) -> bool {
     found
 }
 
+/// Whether an address matches a list of patterns. Case doesn't count, as in the user ids of OpenPGP keys: an address is
+/// written as its owner likes, and mail servers don't tell them apart.
+pub(super) fn matches_address(address: &str, patterns: &str) -> bool {
+    matches(&address.to_ascii_lowercase(), &patterns.to_ascii_lowercase())
+}
+
 /// In time that grows with the product of the lengths, whatever a untrusted person writes.
 fn glob(text: &str, pattern: &str) -> bool {
     let (text, pattern): (Vec<char>, Vec<char>) = (text.chars().collect(), pattern.chars().collect());
@@ -224,6 +231,7 @@ mod tests {
         assert_eq!(full.namespaces.as_deref(), Some("git,file"));
         assert_eq!(full.valid_after.unwrap().to_string(), "2024-01-01T00:00:00Z");
         assert_eq!(full.valid_before.unwrap().to_string(), "2025-01-02T15:30:00Z");
+        assert_eq!(one(&format!("\u{feff}ada@example.com {KEY}")).principals, "ada@example.com");
         assert_eq!(parse(format!("# nobody\n\n\ta\t{KEY}\n").as_bytes()).unwrap().len(), 1);
     }
 
@@ -250,7 +258,13 @@ mod tests {
         assert!(!matches("ada@example.com", "*@example.com,!ada@*"));
         assert!(!matches("ada@example.com", "!bob@example.com"), "a negation alone matches nobody");
         assert!(matches("a", "?") && !matches("", "?") && matches("", "*") && matches("abc", "a*b*c*"));
-        assert!(!matches("Ada@example.com", "ada@example.com"));
+        assert!(!matches("Git", "git"), "a namespace is written as it is");
+        assert!(matches_address("Ada@Example.com", "bob@example.com,ada@example.com"));
+        assert!(matches_address("ada@example.com", "*@EXAMPLE.com"));
+        assert!(
+            !matches_address("ada@example.com", "*@example.com,!ADA@*"),
+            "neither does case help against a negation"
+        );
         let hard = "a".repeat(2000);
         assert!(!matches(&hard, &format!("{}b", "*a".repeat(200))), "and it doesn't take for ever");
     }

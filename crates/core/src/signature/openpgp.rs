@@ -10,7 +10,7 @@ use pgp::packet::{self, RevocationCode, Signature, SignatureType, SubpacketData}
 use pgp::ser::Serialize as _;
 use pgp::types::{KeyDetails, PublicParams, Tag};
 
-use super::{AHEAD, Commit, Owner, Refusal, malformed, shown};
+use super::{AHEAD, Commit, Moment, Owner, Refusal, malformed, shown};
 use crate::model::{Signer, SignerKind};
 
 const PUBLIC: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
@@ -192,6 +192,7 @@ pub(super) fn check(
     armored: &str,
     commit: &Commit,
     owner: Owner<'_>,
+    newest: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<Signer, Refusal> {
     let signature = read(armored)?;
@@ -218,10 +219,12 @@ pub(super) fn check(
              --default-sig-expire"
         )));
     }
+    // Nor can it be older than the commit itself says that it is.
+    let moment = Moment::new(made, newest.into_iter().chain([commit.time]));
     let mut refusal = Refusal::UnknownKey { key: issuer };
     for certificate in certificates {
         for key in certificate.keys.iter().filter(|key| key.may_be_issuer(&signature)) {
-            match key.judge(certificate, &signature, commit, owner, made) {
+            match key.judge(certificate, &signature, commit, owner, moment) {
                 Ok(signer) => return Ok(signer),
                 Err(why) => refusal = why,
             }
@@ -244,8 +247,9 @@ impl Key {
         signature: &Signature,
         commit: &Commit,
         owner: Owner<'_>,
-        at: Timestamp,
+        moment: Moment,
     ) -> Result<Signer, Refusal> {
+        let at = moment.at;
         let key = || self.name.clone();
         if let Some(why) = &self.unfit {
             return Err(Refusal::Unsupported(format!("{} {why}", self.name)));
@@ -255,15 +259,15 @@ impl Key {
             Public::Sub(key) => signature.verify(key, commit.payload.as_slice()),
         };
         verified.map_err(|_| Refusal::Tampered { key: key() })?;
-        let made = at.as_second();
-        if let Some(revocation) = self.revocations.iter().find(|revoked| !revoked.soft || made >= revoked.at) {
+        let (made, newest) = (at.as_second(), moment.newest.as_second());
+        if let Some(revocation) = self.revocations.iter().find(|revoked| !revoked.soft || newest >= revoked.at) {
             return Err(Refusal::Revoked { key: key(), why: revocation.why.clone() });
         }
         if let Some(from) = stamp(self.created).filter(|_| made < self.created) {
             return Err(Refusal::NotYetValid { key: key(), at, from });
         }
-        if let Some(until) = self.expires.filter(|until| made >= *until).and_then(stamp) {
-            return Err(Refusal::Expired { key: key(), at, until });
+        if let Some(until) = self.expires.filter(|until| newest >= *until).and_then(stamp) {
+            return Err(moment.after(until, key()));
         }
         if !self.may_sign {
             return Err(Refusal::NotForSigning { key: key() });

@@ -2,14 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
 use ssh_key::public::KeyData;
 use ssh_key::{Algorithm, HashAlg, PublicKey, Signature, SshSig};
 
-use super::allowed::{AllowedSigner, matches};
+use super::allowed::{AllowedSigner, matches, matches_address};
 use super::certificate::Certificate;
 use super::wire::Wire;
-use super::{Commit, Owner, Refusal, malformed, shown};
+use super::{Commit, Moment, Owner, Refusal, malformed, shown};
 use crate::model::{Signer, SignerKind};
 
 pub(super) const BEGIN: &str = "-----BEGIN SSH SIGNATURE-----";
@@ -51,6 +50,7 @@ pub(super) fn check(
     armored: &str,
     commit: &Commit,
     owner: Owner<'_>,
+    moment: Moment,
 ) -> Result<Signer, Refusal> {
     let (signing, signature) = read(armored)?;
     let name = signing.name();
@@ -73,7 +73,7 @@ pub(super) fn check(
         if !mine {
             continue;
         }
-        match judge(signer, &signing, &name, commit, owner) {
+        match judge(signer, &signing, &name, owner, moment) {
             Ok(identity) => {
                 let key = signing.key().fingerprint(HashAlg::Sha256).to_string();
                 return Ok(Signer { identity, key, kind: SignerKind::Ssh });
@@ -89,11 +89,11 @@ fn judge(
     signer: &AllowedSigner,
     signing: &Signing,
     name: &str,
-    commit: &Commit,
     owner: Owner<'_>,
+    moment: Moment,
 ) -> Result<String, Refusal> {
     let key = || name.to_owned();
-    let at = commit.time;
+    let at = moment.at;
     if let Some(namespaces) = signer.namespaces.as_ref().filter(|namespaces| !matches(NAMESPACE, namespaces)) {
         let (owners, namespaces) = (shown(&signer.principals), shown(namespaces));
         return Err(Refusal::Namespace(format!(
@@ -103,17 +103,17 @@ fn judge(
     if let Some(from) = signer.valid_after.filter(|from| at < *from) {
         return Err(Refusal::NotYetValid { key: key(), at, from });
     }
-    if let Some(until) = signer.valid_before.filter(|until| at > *until) {
-        return Err(Refusal::Expired { key: key(), at, until });
+    if let Some(until) = signer.valid_before.filter(|until| moment.newest > *until) {
+        return Err(moment.after(until, key()));
     }
     if let Owner::Committer(committer) = owner
-        && !matches(committer, &signer.principals)
+        && !matches_address(committer, &signer.principals)
     {
         let owners = shown(&signer.principals);
         return Err(Refusal::Identity { key: key(), owners, committer: shown(committer) });
     }
     if let Signing::Certificate(certificate) = signing {
-        check_certificate(certificate, name, at, owner)?;
+        check_certificate(certificate, name, moment, owner)?;
     }
     Ok(match owner {
         Owner::Committer(committer) => committer.to_owned(),
@@ -121,7 +121,8 @@ fn judge(
     })
 }
 
-fn check_certificate(certificate: &Certificate, name: &str, at: Timestamp, owner: Owner<'_>) -> Result<(), Refusal> {
+fn check_certificate(certificate: &Certificate, name: &str, moment: Moment, owner: Owner<'_>) -> Result<(), Refusal> {
+    let at = moment.at;
     let unsupported = |what: &str| Refusal::Unsupported(format!("{name} {what}"));
     let authority = format!("the SSH key {}", certificate.authority.fingerprint(HashAlg::Sha256));
     check_strength(&certificate.authority, &authority)?;
@@ -140,8 +141,8 @@ fn check_certificate(certificate: &Certificate, name: &str, at: Timestamp, owner
     if let Some(from) = certificate.valid_after.filter(|from| at < *from) {
         return Err(Refusal::NotYetValid { key: name.to_owned(), at, from });
     }
-    if let Some(until) = certificate.valid_before.filter(|until| at >= *until) {
-        return Err(Refusal::Expired { key: name.to_owned(), at, until });
+    if let Some(until) = certificate.valid_before.filter(|until| moment.newest >= *until) {
+        return Err(moment.after(until, name.to_owned()));
     }
     let principals = &certificate.principals;
     // As OpenSSH has it: a certificate that names nobody is nobody's.
@@ -149,7 +150,7 @@ fn check_certificate(certificate: &Certificate, name: &str, at: Timestamp, owner
         return Err(unsupported("names no principal"));
     }
     if let Owner::Committer(committer) = owner
-        && !principals.iter().any(|principal| principal == committer)
+        && !principals.iter().any(|principal| principal.eq_ignore_ascii_case(committer))
     {
         let owners = shown(&principals.join(","));
         return Err(Refusal::Identity { key: name.to_owned(), owners, committer: shown(committer) });
