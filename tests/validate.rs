@@ -75,7 +75,7 @@ fn validate_finds_ten_mistakes_at_once() {
     environments/dev/environment.toml:6:10: error: asg.web.after[0]: there is no target `asg/wep` in this environment; there is none that it could wait for: remove it
     environments/dev/pins.toml:2:10: error: worker: no target uses the component `worker`; remove it; components in use: web
     environments/prod/environment.toml:3:8: error: account.role: this role belongs to account 333333333333, the environment to 222222222222; correct the role, or `account.id`; `{account}` in the role keeps them equal
-    environments/prod/environment.toml:6:13: error: asg.web.component: expected a string, found an integer
+    environments/prod/environment.toml:6:13: error: asg.web.component: expected a string, found an integer; write it in quotes: "7"
     environments/prod/pins.toml:2:1: error: duplicate key `web`
     "#);
     assert_eq!((code, stdout.lines().count(), &*stderr), (Some(1), 10, "error: 10 findings\n"));

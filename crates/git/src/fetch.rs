@@ -267,7 +267,9 @@ const REFUSALS: [(&str, &str); 6] = [
 fn is_about_sha256(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     let format = ["object format", "object-format", "objectformat", "hash kind", "object hash"];
-    text.contains("sha256") || format.iter().any(|sign| text.contains(sign))
+    // gix reads the first id, and finds that it is twice as long as any.
+    let long = text.contains("sized 64 hexadecimal");
+    long || text.contains("sha256") || format.iter().any(|sign| text.contains(sign))
 }
 
 fn is_network(error: &std::io::Error) -> bool {

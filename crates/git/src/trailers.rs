@@ -19,7 +19,8 @@ const MAX_TRAILERS: usize = 256;
 /// line for each.
 pub(super) fn trailers(message: &BStr) -> BTreeMap<String, String> {
     let message = gix::objs::commit::MessageRef::from_bytes(message);
-    let Some(body) = message.body() else { return BTreeMap::new() };
+    // A body in gix's sense ends where its trailers begin; the text is all of it.
+    let (Some(text), Some(body)) = (message.body, message.body()) else { return BTreeMap::new() };
     let mut trailers: BTreeMap<String, String> = BTreeMap::new();
     let mut note = |key: &BStr, value: &BStr| {
         let key = printable(key).to_ascii_lowercase();
@@ -32,7 +33,7 @@ pub(super) fn trailers(message: &BStr) -> BTreeMap<String, String> {
             Entry::Occupied(mut entry) => *entry.get_mut() += &format!("\n{value}"),
         }
     };
-    let (earlier, last) = paragraphs(body.as_ref());
+    let (earlier, last) = paragraphs(text);
     let above = earlier.iter().flat_map(|lines| block(lines));
     // Of the last paragraph Git also takes some of which not every line is a trailer.
     let git: Vec<_> = body.trailers().collect();
