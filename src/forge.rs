@@ -2,13 +2,12 @@
 //! what the controller says about itself and drives nothing: what can't be sent waits here, and nowhere else.
 //!
 //! ```text
-//!   status (a watch) ──► ledger: what each commit is to be told ──► outbox ──► sender ──► GitHub, GitLab, Gitea
-//!                └──────► notifier: what is new, for whom ──────────► outbox ──► sender ──► webhooks
+//!   state (a watch) ──► ledger: what each commit is to be told ──► outbox ──► sender ──► GitHub, GitLab, Gitea
+//!   events ──► sinks::notifications ──► notifier: who wants it ──► outbox ──► sender ──► webhooks
 //! ```
 
 pub mod api;
 pub mod ledger;
-pub mod news;
 pub mod notifier;
 mod outbox;
 mod sender;
@@ -23,13 +22,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::ledger::{Ledger, Report};
-use self::notifier::Notifier;
+use self::notifier::Listener;
 use self::outbox::Outbox;
 use self::sender::{Sender, Statuses, Webhook};
 use crate::clock::Clock;
 use crate::config::{Forge, Notify};
 use crate::metrics::Metrics;
-use crate::model::status::Status;
+use crate::model::status::Snapshot;
 
 /// How many statuses and notifications may wait for each destination.
 const ROOM: usize = 1000;
@@ -55,7 +54,7 @@ pub struct Parts {
     /// Who is told of events.
     pub notify: Vec<Notify>,
     /// What the controller says about itself.
-    pub status: watch::Receiver<Arc<Status>>,
+    pub status: watch::Receiver<Arc<Snapshot>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// The clock.
@@ -66,9 +65,15 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Telling {
     tasks: JoinSet<()>,
+    listeners: Vec<Listener>,
 }
 
 impl Telling {
+    /// Those who are told of events, for the sink that tells them. Asked for once.
+    pub fn take_listeners(&mut self) -> Vec<Listener> {
+        std::mem::take(&mut self.listeners)
+    }
+
     /// Waits for their end, but not for long.
     pub async fn ended(mut self) {
         let all = async { while self.tasks.join_next().await.is_some() {} };
@@ -98,18 +103,15 @@ pub fn start(parts: Parts, stop: &CancellationToken) -> Result<Telling, reqwest:
         let webhook = Webhook::new(notify.clone(), client.clone());
         let sender = Sender::new(Arc::clone(&outbox), webhook, Arc::clone(&parts.clock), stop.clone());
         tasks.spawn(sender.run());
-        listeners.push((notify, outbox));
+        listeners.push(Listener::new(notify, outbox));
     }
-    if !listeners.is_empty() {
-        tasks.spawn(Notifier::new(listeners).run(parts.status, parts.clock, stop.clone()));
-    }
-    Ok(Telling { tasks })
+    Ok(Telling { tasks, listeners })
 }
 
 /// Hands on what changes of one branch's commits.
 async fn report(
     told: Told,
-    mut status: watch::Receiver<Arc<Status>>,
+    mut status: watch::Receiver<Arc<Snapshot>>,
     outbox: Arc<Outbox<Report>>,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,

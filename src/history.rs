@@ -1,16 +1,15 @@
 //! What has happened, kept across restarts: for the status page, `pinion history`, and the four DORA figures.
 //!
 //! ```text
-//!   reconcile ──note──► (bounded channel) ──► writer (a thread) ──► store (memory, and one file of lines)
-//!   status watch ──────────▲                                          │
-//!                                              page, API, command line ◄
+//!   sinks::history ──note──► (bounded channel) ──► writer (a thread) ──► store (memory, and one file of lines)
+//!                                                                          │
+//!                                                   page, API, command line ◄
 //! ```
 //!
 //! Nothing depends on it: a note that finds the channel full is dropped and counted, and a file that is missing, damaged
 //! or someone else's is begun again or done without. What is told again after a restart is known by its key.
 
 mod dora;
-mod feed;
 mod keep;
 mod query;
 mod store;
@@ -29,15 +28,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-pub use self::feed::watch;
 pub use self::query::{Cursor, Query};
 pub use self::store::{Limits, Store, StoreError};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::TargetRef;
 use crate::model::cause::chain;
-use crate::model::event::{Deliveries, Event, EventKind, EventPage};
-use crate::ports::EventSink;
+use crate::model::event::{Deliveries, EventKind, EventPage, EventRecord};
 
 /// The file's name, in the folder of the mirrors.
 pub const FILE: &str = "history.log";
@@ -49,7 +46,7 @@ const WAITING: usize = 16_384;
 const BATCH: usize = 1024;
 
 enum Message {
-    Note(Box<Event>),
+    Note(Box<EventRecord>),
     /// All that came before has been written, or given up.
     Flush(oneshot::Sender<()>),
 }
@@ -130,8 +127,10 @@ impl History {
     }
 }
 
-impl EventSink for History {
-    fn note(&self, event: Event) {
+impl History {
+    /// Takes note. Never waits. The same may be noted again, by this process or another: events are told apart by their
+    /// key.
+    pub fn note(&self, event: EventRecord) {
         match (event.kind, &event.target) {
             (EventKind::RolloutStarted, Some(target)) => drop(self.unfinished_targets().insert(target.clone())),
             (EventKind::RolloutEnded, Some(target)) => drop(self.unfinished_targets().remove(target)),
@@ -145,7 +144,9 @@ impl EventSink for History {
         }
     }
 
-    fn unfinished(&self, target: &TargetRef) -> bool {
+    /// Whether a rollout of this target is known of which no end was noted.
+    #[must_use]
+    pub fn unfinished(&self, target: &TargetRef) -> bool {
         self.unfinished_targets().contains(&target.to_string())
     }
 }

@@ -8,8 +8,8 @@
 //!    ▲     (observe)                                            ▼
 //!    └────────────────── aws (apply) ◄── ports ◄────────── reconcile
 //!                                                       (the loop; one match)
-//!                                                               │ watch
-//!                                       server, metrics ◄───────┘
+//!                                                               │ state (a watch), events
+//!                                         server, sinks ◄───────┘
 //! ```
 //!
 //! What is pure, what talks to Git and what talks to AWS are crates of their own (`crates/`), so that Cargo holds the
@@ -17,7 +17,7 @@
 
 pub use pinion_aws as aws;
 pub use pinion_clock as clock;
-pub use pinion_core::{config, guardrail, iam, manifest, model, plan, ports, signature, webhook};
+pub use pinion_core::{config, events, guardrail, iam, manifest, model, plan, ports, signature, webhook};
 pub use pinion_git as git;
 #[cfg(feature = "sim")]
 pub use pinion_sim as sim;
@@ -29,4 +29,5 @@ pub mod metrics;
 pub mod reconcile;
 pub mod server;
 pub mod shutdown;
+pub mod sinks;
 pub mod telemetry;

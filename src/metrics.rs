@@ -1,4 +1,4 @@
-//! Prometheus metrics. What can be read off a [`Status`] is, at scrape time; the rest is counted as it happens.
+//! Prometheus metrics. What can be read off a [`Snapshot`] is, at scrape time; the rest is counted as it happens.
 //!
 //! All of it stands in [`CATALOGUE`]. Labels are bounded: versions and commits appear only in `_info` metrics. A counter whose
 //! labels can be known beforehand begins at 0: Prometheus' `increase()` doesn't see one that begins at 1.
@@ -15,37 +15,13 @@ use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 pub use self::catalogue::{CATALOGUE, Definition, MetricKind};
-use crate::model::status::Status;
+pub use crate::model::RolloutResult;
+use crate::model::status::Snapshot;
 use crate::model::{CallRecord, Component, EnvironmentName, TargetRef};
 use crate::ports::RecordCalls;
 
 /// The content type of what [`Metrics::render`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// How a rollout ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RolloutResult {
-    /// Every instance or task runs the artifact.
-    Succeeded,
-    /// It failed or was rolled back.
-    Failed,
-    /// It was cancelled, by an operator or because the pin moved on.
-    Cancelled,
-}
-
-impl RolloutResult {
-    const ALL: [Self; 3] = [Self::Succeeded, Self::Failed, Self::Cancelled];
-
-    /// The word for it in the label `result`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
 
 /// What a poll of Git came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,7 +199,7 @@ impl Metrics {
     /// All metrics in the text format, version 0.0.4: those of the status as they are at `now`, and those counted so
     /// far. Series of environments and targets that were in an earlier status and are not in this one are dropped.
     #[must_use]
-    pub fn render(&self, status: &Status, now: Timestamp) -> String {
+    pub fn render(&self, status: &Snapshot, now: Timestamp) -> String {
         self.drop_stale(status);
         self.begin_known(status);
         let mut text = snapshot::render(status, now);
@@ -233,13 +209,13 @@ impl Metrics {
         text
     }
 
-    fn drop_stale(&self, status: &Status) {
+    fn drop_stale(&self, status: &Snapshot) {
         let now = Seen {
             environments: status.environments.keys().cloned().collect(),
             targets: status
                 .environments
                 .values()
-                .flat_map(|environment| environment.targets.values().map(|target| target.target.clone()))
+                .flat_map(|environment| environment.targets.values().map(|target| target.target.to_string()))
                 .collect(),
         };
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -253,7 +229,7 @@ impl Metrics {
     }
 
     /// What is counted of the environments, targets and repositories that there are.
-    fn begin_known(&self, status: &Status) {
+    fn begin_known(&self, status: &Snapshot) {
         for repository in &status.repositories {
             for result in PollResult::ALL {
                 begin(&self.git_polls, &[&repository.url, result.as_str()]);
@@ -264,9 +240,10 @@ impl Metrics {
             begin(&self.reconcile, &[name, "ok"]);
             begin(&self.reconcile, &[name, "failed"]);
             for target in environment.targets.values() {
+                let (reference, kind) = (target.target.to_string(), target.target.local.kind.as_str());
                 for result in RolloutResult::ALL {
-                    let kind = target.kind.as_str();
-                    begin(&self.rollouts, &[name, &target.target, kind, &target.component, result.as_str()]);
+                    let component = target.pin.component.as_str();
+                    begin(&self.rollouts, &[name, &reference, kind, component, result.as_str()]);
                 }
             }
         }

@@ -3,7 +3,7 @@
 //! ```text
 //!   source (one per repository) ──► desired ──► environment (one per environment) ──► board ──► server, metrics
 //!        ▲                                          ▲        pass: observe, plan, execute
-//!        └──────────────── resync ──────────────────┘
+//!        └──────────────── resync ──────────────────┘          └─► events ──► sinks
 //! ```
 //!
 //! Environments are islands: each has its own task, backoff and memory; they share only the limit on passes at once.
@@ -13,9 +13,7 @@ mod change_limits;
 mod crew;
 pub mod desired;
 mod environment;
-mod event_sink;
 mod hints;
-mod in_progress;
 pub mod pass;
 mod probe;
 mod probing;
@@ -23,10 +21,8 @@ pub mod resync;
 mod source;
 pub mod status_store;
 mod supervisor;
-mod target;
 #[cfg(test)]
 mod tests;
-mod transitions;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -90,8 +86,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// What is shown.
     pub status_store: Arc<StatusStore>,
-    /// What is kept of what happens.
-    pub event_sink: Arc<dyn EventSink>,
+    /// Who is told what happens.
+    pub events: Arc<dyn EventSink>,
     /// What is asked for from outside.
     pub resyncs: Arc<Resyncs>,
     /// What is said from outside to have moved.
@@ -111,7 +107,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) status_store: Arc<StatusStore>,
-    pub(crate) event_sink: Arc<dyn EventSink>,
+    pub(crate) events: Arc<dyn EventSink>,
     pub(crate) resyncs: Arc<Resyncs>,
     pub(crate) hints: Arc<Hints>,
     /// The repositories' URLs, in the order of the sources.
@@ -135,7 +131,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
         clock: parts.clock,
         metrics: parts.metrics,
         status_store: parts.status_store,
-        event_sink: parts.event_sink,
+        events: parts.events,
         resyncs: parts.resyncs,
         hints: parts.hints,
         urls: parts.sources.iter().map(|source| source.url.clone()).collect(),
@@ -145,6 +141,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
         fleet: Mutex::default(),
         shutdown: shutdown.clone(),
     });
+    shared.status_store.events_to(Arc::clone(&shared.events), Arc::clone(&shared.clock));
     // One sender stays here: a poller that ends is heard of by its end, never by a silent channel.
     let (news, mut inbox) = mpsc::channel(16);
     let mut pollers = Crew::default();

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::history::History;
 use crate::metrics::Metrics;
-use crate::model::status::Status;
+use crate::model::status::Snapshot;
 
 /// Takes requests for a resync.
 pub trait RequestResync: Send + Sync {
@@ -39,7 +39,7 @@ pub struct Server {
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// What the controller says about itself.
-    pub status: watch::Receiver<Arc<Status>>,
+    pub status: watch::Receiver<Arc<Snapshot>>,
     /// What has happened.
     pub history: Arc<History>,
     /// Whom to ask for a resync.

@@ -3,6 +3,5 @@
 
 mod hooks;
 mod ledger;
-mod news;
 mod notifications;
 mod statuses;

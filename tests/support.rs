@@ -11,4 +11,5 @@ pub(crate) mod promtool;
 pub(crate) mod python;
 pub(crate) mod shop;
 pub(crate) mod stage;
+pub(crate) mod typed;
 pub(crate) mod view;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::error::CliError;
@@ -16,7 +15,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Notify, Verify};
 use crate::forge::{self, Told};
 use crate::git::{Auth, MirroredRepository, Mirrors, Programs, RepositorySource};
-use crate::history::{self, History, Limits};
+use crate::history::{History, Limits};
 use crate::metrics::Metrics;
 use crate::plan::change_limit;
 use crate::ports::EventSink;
@@ -24,6 +23,7 @@ use crate::reconcile::desired::Claim;
 use crate::reconcile::{self, Hints, HttpProber, Intervals, Parts, Resyncs, Source, StatusStore};
 use crate::server::RequestResync;
 use crate::server::hooks::TakeHints;
+use crate::sinks::{HistorySink, LogSink, MetricsSink, NotificationSink, Sinks};
 
 /// A branch to follow.
 #[derive(Debug, Clone)]
@@ -81,6 +81,8 @@ pub struct Controller {
     pub history: Arc<History>,
     /// What is said to have moved.
     pub hints: Arc<Hints>,
+    /// Who is told what happens, whatever the configuration says.
+    sinks: Vec<Arc<dyn EventSink>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -95,13 +97,19 @@ impl Controller {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let history = History::start(folder, limits, Arc::clone(&metrics), Arc::clone(&clock))?;
         let (status_store, resyncs) = (Arc::new(StatusStore::default()), Arc::new(Resyncs::default()));
-        Ok(Self { metrics, status_store, resyncs, hints: Arc::new(Hints::default()), history, clock })
+        let sinks: Vec<Arc<dyn EventSink>> = vec![
+            Arc::new(LogSink),
+            Arc::new(MetricsSink(Arc::clone(&metrics))),
+            Arc::new(HistorySink::new(Arc::clone(&history), clock.now())),
+        ];
+        // Resyncs may be asked for before anything runs.
+        status_store.events_to(Arc::new(Sinks(sinks.clone())), Arc::clone(&clock));
+        Ok(Self { metrics, status_store, resyncs, hints: Arc::new(Hints::default()), history, sinks, clock })
     }
 
-    /// Keeps in the history what is read off the status, until `stop`.
-    pub fn follow(&self, stop: CancellationToken) -> JoinHandle<()> {
-        let event_sink = Arc::clone(&self.history) as Arc<dyn EventSink>;
-        tokio::spawn(history::watch(self.status_store.subscribe(), event_sink, Arc::clone(&self.clock), stop))
+    /// Says in the history that it has started.
+    pub fn started(&self) {
+        self.status_store.started();
     }
 
     /// Runs until `stop`, and lets calls in flight finish.
@@ -122,20 +130,6 @@ impl Controller {
             clock: Arc::clone(&self.clock),
         })
         .await;
-        let parts = Parts {
-            sources,
-            accounts: Arc::new(accounts),
-            prober: Arc::new(HttpProber::new()?),
-            clock: Arc::clone(&self.clock),
-            metrics: Arc::clone(&self.metrics),
-            status_store: Arc::clone(&self.status_store),
-            event_sink: Arc::clone(&self.history) as Arc<dyn EventSink>,
-            resyncs: Arc::clone(&self.resyncs),
-            hints: Arc::clone(&self.hints),
-            pace: wiring.pace,
-            concurrency: wiring.concurrency,
-            change_limits: wiring.change_limits,
-        };
         let telling = forge::Parts {
             branches: wiring.told,
             notify: wiring.notify,
@@ -144,7 +138,23 @@ impl Controller {
             clock: Arc::clone(&self.clock),
         };
         let told = stop.child_token();
-        let telling = forge::start(telling, &told)?;
+        let mut telling = forge::start(telling, &told)?;
+        let mut sinks = self.sinks.clone();
+        sinks.push(Arc::new(NotificationSink::new(telling.take_listeners())));
+        let parts = Parts {
+            sources,
+            accounts: Arc::new(accounts),
+            prober: Arc::new(HttpProber::new()?),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            status_store: Arc::clone(&self.status_store),
+            events: Arc::new(Sinks(sinks)),
+            resyncs: Arc::clone(&self.resyncs),
+            hints: Arc::clone(&self.hints),
+            pace: wiring.pace,
+            concurrency: wiring.concurrency,
+            change_limits: wiring.change_limits,
+        };
         let fetches = stop.clone();
         let watch = tokio::spawn(async move {
             fetches.cancelled().await;

@@ -117,7 +117,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     };
     let Signals { stop, abort, requests } = signals;
     tokio::spawn(honor(requests, desk));
-    controller.follow(stop.clone());
+    controller.started();
     let status = controller.status_store.subscribe();
     let work = {
         let (controller, stop) = (Arc::clone(&controller), stop.clone());
@@ -157,7 +157,7 @@ struct Scene {
     workshop: Workshop,
     hands: Hands,
     address: SocketAddr,
-    status: tokio::sync::watch::Receiver<Arc<crate::model::status::Status>>,
+    status: tokio::sync::watch::Receiver<Arc<crate::model::status::Snapshot>>,
     clock: Arc<dyn crate::clock::Clock>,
     stop: CancellationToken,
 }

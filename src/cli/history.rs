@@ -12,7 +12,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::history::{FILE, Query, Store, tell};
 use crate::model::TargetRef;
 use crate::model::escape::plain_json;
-use crate::model::event::{Deliveries, Event, EventKind, EventPage};
+use crate::model::event::{Deliveries, EventKind, EventPage, EventRecord};
 
 /// How many events a page of the API has.
 const PAGE: usize = 500;
@@ -159,7 +159,7 @@ impl Source {
 
 /// The table of events.
 #[must_use]
-pub fn text(events: &[Event], now: Timestamp, screen: Screen) -> String {
+pub fn text(events: &[EventRecord], now: Timestamp, screen: Screen) -> String {
     if events.is_empty() {
         return "nothing has happened in this time\n".to_owned();
     }
@@ -178,7 +178,7 @@ pub fn text(events: &[Event], now: Timestamp, screen: Screen) -> String {
     output::table_text(&table) + "\n"
 }
 
-fn colour(event: &Event) -> Option<Color> {
+fn colour(event: &EventRecord) -> Option<Color> {
     match event.kind {
         EventKind::InSync | EventKind::DriftCorrected | EventKind::EnvironmentRecovered => Some(Color::Green),
         EventKind::RolloutStarted => Some(Color::Blue),

@@ -12,11 +12,11 @@ use super::plan::History;
 use super::signers::Signers;
 use super::unknown;
 use crate::clock::{Clock, SystemClock};
-use crate::guardrail::{Ending, Explanation, Fleet, Proposal, Verdict};
+use crate::guardrail::{Ending, Explanation, Fleet, Member, Proposal, Verdict};
 use crate::manifest;
 use crate::model::escape::{one_line, plain_json};
-use crate::model::status::Status;
-use crate::model::{CommitId, Environment, Pin, TargetRef, words};
+use crate::model::status::{Status, TargetStatus};
+use crate::model::{CommitId, Component, Digest, Environment, EnvironmentName, Pin, State, TargetRef, Version, words};
 
 /// Asks the guardrails
 #[derive(Debug, clap::Args)]
@@ -139,7 +139,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     };
     let status = if args.offline { Status::default() } else { known(args.address).await? };
     let running = running(&status, &args.target);
-    let fleet = Fleet::of(&status);
+    let fleet = fleet(&status);
     let now = args.at.unwrap_or_else(|| SystemClock.now());
     let heals = heals(&status, &args.target, pin);
     let running = running.as_deref();
@@ -159,6 +159,33 @@ async fn known(address: Address) -> Result<Status, CliError> {
         .status()
         .await
         .map_err(|error| error.hint("`--offline` asks nobody, and explains as if nothing were known of what runs"))
+}
+
+/// What a controller's answer says of all targets, as guardrails ask for it. Names that aren't well-formed are left out.
+fn fleet(status: &Status) -> Fleet {
+    let mut fleet = Fleet::default();
+    for (name, environment) in &status.environments {
+        if let Ok(name) = EnvironmentName::try_from(name.as_str()) {
+            fleet.set(&name, environment.targets.values().filter_map(member));
+        }
+    }
+    fleet
+}
+
+fn member(target: &TargetStatus) -> Option<(TargetRef, Member)> {
+    let state = match (target.state, target.last_known) {
+        (State::Unknown, Some(last)) => last,
+        (state, _) => state,
+    };
+    let member = Member {
+        component: Component::try_from(target.component.as_str()).ok()?,
+        version: Version::try_from(target.desired.as_str()).ok()?,
+        digest: target.digest.as_deref().and_then(|digest| Digest::try_from(digest).ok()),
+        state,
+        // What can't be read now isn't known to be in sync.
+        in_sync_since: target.in_sync_since.filter(|_| target.state == State::InSync),
+    };
+    Some((TargetRef::try_from(target.target.clone()).ok()?, member))
 }
 
 fn running(status: &Status, target: &TargetRef) -> Option<String> {

@@ -66,7 +66,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
                     "{} {} couldn't be read, so nothing new from there was looked at: {}",
                     one_line(&repository.url),
                     one_line(&repository.branch),
-                    one_line(error)
+                    one_line(&error.to_string())
                 ))),
             };
         }

@@ -64,7 +64,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     };
     let serving = server.start(config.server.listen, signals.stop.clone()).await?;
     tracing::info!(address = %serving.address, version = env!("CARGO_PKG_VERSION"), "listening");
-    controller.follow(signals.stop.clone());
+    controller.started();
 
     let Signals { stop, abort, mut requests } = signals;
     let verdict = loop {

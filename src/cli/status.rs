@@ -151,7 +151,8 @@ fn problems(status: &Status, now: Timestamp) -> Vec<String> {
         if let Some(error) = &repository.error {
             let (url, branch) = (one_line(&repository.url), one_line(&repository.branch));
             // Most errors name the repository themselves.
-            let error = error.strip_prefix(&format!("repository {}: ", repository.url)).unwrap_or(error);
+            let error = error.to_string();
+            let error = error.strip_prefix(&format!("repository {}: ", repository.url)).unwrap_or(&error);
             problems.push(format!("repository {url} {branch}: {}\n", one_line(error)));
         }
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use url::Url;
 
-use super::ledger::{Report, Verdict, gist};
+use super::ledger::{Report, Verdict};
 use super::words;
 use crate::config::{Forge, ForgeKind};
 
@@ -55,7 +55,8 @@ pub fn known(kind: ForgeKind, report: &Report) -> Known {
 /// Whether a report is worth sending, given what the commit has been told.
 ///
 /// Only a failure is told after a success: that a target drifts and is healed, or is looked at again by another process, is
-/// no matter of the commit's.
+/// no matter of the commit's. Within one state another description is: the ledger makes the same one as long as nothing has
+/// changed.
 #[must_use]
 pub fn is_news(kind: ForgeKind, before: Option<&Known>, report: &Report) -> bool {
     let Some(before) = before else { return true };
@@ -64,7 +65,7 @@ pub fn is_news(kind: ForgeKind, before: Option<&Known>, report: &Report) -> bool
         return report.verdict == Verdict::Failed;
     }
     // GitLab doesn't take another description for the same state.
-    before.state != after.state || (kind != ForgeKind::GitLab && gist(&before.description) != gist(&after.description))
+    before.state != after.state || (kind != ForgeKind::GitLab && before.description != after.description)
 }
 
 /// The URL that a status is sent to, and its body.

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::words;
-use crate::model::status::{EnvironmentStatus, Status, TargetStatus};
-use crate::model::{CommitId, State};
+use crate::model::status::{EnvironmentStatus, Snapshot};
+use crate::model::{CommitId, Reason, State, TargetRef, TargetState};
 
 /// A commit older than this that is in sync when this process first looks has been told long ago, or never will be.
 const OLD: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -48,10 +48,29 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     verdict: Verdict,
-    /// The description without what differs each time it is made.
-    gist: String,
+    /// What makes the verdict; `None` if all is well.
+    cause: Option<Cause>,
     /// When this process first saw it not in sync.
     since: Option<Timestamp>,
+}
+
+/// What makes a verdict: the first target in the state that matters, and why it is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Cause {
+    target: TargetRef,
+    state: State,
+    reason: Option<Reason>,
+}
+
+impl Cause {
+    /// Whether another one is the same news.
+    fn is_same(&self, other: &Self) -> bool {
+        let reasons = match (&self.reason, &other.reason) {
+            (Some(one), Some(other)) => one.is_same_cause(other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        self.target == other.target && self.state == other.state && reasons
+    }
 }
 
 /// What the commits of one branch have been told.
@@ -73,18 +92,21 @@ impl Ledger {
     }
 
     /// What is to be told now and hasn't been.
-    pub fn take(&mut self, status: &Status, now: Timestamp) -> Vec<Report> {
-        let mine = |environment: &EnvironmentStatus| {
+    pub fn take(&mut self, status: &Snapshot, now: Timestamp) -> Vec<Report> {
+        let mine = |environment: &EnvironmentStatus<TargetState>| {
             environment.repository == self.url && environment.branch == self.branch && environment.passes > 0
         };
         let environments: Vec<_> = status.environments.iter().filter(|(_, environment)| mine(environment)).collect();
         environments.into_iter().flat_map(|(name, environment)| self.environment(name, environment, now)).collect()
     }
 
-    fn environment(&mut self, name: &str, environment: &EnvironmentStatus, now: Timestamp) -> Vec<Report> {
-        let mut commits: BTreeMap<&str, Vec<&TargetStatus>> = BTreeMap::new();
-        for target in environment.targets.values().filter(|target| !is_uncommitted(&target.pin.commit)) {
-            commits.entry(&target.pin.commit).or_default().push(target);
+    fn environment(&mut self, name: &str, environment: &EnvironmentStatus<TargetState>, now: Timestamp) -> Vec<Report> {
+        let mut commits: BTreeMap<&str, Vec<&TargetState>> = BTreeMap::new();
+        for target in environment.targets.values() {
+            let commit = &target.pin.provenance.commit;
+            if *commit != CommitId::uncommitted() {
+                commits.entry(commit.as_str()).or_default().push(target);
+            }
         }
         let mut reports = self.superseded(name, &commits);
         let first = self.seen.insert(name.to_owned());
@@ -100,7 +122,7 @@ impl Ledger {
         &mut self,
         name: &str,
         commit: &str,
-        targets: &[&TargetStatus],
+        targets: &[&TargetState],
         old: Option<Timestamp>,
         now: Timestamp,
     ) -> Option<Report> {
@@ -113,24 +135,32 @@ impl Ledger {
             Verdict::Succeeded => success(targets, since, now),
             _ => because(targets, verdict),
         };
-        let gist = if settled { String::new() } else { gist(&description) };
+        let culprits = culprits(targets, verdict);
+        let cause = culprits.first().map(|first| cause(first));
         let silent = match before {
-            None => settled && targets.iter().all(|target| old.is_some_and(|old| target.pin.time < old)),
-            Some(before) => before.verdict == verdict && before.gist == gist,
+            None => settled && targets.iter().all(|target| old.is_some_and(|old| target.pin.provenance.time < old)),
+            Some(before) => {
+                let same = match (&before.cause, &cause) {
+                    (Some(before), Some(now)) => before.is_same(now),
+                    (before, now) => before.is_none() && now.is_none(),
+                };
+                before.verdict == verdict && same
+            }
         };
         let since = since.filter(|_| !settled);
-        self.entries.insert(key, Entry { verdict, gist, since });
+        self.entries.insert(key, Entry { verdict, cause, since });
         let (commit, environment) = (commit.to_owned(), name.to_owned());
         (!silent).then_some(Report { commit, environment, verdict, description })
     }
 
     /// Commits that no target of the environment is pinned by any more.
-    fn superseded(&mut self, name: &str, commits: &BTreeMap<&str, Vec<&TargetStatus>>) -> Vec<Report> {
+    fn superseded(&mut self, name: &str, commits: &BTreeMap<&str, Vec<&TargetState>>) -> Vec<Report> {
         let gone =
             |(environment, commit): &(String, String)| environment == name && !commits.contains_key(commit.as_str());
         let gone: Vec<_> = self.entries.keys().filter(|key| gone(key)).cloned().collect();
         // The one that came last, as far as can be told.
-        let heir = commits.iter().max_by_key(|(_, targets)| targets.iter().map(|target| target.pin.time).max());
+        let heir =
+            commits.iter().max_by_key(|(_, targets)| targets.iter().map(|target| target.pin.provenance.time).max());
         let heir = heir.map(|(commit, _)| CommitId::short_of(commit)).unwrap_or_default();
         gone.into_iter()
             .filter_map(|key| {
@@ -144,21 +174,8 @@ impl Ledger {
     }
 }
 
-/// Set by no commit yet.
-fn is_uncommitted(commit: &str) -> bool {
-    commit.bytes().all(|byte| byte == b'0')
-}
-
-/// The state, or the last one that was known while the account can't be read.
-fn state(target: &TargetStatus) -> State {
-    match target.state {
-        State::Unknown => target.last_known.unwrap_or(State::Unknown),
-        state => state,
-    }
-}
-
-fn verdict(targets: &[&TargetStatus]) -> Verdict {
-    let states: BTreeSet<State> = targets.iter().map(|target| state(target)).collect();
+fn verdict(targets: &[&TargetState]) -> Verdict {
+    let states: BTreeSet<State> = targets.iter().map(|target| target.known()).collect();
     let any = |wanted: &[State]| wanted.iter().any(|state| states.contains(state));
     if any(&[State::Quarantined]) {
         Verdict::Failed
@@ -173,25 +190,38 @@ fn verdict(targets: &[&TargetStatus]) -> Verdict {
     }
 }
 
-/// The targets in a state that makes the verdict, and why.
-fn because(targets: &[&TargetStatus], verdict: Verdict) -> String {
+/// The targets in a state that makes the verdict, the one that matters most first.
+fn culprits<'a>(targets: &[&'a TargetState], verdict: Verdict) -> Vec<&'a TargetState> {
     let matters: &[State] = match verdict {
         Verdict::Failed => &[State::Quarantined],
         Verdict::Blocked => &[State::Blocked],
         Verdict::Running => &[State::Overdue, State::RollingOut, State::Verifying],
-        _ => &[State::Pending, State::Suspended, State::Unknown],
+        Verdict::Waiting => &[State::Pending, State::Suspended, State::Unknown],
+        Verdict::Succeeded | Verdict::Superseded => &[],
     };
-    let found = |wanted: State| targets.iter().filter(move |target| state(target) == wanted);
-    let culprits: Vec<&&TargetStatus> = matters.iter().flat_map(|state| found(*state)).collect();
+    let found = |wanted: State| targets.iter().copied().filter(move |target| target.known() == wanted);
+    matters.iter().flat_map(|state| found(*state)).collect()
+}
+
+/// Why a target is in the state that matters. How far a rollout is changes all the time, and isn't told.
+fn cause(target: &TargetState) -> Cause {
+    let state = target.known();
+    let told = !matches!(state, State::RollingOut | State::Verifying | State::Unknown) && target.state == state;
+    Cause { target: target.target.clone(), state, reason: target.reason.clone().filter(|_| told) }
+}
+
+/// The targets in a state that makes the verdict, and why.
+fn because(targets: &[&TargetState], verdict: Verdict) -> String {
+    let culprits = culprits(targets, verdict);
     let Some(first) = culprits.first() else { return String::new() };
-    let name = words::local(&first.target);
-    let what = match (state(first), &first.reason) {
-        // How far a rollout is changes all the time.
-        (State::RollingOut, _) => format!("rolling out {}", first.desired),
-        (State::Verifying, _) => format!("verifying {}", first.desired),
-        (State::Unknown, _) => "the account can't be read now".to_owned(),
-        (state, Some(reason)) if first.state == state => reason.clone(),
-        (state, _) => state.to_string(),
+    let (name, version) = (&first.target.local, &first.pin.version);
+    let what = match cause(first) {
+        Cause { state: State::RollingOut, .. } => format!("rolling out {version}"),
+        Cause { state: State::Verifying, .. } => format!("verifying {version}"),
+        Cause { state: State::Unknown, .. } => "the account can't be read now".to_owned(),
+        // The same words for as long as nothing changes, also from another process.
+        Cause { reason: Some(reason), .. } => reason.lasting().to_string(),
+        Cause { state, .. } => state.to_string(),
     };
     match culprits.len() {
         1 => format!("{name}: {what}"),
@@ -199,9 +229,9 @@ fn because(targets: &[&TargetStatus], verdict: Verdict) -> String {
     }
 }
 
-fn success(targets: &[&TargetStatus], since: Option<Timestamp>, now: Timestamp) -> String {
+fn success(targets: &[&TargetState], since: Option<Timestamp>, now: Timestamp) -> String {
     let versions: BTreeSet<String> =
-        targets.iter().map(|target| format!("{} {}", target.component, target.desired)).collect();
+        targets.iter().map(|target| format!("{} {}", target.pin.component, target.pin.version)).collect();
     let versions = versions.into_iter().collect::<Vec<_>>().join(", ");
     // For a process that saw only the end, AWS's word for when the rollout began is the next best.
     let began = targets.iter().filter_map(|target| target.rollout.as_ref()?.started).min();
@@ -215,10 +245,4 @@ fn success(targets: &[&TargetStatus], since: Option<Timestamp>, now: Timestamp) 
         Some(took) => format!("{versions} in sync after {}", words::lasting(took)),
         None => format!("{versions} in sync"),
     }
-}
-
-/// A text without words that have digits: ids of requests, times and counts differ though nothing has changed.
-pub(super) fn gist(text: &str) -> String {
-    let words = text.split_whitespace().filter(|word| !word.bytes().any(|byte| byte.is_ascii_digit()));
-    words.collect::<Vec<_>>().join(" ")
 }

@@ -7,17 +7,12 @@ use schemars::JsonSchema;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
-use super::news::news;
 use super::outbox::Outbox;
 use super::words;
-use crate::clock::Clock;
 use crate::config::{Format, Notify, hexadecimal, hmac_sha256};
 use crate::model::CommitId;
-use crate::model::event::Event;
-use crate::model::status::Status;
+use crate::model::event::EventRecord;
 
 /// The body of a notification, as JSON. Stable: fields are added, never renamed or removed within version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -27,50 +22,33 @@ pub struct Notification {
     /// The event in one line, for people.
     pub summary: String,
     /// The event. Its `key` is the same whenever it is told again.
-    pub event: Event,
+    pub event: EventRecord,
 }
 
-/// Hands events to those who want to be told of them. Never waits.
+/// Somebody who is told of events, and what waits to be sent to them.
 #[derive(Debug)]
-pub(super) struct Notifier {
-    listeners: Vec<(Notify, Arc<Outbox<Event>>)>,
+pub struct Listener {
+    notify: Notify,
+    outbox: Arc<Outbox<EventRecord>>,
 }
 
-impl Notifier {
-    pub(super) fn new(listeners: Vec<(Notify, Arc<Outbox<Event>>)>) -> Self {
-        Self { listeners }
+impl Listener {
+    pub(super) fn new(notify: Notify, outbox: Arc<Outbox<EventRecord>>) -> Self {
+        Self { notify, outbox }
     }
 
-    /// Tells what is new from one look at the status to the next, until `stop`.
-    pub(super) async fn run(
-        self,
-        mut status: watch::Receiver<Arc<Status>>,
-        clock: Arc<dyn Clock>,
-        stop: CancellationToken,
-    ) {
-        let mut before = Arc::clone(&status.borrow_and_update());
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                changed = status.changed() => if changed.is_err() { return },
-            }
-            let after = Arc::clone(&status.borrow_and_update());
-            news(&before, &after, clock.now()).iter().for_each(|event| self.tell(event));
-            before = after;
-        }
-    }
-
-    fn tell(&self, event: &Event) {
-        for (notify, outbox) in self.listeners.iter().filter(|(notify, _)| wants(notify, event)) {
-            tracing::debug!(destination = notify.name, kind = event.kind.as_str(), "telling");
-            outbox.push(None, event.clone());
+    /// Puts an event into the outbox, if it is wanted. Never waits.
+    pub fn offer(&self, event: &EventRecord) {
+        if wants(&self.notify, event) {
+            tracing::debug!(destination = self.notify.name, kind = event.kind.as_str(), "notifying");
+            self.outbox.push(None, event.clone());
         }
     }
 }
 
 /// Whether somebody wants to be told of an event.
 #[must_use]
-pub fn wants(notify: &Notify, event: &Event) -> bool {
+pub fn wants(notify: &Notify, event: &EventRecord) -> bool {
     let kind = notify.events.as_ref().is_none_or(|events| events.contains(&event.kind));
     let place = match (&notify.environments, &event.environment) {
         (Some(names), Some(environment)) => names.iter().any(|name| name.as_str() == environment),
@@ -82,7 +60,7 @@ pub fn wants(notify: &Notify, event: &Event) -> bool {
 
 /// The body that tells of an event.
 #[must_use]
-pub fn body(format: Format, event: &Event) -> Value {
+pub fn body(format: Format, event: &EventRecord) -> Value {
     let summary = words::sentence(event);
     match format {
         Format::Json => {
@@ -93,7 +71,7 @@ pub fn body(format: Format, event: &Event) -> Value {
 }
 
 /// Slack's shape: the text for notifications and for those who know no blocks, and the same laid out.
-fn slack(summary: &str, event: &Event) -> Value {
+fn slack(summary: &str, event: &EventRecord) -> Value {
     let summary = escaped(&words::fitting(summary, 2900));
     let mut about = vec![format!("*{}*", event.kind)];
     about.extend(event.subject.as_deref().map(|subject| escaped(&words::fitting(subject, 200))));

@@ -22,7 +22,7 @@ use crate::clock::{Clock, entropy};
 use crate::config::{Address, Forge, ForgeKind, Notify};
 use crate::model::cause::deepest;
 use crate::model::escape::plain_json;
-use crate::model::event::Event;
+use crate::model::event::EventRecord;
 
 /// The first and the longest wait after a failure.
 const FIRST: Duration = Duration::from_secs(1);
@@ -236,7 +236,7 @@ impl Webhook {
         Self { notify, client }
     }
 
-    async fn tell(&self, event: &Event, now: Timestamp) -> Result<Outcome, Outcome> {
+    async fn tell(&self, event: &EventRecord, now: Timestamp) -> Result<Outcome, Outcome> {
         let unread = |error: crate::config::SecretError| Outcome::Later(None, error.to_string());
         let url = match &self.notify.url {
             Address::Url(url) => url.clone(),
@@ -256,8 +256,8 @@ impl Webhook {
     }
 }
 
-impl Deliver<Event> for Webhook {
-    async fn deliver(&mut self, event: &Event, now: Timestamp) -> Outcome {
+impl Deliver<EventRecord> for Webhook {
+    async fn deliver(&mut self, event: &EventRecord, now: Timestamp) -> Outcome {
         self.tell(event, now).await.unwrap_or_else(|outcome| outcome)
     }
 }

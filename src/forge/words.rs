@@ -4,13 +4,7 @@ use jiff::SignedDuration;
 
 use crate::model::CommitId;
 use crate::model::escape::one_line;
-use crate::model::event::{Event, EventKind};
-
-/// A target's reference without its environment.
-#[must_use]
-pub fn local(target: &str) -> &str {
-    target.split_once('/').map_or(target, |(_, local)| local)
-}
+use crate::model::event::{EventKind, EventRecord};
 
 /// A duration in its two largest units.
 #[must_use]
@@ -40,7 +34,7 @@ pub fn fitting(text: &str, most: usize) -> String {
 
 /// An event as a sentence.
 #[must_use]
-pub fn sentence(event: &Event) -> String {
+pub fn sentence(event: &EventRecord) -> String {
     let place = event.target.as_deref().or(event.environment.as_deref()).unwrap_or("Pinion");
     let version = event.version.as_deref().unwrap_or("a version that isn't known");
     let by = match (&event.author, &event.commit) {

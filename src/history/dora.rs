@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::model::event::{Deliveries, Delivery, Event, EventKind};
+use crate::model::event::{Deliveries, Delivery, EventKind, EventRecord};
 
 /// A pin that was tried: one component in one environment, set by one commit.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ struct Attempt {
 }
 
 /// The figures of all components in these events, which are in the order of their times.
-pub(super) fn deliveries(events: &[Event], since: Timestamp, until: Timestamp) -> Deliveries {
+pub(super) fn deliveries(events: &[EventRecord], since: Timestamp, until: Timestamp) -> Deliveries {
     let mut attempts: BTreeMap<(&str, &str, &str), Attempt> = BTreeMap::new();
     let mut synced: BTreeMap<&str, Vec<Timestamp>> = BTreeMap::new();
     for event in events.iter().filter(|event| event.at <= until) {

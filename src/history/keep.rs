@@ -1,6 +1,6 @@
 //! What becomes of a note, given what the history has already. Pure: it sees the keys through a closure.
 
-use crate::model::event::{Event, EventKind};
+use crate::model::event::{EventKind, EventRecord};
 
 /// What is to be kept of a note.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -8,9 +8,9 @@ pub(super) enum Kept {
     /// Nothing: it is known already, or says nothing new.
     Nothing,
     /// This event.
-    Added(Event),
+    Added(EventRecord),
     /// This event, which has no key of its own; and this key is free again.
-    Closed(Event, String),
+    Closed(EventRecord, String),
     /// No event, but from now on the first key is known, as another one for what the second leads to.
     Alias(String, String),
 }
@@ -19,7 +19,7 @@ pub(super) enum Kept {
 ///
 /// The first note that a process sends of each target says that it found it. That is news only if the target is new, or
 /// if its pin has changed while no process looked.
-pub(super) fn keep(mut event: Event, known: impl Fn(&str) -> Option<EventKind>) -> Kept {
+pub(super) fn keep(mut event: EventRecord, known: impl Fn(&str) -> Option<EventKind>) -> Kept {
     let pin = pin_key(&event);
     match event.kind {
         EventKind::TargetDiscovered if known(&event.key).is_some() => {
@@ -52,7 +52,7 @@ pub(super) fn keep(mut event: Event, known: impl Fn(&str) -> Option<EventKind>) 
 }
 
 /// The key of a target's pin, under which its being found stands, too.
-pub(super) fn pin_key(event: &Event) -> Option<String> {
+pub(super) fn pin_key(event: &EventRecord) -> Option<String> {
     let (target, commit) = (event.target.as_ref()?, event.commit.as_ref()?);
     Some(format!("pin-changed|{target}|{commit}"))
 }

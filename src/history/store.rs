@@ -20,7 +20,7 @@ use super::dora;
 use super::keep::{Kept, keep, pin_key};
 use super::query::{Cursor, MOST, Query};
 use crate::model::cause::chain;
-use crate::model::event::{Deliveries, Event, EventKind, EventPage};
+use crate::model::event::{Deliveries, EventKind, EventPage, EventRecord};
 use crate::model::words;
 
 /// When and which: microseconds since 1970, and a number that only grows.
@@ -96,7 +96,7 @@ enum Record {
         /// Its number.
         number: u64,
         /// What.
-        event: Box<Event>,
+        event: Box<EventRecord>,
     },
     /// What a key stood for has ended; it is free again.
     Closed(String),
@@ -191,7 +191,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if they can't be written. They are kept in memory then, and written with the next ones.
-    pub fn append(&self, notes: Vec<Event>, now: Timestamp) -> Result<usize, StoreError> {
+    pub fn append(&self, notes: Vec<EventRecord>, now: Timestamp) -> Result<usize, StoreError> {
         let mut state = self.state();
         // What is too old isn't known any more, whether it stands in the file or not.
         state.prune(self.limits, now);
@@ -226,9 +226,9 @@ impl Store {
     #[must_use]
     pub fn deliveries(&self, environment: Option<&str>, since: Timestamp, until: Timestamp) -> Deliveries {
         let state = self.state();
-        let of = |event: &Event| environment.is_none() || event.environment.as_deref() == environment;
+        let of = |event: &EventRecord| environment.is_none() || event.environment.as_deref() == environment;
         let since_then = state.events.range((since.as_microsecond(), 0)..).map(|(_, event)| event);
-        let found: Vec<Event> = since_then.filter(|event| of(event)).cloned().collect();
+        let found: Vec<EventRecord> = since_then.filter(|event| of(event)).cloned().collect();
         drop(state);
         dora::deliveries(&found, since, until)
     }
@@ -249,8 +249,8 @@ impl Store {
 }
 
 /// A page of those that are wanted.
-fn listed<'e>(query: &Query, events: impl Iterator<Item = (&'e Place, &'e Event)>) -> EventPage {
-    let wanted = |event: &Event| {
+fn listed<'e>(query: &Query, events: impl Iterator<Item = (&'e Place, &'e EventRecord)>) -> EventPage {
+    let wanted = |event: &EventRecord| {
         (query.kinds.is_empty() || query.kinds.contains(&event.kind))
             && (query.component.is_none() || query.component == event.component)
     };
@@ -270,7 +270,7 @@ fn listed<'e>(query: &Query, events: impl Iterator<Item = (&'e Place, &'e Event)
 /// What is kept.
 #[derive(Debug, Default)]
 struct State {
-    events: BTreeMap<Place, Event>,
+    events: BTreeMap<Place, EventRecord>,
     scopes: BTreeMap<String, BTreeSet<Place>>,
     keys: BTreeMap<String, Place>,
     /// The number of the newest event.
@@ -328,7 +328,7 @@ impl State {
     }
 
     /// Keeps what is new of a note; says what to write of it.
-    fn take(&mut self, note: Event) -> Vec<Record> {
+    fn take(&mut self, note: EventRecord) -> Vec<Record> {
         let known = |key: &str| Some(self.events.get(self.keys.get(key)?)?.kind);
         let mut records = Vec::new();
         let event = match keep(note, known) {
@@ -352,7 +352,7 @@ impl State {
         records
     }
 
-    fn add(&mut self, number: u64, event: Event) {
+    fn add(&mut self, number: u64, event: EventRecord) {
         let place = (event.at.as_microsecond(), number);
         for scope in scopes(&event) {
             self.scopes.entry(scope.to_owned()).or_default().insert(place);
@@ -435,7 +435,7 @@ impl State {
             lines += 1;
             into.write_all(&text)
         };
-        let mut ordered: Vec<(&Place, &Event)> = self.events.iter().collect();
+        let mut ordered: Vec<(&Place, &EventRecord)> = self.events.iter().collect();
         ordered.sort_by_key(|((_, number), _)| *number);
         for ((_, number), event) in &ordered {
             write(&Record::Event { number: *number, event: Box::new((*event).clone()) })?;
@@ -475,24 +475,24 @@ fn checksum(bytes: &[u8]) -> String {
 }
 
 /// The environment and the target of an event, as far as it has them.
-fn scopes(event: &Event) -> impl Iterator<Item = &str> {
+fn scopes(event: &EventRecord) -> impl Iterator<Item = &str> {
     event.environment.iter().chain(&event.target).map(String::as_str)
 }
 
 /// The keys that lead to an event. A target that was found was found with its pin.
-fn keys(event: &Event) -> impl Iterator<Item = String> {
+fn keys(event: &EventRecord) -> impl Iterator<Item = String> {
     let pin = pin_key(event).filter(|_| event.kind == EventKind::TargetDiscovered);
     Some(event.key.clone()).filter(|key| !key.is_empty()).into_iter().chain(pin)
 }
 
 /// The key under which a target that was found in sync is known to be.
-fn alias(event: &Event) -> Option<String> {
+fn alias(event: &EventRecord) -> Option<String> {
     let (target, commit) = (event.target.as_ref()?, event.commit.as_ref()?);
     (event.kind == EventKind::TargetDiscovered).then(|| format!("{}|{target}|{commit}", EventKind::InSync))
 }
 
 /// The event with its texts cut to what is kept of them.
-fn short(mut event: Event) -> Event {
+fn short(mut event: EventRecord) -> EventRecord {
     let texts = [&mut event.text, &mut event.subject, &mut event.author, &mut event.version, &mut event.previous];
     for text in texts.into_iter().flatten() {
         *text = words::shortened(std::mem::take(text), MAX_LENGTH);

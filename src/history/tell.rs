@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use crate::model::event::{Event, EventKind};
+use crate::model::event::{EventKind, EventRecord};
 
 /// What an event says beside its time, kind and target: `1.4.1 → 1.4.2 by Ada: frontend 1.4.2`.
 #[must_use]
-pub fn words(event: &Event) -> String {
+pub fn words(event: &EventRecord) -> String {
     let version = event.version.as_deref().unwrap_or("an earlier version");
     let because = |text: String| match event.text.as_deref().filter(|why| !why.is_empty()) {
         Some(why) if text.is_empty() => why.to_owned(),
@@ -42,7 +42,7 @@ pub fn words(event: &Event) -> String {
     }
 }
 
-fn by(event: &Event) -> String {
+fn by(event: &EventRecord) -> String {
     let author = event.author.as_ref().map(|author| format!(" by {author}")).unwrap_or_default();
     let subject = event.subject.as_ref().map(|subject| format!(": {subject}")).unwrap_or_default();
     format!("{author}{subject}")
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn events_are_told_in_few_words() {
-        let event = Event {
+        let event = EventRecord {
             kind: EventKind::PinChanged,
             version: Some("1.4.2".to_owned()),
             previous: Some("1.4.1".to_owned()),
@@ -131,9 +131,9 @@ mod tests {
             result: Some("failed".to_owned()),
             seconds: Some(200),
             text: Some("it stopped".to_owned()),
-            ..Event::default()
+            ..EventRecord::default()
         };
-        let told = |kind: EventKind| words(&Event { kind, ..event.clone() });
+        let told = |kind: EventKind| words(&EventRecord { kind, ..event.clone() });
         assert_eq!(told(EventKind::PinChanged), "1.4.1 → 1.4.2 by Ada: frontend 1.4.2");
         assert_eq!(told(EventKind::RolloutEnded), "1.4.2 failed after 3 min 20 s: it stopped");
         assert_eq!(told(EventKind::InSync), "1.4.2, 3 min 20 s after its commit");

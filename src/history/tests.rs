@@ -15,13 +15,13 @@ fn time(minute: i64) -> Timestamp {
 }
 
 /// An event of a target, of the pin that a commit made at minute 0.
-fn event(minute: i64, kind: EventKind, target: &str, commit: &str) -> Event {
+fn event(minute: i64, kind: EventKind, target: &str, commit: &str) -> EventRecord {
     let key = match kind {
         EventKind::TargetDiscovered | EventKind::Drifted => format!("{kind}|{target}"),
         EventKind::DriftCorrected => format!("{}|{target}", EventKind::Drifted),
         _ => format!("{kind}|{target}|{commit}"),
     };
-    Event {
+    EventRecord {
         at: time(minute),
         kind,
         key,
@@ -31,18 +31,18 @@ fn event(minute: i64, kind: EventKind, target: &str, commit: &str) -> Event {
         version: Some(format!("1.{commit}")),
         commit: Some(commit.to_owned()),
         committed: Some(time(0)),
-        ..Event::default()
+        ..EventRecord::default()
     }
 }
 
-fn rolled(event: Event, id: &str, result: &str) -> Event {
+fn rolled(event: EventRecord, id: &str, result: &str) -> EventRecord {
     let key = format!("{}|{}|{id}", event.kind, event.target.as_deref().unwrap());
-    Event { key, rollout: Some(id.to_owned()), result: Some(result.to_owned()), ..event }
+    EventRecord { key, rollout: Some(id.to_owned()), result: Some(result.to_owned()), ..event }
 }
 
 /// An `in-sync` to which a rollout led.
-fn deployed(minute: i64, target: &str, commit: &str) -> Event {
-    Event { rollout: Some("r".to_owned()), ..event(minute, EventKind::InSync, target, commit) }
+fn deployed(minute: i64, target: &str, commit: &str) -> EventRecord {
+    EventRecord { rollout: Some("r".to_owned()), ..event(minute, EventKind::InSync, target, commit) }
 }
 
 fn kinds(store: &Store) -> Vec<EventKind> {
@@ -99,7 +99,7 @@ fn pages_follow_each_other_and_scopes_are_apart() {
     let store = memory();
     let events = (0..250).map(|minute| {
         let target = if minute % 5 == 0 { "dev/fargate/api" } else { WEB };
-        Event {
+        EventRecord {
             component: Some(format!("c{}", minute % 2)),
             ..event(minute, EventKind::PinChanged, target, &minute.to_string())
         }
@@ -139,7 +139,7 @@ fn it_stays_within_its_limits() {
     for minute in 0..40 {
         let events = (0..10).map(|number| {
             let commit = format!("{minute}-{number}");
-            Event { subject: Some(text.clone()), ..event(minute, EventKind::PinChanged, WEB, &commit) }
+            EventRecord { subject: Some(text.clone()), ..event(minute, EventKind::PinChanged, WEB, &commit) }
         });
         store.append(events.collect(), time(minute)).unwrap();
     }
@@ -277,7 +277,7 @@ fn noting_never_waits_and_what_was_dropped_is_counted() {
     flush(&history);
     let page = history.page(&Query::newest(1));
     assert!((2000..=5000).contains(&page.dropped), "{} of {many} were dropped", page.dropped);
-    let text = history.metrics.render(&crate::model::status::Status::default(), time(1));
+    let text = history.metrics.render(&crate::model::status::Snapshot::default(), time(1));
     assert!(text.contains(&format!("pinion_history_dropped_total {}\n", page.dropped)), "{text}");
 }
 
@@ -311,13 +311,13 @@ fn the_four_figures_are_those_of_the_definitions() {
     let store = memory();
     let found = [web, api, dev].map(|target| event(-60, TargetDiscovered, target, "0"));
     store.append(found.to_vec(), time(0)).unwrap();
-    let seen = |commit: &str, targets: &[&str], minute: i64| -> Vec<Event> {
+    let seen = |commit: &str, targets: &[&str], minute: i64| -> Vec<EventRecord> {
         let pins = targets
             .iter()
-            .map(|target| Event { committed: Some(time(minute)), ..event(minute, PinChanged, target, commit) });
+            .map(|target| EventRecord { committed: Some(time(minute)), ..event(minute, PinChanged, target, commit) });
         pins.collect()
     };
-    let at = |minute: i64, target: &str, commit: &str, from: i64| Event {
+    let at = |minute: i64, target: &str, commit: &str, from: i64| EventRecord {
         committed: Some(time(from)),
         ..deployed(minute, target, commit)
     };
@@ -331,7 +331,7 @@ fn the_four_figures_are_those_of_the_definitions() {
     store.append(vec![failed, event(110, Quarantined, web, "b"), at(112, api, "b", 100)], time(112)).unwrap();
     store.append(seen("c", &[web, api], 120), time(120)).unwrap();
     // The web never left its version, so it is in sync with the revert without a rollout.
-    let back = Event { committed: Some(time(120)), ..event(121, EventKind::InSync, web, "c") };
+    let back = EventRecord { committed: Some(time(120)), ..event(121, EventKind::InSync, web, "c") };
     store.append(vec![back, at(130, api, "c", 120)], time(130)).unwrap();
     // And one that nobody has fixed yet.
     store.append(seen("d", &[web], 200), time(200)).unwrap();

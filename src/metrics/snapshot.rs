@@ -1,4 +1,4 @@
-//! The metrics that are read off a [`Status`] at scrape time. A target that is gone from the status is gone from here.
+//! The metrics that are read off a [`Snapshot`] at scrape time. A target that is gone from the status is gone from here.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use super::catalogue::{self, Definition};
-use crate::model::State;
-use crate::model::status::{EnvironmentStatus, Status, TargetStatus};
+use crate::model::status::{EnvironmentStatus, Snapshot};
+use crate::model::{State, TargetState};
 
 /// Writes the metrics of a status in the text format, version 0.0.4.
-pub(super) fn render(status: &Status, now: Timestamp) -> String {
+pub(super) fn render(status: &Snapshot, now: Timestamp) -> String {
     let mut families = Families::default();
     families.add(&catalogue::BUILD_INFO, &[&status.version], 1.0);
     families.add(&catalogue::RESYNC_REQUESTED, &[], count(status.resync.requested));
@@ -40,7 +40,7 @@ pub(super) fn render(status: &Status, now: Timestamp) -> String {
     })
 }
 
-fn add_environment(families: &mut Families, name: &str, environment: &EnvironmentStatus, now: Timestamp) {
+fn add_environment(families: &mut Families, name: &str, environment: &EnvironmentStatus<TargetState>, now: Timestamp) {
     families.add(&catalogue::BRAKE_HELD, &[name], flag(environment.change_limit.is_some()));
     families.add(&catalogue::ENVIRONMENT_VALID, &[name], flag(environment.valid));
     if let Some(at) = environment.last_success {
@@ -51,15 +51,25 @@ fn add_environment(families: &mut Families, name: &str, environment: &Environmen
     }
 }
 
-fn add_target(families: &mut Families, environment: &str, target: &TargetStatus, now: Timestamp) {
-    let [reference, kind, component] = [target.target.as_str(), target.kind.as_str(), target.component.as_str()];
+fn add_target(families: &mut Families, environment: &str, target: &TargetState, now: Timestamp) {
+    let reference = target.target.to_string();
+    let (reference, kind) = (reference.as_str(), target.target.local.kind.as_str());
+    let component = target.pin.component.as_str();
     let labels = [environment, reference, kind, component];
     for state in State::ALL {
         let labels = [environment, reference, kind, component, state.as_str()];
         families.add(&catalogue::TARGET_STATE, &labels, flag(state == target.state));
     }
     let running = target.running.as_deref().unwrap_or_default();
-    let pin = [environment, reference, kind, component, &target.desired, running, &target.pin.commit];
+    let pin = [
+        environment,
+        reference,
+        kind,
+        component,
+        target.pin.version.as_str(),
+        running,
+        target.pin.provenance.commit.as_str(),
+    ];
     families.add(&catalogue::TARGET_PIN_INFO, &pin, 1.0);
     families.add(&catalogue::TARGET_OUT_OF_SYNC, &labels, target.out_of_sync_since.map_or(0.0, |at| age(at, now)));
     families.add(&catalogue::TARGET_DRIFTED, &labels, flag(target.drifted));

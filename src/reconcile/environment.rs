@@ -13,17 +13,15 @@ use tracing::Instrument as _;
 use super::Shared;
 use super::backoff::Backoff;
 use super::desired::Desired;
-use super::pass::{self, Outcome};
+use super::pass;
 use super::probing::Probing;
-use super::target;
-use super::transitions::{Past, Transitions};
 use crate::clock::entropy;
+use crate::events;
 use crate::guardrail::{Denial, Member};
-use crate::model::status::TargetStatus;
 use crate::model::{
-    Environment, EnvironmentName, ErrorClass, LocalRef, PortError, ResolveError, RolloutId, State, Target,
+    Environment, EnvironmentName, ErrorClass, LocalRef, Outcome, PortError, ResolveError, State, Target, TargetState,
 };
-use crate::plan::{Action, Converged, Made, Memory, Observed, Plan, Reason, Rollback, TargetPlan};
+use crate::plan::{self, Action, Converged, Made, Memory, Observed, Pass, Plan, Reason, Rollback, TargetPlan};
 
 /// After this long a pass no longer counts against how many may be under way: accounts that hang or are throttled must
 /// not hold up the others, however many they are.
@@ -46,8 +44,7 @@ pub(super) async fn run(
         backoff,
         memory: Memory::default(),
         probing: Probing::new(Arc::clone(&shared.prober)),
-        statuses: shared.status_store.take_before(&name),
-        past: BTreeMap::new(),
+        states: shared.status_store.take_before(&name),
     };
     let mut next = Instant::now();
     let mut passes = 0_u64;
@@ -97,8 +94,7 @@ struct Reconciler {
     backoff: Backoff,
     memory: Memory,
     probing: Probing,
-    statuses: BTreeMap<LocalRef, TargetStatus>,
-    past: BTreeMap<LocalRef, Past>,
+    states: BTreeMap<LocalRef, TargetState>,
 }
 
 impl Reconciler {
@@ -148,7 +144,7 @@ impl Reconciler {
 
         let failure = failure(environment, &observed, &outcomes);
         self.shared.metrics.pass_ended(&self.name, failure.is_none(), started.elapsed());
-        let targets = self.statuses.iter().map(|(local, status)| (local.to_string(), status.clone()));
+        let targets = self.states.iter().map(|(local, state)| (local.to_string(), state.clone()));
         self.shared.status_store.passed(&self.name, failure.as_ref().map(ToString::to_string), now, targets);
         let shut = matches!(observed.identity, Some(Err(_))) || failure.as_ref().is_some_and(|error| error.throttled);
         (!self.stop.is_cancelled()).then(|| self.wait(&plan, &outcomes, failure.as_ref(), shut))
@@ -174,21 +170,16 @@ impl Reconciler {
     /// The targets of which this process doesn't know since when they are in sync, though guardrails may ask; and those
     /// with a rollout whose end an earlier process didn't live to see.
     fn forgotten(&self, desired: &Desired) -> BTreeSet<LocalRef> {
-        let known = |local: &LocalRef| self.statuses.get(local).is_some_and(|status| status.observed.is_some());
-        let asked = |target: &Target| desired.soaks || self.shared.event_sink.unfinished(&target.reference);
+        let known = |local: &LocalRef| self.states.get(local).is_some_and(|state| state.observed.is_some());
+        let asked = |target: &Target| desired.soaks || self.shared.events.has_unfinished(&target.reference);
         let targets = desired.environment.targets.iter().filter(|(local, target)| !known(local) && asked(target));
         targets.map(|(local, _)| local.clone()).collect()
     }
 
     /// Heeds an operator's request to retry what is quarantined.
     fn retry(&mut self, environment: &Environment) {
-        let quarantined =
-            |status: &&TargetStatus| [Some(status.state), status.last_known].contains(&Some(State::Quarantined));
-        let known = self
-            .statuses
-            .iter()
-            .filter(|(_, status)| quarantined(status))
-            .filter_map(|(local, status)| Some((local.clone(), RolloutId(status.rollout.as_ref()?.id.clone()))));
+        let quarantined = self.states.iter().filter(|(_, state)| state.known() == State::Quarantined);
+        let known = quarantined.filter_map(|(local, state)| Some((local.clone(), state.rollout.as_ref()?.id.clone())));
         self.memory.retry(environment, known.collect(), self.shared.clock.now());
     }
 
@@ -247,16 +238,16 @@ impl Reconciler {
         }
     }
 
-    /// Makes the new statuses, and tells what changed.
-    fn tell(&mut self, desired: &Desired, plan: &Plan, outcomes: &BTreeMap<LocalRef, Outcome>, now: Timestamp) {
+    /// Makes the new states, and tells what has changed.
+    fn tell(&mut self, desired: &Desired, planned: &Plan, outcomes: &BTreeMap<LocalRef, Outcome>, now: Timestamp) {
         let environment = &desired.environment;
-        let mut statuses = BTreeMap::new();
+        let mut states = BTreeMap::new();
         for (local, target) in &environment.targets {
-            let Some(plan) = plan.targets.get(local) else { continue };
+            let Some(planned) = planned.targets.get(local) else { continue };
             let unknown;
             let pin = match environment.pin_of(target) {
                 Some(pin) => pin,
-                None => match target::unknown_pin(target, now) {
+                None => match plan::unknown_pin(target, now) {
                     Some(pin) => {
                         unknown = pin;
                         &unknown
@@ -264,23 +255,19 @@ impl Reconciler {
                     None => continue,
                 },
             };
-            let (outcome, before) = (outcomes.get(local), self.statuses.get(local).cloned());
-            let before = before.as_ref();
-            let after = target::status(target, pin, plan, outcome, before, now);
-            let past = self.past.entry(local.clone()).or_default();
-            Transitions { target, seen: desired.seen, plan, outcome, before, after: &after, now }.tell(
-                past,
-                &self.shared.metrics,
-                self.shared.event_sink.as_ref(),
-            );
-            statuses.insert(local.clone(), after);
+            let (outcome, before) = (outcomes.get(local), self.states.get(local));
+            let pass = Pass { target, pin, seen: desired.seen, plan: planned, outcome, now };
+            let after = plan::settle(pass, before);
+            for event in events::of_target(before, &after, planned.action.as_ref().zip(outcome), now) {
+                self.shared.events.take(&event);
+            }
+            states.insert(local.clone(), after);
         }
-        self.past.retain(|local, _| statuses.contains_key(local));
-        self.statuses = statuses;
+        self.states = states;
         let mut fleet = self.shared.fleet.lock().unwrap_or_else(PoisonError::into_inner);
         // One that was stopped has been taken out, and isn't to come back.
         if !self.stop.is_cancelled() {
-            fleet.set(&self.name, self.statuses.values().filter_map(Member::of));
+            fleet.set(&self.name, self.states.values().map(|state| (state.target.clone(), Member::of(state))));
         }
     }
 
@@ -302,8 +289,7 @@ impl Reconciler {
         let wrote = outcomes.values().any(|outcome| matches!(outcome, Outcome::Applied(_)));
         // By the states that came out of it: a write that was refused moves nothing. A target that waits for another
         // one has nothing to hurry for by itself.
-        let moving =
-            |status: &TargetStatus| matches!(status.state, State::RollingOut | State::Verifying | State::Overdue);
+        let moving = |state: &TargetState| matches!(state.state, State::RollingOut | State::Verifying | State::Overdue);
         let foreign = |plan: &TargetPlan| match &plan.reason {
             Some(Reason::ForeignRollout { .. }) => true,
             Some(Reason::Rollback { .. }) => true,
@@ -313,7 +299,7 @@ impl Reconciler {
         };
         if wrote {
             pace.after_write
-        } else if self.statuses.values().any(moving) || plan.targets.values().any(foreign) {
+        } else if self.states.values().any(moving) || plan.targets.values().any(foreign) {
             pace.in_flight
         } else {
             pace.steady

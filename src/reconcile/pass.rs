@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::desired::Desired;
 use crate::guardrail::{Fleet, Member};
-use crate::model::{Applied, ArtifactQuery, Environment, LocalRef, PortError, State, TargetRef, TargetSpec};
+use crate::model::{ArtifactQuery, Environment, LocalRef, Outcome, State, TargetRef, TargetSpec};
 use crate::plan::{self, Action, Input, Memory, Observed, Plan};
 use crate::ports::{Apply, Observe};
 
@@ -25,15 +25,6 @@ const WRITES_AT_ONCE: usize = 8;
 /// For so long a pass begins writes. What AWS's rate limits or slow answers have kept waiting until then is left to the
 /// next pass, which plans it with what Git wants by then, and looks after all other targets first.
 const BEGINS_FOR: Duration = Duration::from_secs(5);
-
-/// What became of one action.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The write was accepted.
-    Applied(Applied),
-    /// The write failed.
-    Failed(PortError),
-}
 
 /// Reads what one pass has to know. Writes nothing. Rollouts are read of targets that aren't settled, and of those that
 /// `remember` names.
@@ -104,14 +95,16 @@ pub fn members<'a>(
     plan: &'a Plan,
     now: Timestamp,
 ) -> impl Iterator<Item = (TargetRef, Member)> + 'a {
-    plan.targets.iter().filter_map(move |(local, plan)| {
+    plan.targets.iter().filter_map(move |(local, planned)| {
         let target = desired.environment.targets.get(local)?;
         let pin = desired.environment.pin_of(target)?;
-        let (reference, mut member) = Member::of(&super::target::status(target, pin, plan, None, None, now))?;
-        if plan.state == State::RollingOut && plan.rollout.is_none() {
+        let pass = plan::Pass { target, pin, seen: None, plan: planned, outcome: None, now };
+        let known = plan::settle(pass, None);
+        let mut member = Member::of(&known);
+        if planned.state == State::RollingOut && planned.rollout.is_none() {
             member.state = State::Pending;
         }
-        Some((reference, member))
+        Some((known.target, member))
     })
 }
 

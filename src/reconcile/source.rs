@@ -13,6 +13,7 @@ use super::hints::APART;
 use super::{Shared, Source};
 use crate::clock::entropy;
 use crate::metrics::PollResult;
+use crate::model::status::Fault;
 use crate::model::{CommitId, EnvironmentName, RepositoryError, Tip, Verified};
 
 /// Polls until shutdown.
@@ -80,7 +81,7 @@ struct LastRead {
     /// The commit that was read: the tip, unless signatures say otherwise.
     commit: CommitId,
     /// What is wrong with it as a whole, so that nothing in it counts.
-    wrong: Option<String>,
+    wrong: Option<Fault>,
 }
 
 impl Poller {
@@ -147,23 +148,23 @@ impl Poller {
             self.shared.status_store.signatures(&self.source.url, &branch, &verified);
             let Some(commit) = &verified.accepted else {
                 let now = self.shared.clock.now();
-                let wrong = refused(&verified);
-                self.shared.status_store.git_polled(&self.source.url, &branch, &tip, now, wrong.as_deref());
+                let wrong = Fault::of_signatures(&verified);
+                self.shared.status_store.git_polled(&self.source.url, &branch, &tip, now, wrong);
                 continue;
             };
             if let Some(last) = self.read.get_mut(&branch).filter(|last| last.commit == *commit) {
                 let now = self.shared.clock.now();
-                let wrong = refused(&verified).or_else(|| last.wrong.clone());
-                self.shared.status_store.git_polled(&self.source.url, &branch, &tip, now, wrong.as_deref());
+                let wrong = Fault::of_signatures(&verified).or_else(|| last.wrong.clone());
+                self.shared.status_store.git_polled(&self.source.url, &branch, &tip, now, wrong);
                 last.tip = tip;
                 continue;
             }
-            went_well &= self.read(&branch, &tip, commit.clone(), refused(&verified)).await;
+            went_well &= self.read(&branch, &tip, commit.clone(), Fault::of_signatures(&verified)).await;
         }
         went_well
     }
 
-    async fn read(&mut self, branch: &str, tip: &CommitId, commit: CommitId, refused: Option<String>) -> bool {
+    async fn read(&mut self, branch: &str, tip: &CommitId, commit: CommitId, refused: Option<Fault>) -> bool {
         let Some(claim) = self.source.branches.get(branch) else { return true };
         let now = self.shared.clock.now();
         let seen = (!self.first).then_some(now);
@@ -240,7 +241,7 @@ impl Poller {
         if nothing && reading.whole.is_empty() {
             reading.whole.push("no environment was found".to_owned());
         }
-        let wrong = nothing.then(|| reading.whole.join("; "));
+        let wrong = nothing.then(|| Fault::Unusable(reading.whole.join("; ")));
         let message = SourceNews {
             source: self.index,
             branch: branch.to_owned(),
@@ -248,29 +249,8 @@ impl Poller {
             environments: reading.environments,
             broken: reading.broken,
         };
-        self.shared.status_store.git_polled(
-            &self.source.url,
-            branch,
-            tip,
-            now,
-            refused.as_deref().or(wrong.as_deref()),
-        );
+        self.shared.status_store.git_polled(&self.source.url, branch, tip, now, refused.or_else(|| wrong.clone()));
         self.read.insert(branch.to_owned(), LastRead { tip: tip.clone(), commit, wrong });
         self.news.send(News::Read(message)).await.is_ok()
     }
-}
-
-/// What is wrong with the signatures of a branch, in one line; `None` if nothing is.
-fn refused(verified: &Verified) -> Option<String> {
-    let first = verified.commits.first()?;
-    let more = match verified.refused.saturating_sub(1) {
-        0 => String::new(),
-        more => format!("; and so are {more} more"),
-    };
-    let kept = match &verified.accepted {
-        Some(commit) => format!("commit {} is what counts until that is fixed", commit.short()),
-        None => "nothing counts until that is fixed".to_owned(),
-    };
-    let (commit, author, reason) = (CommitId::short_of(&first.commit), &first.author, &first.reason);
-    Some(format!("commit {commit} by {author} is refused: {reason}{more}; {kept}"))
 }

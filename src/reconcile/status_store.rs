@@ -1,4 +1,5 @@
-//! What the controller says about itself. Written here, read by the server and the metrics through a watch.
+//! What the controller knows. Written here, read by the server and the metrics through a watch; what changes of repositories,
+//! files and resyncs is told as events.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,25 +10,33 @@ use tokio::sync::watch;
 
 use super::desired::Desired;
 use super::resync::Resyncs;
+use crate::clock::{Clock, SystemClock};
+use crate::events::{self, Event, FilesState};
 use crate::guardrail::Policies;
-use crate::model::status::{EnvironmentStatus, GuardrailEnd, RepositoryStatus, SignaturesStatus, Status, TargetStatus};
-use crate::model::{CommitId, EnvironmentName, LocalRef, Verified};
+use crate::model::status::{
+    EnvironmentStatus, Fault, GuardrailEnd, RepositoryStatus, ResyncStatus, SignaturesStatus, Snapshot,
+};
+use crate::model::{CommitId, EnvironmentName, LocalRef, TargetState, Verified};
+use crate::ports::{EventSink, NoEventSink};
 
-/// Holds the status of everything.
+/// Holds the state of everything.
 #[derive(Debug)]
 pub struct StatusStore {
-    status: watch::Sender<Arc<Status>>,
+    status: watch::Sender<Arc<Snapshot>>,
+    /// Who is told what changes, and by which clock.
+    events: Mutex<(Arc<dyn EventSink>, Arc<dyn Clock>)>,
     /// Whether every repository has been polled once, so that all environments are known that can be.
     complete: AtomicBool,
-    /// What was shown of targets before a reload, by environment: since when each is in its state isn't forgotten.
-    before: Mutex<BTreeMap<String, BTreeMap<String, TargetStatus>>>,
+    /// What was known of targets before a reload, by environment: since when each is in its state isn't forgotten.
+    before: Mutex<BTreeMap<String, BTreeMap<String, TargetState>>>,
 }
 
 impl Default for StatusStore {
     fn default() -> Self {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         Self {
-            status: watch::Sender::new(Arc::new(Status { version, ..Status::default() })),
+            status: watch::Sender::new(Arc::new(Snapshot { version, ..Snapshot::default() })),
+            events: Mutex::new((Arc::new(NoEventSink), Arc::new(SystemClock))),
             complete: AtomicBool::new(false),
             before: Mutex::default(),
         }
@@ -51,65 +60,59 @@ impl StatusStore {
         });
     }
 
-    /// What was shown of an environment's targets before the last reload. Asked for once.
-    pub(crate) fn take_before(&self, name: &EnvironmentName) -> BTreeMap<LocalRef, TargetStatus> {
-        let shown = self.before.lock().unwrap_or_else(PoisonError::into_inner).remove(name.as_str());
-        let shown = shown.into_iter().flatten();
-        shown.filter_map(|(local, status)| Some((LocalRef::try_from(local).ok()?, status))).collect()
+    /// From now on these are told what changes.
+    pub fn events_to(&self, sink: Arc<dyn EventSink>, clock: Arc<dyn Clock>) {
+        *self.events.lock().unwrap_or_else(PoisonError::into_inner) = (sink, clock);
+    }
+
+    /// The controller has started.
+    pub fn started(&self) {
+        let version = self.status.borrow().version.clone();
+        self.tell(|at| vec![Event { at, what: events::What::Started { version: &version } }]);
+    }
+
+    /// What was known of an environment's targets before the last reload. Asked for once.
+    pub(crate) fn take_before(&self, name: &EnvironmentName) -> BTreeMap<LocalRef, TargetState> {
+        let known = self.before.lock().unwrap_or_else(PoisonError::into_inner).remove(name.as_str());
+        known.into_iter().flatten().map(|(_, state)| (state.target.local.clone(), state)).collect()
     }
 
     /// The status, as it is now and whenever it changes.
     #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Arc<Status>> {
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.status.subscribe()
     }
 
     /// Takes over how far resyncs are.
     pub fn resync(&self, resyncs: &Resyncs) {
-        self.change(|status| status.resync = resyncs.status());
+        let (mut before, mut after) = (ResyncStatus::default(), ResyncStatus::default());
+        // Read while the state is locked: of two that come at once, neither takes it back.
+        self.change(|status| {
+            after = resyncs.status();
+            before = std::mem::replace(&mut status.resync, after);
+        });
+        self.tell(|at| events::of_resyncs(before, after, at));
     }
 
     /// A poll succeeded. `wrong` is what is wrong with the files of that commit as a whole.
-    pub(crate) fn git_polled(&self, url: &str, branch: &str, commit: &CommitId, now: Timestamp, wrong: Option<&str>) {
+    pub(crate) fn git_polled(&self, url: &str, branch: &str, commit: &CommitId, now: Timestamp, wrong: Option<Fault>) {
         self.repository(url, branch, |repository| {
             repository.revision = Some(commit.to_string());
             repository.last_success = Some(now);
-            match wrong {
-                Some(wrong) => fail(repository, wrong),
-                None if repository.error.take().is_some() => {
-                    tracing::info!(repository = url, branch, "repository can be read again");
-                }
-                None => {}
-            }
+            repository.error = wrong;
         });
     }
 
     pub(crate) fn git_failed(&self, url: &str, branch: &str, error: &str) {
-        self.repository(url, branch, |repository| fail(repository, error));
+        self.repository(url, branch, |repository| repository.error = Some(Fault::Unreadable(error.to_owned())));
     }
 
-    /// What a branch's signatures are like. Says in the log what is new of it.
+    /// What a branch's signatures are like.
     pub(crate) fn signatures(&self, url: &str, branch: &str, verified: &Verified) {
         if !verified.checked {
             return;
         }
         self.repository(url, branch, |repository| {
-            let known = repository.signatures.take().unwrap_or_default();
-            for commit in verified.commits.iter().filter(|commit| !known.commits.contains(commit)) {
-                tracing::error!(
-                    repository = url,
-                    branch,
-                    commit = commit.commit,
-                    author = commit.author,
-                    committer = commit.committer,
-                    kind = commit.kind,
-                    "commit is refused: {}",
-                    commit.reason
-                );
-            }
-            if known.refused > 0 && verified.refused == 0 {
-                tracing::info!(repository = url, branch, "all commits are signed by those who may");
-            }
             repository.signatures = Some(SignaturesStatus {
                 accepted: verified.accepted.as_ref().map(ToString::to_string),
                 refused: verified.refused as u64,
@@ -170,7 +173,7 @@ impl StatusStore {
         name: &EnvironmentName,
         error: Option<String>,
         now: Timestamp,
-        targets: impl IntoIterator<Item = (String, TargetStatus)>,
+        targets: impl IntoIterator<Item = (String, TargetState)>,
     ) {
         let targets = targets.into_iter().collect();
         self.change(|status| {
@@ -194,34 +197,48 @@ impl StatusStore {
 
     /// Ready once every environment has had its first pass. Those that are broken and have no
     /// past can have none: what is wrong with them is known, and that is all that a first pass could tell.
-    fn settle(&self, status: &mut Status) {
-        let passed = |environment: &EnvironmentStatus| environment.passes > 0;
+    fn settle(&self, status: &mut Snapshot) {
+        let passed = |environment: &EnvironmentStatus<TargetState>| environment.passes > 0;
         status.ready |= self.complete.load(Ordering::Relaxed)
             && !status.environments.is_empty()
             && status.environments.values().all(|environment| passed(environment) || environment.account.is_empty());
     }
 
     fn repository(&self, url: &str, branch: &str, change: impl FnOnce(&mut RepositoryStatus)) {
+        let mut changed = None;
         self.change(|status| {
             let mine = |repository: &&mut RepositoryStatus| repository.url == url && repository.branch == branch;
             if let Some(repository) = status.repositories.iter_mut().find(mine) {
+                let before = repository.clone();
                 change(repository);
+                changed = Some((before, repository.clone()));
             }
         });
+        if let Some((before, after)) = &changed {
+            self.tell(|at| events::of_repository(before, after, at));
+        }
     }
 
-    fn environment(&self, name: &EnvironmentName, change: impl FnOnce(&mut EnvironmentStatus)) {
-        self.change(|status| change(status.environments.entry(name.to_string()).or_default()));
+    fn environment(&self, name: &EnvironmentName, change: impl FnOnce(&mut EnvironmentStatus<TargetState>)) {
+        let mut before = FilesState::Unread;
+        self.change(|status| {
+            let environment = status.environments.entry(name.to_string()).or_default();
+            before = FilesState::of(environment);
+            change(environment);
+        });
+        let known = Arc::clone(&self.status.borrow());
+        if let Some(after) = known.environments.get(name.as_str()) {
+            self.tell(|at| events::of_files(before, name.as_str(), after, at).into_iter().collect());
+        }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Status)) {
+    fn change(&self, change: impl FnOnce(&mut Snapshot)) {
         self.status.send_modify(|status| change(Arc::make_mut(status)));
     }
-}
 
-fn fail(repository: &mut RepositoryStatus, error: &str) {
-    if repository.error.as_deref() != Some(error) {
-        tracing::error!(repository = repository.url, branch = repository.branch, "{error}");
+    /// Not while the state is locked: whoever is told may want to read it.
+    fn tell<'e>(&self, events: impl FnOnce(Timestamp) -> Vec<Event<'e>>) {
+        let (sink, clock) = self.events.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        events(clock.now()).iter().for_each(|event| sink.take(event));
     }
-    repository.error = Some(error.to_owned());
 }

@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::model::State;
 use crate::model::status::{EnvironmentStatus, Status, TargetStatus};
 use crate::plan::change_limit::Limits;
+use crate::sinks::{LogSink, MetricsSink, Sinks};
 
 const INTERVALS: Intervals = Intervals {
     steady: secs(60),
@@ -164,7 +165,7 @@ impl Setup {
             clock: Arc::clone(&self.clock) as _,
             metrics: Arc::clone(&metrics),
             status_store: Arc::clone(&self.status_store),
-            event_sink: Arc::new(crate::ports::NoEventSink),
+            events: Arc::new(Sinks(vec![Arc::new(LogSink), Arc::new(MetricsSink(Arc::clone(&metrics)))])),
             resyncs: Arc::clone(&self.resyncs),
             hints: Arc::clone(&self.hints),
             pace: self.pace,
@@ -215,8 +216,9 @@ impl Rig {
         rig
     }
 
+    /// What the API would show.
     fn status(&self) -> Arc<Status> {
-        Arc::clone(&self.status_store.subscribe().borrow())
+        Arc::new(Status::from(&**self.status_store.subscribe().borrow()))
     }
 
     fn environment(&self, name: &str) -> EnvironmentStatus {
@@ -270,7 +272,7 @@ impl Rig {
 
     /// The sum of a metric's series with all of these texts in their labels.
     fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let text = self.metrics.render(&self.status(), self.clock.now());
+        let text = self.metrics.render(&self.status_store.subscribe().borrow(), self.clock.now());
         let series = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.split_once("} "));
         series
             .filter(|(found, _)| labels.iter().all(|label| found.contains(label)))

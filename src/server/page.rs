@@ -23,8 +23,8 @@ pub(super) use self::target::target;
 use super::routes::{Shared, refuse};
 use crate::history::{Query, tell};
 use crate::model::CommitId;
-use crate::model::event::Event;
-use crate::model::status::Status;
+use crate::model::event::EventRecord;
+use crate::model::status::Snapshot;
 
 /// The stylesheet, the script and the icon: served beside the pages, because the content security policy allows nothing
 /// inline.
@@ -56,7 +56,7 @@ struct Frame {
 }
 
 impl Frame {
-    fn new(root: &'static str, title: String, current: &'static str, status: &Status) -> Self {
+    fn new(root: &'static str, title: String, current: &'static str, status: &Snapshot) -> Self {
         Self { root, title, version: status.version.clone(), current }
     }
 }
@@ -83,7 +83,7 @@ fn answer(headers: &HeaderMap, said: &impl Hash, page: &impl Template) -> Respon
 }
 
 /// Some of what has happened. The pages do without it where it can't be read.
-async fn events(shared: &Shared, query: Query) -> (Vec<Event>, Option<String>) {
+async fn events(shared: &Shared, query: Query) -> (Vec<EventRecord>, Option<String>) {
     match super::history::page(shared, query).await {
         Ok(page) => (page.events, page.next),
         Err(error) => {

@@ -19,7 +19,7 @@ use super::json::Json;
 use super::{LIMITS, Server, history, hooks, page, resync};
 use crate::metrics;
 use crate::model::escape::one_line;
-use crate::model::status::Status;
+use crate::model::status::{Snapshot, Status};
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -29,7 +29,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn status(&self) -> Arc<Status> {
+    pub(super) fn status(&self) -> Arc<Snapshot> {
         Arc::clone(&self.server.status.borrow())
     }
 }
@@ -110,14 +110,15 @@ async fn readyz(State(shared): State<Shared>) -> Response {
         text.push_str(&format!("environment {name}: {error}\n"));
     }
     for repository in status.repositories.iter().filter(|repository| repository.last_success.is_none()) {
-        let error = one_line(repository.error.as_deref().unwrap_or("not polled yet"));
+        let error = repository.error.as_ref().map(ToString::to_string);
+        let error = one_line(error.as_deref().unwrap_or("not polled yet")).into_owned();
         text.push_str(&format!("repository {} {}: {error}\n", repository.url, repository.branch));
     }
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 async fn api_status(State(shared): State<Shared>) -> Response {
-    Json(&*shared.status()).into_response()
+    Json(&Status::from(&*shared.status())).into_response()
 }
 
 async fn not_found() -> Response {

@@ -4,8 +4,11 @@ use jiff::Timestamp;
 use pinion::config::ForgeKind;
 use pinion::forge::api::{self, Known};
 use pinion::forge::ledger::{Ledger, Report, Verdict};
-use pinion::model::status::{EnvironmentStatus, Status, TargetStatus};
+use pinion::model::status::{EnvironmentStatus, Snapshot, Status, TargetStatus};
+use pinion::model::{ErrorClass, PortError, Reason};
 use serde_json::json;
+
+use crate::support::typed::snapshot;
 
 const URL: &str = "https://git.example/acme/environments.git";
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -18,7 +21,7 @@ fn at(seconds: i64) -> Timestamp {
 /// A target that a commit has pinned to a version.
 fn target(name: &str, commit: &str, version: &str, state: &str, reason: &str) -> TargetStatus {
     serde_json::from_value(json!({
-        "target": format!("prod/{name}"), "kind": "asg", "component": "frontend", "state": state,
+        "target": format!("prod/asg/{name}"), "kind": "asg", "component": "frontend", "state": state,
         "reason": if reason.is_empty() { None } else { Some(reason) },
         "since": at(0), "drifted": false, "desired": version, "updated": 0, "total": 2,
         "pin": { "commit": commit, "author": "Ada", "time": at(0), "subject": "a release" },
@@ -39,7 +42,11 @@ fn status(targets: &[TargetStatus]) -> Status {
 }
 
 fn take(ledger: &mut Ledger, targets: &[TargetStatus], seconds: i64) -> Vec<(String, Verdict, String)> {
-    let reports = ledger.take(&status(targets), at(seconds));
+    take_states(ledger, &snapshot(&status(targets)), seconds)
+}
+
+fn take_states(ledger: &mut Ledger, snapshot: &Snapshot, seconds: i64) -> Vec<(String, Verdict, String)> {
+    let reports = ledger.take(snapshot, at(seconds));
     reports.into_iter().map(|report| (report.commit[..1].to_owned(), report.verdict, report.description)).collect()
 }
 
@@ -52,15 +59,23 @@ fn the_worst_of_its_targets_makes_the_verdict() {
     type Case<'a> = (&'a [(&'a str, &'a str)], Verdict, &'a str);
     let cases: [Case<'_>; 10] = [
         (&[("in-sync", ""), ("in-sync", "")], Verdict::Succeeded, "frontend 2 in sync"),
-        (&[("in-sync", ""), ("pending", "forbidden by soak: wait")], Verdict::Waiting, "t1: forbidden by soak: wait"),
-        (&[("pending", "waits for t1"), ("rolling-out", "InProgress, 40 %")], Verdict::Running, "t1: rolling out 2"),
-        (&[("rolling-out", "a"), ("rolling-out", "b")], Verdict::Running, "t0: rolling out 2 (and 1 more)"),
-        (&[("verifying", "probes are sent"), ("in-sync", "")], Verdict::Running, "t0: verifying 2"),
-        (&[("rolling-out", ""), ("overdue", "still Pending")], Verdict::Running, "t1: still Pending (and 1 more)"),
-        (&[("rolling-out", ""), ("blocked", "no image")], Verdict::Blocked, "t1: no image"),
-        (&[("blocked", "no image"), ("quarantined", "it failed")], Verdict::Failed, "t1: it failed"),
-        (&[("suspended", "by Ada"), ("in-sync", "")], Verdict::Waiting, "t0: by Ada"),
-        (&[("unknown", "x"), ("in-sync", "")], Verdict::Waiting, "t0: the account can't be read now"),
+        (
+            &[("in-sync", ""), ("pending", "forbidden by soak: wait")],
+            Verdict::Waiting,
+            "asg/t1: forbidden by soak: wait",
+        ),
+        (
+            &[("pending", "waits for t1"), ("rolling-out", "InProgress, 40 %")],
+            Verdict::Running,
+            "asg/t1: rolling out 2",
+        ),
+        (&[("rolling-out", "a"), ("rolling-out", "b")], Verdict::Running, "asg/t0: rolling out 2 (and 1 more)"),
+        (&[("verifying", "probes are sent"), ("in-sync", "")], Verdict::Running, "asg/t0: verifying 2"),
+        (&[("rolling-out", ""), ("overdue", "still Pending")], Verdict::Running, "asg/t1: still Pending (and 1 more)"),
+        (&[("rolling-out", ""), ("blocked", "no image")], Verdict::Blocked, "asg/t1: no image"),
+        (&[("blocked", "no image"), ("quarantined", "it failed")], Verdict::Failed, "asg/t1: it failed"),
+        (&[("suspended", "by Ada"), ("in-sync", "")], Verdict::Waiting, "asg/t0: by Ada"),
+        (&[("unknown", "x"), ("in-sync", "")], Verdict::Waiting, "asg/t0: the account can't be read now"),
     ];
     for (states, verdict, description) in cases {
         let targets: Vec<_> = states
@@ -85,11 +100,35 @@ fn only_what_changes_is_told() {
     assert_eq!(told("pending", "forbidden by freeze: wait", 2).len(), 1, "it waits for something else");
     assert_eq!(told("rolling-out", "InProgress, 10 %", 60).len(), 1);
     assert_eq!(told("rolling-out", "InProgress, 20 %", 61), []);
-    assert_eq!(told("blocked", "denied (request 8f3a-11)", 62).len(), 1);
-    assert_eq!(told("blocked", "denied (request 9e21-12)", 63), [], "the same but for the request's id");
+    assert_eq!(told("blocked", "it has no launch template", 62).len(), 1);
+    assert_eq!(told("blocked", "it has no launch template", 63), []);
     let done = told("in-sync", "", 3725);
     assert_eq!(done, [("a".to_owned(), Verdict::Succeeded, "frontend 2 in sync after 1h 2m".to_owned())]);
     assert_eq!(told("in-sync", "", 3726), []);
+}
+
+#[test]
+fn the_same_refusal_is_told_once_whatever_its_request_and_message_are() {
+    let refused = |code: &str, message: &str, request: &str| {
+        let mut snapshot = snapshot(&status(&[target("t", A, "2", "blocked", "")]));
+        let target = snapshot.environments.get_mut("prod").unwrap().targets.values_mut().next().unwrap();
+        target.reason = Some(Reason::Denied(PortError {
+            class: ErrorClass::Denied,
+            service: "ec2",
+            operation: "DescribeImages",
+            code: code.to_owned(),
+            message: message.to_owned(),
+            request_id: Some(request.to_owned()),
+            throttled: false,
+        }));
+        snapshot
+    };
+    let mut ledger = ledger();
+    let first = take_states(&mut ledger, &refused("UnauthorizedOperation", "not you", "8f3a-11"), 0);
+    let text = "asg/t: ec2:DescribeImages failed: UnauthorizedOperation: not you".to_owned();
+    assert_eq!(first, [("a".to_owned(), Verdict::Blocked, text)], "without the request's id, which says nothing");
+    assert_eq!(take_states(&mut ledger, &refused("UnauthorizedOperation", "encoded: x2Yf", "9e21-12"), 1), []);
+    assert_eq!(take_states(&mut ledger, &refused("AccessDenied", "not you", "9e21-13"), 2).len(), 1);
 }
 
 #[test]
@@ -141,7 +180,7 @@ fn other_branches_and_what_has_not_been_looked_at_are_no_matter() {
     for change in changes {
         let before = other.clone();
         change(other.environments.get_mut("prod").unwrap());
-        assert_eq!(ledger().take(&other, at(0)), []);
+        assert_eq!(ledger().take(&snapshot(&other), at(0)), []);
         other = before;
     }
 }

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use pinion::aws::{Aws, Keys, Options};
 use pinion::clock::Clock;
 use pinion::metrics::Metrics;
-use pinion::model::status::Status;
+use pinion::model::status::{Snapshot, Status};
 use pinion::model::{Probe, State};
 use pinion::plan::change_limit::Limits;
 use pinion::ports::{NoEventSink, Prober, RecordCalls};
@@ -94,7 +94,7 @@ pub(crate) fn run(history: &History, mutant: Option<Mutant>) -> Outcome {
 struct Life {
     task: JoinHandle<Result<(), String>>,
     resyncs: Arc<Resyncs>,
-    status: watch::Receiver<Arc<Status>>,
+    status: watch::Receiver<Arc<Snapshot>>,
 }
 
 struct Play {
@@ -173,7 +173,7 @@ impl Play {
             status_store,
             resyncs: Arc::clone(&resyncs),
             hints: Arc::default(),
-            event_sink: Arc::new(NoEventSink),
+            events: Arc::new(NoEventSink),
             change_limits: Limits::default(),
             pace: INTERVALS,
             concurrency: 16,
@@ -258,7 +258,7 @@ impl Play {
     /// Judges what the controller claims.
     async fn judge(&mut self, last: bool) {
         let Some(life) = &mut self.life else { return };
-        let status = Arc::clone(&life.status.borrow_and_update());
+        let status = Status::from(&**life.status.borrow_and_update());
         while let Ok(call) = self.calls.try_recv() {
             self.note(&call);
         }
@@ -529,7 +529,7 @@ impl Play {
 
     fn states(&self) -> Vec<Option<(State, String)>> {
         let Some(life) = &self.life else { return vec![None; self.targets.len()] };
-        let status = life.status.borrow();
+        let status = Status::from(&**life.status.borrow());
         let state = |target: &Target| {
             let environment = status.environments.get(&environment(target.place))?;
             let said = environment.targets.get(&target.local())?;

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pinion::model::event::{Event, EventKind};
+use pinion::model::event::{EventKind, EventRecord};
 use pinion::model::status::{EnvironmentStatus, RolloutStatus, Status, SuspensionStatus, TargetStatus};
 use pinion::model::{Kind, State};
-use pinion::ports::EventSink as _;
 use serde_json::{Value, json};
 
 use super::browser::{Browser, DARK, DESK, Look, PHONE, PLAIN};
@@ -134,7 +133,7 @@ fn bad_day() -> Status {
 
 /// What happened before.
 fn story(controller: &Controller) {
-    let event = |at: &str, kind: EventKind, target: &str, text: Option<&str>| Event {
+    let event = |at: &str, kind: EventKind, target: &str, text: Option<&str>| EventRecord {
         at: time(&format!("2026-01-02T{at}Z")),
         kind,
         key: format!("{kind}|{target}|{at}"),
@@ -147,16 +146,16 @@ fn story(controller: &Controller) {
         subject: Some("prod: frontend 1.4.2".to_owned()),
         committed: Some(time("2026-01-02T09:00:00Z")),
         text: text.map(str::to_owned),
-        ..Event::default()
+        ..EventRecord::default()
     };
     let web = "prod/asg/web";
-    let rolled = |event: Event, result: Option<&str>, seconds: u64| Event {
+    let rolled = |event: EventRecord, result: Option<&str>, seconds: u64| EventRecord {
         rollout: Some("r-1".to_owned()),
         result: result.map(str::to_owned),
         seconds: Some(seconds),
         ..event
     };
-    let found = Event {
+    let found = EventRecord {
         key: format!("target-discovered|{web}"),
         commit: Some(COMMITS[1].to_owned()),
         ..event("08:00:00", EventKind::TargetDiscovered, web, None)
@@ -171,7 +170,7 @@ fn story(controller: &Controller) {
         rolled(event("10:06:25", EventKind::RolloutEnded, web, None), Some("succeeded"), 380),
         rolled(event("10:06:26", EventKind::InSync, web, None), None, 0),
         event("11:20:00", EventKind::Drifted, web, Some("1.4.1 runs")),
-        Event {
+        EventRecord {
             key: "drifted-x".to_owned(),
             ..event("11:30:00", EventKind::Blocked, "staging/asg/web", Some("no AMI is called frontend-1.4.2"))
         },
@@ -344,7 +343,7 @@ async fn untrusted_texts_stay_texts() {
     let mut status = bad_day();
     status.version = EVIL.to_owned();
     status.repositories[0].url = EVIL.to_owned();
-    status.repositories[0].error = Some(EVIL.to_owned());
+    status.repositories[0].error = Some(EVIL.to_owned().into());
     for environment in status.environments.values_mut() {
         environment.error = Some(EVIL.to_owned());
         for target in environment.targets.values_mut() {
@@ -361,7 +360,7 @@ async fn untrusted_texts_stay_texts() {
         }
     }
     let controller = started(status).await;
-    controller.history.note(Event {
+    controller.history.note(EventRecord {
         at: now(),
         kind: EventKind::Blocked,
         key: EVIL.to_owned(),
@@ -369,7 +368,7 @@ async fn untrusted_texts_stay_texts() {
         version: Some(EVIL.to_owned()),
         commit: Some(EVIL.to_owned()),
         text: Some(EVIL.to_owned()),
-        ..Event::default()
+        ..EventRecord::default()
     });
     controller.history.flush(Duration::from_secs(20)).await;
     let browser = Browser::start();

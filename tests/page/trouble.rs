@@ -1,7 +1,7 @@
 //! What is wrong as a whole is shown where one looks first, with how old what is shown is and what to do.
 
 use pinion::model::State;
-use pinion::model::status::{RefusedCommit, RepositoryStatus, SignaturesStatus, Status};
+use pinion::model::status::{Fault, RefusedCommit, RepositoryStatus, SignaturesStatus, Status};
 
 use super::browser::{Browser, DARK, DESK, PHONE};
 use crate::server::sample::{self, COMMIT, Controller, time};
@@ -12,7 +12,7 @@ const BRAKE: &str = "held by the blast-radius limit: commit 7d1f0c2a moves 5 of 
 fn troubled() -> Status {
     let mut status = sample::status();
     let first = &mut status.repositories[0];
-    first.error = Some("can't reach https://github.com/acme/environments.git: connection refused".to_owned());
+    first.error = Some("can't reach https://github.com/acme/environments.git: connection refused".to_owned().into());
     first.last_success = Some(time("2026-01-02T11:20:00Z"));
     first.guardrail_errors = vec![
         "policies/guardrails/freeze.cedar:3:8\n  attribute `nwo` for entity type Context not found; did you mean `now`?".to_owned(),
@@ -35,10 +35,7 @@ fn troubled() -> Status {
         revision: Some(COMMIT.to_owned()),
         last_success: Some(time("2026-01-02T11:59:50Z")),
         // The controller says the first one here, too.
-        error: Some(
-            "commit a3c95e0f by Mallory <mallory@example.com> is refused: it isn't signed; and so are 2 more"
-                .to_owned(),
-        ),
+        error: Some(Fault::Refused { first: commits[0].clone(), more: 2, accepted: COMMIT.parse().ok() }),
         signatures: Some(SignaturesStatus { accepted: Some(COMMIT.to_owned()), refused: 3, commits }),
         ..RepositoryStatus::default()
     });
@@ -147,7 +144,10 @@ async fn the_headline_says_it_though_no_target_needs_attention() {
     };
     let text = || Some("so it is".to_owned());
     says(&|_| (), "2 targets in sync");
-    says(&|it| it.repositories[0].error = text(), "2 targets in sync, but not everything can be read");
+    says(
+        &|it| it.repositories[0].error = text().map(Fault::Unreadable),
+        "2 targets in sync, but not everything can be read",
+    );
     says(&|it| prod(it, &|prod| prod.error = text()), "2 targets in sync, but not everything can be read");
     says(
         &|it| prod(it, &|prod| prod.errors = vec![String::new()]),

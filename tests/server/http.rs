@@ -1,9 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pinion::model::event::{Event, EventKind};
+use pinion::model::event::{EventKind, EventRecord};
 use pinion::model::status::Status;
-use pinion::ports::EventSink as _;
 use serde_json::{Value, json};
 
 use super::sample::{self, Controller, TOKEN, client, now};
@@ -152,8 +151,8 @@ async fn a_request_out_of_bounds_is_refused() {
     assert!(controller.requests.retried.lock().unwrap().is_empty(), "nothing was asked for");
 }
 
-fn event(minute: i64, target: &str) -> Event {
-    Event {
+fn event(minute: i64, target: &str) -> EventRecord {
+    EventRecord {
         at: now() - jiff::SignedDuration::from_mins(minute),
         kind: EventKind::Blocked,
         key: format!("{target}|{minute}"),
@@ -162,7 +161,7 @@ fn event(minute: i64, target: &str) -> Event {
         component: Some("frontend".to_owned()),
         version: Some("1.4.2".to_owned()),
         commit: Some(sample::COMMIT.to_owned()),
-        ..Event::default()
+        ..EventRecord::default()
     }
 }
 

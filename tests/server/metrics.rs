@@ -7,6 +7,7 @@ use pinion::model::{CallRecord, Component, EnvironmentName, TargetRef};
 use pinion::ports::RecordCalls;
 
 use super::sample::{now, status};
+use crate::support::typed::snapshot;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -43,7 +44,7 @@ fn types(text: &str) -> BTreeMap<&str, &str> {
 
 #[test]
 fn a_scrape_has_the_whole_catalogue() {
-    let text = full().render(&status(), now());
+    let text = full().render(&snapshot(&status()), now());
     let types = types(&text);
     let ours: BTreeMap<&str, &str> =
         types.iter().filter(|(name, _)| name.starts_with("pinion_")).map(|(name, kind)| (*name, *kind)).collect();
@@ -76,7 +77,7 @@ fn the_documentation_lists_the_catalogue() {
 
 #[test]
 fn values_are_those_of_the_status() {
-    let text = full().render(&status(), now());
+    let text = full().render(&snapshot(&status()), now());
     let web = r#"environment="prod",target="prod/asg/web",kind="asg",component="frontend""#;
     for line in [
         format!(r#"pinion_target_state{{{web},state="rolling-out"}} 1"#),
@@ -108,7 +109,7 @@ fn counters_begin_at_zero_where_their_labels_are_known() {
         duration: Duration::ZERO,
     };
     metrics.record(&prod, call);
-    let text = metrics.render(&status(), now());
+    let text = metrics.render(&snapshot(&status()), now());
     for series in [
         r#"pinion_assume_role_failures_total{environment="prod"}"#,
         r#"pinion_aws_throttles_total{environment="prod",service="sts"}"#,
@@ -125,33 +126,33 @@ fn counters_begin_at_zero_where_their_labels_are_known() {
 fn a_label_cannot_break_its_line() {
     let mut status = status();
     status.version = "1\"} 1\nx\\".to_owned();
-    let text = full().render(&status, now());
+    let text = full().render(&snapshot(&status), now());
     assert!(text.contains(r#"pinion_build_info{version="1\"} 1\nx\\"} 1"#), "{text}");
 }
 
 #[test]
 fn series_of_what_is_gone_are_gone() {
     let metrics = full();
-    let before = metrics.render(&status(), now());
+    let before = metrics.render(&snapshot(&status()), now());
     assert!(before.contains(r#"pinion_rollouts_total{component="frontend",environment="prod""#), "{before}");
     let mut smaller = status();
     smaller.environments.get_mut("prod").unwrap().targets.remove("asg/web");
-    let text = metrics.render(&smaller, now());
+    let text = metrics.render(&snapshot(&smaller), now());
     assert!(!text.contains("prod/asg/web"), "{text}");
     assert!(text.contains(r#"pinion_reconcile_total{environment="prod""#), "{text}");
     smaller.environments.remove("prod");
-    let text = metrics.render(&smaller, now());
+    let text = metrics.render(&snapshot(&smaller), now());
     assert!(!text.contains(r#"environment="prod""#), "{text}");
     assert!(text.contains(r#"pinion_environment_valid{environment="dev"}"#), "{text}");
 }
 
 #[test]
 fn what_was_counted_before_the_first_status_stays() {
-    let text = full().render(&pinion::model::status::Status::default(), now());
+    let text = full().render(&pinion::model::status::Snapshot::default(), now());
     assert!(text.contains(r#"pinion_reconcile_total{environment="prod",result="ok"} 1"#), "{text}");
 }
 
 #[test]
 fn promtool_has_nothing_to_say() {
-    crate::support::promtool::check(&full().render(&status(), now()));
+    crate::support::promtool::check(&full().render(&snapshot(&status()), now()));
 }

@@ -18,6 +18,8 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::typed;
+
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 pub(crate) const TOKEN: &str = "correct horse";
 
@@ -149,9 +151,27 @@ impl RequestResync for Requests {
     }
 }
 
+/// What a controller says, as the API shows it: of this, what it holds is made.
+pub(crate) struct Shown {
+    status: Mutex<Arc<Status>>,
+    snapshot: watch::Sender<Arc<pinion::model::status::Snapshot>>,
+}
+
+impl Shown {
+    pub(crate) fn send_modify(&self, change: impl FnOnce(&mut Arc<Status>)) {
+        let mut status = self.status.lock().unwrap();
+        change(&mut status);
+        self.snapshot.send_replace(Arc::new(typed::snapshot(&status)));
+    }
+
+    pub(crate) fn send_replace(&self, next: Arc<Status>) {
+        self.send_modify(|status| *status = next);
+    }
+}
+
 /// A server of a controller that can be told what to say.
 pub(crate) struct Controller {
-    pub(crate) status: watch::Sender<Arc<Status>>,
+    pub(crate) status: Shown,
     pub(crate) requests: Arc<Requests>,
     pub(crate) history: Arc<History>,
     pub(crate) stop: CancellationToken,
@@ -161,7 +181,7 @@ pub(crate) struct Controller {
 
 impl Controller {
     pub(crate) async fn start(status: Status, token: Option<&str>) -> Self {
-        let (sender, receiver) = watch::channel(Arc::new(status));
+        let (snapshot, receiver) = watch::channel(Arc::new(typed::snapshot(&status)));
         let requests = Arc::new(Requests::default());
         let stop = CancellationToken::new();
         let metrics = Arc::new(Metrics::new().unwrap());
@@ -177,7 +197,8 @@ impl Controller {
             clock: Arc::new(Fixed),
         };
         let running = server.start("127.0.0.1:0".parse().unwrap(), stop.clone()).await.unwrap();
-        Self { status: sender, requests, history, stop, running, _folder: folder }
+        let status = Shown { status: Mutex::new(Arc::new(status)), snapshot };
+        Self { status, requests, history, stop, running, _folder: folder }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

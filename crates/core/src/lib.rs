@@ -7,6 +7,7 @@
 //! ```
 
 pub mod config;
+pub mod events;
 pub mod guardrail;
 pub mod iam;
 pub mod manifest;

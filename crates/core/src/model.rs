@@ -17,10 +17,11 @@ pub mod rollout;
 pub mod state;
 pub mod status;
 pub mod survey;
+pub mod target_state;
 pub mod words;
 
 pub use artifact::{Artifact, ArtifactQuery, ImageReference, Pattern, same_repository};
-pub use call::{Applied, CallRecord};
+pub use call::{Applied, CallRecord, Outcome};
 pub use desired::{
     Account, AmiQuery, AsgSpec, Environment, FargateSpec, Probe, Promotion, RolloutSettings, Suspension, Target,
     TargetSpec,
@@ -38,5 +39,6 @@ pub use observed::{
 pub use pin::{Pin, Provenance, Signer, SignerKind, Trailer};
 pub use reason::{Denial, Reason, Rollback};
 pub use repository::{Files, PinKey, RepositoryError, Tip, Verified};
-pub use rollout::{Marker, Rollout, RolloutHistory, RolloutId, RolloutOutcome, RolloutTarget};
+pub use rollout::{Marker, Rollout, RolloutHistory, RolloutId, RolloutOutcome, RolloutResult, RolloutTarget};
 pub use state::State;
+pub use target_state::{Ongoing, StartedRollout, TargetState};

@@ -15,6 +15,7 @@ mod memory;
 mod order;
 mod revision;
 mod service;
+mod settle;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ use jiff::Timestamp;
 pub use self::action::{Action, RefreshPreferences, VersionMove};
 pub use self::memory::{Converged, Forgiven, Made, Memory, ProbeRecord, Refused, Started};
 pub use self::order::{Cycle, in_order};
+pub use self::settle::{Pass, settle, unknown_pin};
 use crate::guardrail::{Fleet, Guardrails, Member};
 use crate::model::{
     AccountId, Artifact, Environment, LocalRef, ObservedTarget, PortError, ResolveError, Rollout, RolloutHistory,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::model::event::Event;
+use crate::events::Event;
 use crate::model::survey::Survey;
 use crate::model::{
     Account, AccountId, Applied, Artifact, ArtifactQuery, CallRecord, CommitId, Digest, EnvironmentName, Files,
@@ -127,22 +127,21 @@ pub trait RecordCalls: Send + Sync + fmt::Debug {
     fn record(&self, environment: &EnvironmentName, call: CallRecord);
 }
 
-/// Keeps what has happened. Neither call waits for anything.
+/// Is told of what has happened. Never waits.
 pub trait EventSink: Send + Sync + fmt::Debug {
-    /// Takes note. The same may be noted again, by this process or another: events are told apart by their key.
-    fn note(&self, event: Event);
-    /// Whether a rollout of this target is known of which no end was noted.
-    fn unfinished(&self, target: &TargetRef) -> bool;
+    /// Takes one event.
+    fn take(&self, event: &Event<'_>);
+
+    /// Whether it knows of a rollout of this target whose end nobody has told it.
+    fn has_unfinished(&self, _target: &TargetRef) -> bool {
+        false
+    }
 }
 
-/// Keeps nothing.
+/// Takes nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoEventSink;
 
 impl EventSink for NoEventSink {
-    fn note(&self, _event: Event) {}
-
-    fn unfinished(&self, _target: &TargetRef) -> bool {
-        false
-    }
+    fn take(&self, _event: &Event<'_>) {}
 }

@@ -7,6 +7,7 @@ use crate::cli::error::CliError;
 use crate::cli::output::{self, Screen};
 use crate::cli::status;
 use crate::clock::{Clock as _, SystemClock};
+use crate::model::status::Status;
 
 /// How often the table is drawn again.
 const TICK: Duration = Duration::from_millis(500);
@@ -20,7 +21,7 @@ pub(super) async fn show(scene: &Scene) -> Result<(), CliError> {
     }
     let mut shown = String::new();
     while !scene.stop.is_cancelled() {
-        let snapshot = scene.status.borrow().clone();
+        let snapshot = Status::from(&**scene.status.borrow());
         if screen.terminal {
             let table = status::render(&snapshot, SystemClock.now(), screen);
             output::print(&status::redraw(&format!("{table}\n{guide}")))?;

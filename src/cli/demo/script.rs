@@ -71,7 +71,7 @@ pub(super) async fn play(scene: &Scene) -> Result<(), CliError> {
         std::fs::write(scene.workshop.progress(), (number + 1).to_string())?;
     }
     player.say("\nThe story is told. Everything is in sync:\n")?;
-    let status = scene.status.borrow().clone();
+    let status = Status::from(&**scene.status.borrow());
     output::print(&crate::cli::status::render(&status, scene.now(), output::Screen::stdout()))?;
     Ok(())
 }
@@ -197,7 +197,7 @@ impl Player<'_> {
         let limit = tokio::time::sleep(TIMEOUT);
         tokio::pin!(limit);
         loop {
-            let status = receiver.borrow_and_update().clone();
+            let status = Status::from(&**receiver.borrow_and_update());
             for target in targets(&status).filter(|target| !in_sync(target)) {
                 let now = summary(target);
                 let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

@@ -30,7 +30,7 @@ async fn a_rollout_is_counted_once_with_its_result() {
     rig.until_state("dev", State::Quarantined).await;
     assert_eq!(rig.metric("pinion_rollouts_total", &["cancelled"]), 1.0);
     assert_eq!(rig.metric("pinion_rollouts_total", &[]), 3.0);
-    assert_eq!(rig.lines(&["transitions: rollout ended"]), 3);
+    assert_eq!(rig.lines(&["log: rollout ended"]), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,7 +119,7 @@ async fn a_denial_is_counted_when_it_begins() {
     rig.git.pin("dev", "1.0");
     rig.until_state("dev", State::InSync).await;
     assert_eq!(rig.world.writes("dev").len(), 0);
-    assert_eq!(rig.lines(&["transitions: pending"]), 2, "{}", rig.logged());
+    assert_eq!(rig.lines(&["state changed", "to=\"pending\""]), 2, "{}", rig.logged());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! A strip that shows how many targets are how well: what the eye takes in before it reads.
 
 use super::view;
-use crate::model::status::TargetStatus;
+use crate::model::TargetState;
 
 /// From the worst on, so that what is bad always stands at the same end.
 const TONES: [&str; 5] = ["bad", "waits", "busy", "off", "good"];
@@ -24,7 +24,7 @@ pub(super) struct Share {
 }
 
 impl Gauge {
-    pub(super) fn of<'t>(targets: impl IntoIterator<Item = &'t TargetStatus>) -> Self {
+    pub(super) fn of<'t>(targets: impl IntoIterator<Item = &'t TargetState>) -> Self {
         let tones: Vec<&str> = targets.into_iter().map(view::tone_of).collect();
         let mut gauge = Self { width: 0, shares: Vec::new() };
         for tone in TONES {

@@ -13,8 +13,8 @@ use super::instead::instead;
 use super::view::{Choice, Line};
 use super::{Frame, answer, events};
 use crate::history::tell;
+use crate::model::TargetState;
 use crate::model::event::{Delivery, EventKind};
-use crate::model::status::TargetStatus;
 use crate::server::history::{Asked, figures};
 use crate::server::routes::{Shared, refuse};
 
@@ -86,8 +86,8 @@ pub(in crate::server) async fn happened(
     };
     let (happened, next) = events(&shared, query).await;
     let status = shared.status();
-    let targets: Vec<&TargetStatus> = status.environments.values().flat_map(|it| it.targets.values()).collect();
-    let components: BTreeSet<&str> = targets.iter().map(|target| target.component.as_str()).collect();
+    let targets: Vec<&TargetState> = status.environments.values().flat_map(|it| it.targets.values()).collect();
+    let components: BTreeSet<&str> = targets.iter().map(|target| target.pin.component.as_str()).collect();
     let wanted = |figures: &&Delivery| asked.component.is_empty() || asked.component == figures.component;
     let body = Body {
         environments: Choice::among("any", status.environments.keys().map(String::as_str), &asked.environment),

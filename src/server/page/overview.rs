@@ -16,8 +16,8 @@ use super::trouble::{self, Trouble};
 use super::view::{self, Choice, Line, Row};
 use super::{Frame, answer, events};
 use crate::history::Query;
-use crate::model::State;
-use crate::model::status::{EnvironmentStatus, RepositoryStatus, Status, TargetStatus};
+use crate::model::status::{EnvironmentStatus, RepositoryStatus, Snapshot};
+use crate::model::{State, TargetState};
 use crate::server::routes::Shared;
 
 /// How many events stand beside the targets.
@@ -44,7 +44,7 @@ impl Filter {
         [&self.q, &self.state, &self.component, &self.environment].iter().any(|text| !text.trim().is_empty())
     }
 
-    fn wants(&self, environment: &str, target: &TargetStatus) -> bool {
+    fn wants(&self, environment: &str, target: &TargetState) -> bool {
         let named = |wanted: &str, is: &str| wanted.is_empty() || wanted == is;
         let state = match self.state.as_str() {
             ATTENTION => view::needs_attention(target),
@@ -52,23 +52,25 @@ impl Filter {
             word => named(word, target.state.as_str()),
         };
         state
-            && named(&self.component, &target.component)
+            && named(&self.component, target.pin.component.as_str())
             && named(&self.environment, environment)
             && self.q.split_whitespace().all(|word| has(target, &word.to_lowercase()))
     }
 }
 
-fn has(target: &TargetStatus, word: &str) -> bool {
+fn has(target: &TargetState, word: &str) -> bool {
+    let (pin, provenance) = (&target.pin, &target.pin.provenance);
+    let (reference, reason) = (target.target.to_string(), target.reason.as_ref().map(ToString::to_string));
     let texts = [
-        Some(target.target.as_str()),
-        Some(target.component.as_str()),
+        Some(reference.as_str()),
+        Some(pin.component.as_str()),
         Some(target.state.as_str()),
-        Some(target.desired.as_str()),
+        Some(pin.version.as_str()),
         target.running.as_deref(),
-        target.reason.as_deref(),
-        Some(target.pin.author.as_str()),
-        Some(target.pin.subject.as_str()),
-        Some(target.pin.commit.as_str()),
+        reason.as_deref(),
+        Some(provenance.author.as_str()),
+        Some(provenance.subject.as_str()),
+        Some(provenance.commit.as_str()),
     ];
     texts.into_iter().flatten().any(|text| text.to_lowercase().contains(word))
 }
@@ -164,8 +166,8 @@ pub(in crate::server) async fn overview(
     answer(&headers, &(&frame, &body), &Page { frame: &frame, now, body: &body })
 }
 
-fn body<'a>(status: &'a Status, filter: &'a Filter, events: Vec<Line>, now: Timestamp) -> Body<'a> {
-    let all: Vec<&TargetStatus> = status.environments.values().flat_map(|it| it.targets.values()).collect();
+fn body<'a>(status: &'a Snapshot, filter: &'a Filter, events: Vec<Line>, now: Timestamp) -> Body<'a> {
+    let all: Vec<&TargetState> = status.environments.values().flat_map(|it| it.targets.values()).collect();
     let mut states: BTreeMap<State, usize> = BTreeMap::new();
     for target in &all {
         *states.entry(target.state).or_default() += 1;
@@ -185,7 +187,7 @@ fn body<'a>(status: &'a Status, filter: &'a Filter, events: Vec<Line>, now: Time
         }
     }
     let names = [ATTENTION, DRIFTED].into_iter().chain(State::ALL.map(State::as_str));
-    let components: BTreeSet<&str> = all.iter().map(|target| target.component.as_str()).collect();
+    let components: BTreeSet<&str> = all.iter().map(|target| target.pin.component.as_str()).collect();
     Body {
         headline,
         tone,
@@ -213,7 +215,7 @@ fn of_targets(count: usize) -> String {
 }
 
 /// What is amiss though no target needs attention.
-fn amiss(status: &Status) -> Option<&'static str> {
+fn amiss(status: &Snapshot) -> Option<&'static str> {
     let (repositories, environments) = (&status.repositories, status.environments.values());
     if repositories.iter().any(|it| it.error.is_some()) || environments.clone().any(|it| it.error.is_some()) {
         Some("not everything can be read")
@@ -228,7 +230,7 @@ fn amiss(status: &Status) -> Option<&'static str> {
 }
 
 /// The whole in one sentence.
-fn headline(status: &Status, all: &[&TargetStatus]) -> (String, &'static str) {
+fn headline(status: &Snapshot, all: &[&TargetState]) -> (String, &'static str) {
     let total = all.len();
     let bad = all.iter().filter(|target| view::needs_attention(target)).count();
     let moving = all.iter().filter(|target| matches!(target.state, State::RollingOut | State::Verifying)).count();
@@ -254,7 +256,7 @@ fn headline(status: &Status, all: &[&TargetStatus]) -> (String, &'static str) {
     }
 }
 
-fn counts(states: &BTreeMap<State, usize>, all: &[&TargetStatus], selected: &str) -> Vec<Count> {
+fn counts(states: &BTreeMap<State, usize>, all: &[&TargetState], selected: &str) -> Vec<Count> {
     let drifted = all.iter().filter(|target| target.drifted).count();
     let by_state = states.iter().map(|(state, count)| Count {
         word: state.as_str(),
@@ -279,13 +281,18 @@ fn source(repository: &RepositoryStatus, now: Timestamp) -> Source<'_> {
 }
 
 /// `None` if nothing of the environment is to be shown.
-fn group<'a>(name: &'a str, environment: &'a EnvironmentStatus, filter: &Filter, open: bool) -> Option<Group<'a>> {
+fn group<'a>(
+    name: &'a str,
+    environment: &'a EnvironmentStatus<TargetState>,
+    filter: &Filter,
+    open: bool,
+) -> Option<Group<'a>> {
     let wanted = environment.targets.iter().filter(|(_, target)| filter.wants(name, target));
     let rows: Vec<Row<'a>> = wanted.map(|(local, target)| Row::of(local, target)).collect();
     if filter.is_set() && rows.is_empty() {
         return None;
     }
-    let troubles = trouble::of_environment(environment);
+    let troubles = trouble::of_environment(environment, None);
     let mut tally: BTreeMap<State, usize> = BTreeMap::new();
     for target in environment.targets.values() {
         *tally.entry(target.state).or_default() += 1;

@@ -13,7 +13,8 @@ use super::trouble::{self, Trouble};
 use super::view::{self, Line, Row};
 use super::{Frame, answer, events};
 use crate::history::{Cursor, Query};
-use crate::model::status::{EnvironmentStatus, RolloutStatus, SuspensionStatus, TargetStatus};
+use crate::model::status::EnvironmentStatus;
+use crate::model::{self, Suspension, TargetState};
 use crate::server::routes::Shared;
 
 /// The way from a target's page to the first one.
@@ -57,7 +58,7 @@ struct Known<'a> {
     runs: &'a str,
     account: &'a str,
     region: &'a str,
-    artifact: &'a str,
+    artifact: String,
     digest: &'a str,
     repository: &'a str,
     branch: &'a str,
@@ -128,29 +129,25 @@ pub(in crate::server) async fn target(
     answer(&headers, &(&frame, &body), &Page { frame: &frame, now, body: &body })
 }
 
-fn known_of<'a>(environment: &'a EnvironmentStatus, local: &'a str, target: &'a TargetStatus) -> Known<'a> {
-    let rollout = |it: &'a RolloutStatus| Rollout {
-        id: &it.id,
+fn known_of<'a>(environment: &'a EnvironmentStatus<TargetState>, local: &'a str, target: &'a TargetState) -> Known<'a> {
+    let rollout = |it: &'a model::Rollout| Rollout {
+        id: &it.id.0,
         status: &it.status,
         reason: it.reason.as_deref().unwrap_or_default(),
         started: it.started,
     };
-    let suspended = |it: &'a SuspensionStatus| Suspended { owner: &it.owner, reason: &it.reason, until: it.until };
-    let row = Row::of(local, target);
-    let mut troubles = trouble::of_environment(environment);
-    // What holds this very target is its reason already.
-    troubles.retain(|trouble| !trouble.texts.contains(&row.reason));
+    let suspended = |it: &'a Suspension| Suspended { owner: &it.owner, reason: &it.reason, until: it.until };
     Known {
-        row,
-        troubles,
+        row: Row::of(local, target),
+        troubles: trouble::of_environment(environment, target.reason.as_ref()),
         runs: target.running.as_deref().unwrap_or_default(),
         account: &environment.account,
         region: &environment.region,
-        artifact: target.artifact.as_deref().unwrap_or_default(),
-        digest: target.digest.as_deref().unwrap_or_default(),
+        artifact: target.artifact.as_ref().map(ToString::to_string).unwrap_or_default(),
+        digest: target.pin.digest.as_ref().map(model::Digest::as_str).unwrap_or_default(),
         repository: &environment.repository,
         branch: &environment.branch,
-        denied_by: target.denied_by.join(", "),
+        denied_by: target.denied_by().collect::<Vec<_>>().join(", "),
         in_sync_since: target.in_sync_since,
         out_of_sync_since: target.out_of_sync_since,
         rollout: target.rollout.as_ref().map(rollout),

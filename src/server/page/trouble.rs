@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::view::{Part, parts};
-use crate::model::CommitId;
-use crate::model::status::{EnvironmentStatus, RepositoryStatus};
+use crate::model::status::{EnvironmentStatus, Fault, RepositoryStatus};
+use crate::model::{CommitId, Reason, TargetState};
 
 /// Something that is wrong.
 #[derive(Debug, Hash)]
@@ -29,16 +29,13 @@ impl Trouble {
 /// What is wrong with a repository's branch.
 pub(super) fn of_repository(repository: &RepositoryStatus) -> Vec<Trouble> {
     let mut found = Vec::new();
-    let refused = repository.signatures.iter().flat_map(|signatures| &signatures.commits).next();
-    let said_below = |error: &&String| {
-        refused.is_some_and(|it| error.starts_with(&format!("commit {} by", CommitId::short_of(&it.commit))))
-    };
-    if let Some(error) = repository.error.as_ref().filter(|error| !said_below(error)) {
+    // Refused commits are said below, with what each of them is.
+    if let Some(fault) = repository.error.as_ref().filter(|fault| !matches!(fault, Fault::Refused { .. })) {
         let title = match repository.last_success {
             Some(_) => "Can’t be used as it is now: what was last good stays",
             None => "Can’t be read, and hasn’t been read yet",
         };
-        found.push(Trouble { read: repository.last_success, ..Trouble::new(title, [error]) });
+        found.push(Trouble { read: repository.last_success, ..Trouble::new(title, [&fault.to_string()]) });
     }
     if !repository.guardrail_errors.is_empty() {
         let title = "The guardrails are invalid: nothing is rolled out from this branch until they are fixed";
@@ -69,8 +66,8 @@ pub(super) fn of_repository(repository: &RepositoryStatus) -> Vec<Trouble> {
     found
 }
 
-/// What is wrong with an environment.
-pub(super) fn of_environment(environment: &EnvironmentStatus) -> Vec<Trouble> {
+/// What is wrong with an environment. What a target's reason says already is left out.
+pub(super) fn of_environment(environment: &EnvironmentStatus<TargetState>, said: Option<&Reason>) -> Vec<Trouble> {
     let mut found = Vec::new();
     if !environment.errors.is_empty() {
         let title = if environment.revision.is_empty() {
@@ -81,7 +78,8 @@ pub(super) fn of_environment(environment: &EnvironmentStatus) -> Vec<Trouble> {
         };
         found.push(Trouble::new(title, &environment.errors));
     }
-    if let Some(change_limit) = &environment.change_limit {
+    let is_said = |held: &&String| matches!(said, Some(Reason::ChangeLimit(reason)) if reason == *held);
+    if let Some(change_limit) = environment.change_limit.as_ref().filter(|held| !is_said(held)) {
         found.push(Trouble { tone: "waits", ..Trouble::new("Waits for somebody’s word", [change_limit]) });
     }
     if let Some(error) = &environment.error {

@@ -6,14 +6,14 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 use jiff::Timestamp;
 
 use crate::history::tell;
-use crate::model::State;
-use crate::model::event::{Event, EventKind};
-use crate::model::status::{Status, TargetStatus};
+use crate::model::event::{EventKind, EventRecord};
+use crate::model::status::Snapshot;
+use crate::model::{State, TargetState};
 
 /// A target's row.
 #[derive(Debug, Hash)]
 pub(super) struct Row<'a> {
-    pub(super) reference: &'a str,
+    pub(super) reference: String,
     /// `asg/web`.
     pub(super) local: &'a str,
     pub(super) component: &'a str,
@@ -42,14 +42,14 @@ pub(super) struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    pub(super) fn of(local: &'a str, target: &'a TargetStatus) -> Self {
+    pub(super) fn of(local: &'a str, target: &'a TargetState) -> Self {
         let moving = matches!(target.state, State::RollingOut | State::Overdue);
         let shared = u64::from(target.updated) * 100 / u64::from(target.total.max(1));
         let told = target.rollout.as_ref().and_then(|rollout| rollout.percentage);
         Self {
-            reference: &target.target,
+            reference: target.target.to_string(),
             local,
-            component: &target.component,
+            component: target.pin.component.as_str(),
             state: target.state.as_str(),
             tone: tone(target.state),
             drifted: target.drifted,
@@ -57,25 +57,25 @@ impl<'a> Row<'a> {
             reason: parts(&reason(target)),
             read: target.observed.filter(|_| target.state == State::Unknown),
             warnings: target.warnings.iter().map(|warning| parts(warning)).collect(),
-            desired: &target.desired,
-            running: target.running.as_deref().filter(|running| *running != target.desired),
+            desired: target.pin.version.as_str(),
+            running: target.running.as_deref().filter(|running| *running != target.pin.version.as_str()),
             updated: target.updated,
             total: target.total,
             progress: moving.then(|| told.or_else(|| u8::try_from(shared).ok()).unwrap_or(0)),
             since: target.since,
-            author: &target.pin.author,
-            subject: &target.pin.subject,
-            commit: &target.pin.commit,
-            pinned: target.pin.time,
+            author: &target.pin.provenance.author,
+            subject: &target.pin.provenance.subject,
+            commit: target.pin.provenance.commit.as_str(),
+            pinned: target.pin.provenance.time,
         }
     }
 }
 
 /// Why the target is in its state, with what it was before where that can't be told.
-fn reason(target: &TargetStatus) -> String {
+fn reason(target: &TargetState) -> String {
     let before = target.last_known.filter(|_| target.state == State::Unknown).map(|last| format!("was {last}"));
-    let parts: Vec<&str> = before.as_deref().into_iter().chain(target.reason.as_deref()).collect();
-    parts.join("; ")
+    let reason = target.reason.as_ref().map(ToString::to_string);
+    before.into_iter().chain(reason).collect::<Vec<String>>().join("; ")
 }
 
 /// How grave a state is.
@@ -90,7 +90,7 @@ pub(super) fn tone(state: State) -> &'static str {
 }
 
 /// How grave it is how a target is: drift is worth a look, whatever the state.
-pub(super) fn tone_of(target: &TargetStatus) -> &'static str {
+pub(super) fn tone_of(target: &TargetState) -> &'static str {
     match tone(target.state) {
         "bad" => "bad",
         _ if target.drifted => "waits",
@@ -99,12 +99,12 @@ pub(super) fn tone_of(target: &TargetStatus) -> &'static str {
 }
 
 /// Whether somebody has to look at a target.
-pub(super) fn needs_attention(target: &TargetStatus) -> bool {
+pub(super) fn needs_attention(target: &TargetState) -> bool {
     target.drifted || matches!(target.state, State::Quarantined | State::Overdue | State::Blocked | State::Unknown)
 }
 
 /// How soon somebody should see a target: 0 if it needs attention, 1 if it moves or waits, 2 if all is well.
-pub(super) fn rank(target: &TargetStatus) -> u8 {
+pub(super) fn rank(target: &TargetState) -> u8 {
     match target.state {
         _ if needs_attention(target) => 0,
         State::InSync => 2,
@@ -167,7 +167,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn of(event: &Event, status: &Status) -> Self {
+    pub(super) fn of(event: &EventRecord, status: &Snapshot) -> Self {
         let subject = event.target.as_ref().or(event.environment.as_ref());
         let mut hasher = DefaultHasher::new();
         (event.at, event.kind, subject, &event.key).hash(&mut hasher);
@@ -184,7 +184,7 @@ impl Line {
     }
 }
 
-fn event_tone(event: &Event) -> &'static str {
+fn event_tone(event: &EventRecord) -> &'static str {
     match event.kind {
         EventKind::InSync | EventKind::DriftCorrected | EventKind::EnvironmentRecovered => "good",
         EventKind::RolloutStarted | EventKind::PinChanged => "busy",
@@ -203,7 +203,7 @@ fn event_tone(event: &Event) -> &'static str {
 }
 
 /// A target by its reference.
-pub(super) fn find<'a>(status: &'a Status, reference: &str) -> Option<&'a TargetStatus> {
+pub(super) fn find<'a>(status: &'a Snapshot, reference: &str) -> Option<&'a TargetState> {
     let (environment, local) = reference.split_once('/')?;
     status.environments.get(environment)?.targets.get(local)
 }

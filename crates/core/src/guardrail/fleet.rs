@@ -1,11 +1,10 @@
-//! What guardrails may ask about other targets: a small extract of the status of everything.
+//! What guardrails may ask about other targets: a small extract of what is known of all of them.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::status::{Status, TargetStatus};
-use crate::model::{Component, Digest, EnvironmentName, Pin, State, TargetRef, Version};
+use crate::model::{Component, Digest, EnvironmentName, Pin, State, TargetRef, TargetState, Version};
 
 /// What is known of all targets of all environments.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,22 +37,14 @@ impl Member {
         Self { component, version, digest, state, in_sync_since: None }
     }
 
-    /// What a status says of a target. `None` for names that aren't well-formed.
+    /// What is known of a target after a pass.
     #[must_use]
-    pub fn of(status: &TargetStatus) -> Option<(TargetRef, Self)> {
-        let state = match (status.state, status.last_known) {
-            (State::Unknown, Some(last)) => last,
-            (state, _) => state,
-        };
-        let member = Self {
-            component: Component::try_from(status.component.as_str()).ok()?,
-            version: Version::try_from(status.desired.as_str()).ok()?,
-            digest: status.digest.as_deref().and_then(|digest| Digest::try_from(digest).ok()),
-            state,
+    pub fn of(known: &TargetState) -> Self {
+        Self {
             // What can't be read now isn't known to be in sync.
-            in_sync_since: status.in_sync_since.filter(|_| status.state == State::InSync),
-        };
-        Some((TargetRef::try_from(status.target.clone()).ok()?, member))
+            in_sync_since: known.in_sync_since.filter(|_| known.state == State::InSync),
+            ..Self::pinned(&known.pin, known.known())
+        }
     }
 
     /// Whether a rollout is on its way: not known yet to have ended well or badly.
@@ -82,13 +73,6 @@ pub struct Counts {
 impl Fleet {
     /// How long others are held up by an environment of which nothing is known yet.
     pub const TIMEOUT: SignedDuration = SignedDuration::from_mins(2);
-
-    /// All that a running controller says of targets.
-    #[must_use]
-    pub fn of(status: &Status) -> Self {
-        let targets = status.environments.values().flat_map(|environment| environment.targets.values());
-        Self { targets: targets.filter_map(Member::of).collect(), unseen: BTreeMap::new() }
-    }
 
     /// An environment that exists, but about whose targets nothing may be known yet.
     pub fn expect(&mut self, environment: &EnvironmentName, now: Timestamp) {

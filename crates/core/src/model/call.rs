@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::PortError;
+
 /// What a write came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
@@ -10,6 +12,15 @@ pub struct Applied {
     pub id: Option<String>,
     /// What AWS warned about while it accepted.
     pub warning: Option<String>,
+}
+
+/// What became of one write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The write was accepted.
+    Applied(Applied),
+    /// The write failed.
+    Failed(PortError),
 }
 
 /// One call to AWS, for metrics.

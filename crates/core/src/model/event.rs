@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::status::TargetStatus;
+use super::{Component, Pin, TargetRef};
 
 /// What kind of thing has happened. Words are added, never renamed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
@@ -107,9 +107,10 @@ impl fmt::Display for EventKind {
     }
 }
 
-/// One thing that has happened. A field that doesn't apply is absent. Stable: fields are added, never renamed.
+/// One thing that has happened, as the history keeps it and notifications bring it. A field that doesn't apply is absent. Stable: fields are added, never renamed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Event {
+#[schemars(rename = "Event")]
+pub struct EventRecord {
     /// When: AWS's or Git's word for it where there is one, else when Pinion saw it.
     #[schemars(with = "String")]
     pub at: Timestamp,
@@ -160,22 +161,31 @@ pub struct Event {
     pub text: Option<String>,
 }
 
-impl Event {
-    /// An event of a target: of its pin, as that is in the status.
+impl EventRecord {
+    /// About a target and a pin of it, with nothing more.
     #[must_use]
-    pub fn of_target(kind: EventKind, key: String, at: Timestamp, environment: &str, target: &TargetStatus) -> Self {
+    pub fn of_pin(kind: EventKind, key: String, at: Timestamp, target: &TargetRef, pin: &Pin) -> Self {
+        let provenance = &pin.provenance;
+        Self {
+            version: Some(pin.version.to_string()),
+            commit: Some(provenance.commit.to_string()),
+            author: Some(provenance.author.clone()),
+            subject: Some(provenance.subject.clone()),
+            committed: Some(provenance.time),
+            ..Self::of_target(kind, key, at, target, &pin.component)
+        }
+    }
+
+    /// About a target, but no pin of it.
+    #[must_use]
+    pub fn of_target(kind: EventKind, key: String, at: Timestamp, target: &TargetRef, component: &Component) -> Self {
         Self {
             at,
             kind,
             key,
-            environment: Some(environment.to_owned()),
-            target: Some(target.target.clone()),
-            component: Some(target.component.clone()),
-            version: Some(target.desired.clone()),
-            commit: Some(target.pin.commit.clone()),
-            author: Some(target.pin.author.clone()),
-            subject: Some(target.pin.subject.clone()),
-            committed: Some(target.pin.time),
+            environment: Some(target.environment.to_string()),
+            target: Some(target.to_string()),
+            component: Some(component.to_string()),
             ..Self::default()
         }
     }
@@ -185,7 +195,7 @@ impl Event {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct EventPage {
     /// The events.
-    pub events: Vec<Event>,
+    pub events: Vec<EventRecord>,
     /// What to ask with as `before` for the next, older page; absent on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,

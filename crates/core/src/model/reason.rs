@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{AccountId, LocalRef, RolloutId, State, words};
+use super::{AccountId, LocalRef, PortError, RolloutId, State, words};
 
 /// Why a target is in its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,9 @@ pub enum Reason {
         until: Timestamp,
     },
     /// Unknown: the account or something in it can't be read now.
-    Unreadable(String),
+    Unreadable(PortError),
+    /// Unknown: nobody asked AWS for it in this pass.
+    Unread,
     /// Blocked: the credentials belong to another account.
     WrongAccount {
         /// The account that they belong to.
@@ -29,9 +31,18 @@ pub enum Reason {
         expected: AccountId,
     },
     /// Blocked: a call was refused. Says what to change.
-    Denied(String),
+    Denied(PortError),
     /// Blocked: a call was refused as wrong, and will be again.
-    Refused(String),
+    Refused(PortError),
+    /// As planned: the write for it failed, and is tried again.
+    WriteFailed(PortError),
+    /// Quarantined: what the failed rollout has left couldn't be brought back just now.
+    RollbackNotStarted {
+        /// Why the pin is quarantined.
+        quarantined: Box<Self>,
+        /// Why the rollback couldn't be started.
+        error: PortError,
+    },
     /// Blocked: the group, service or cluster doesn't exist.
     Missing(String),
     /// Blocked: the pin resolves to nothing usable.
@@ -141,6 +152,55 @@ impl Reason {
         let denials = if let Self::Guardrail(denials) = self { denials.as_slice() } else { &[] };
         denials.iter().map(|denial| denial.policy.as_str())
     }
+
+    /// The same without ids of requests and how far a rollout is: for texts that are to be the same as long as nothing else
+    /// changes.
+    #[must_use]
+    pub fn lasting(&self) -> Self {
+        self.without(false)
+    }
+
+    /// Whether another reason is the same news. What AWS or a probe says in so many words may differ each time, as may
+    /// ids of requests and how far a rollout is.
+    #[must_use]
+    pub fn is_same_cause(&self, other: &Self) -> bool {
+        self.without(true) == other.without(true)
+    }
+
+    /// The same without what differs each time that it is found, and without messages where `messages` says so.
+    fn without(&self, messages: bool) -> Self {
+        let error = |error: &PortError| {
+            let message = if messages { String::new() } else { error.message.clone() };
+            PortError { request_id: None, message, ..error.clone() }
+        };
+        let nothing = String::new;
+        match self {
+            Self::Unreadable(it) => Self::Unreadable(error(it)),
+            Self::Denied(it) => Self::Denied(error(it)),
+            Self::Refused(it) => Self::Refused(error(it)),
+            Self::WriteFailed(it) => Self::WriteFailed(error(it)),
+            Self::RollbackNotStarted { quarantined, error: it } => {
+                Self::RollbackNotStarted { quarantined: Box::new(quarantined.without(messages)), error: error(it) }
+            }
+            Self::ForeignRollout { id, .. } => Self::ForeignRollout { id: id.clone(), status: nothing() },
+            Self::Rollback { to, id, .. } => Self::Rollback { to: to.clone(), id: id.clone(), status: nothing() },
+            Self::Progress { .. } => Self::Progress { status: nothing(), percentage: None },
+            Self::Overdue { deadline, superseded, .. } => {
+                Self::Overdue { deadline: *deadline, status: nothing(), superseded: *superseded }
+            }
+            Self::RolloutFailed { id, status, reason, probe, back } => Self::RolloutFailed {
+                id: id.clone(),
+                status: status.clone(),
+                reason: reason.clone(),
+                probe: probe.clone(),
+                back: back.as_ref().map(Rollback::lasting),
+            },
+            Self::ProbeFailed(_) if messages => Self::ProbeFailed(nothing()),
+            Self::ProbeGaveUp(_) if messages => Self::ProbeGaveUp(nothing()),
+            Self::ProbeNeverPassed(_) if messages => Self::ProbeNeverPassed(nothing()),
+            other => other.clone(),
+        }
+    }
 }
 
 /// A policy's word that a rollout may not be.
@@ -203,11 +263,21 @@ pub enum Rollback {
     },
 }
 
+impl Rollback {
+    /// The same without how far it is.
+    fn lasting(&self) -> Self {
+        match self {
+            Self::Running { to, .. } => Self::Running { to: to.clone(), status: String::new() },
+            other => other.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Rollback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Due { to } => write!(f, "what it left is brought back to {to}"),
-            Self::Running { to, status } => write!(f, "what it left is on its way back to {to} ({status})"),
+            Self::Running { to, status } => write!(f, "what it left is on its way back to {to}{}", bracketed(status)),
             Self::Failed { to, status } => {
                 write!(f, "versions are mixed, as the way back to {to} ended as {status}")
             }
@@ -221,12 +291,15 @@ impl fmt::Display for Reason {
         match self {
             Self::Suspended { owner, reason, until } => write!(f, "suspended by {owner} until {until}: {reason}"),
             Self::Unreadable(error) => write!(f, "can't be read now: {error}"),
+            Self::Unread => f.write_str("can't be read now: it wasn't read in this pass"),
             Self::WrongAccount { caller, expected } => write!(
                 f,
                 "the credentials belong to account {caller}, the environment to {expected}; \
                  correct `account.role` or `account.id` in environment.toml"
             ),
-            Self::Denied(error) | Self::Refused(error) => f.write_str(error),
+            Self::Denied(error) | Self::Refused(error) => error.fmt(f),
+            Self::WriteFailed(error) => write!(f, "{error}; will be tried again"),
+            Self::RollbackNotStarted { quarantined, error } => write!(f, "{quarantined}; going back: {error}"),
             Self::Missing(what) => {
                 write!(f, "there is no {what}; create it, or correct its name in environment.toml")
             }
@@ -234,10 +307,11 @@ impl fmt::Display for Reason {
             Self::UnsupportedShape(what) => f.write_str(what),
             Self::After { target, state } => write!(f, "waits for {target}, which is {state}"),
             Self::ForeignRollout { id, status } => {
-                write!(f, "waits for a rollout that Pinion didn't start: {} ({status})", id.short())
+                write!(f, "waits for a rollout that Pinion didn't start: {}{}", id.short(), bracketed(status))
             }
             Self::Rollback { to, id, status } => {
-                write!(f, "waits until what an earlier rollout left is back on {to}: {} ({status})", id.short())
+                let (id, status) = (id.short(), bracketed(status));
+                write!(f, "waits until what an earlier rollout left is back on {to}: {id}{status}")
             }
             Self::ChangeLimit(held) => f.write_str(held),
             Self::TagMoved { image, running, now } => write!(
@@ -263,14 +337,12 @@ impl fmt::Display for Reason {
             }
             Self::RollingBack { reason: None } => f.write_str("the rollout failed and is rolled back"),
             Self::Overdue { deadline, status, superseded: false } => {
-                write!(f, "still {status} after the deadline of {}; it is left running", span(*deadline))
+                let (status, deadline) = (or_running(status), span(*deadline));
+                write!(f, "still {status} after the deadline of {deadline}; it is left running")
             }
             Self::Overdue { deadline, status, superseded: true } => {
-                write!(
-                    f,
-                    "the pin has moved on, but its rollout is still {status} after the deadline of {}",
-                    span(*deadline)
-                )
+                let (status, deadline) = (or_running(status), span(*deadline));
+                write!(f, "the pin has moved on, but its rollout is still {status} after the deadline of {deadline}")
             }
             Self::RolloutFailed { id, status, reason, probe, back } => {
                 write!(f, "the rollout ended as {status}")?;
@@ -302,6 +374,16 @@ impl fmt::Display for Reason {
     }
 }
 
+/// A status behind a text; nothing if it is left out.
+fn bracketed(status: &str) -> String {
+    if status.is_empty() { String::new() } else { format!(" ({status})") }
+}
+
+/// A status within a text, also where it is left out.
+fn or_running(status: &str) -> &str {
+    if status.is_empty() { "running" } else { status }
+}
+
 fn span(seconds: u64) -> String {
     words::span(Duration::from_secs(seconds))
 }
@@ -310,4 +392,67 @@ fn span(seconds: u64) -> String {
 #[must_use]
 pub fn listed(denials: &[Denial]) -> String {
     denials.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ErrorClass;
+
+    fn denied(message: &str, request: &str) -> Reason {
+        Reason::Denied(PortError {
+            class: ErrorClass::Denied,
+            service: "ec2",
+            operation: "DescribeImages",
+            code: "UnauthorizedOperation".to_owned(),
+            message: message.to_owned(),
+            request_id: Some(request.to_owned()),
+            throttled: false,
+        })
+    }
+
+    #[test]
+    fn what_differs_each_time_makes_no_other_cause() {
+        let overdue = |status: &str| Reason::Overdue { deadline: 60, status: status.to_owned(), superseded: false };
+        let probe = |why: &str| Reason::ProbeNeverPassed(why.to_owned());
+        let failed = |status: &str| Reason::RolloutFailed {
+            id: RolloutId("r1".to_owned()),
+            status: "Failed".to_owned(),
+            reason: None,
+            probe: None,
+            back: Some(Rollback::Running { to: "1".to_owned(), status: status.to_owned() }),
+        };
+        for (one, other) in [
+            (denied("encoded: 8f3a", "r-1"), denied("encoded: 9e21", "r-2")),
+            (overdue("InProgress"), overdue("Baking")),
+            (probe("answered 502, not 200"), probe("answered 503, not 200")),
+            (failed("Pending"), failed("InProgress")),
+        ] {
+            assert!(one.is_same_cause(&other), "{one} and {other}");
+        }
+        let change_limit = |held: &str| Reason::ChangeLimit(held.to_owned());
+        for (one, other) in [
+            (change_limit("a"), change_limit("b")),
+            (denied("x", "r"), overdue("x")),
+            (Reason::Unread, change_limit("a")),
+        ] {
+            assert!(!one.is_same_cause(&other), "{one} and {other}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_lasts_has_no_id_of_a_request_and_no_progress() {
+        let texts = [
+            denied("not you", "r-1"),
+            Reason::Overdue { deadline: 60, status: "InProgress".to_owned(), superseded: false },
+        ]
+        .map(|reason| reason.lasting().to_string());
+        assert_eq!(
+            texts,
+            [
+                "ec2:DescribeImages failed: UnauthorizedOperation: not you",
+                "still running after the deadline of 1m; it is left running"
+            ]
+        );
+    }
 }

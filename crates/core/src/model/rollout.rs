@@ -83,6 +83,13 @@ impl RolloutId {
         }
     }
 
+    /// Whether it is the id that the rollout keeps. ECS calls a deployment `ecs-svc/…` before it has a service deployment's
+    /// ARN, and one rollout would be known by two ids.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        !self.0.starts_with("ecs-svc/")
+    }
+
     /// Whether it is the ARN of an ECS service deployment, which can be stopped by it.
     #[must_use]
     pub fn is_service_deployment(&self) -> bool {
@@ -148,6 +155,38 @@ impl RolloutOutcome {
     #[must_use]
     pub fn is_active(self) -> bool {
         matches!(self, Self::Running | Self::Baking | Self::Undoing)
+    }
+}
+
+/// How a rollout of Pinion's ended: one word, wherever it is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RolloutResult {
+    /// Every instance or task runs the artifact.
+    Succeeded,
+    /// It failed, was rolled back or was stopped.
+    Failed,
+    /// It was cancelled, by a person or because the pin moved on.
+    Cancelled,
+}
+
+impl RolloutResult {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Succeeded, Self::Failed, Self::Cancelled];
+
+    /// The word for it: in log lines, in the label `result`, in the history and in notifications.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for RolloutResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

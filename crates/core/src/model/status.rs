@@ -1,26 +1,57 @@
-//! What a running controller says about itself: the shape of `/api/v1/status`.
+//! What a running controller says about itself: the shape of `/api/v1/status`. Within the controller the targets are
+//! [`TargetState`]s ([`Snapshot`]); the texts of a [`TargetStatus`] are made for the API, and nothing here reads them back.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, State};
+use super::{CommitId, Kind, State, TargetState, Verified};
 
 /// Everything a running controller says. Stable: fields are added, never renamed or removed within `v1`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Status {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Status")]
+pub struct Status<T = TargetStatus> {
     /// Pinion's version.
     pub version: String,
     /// The environments, by name.
-    pub environments: BTreeMap<String, EnvironmentStatus>,
+    pub environments: BTreeMap<String, EnvironmentStatus<T>>,
     /// The repositories, in the order of the configuration.
     pub repositories: Vec<RepositoryStatus>,
     /// Resyncs asked for and done.
     pub resync: ResyncStatus,
     /// Whether every environment has completed a first pass.
     pub ready: bool,
+}
+
+/// What a running controller knows, as it is kept within the process.
+pub type Snapshot = Status<TargetState>;
+
+impl<T> Default for Status<T> {
+    fn default() -> Self {
+        Self {
+            version: String::new(),
+            environments: BTreeMap::new(),
+            repositories: Vec::new(),
+            resync: ResyncStatus::default(),
+            ready: false,
+        }
+    }
+}
+
+impl From<&Snapshot> for Status {
+    fn from(known: &Snapshot) -> Self {
+        let environments = known.environments.iter();
+        Self {
+            version: known.version.clone(),
+            environments: environments.map(|(name, environment)| (name.clone(), environment.into())).collect(),
+            repositories: known.repositories.clone(),
+            resync: known.resync,
+            ready: known.ready,
+        }
+    }
 }
 
 /// Resyncs are numbered from 1; 0 means none yet.
@@ -44,8 +75,9 @@ pub struct RepositoryStatus {
     /// When the last poll succeeded.
     #[schemars(with = "Option<String>")]
     pub last_success: Option<Timestamp>,
-    /// Why the last poll failed.
-    pub error: Option<String>,
+    /// Why what it has now doesn't count: the last poll failed, its files are no environments, or commits are refused.
+    #[schemars(with = "Option<String>")]
+    pub error: Option<Fault>,
     /// How many guardrails its branch has; 0 also while they are invalid.
     #[serde(default)]
     pub guardrails: u64,
@@ -58,6 +90,66 @@ pub struct RepositoryStatus {
     /// What its signatures are like; `None` if they aren't checked.
     #[serde(default)]
     pub signatures: Option<SignaturesStatus>,
+}
+
+/// Why what a repository has now doesn't count. A text in the API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Fault {
+    /// It can't be read.
+    Unreadable(String),
+    /// It can be read, but what is in it as a whole is no use.
+    Unusable(String),
+    /// Commits are refused by their signatures.
+    Refused {
+        /// The oldest of them.
+        first: RefusedCommit,
+        /// How many more there are.
+        more: u64,
+        /// The commit that counts instead; `None` if none does.
+        accepted: Option<CommitId>,
+    },
+}
+
+impl Fault {
+    /// What is wrong with a branch's signatures; `None` if nothing is.
+    #[must_use]
+    pub fn of_signatures(verified: &Verified) -> Option<Self> {
+        let first = verified.commits.first()?.clone();
+        let more = verified.refused.saturating_sub(1) as u64;
+        Some(Self::Refused { first, more, accepted: verified.accepted.clone() })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(text) | Self::Unusable(text) => f.write_str(text),
+            Self::Refused { first, more, accepted } => {
+                let (commit, author, reason) = (CommitId::short_of(&first.commit), &first.author, &first.reason);
+                write!(f, "commit {commit} by {author} is refused: {reason}")?;
+                if *more > 0 {
+                    write!(f, "; and so are {more} more")?;
+                }
+                match accepted {
+                    Some(commit) => write!(f, "; commit {} is what counts until that is fixed", commit.short()),
+                    None => f.write_str("; nothing counts until that is fixed"),
+                }
+            }
+        }
+    }
+}
+
+impl From<String> for Fault {
+    fn from(text: String) -> Self {
+        Self::Unreadable(text)
+    }
+}
+
+impl From<Fault> for String {
+    fn from(fault: Fault) -> Self {
+        fault.to_string()
+    }
 }
 
 /// A guardrail that ends by itself.
@@ -102,8 +194,9 @@ pub struct RefusedCommit {
 }
 
 /// An environment.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct EnvironmentStatus {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "EnvironmentStatus")]
+pub struct EnvironmentStatus<T = TargetStatus> {
     /// The account id.
     pub account: String,
     /// The region.
@@ -131,7 +224,45 @@ pub struct EnvironmentStatus {
     /// Passes since the start.
     pub passes: u64,
     /// Its targets, by `kind/name`.
-    pub targets: BTreeMap<String, TargetStatus>,
+    pub targets: BTreeMap<String, T>,
+}
+
+impl<T> Default for EnvironmentStatus<T> {
+    fn default() -> Self {
+        Self {
+            account: String::new(),
+            region: String::new(),
+            repository: String::new(),
+            branch: String::new(),
+            revision: String::new(),
+            valid: false,
+            errors: Vec::new(),
+            change_limit: None,
+            error: None,
+            last_success: None,
+            passes: 0,
+            targets: BTreeMap::new(),
+        }
+    }
+}
+
+impl From<&EnvironmentStatus<TargetState>> for EnvironmentStatus {
+    fn from(known: &EnvironmentStatus<TargetState>) -> Self {
+        Self {
+            account: known.account.clone(),
+            region: known.region.clone(),
+            repository: known.repository.clone(),
+            branch: known.branch.clone(),
+            revision: known.revision.clone(),
+            valid: known.valid,
+            errors: known.errors.clone(),
+            change_limit: known.change_limit.clone(),
+            error: known.error.clone(),
+            last_success: known.last_success,
+            passes: known.passes,
+            targets: known.targets.iter().map(|(local, target)| (local.clone(), target.into())).collect(),
+        }
+    }
 }
 
 /// A target.
@@ -191,6 +322,51 @@ pub struct TargetStatus {
     /// The suspension that stands in Git, also when it has ended.
     #[serde(default)]
     pub suspension: Option<SuspensionStatus>,
+}
+
+impl From<&TargetState> for TargetStatus {
+    fn from(known: &TargetState) -> Self {
+        let provenance = &known.pin.provenance;
+        Self {
+            target: known.target.to_string(),
+            kind: known.target.local.kind,
+            component: known.pin.component.to_string(),
+            state: known.state,
+            reason: known.reason.as_ref().map(ToString::to_string),
+            denied_by: known.denied_by().map(ToOwned::to_owned).collect(),
+            since: known.since,
+            out_of_sync_since: known.out_of_sync_since,
+            observed: known.observed,
+            last_known: known.last_known,
+            drifted: known.drifted,
+            in_sync_since: known.in_sync_since,
+            desired: known.pin.version.to_string(),
+            digest: known.pin.digest.as_ref().map(ToString::to_string),
+            running: known.running.clone(),
+            artifact: known.artifact.as_ref().map(ToString::to_string),
+            updated: known.updated,
+            total: known.total,
+            warnings: known.warnings.clone(),
+            pin: PinStatus {
+                commit: provenance.commit.to_string(),
+                author: provenance.author.clone(),
+                time: provenance.time,
+                subject: provenance.subject.clone(),
+            },
+            rollout: known.rollout.as_ref().map(|rollout| RolloutStatus {
+                id: rollout.id.to_string(),
+                status: rollout.status.clone(),
+                reason: rollout.reason.clone(),
+                percentage: rollout.percentage,
+                started: rollout.started,
+            }),
+            suspension: known.suspension.as_ref().map(|suspension| SuspensionStatus {
+                owner: suspension.owner.clone(),
+                reason: suspension.reason.clone(),
+                until: suspension.until,
+            }),
+        }
+    }
 }
 
 /// A target switched off in Git.

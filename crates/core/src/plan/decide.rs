@@ -122,7 +122,7 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
                 decision.on_its_number(decision.verdict())
             }
             Some(Err(shape)) => Verdict::of(State::Blocked, Reason::UnsupportedShape(shape.clone())),
-            None => Verdict::of(State::Unknown, Reason::Unreadable("it wasn't read in this pass".to_owned())),
+            None => Verdict::of(State::Unknown, Reason::Unread),
         },
     };
     let view = view.and_then(Result::ok);

@@ -131,9 +131,9 @@ impl Memory {
 
     /// A write was answered: what AWS refuses is remembered.
     pub fn answered(&mut self, local: &LocalRef, action: &Action, error: Option<&PortError>, now: Timestamp) {
-        let reason = match error.map(|error| (error.class, error.to_string())) {
-            Some((ErrorClass::Denied, text)) => Reason::Denied(text),
-            Some((ErrorClass::Invalid, text)) => Reason::Refused(text),
+        let reason = match error {
+            Some(error) if error.class == ErrorClass::Denied => Reason::Denied(error.clone()),
+            Some(error) if error.class == ErrorClass::Invalid => Reason::Refused(error.clone()),
             _ => {
                 self.refused.remove(local);
                 return;

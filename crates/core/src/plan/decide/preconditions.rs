@@ -29,7 +29,7 @@ pub(super) fn preconditions<'a>(input: Input<'a>, target: &'a Target) -> Result<
         }
         Some(Ok(_)) => {}
         // Not even the caller is known, so the account can't be read at all: nobody can tell the targets' states.
-        Some(Err(error)) => return Err(Box::new(Verdict::of(State::Unknown, Reason::Unreadable(error.to_string())))),
+        Some(Err(error)) => return Err(Box::new(Verdict::of(State::Unknown, Reason::Unreadable(error.clone())))),
         None => return Err(Box::new(unread())),
     }
     let seen = match input.observed.targets.get(local) {
@@ -64,14 +64,14 @@ pub(super) fn preconditions<'a>(input: Input<'a>, target: &'a Target) -> Result<
 }
 
 fn unread() -> Verdict {
-    Verdict::of(State::Unknown, Reason::Unreadable("it wasn't read in this pass".to_owned()))
+    Verdict::of(State::Unknown, Reason::Unread)
 }
 
 fn failed(error: &PortError) -> Verdict {
     match error.class {
-        ErrorClass::Retry | ErrorClass::Conflict => Verdict::of(State::Unknown, Reason::Unreadable(error.to_string())),
-        ErrorClass::Denied => Verdict::of(State::Blocked, Reason::Denied(error.to_string())),
-        ErrorClass::Invalid => Verdict::of(State::Blocked, Reason::Refused(error.to_string())),
+        ErrorClass::Retry | ErrorClass::Conflict => Verdict::of(State::Unknown, Reason::Unreadable(error.clone())),
+        ErrorClass::Denied => Verdict::of(State::Blocked, Reason::Denied(error.clone())),
+        ErrorClass::Invalid => Verdict::of(State::Blocked, Reason::Refused(error.clone())),
     }
 }
 
