@@ -13,8 +13,8 @@ mod change_limits;
 mod crew;
 pub mod desired;
 mod environment;
-mod hints;
 pub mod pass;
+mod poll_now;
 mod probe;
 mod probing;
 pub mod resync;
@@ -32,7 +32,6 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 pub use self::change_limits::outline;
-pub use self::hints::Hints;
 pub use self::probe::HttpProber;
 pub use self::resync::Resyncs;
 pub use self::status_store::StatusStore;
@@ -88,10 +87,8 @@ pub struct Parts {
     pub status_store: Arc<StatusStore>,
     /// Who is told what happens.
     pub events: Arc<dyn EventSink>,
-    /// What is asked for from outside.
+    /// What is asked for from outside: resyncs, and polls of branches that have moved.
     pub resyncs: Arc<Resyncs>,
-    /// What is said from outside to have moved.
-    pub hints: Arc<Hints>,
     /// How often to do what.
     pub pace: Intervals,
     /// How many environments may be in a pass at once.
@@ -109,7 +106,6 @@ pub(crate) struct Shared {
     pub(crate) status_store: Arc<StatusStore>,
     pub(crate) events: Arc<dyn EventSink>,
     pub(crate) resyncs: Arc<Resyncs>,
-    pub(crate) hints: Arc<Hints>,
     /// The repositories' URLs, in the order of the sources.
     pub(crate) urls: Vec<String>,
     pub(crate) pace: Intervals,
@@ -133,7 +129,6 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
         status_store: parts.status_store,
         events: parts.events,
         resyncs: parts.resyncs,
-        hints: parts.hints,
         urls: parts.sources.iter().map(|source| source.url.clone()).collect(),
         pace: parts.pace,
         passes: Semaphore::new(parts.concurrency.max(1)),

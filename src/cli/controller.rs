@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::plan::change_limit;
 use crate::ports::EventSink;
 use crate::reconcile::desired::Claim;
-use crate::reconcile::{self, Hints, HttpProber, Intervals, Parts, Resyncs, Source, StatusStore};
+use crate::reconcile::{self, HttpProber, Intervals, Parts, Resyncs, Source, StatusStore};
 use crate::server::RequestResync;
 use crate::server::hooks::TakeHints;
 use crate::sinks::{HistorySink, LogSink, MetricsSink, NotificationSink, Sinks};
@@ -79,8 +79,6 @@ pub struct Controller {
     pub resyncs: Arc<Resyncs>,
     /// What has happened.
     pub history: Arc<History>,
-    /// What is said to have moved.
-    pub hints: Arc<Hints>,
     /// Who is told what happens, whatever the configuration says.
     sinks: Vec<Arc<dyn EventSink>>,
     /// The clock.
@@ -104,7 +102,7 @@ impl Controller {
         ];
         // Resyncs may be asked for before anything runs.
         status_store.events_to(Arc::new(Sinks(sinks.clone())), Arc::clone(&clock));
-        Ok(Self { metrics, status_store, resyncs, hints: Arc::new(Hints::default()), history, sinks, clock })
+        Ok(Self { metrics, status_store, resyncs, history, sinks, clock })
     }
 
     /// Says in the history that it has started.
@@ -150,7 +148,6 @@ impl Controller {
             status_store: Arc::clone(&self.status_store),
             events: Arc::new(Sinks(sinks)),
             resyncs: Arc::clone(&self.resyncs),
-            hints: Arc::clone(&self.hints),
             pace: wiring.pace,
             concurrency: wiring.concurrency,
             change_limits: wiring.change_limits,
@@ -220,7 +217,7 @@ fn claims(branches: &[&Branch]) -> BTreeMap<String, Claim> {
     claims
 }
 
-/// Takes requests for resyncs from the server and from signals.
+/// Takes requests for resyncs from the server and from signals, and push events from the server.
 pub struct ResyncDesk {
     /// Where they are numbered.
     pub resyncs: Arc<Resyncs>,
@@ -236,11 +233,8 @@ impl RequestResync for ResyncDesk {
     }
 }
 
-/// Takes push events from the server to the pollers.
-pub struct HintDesk(pub Arc<Hints>);
-
-impl TakeHints for HintDesk {
+impl TakeHints for ResyncDesk {
     fn moved(&self, url: &str) {
-        self.0.moved(url);
+        self.resyncs.moved(url);
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::controller::{Branch, Controller, HintDesk, ResyncDesk, Wiring};
+use super::controller::{Branch, Controller, ResyncDesk, Wiring};
 use super::error::{CliError, ResultExt as _};
 use super::signers::read_pins;
 use crate::config::{self, Config, LogFormat, Overrides, Secret};
@@ -13,7 +13,7 @@ use crate::git;
 use crate::history::Limits;
 use crate::reconcile::Intervals;
 use crate::reconcile::desired::Claim;
-use crate::server::hooks::Hooks;
+use crate::server::hooks::{Hooks, TakeHints};
 use crate::server::{RequestResync as _, Server};
 use crate::shutdown::{self, Drained, Signal, Signals};
 use crate::telemetry;
@@ -59,7 +59,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         history: Arc::clone(&controller.history),
         resync: Arc::clone(&desk) as Arc<dyn crate::server::RequestResync>,
         token,
-        hooks: config.hooks.clone().map(|secret| Hooks::new(secret, Arc::new(HintDesk(Arc::clone(&controller.hints))))),
+        hooks: config.hooks.clone().map(|secret| Hooks::new(secret, Arc::clone(&desk) as Arc<dyn TakeHints>)),
         clock: Arc::clone(&controller.clock),
     };
     let serving = server.start(config.server.listen, signals.stop.clone()).await?;

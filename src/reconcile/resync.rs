@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+use super::poll_now::{Hints, PollRequests};
 use crate::model::EnvironmentName;
 use crate::model::status::ResyncStatus;
 
@@ -33,6 +34,7 @@ pub struct Resyncs {
     requested: watch::Sender<Request>,
     polled: watch::Sender<u64>,
     completed: watch::Sender<u64>,
+    hints: Hints,
     progress: Mutex<Progress>,
 }
 
@@ -42,6 +44,7 @@ impl Default for Resyncs {
             requested: watch::Sender::new(Request::default()),
             polled: watch::Sender::new(0),
             completed: watch::Sender::new(0),
+            hints: Hints::default(),
             progress: Mutex::default(),
         }
     }
@@ -68,10 +71,15 @@ impl Resyncs {
         ResyncStatus { requested: self.requested.borrow().number, completed: *self.completed.borrow() }
     }
 
-    /// Requests, for pollers.
-    #[must_use]
-    pub fn requests(&self) -> watch::Receiver<Request> {
-        self.requested.subscribe()
+    /// Asks the poller of the repository at this URL to poll now, because a branch is said to have moved. Unknown URLs are
+    /// no matter.
+    pub fn moved(&self, url: &str) {
+        self.hints.moved(url);
+    }
+
+    /// What is asked of the poller of a repository.
+    pub(super) fn poll_requests(&self, url: &str) -> PollRequests {
+        self.hints.requests(url, self.requested.subscribe())
     }
 
     /// The number up to which all repositories have been polled, for environments.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::backoff::Backoff;
 use super::change_limits::ChangeLimits;
 use super::desired::{self, News, SourceNews};
-use super::hints::APART;
+use super::poll_now::{APART, PollNow};
 use super::{Shared, Source};
 use crate::clock::entropy;
 use crate::metrics::PollResult;
@@ -23,27 +23,24 @@ pub(super) async fn run(index: usize, source: Source, shared: Arc<Shared>, news:
     let mut poller = Poller { index, source, shared, news, read, good, held, change_limits, first: true };
     let pace = poller.shared.pace;
     let mut backoff = Backoff::new(pace.backoff_first, pace.backoff_longest, entropy());
-    let mut requests = poller.shared.resyncs.requests();
-    let mut hints = poller.shared.hints.of(&poller.source.url);
+    let mut requests = poller.shared.resyncs.poll_requests(&poller.source.url);
     let mut next = Instant::now();
     let mut started = next;
     loop {
         tokio::select! {
             () = poller.shared.shutdown.cancelled() => return,
             () = tokio::time::sleep_until(next) => {}
-            changed = hints.changed() => {
-                if changed.is_err() {
-                    return;
+            request = requests.next() => match request {
+                None => return,
+                Some(PollNow::Resync) => {}
+                Some(PollNow::Moved) => {
+                    next = next.min(Instant::now().max(started + APART));
+                    continue;
                 }
-                next = next.min(Instant::now().max(started + APART));
-                continue;
-            }
-            changed = requests.changed() => if changed.is_err() { return },
+            },
         }
-        let request = requests.borrow_and_update().number;
+        let request = requests.begin();
         started = Instant::now();
-        // What was said to have moved before this poll is in it.
-        hints.mark_unchanged();
         let went_well = poller.poll().await;
         // Through the same channel as what was read, so that no environment completes a resync with what was before.
         if poller.news.send(News::Polled { source: index, number: request }).await.is_err() {

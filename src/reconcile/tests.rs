@@ -23,7 +23,7 @@ use tracing::subscriber::DefaultGuard;
 use self::git::Git;
 use self::world::{Doors, World};
 use super::desired::Claim;
-use super::{Hints, Intervals, Parts, Resyncs, Source, StatusStore, run};
+use super::{Intervals, Parts, Resyncs, Source, StatusStore, run};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::State;
@@ -99,7 +99,6 @@ struct Setup {
     sources: Vec<(Arc<Git>, BTreeMap<String, Claim>)>,
     status_store: Arc<StatusStore>,
     resyncs: Arc<Resyncs>,
-    hints: Arc<Hints>,
     clock: Arc<PausedClock>,
     log: Log,
     guard: DefaultGuard,
@@ -129,7 +128,6 @@ impl Setup {
             sources: vec![(git, BTreeMap::from([("main".to_owned(), Claim::All)]))],
             status_store: Arc::default(),
             resyncs: Arc::default(),
-            hints: Arc::default(),
             clock,
             log,
             guard: tracing::subscriber::set_default(subscriber),
@@ -167,7 +165,6 @@ impl Setup {
             status_store: Arc::clone(&self.status_store),
             events: Arc::new(Sinks(vec![Arc::new(LogSink), Arc::new(MetricsSink(Arc::clone(&metrics)))])),
             resyncs: Arc::clone(&self.resyncs),
-            hints: Arc::clone(&self.hints),
             pace: self.pace,
             concurrency: self.concurrency,
             change_limits: self.change_limits,
@@ -178,7 +175,6 @@ impl Setup {
             git,
             status_store: self.status_store,
             resyncs: self.resyncs,
-            hints: self.hints,
             clock: self.clock,
             metrics,
             stop,
@@ -196,7 +192,6 @@ struct Rig {
     git: Arc<Git>,
     status_store: Arc<StatusStore>,
     resyncs: Arc<Resyncs>,
-    hints: Arc<Hints>,
     clock: Arc<PausedClock>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,

@@ -172,7 +172,6 @@ impl Play {
             metrics,
             status_store,
             resyncs: Arc::clone(&resyncs),
-            hints: Arc::default(),
             events: Arc::new(NoEventSink),
             change_limits: Limits::default(),
             pace: INTERVALS,

@@ -256,7 +256,7 @@ async fn what_is_planned_is_dropped_when_the_pin_moves_on() {
         tree.insert("environments/dev/pins.toml".to_owned(), format!("{pins}web = \"1.0\"\n").into_bytes());
     };
     let revision = rig.git.commit(revert).to_string();
-    rig.hints.moved("https://git.example/0");
+    rig.resyncs.moved("https://git.example/0");
     rig.until(|status| status.environments["dev"].revision == revision).await;
     let begun = rig.world.writes("dev").len();
     sleep(secs(300)).await;
@@ -277,7 +277,7 @@ async fn a_commit_that_is_about_others_drops_nothing() {
     rig.git.commit(|tree| {
         tree.insert("notes.txt".to_owned(), b"nothing".to_vec());
     });
-    rig.hints.moved("https://git.example/0");
+    rig.resyncs.moved("https://git.example/0");
     sleep(secs(4)).await;
     let made = rig.world.writes("dev").iter().filter(|write| write.starts_with("create")).count();
     assert_eq!(made, 12, "one pass has begun them all");

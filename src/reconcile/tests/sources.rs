@@ -315,14 +315,14 @@ async fn a_hint_brings_a_poll_at_once_and_many_bring_one_more() {
     let rig = Rig::converged(&["dev"]).await;
     sleep(secs(5)).await;
     let (polls, commit) = (rig.git.polls(), rig.git.pin("dev", "1.1"));
-    rig.hints.moved("https://git.example/0");
+    rig.resyncs.moved("https://git.example/0");
     sleep(Duration::from_millis(50)).await;
     assert_eq!(rig.git.polls(), polls + 1);
     assert_eq!(rig.environment("dev").revision, commit.to_string());
     assert_eq!(rig.state("dev"), State::RollingOut);
     for _ in 0..100 {
-        rig.hints.moved("https://git.example/0");
-        rig.hints.moved("https://git.example/elsewhere");
+        rig.resyncs.moved("https://git.example/0");
+        rig.resyncs.moved("https://git.example/elsewhere");
     }
     sleep(Duration::from_millis(900)).await;
     assert_eq!(rig.git.polls(), polls + 1, "a second apart");
