@@ -14,7 +14,7 @@ use super::{Shared, Source};
 use crate::clock::entropy;
 use crate::metrics::PollResult;
 use crate::model::status::Fault;
-use crate::model::{CommitId, EnvironmentName, RepositoryError, Tip, Verified};
+use crate::model::{CommitId, EnvironmentName, RepositoryError, Tip};
 
 /// Polls until shutdown.
 pub(super) async fn run(index: usize, source: Source, shared: Arc<Shared>, news: mpsc::Sender<News>) {
