@@ -150,7 +150,7 @@ async fn a_repository_that_cannot_be_taken_as_a_whole_keeps_its_last_good_state_
     let rig = setup.start();
     rig.until_state("dev", State::InSync).await;
     rig.until_state("prod", State::InSync).await;
-    let error = rig.status().repositories[0].error.clone().unwrap();
+    let error = rig.status().repositories[0].error.clone().unwrap().to_string();
     assert!(error.contains("more than 10000 environments"), "{error}");
     assert!(!rig.environment("prod").valid);
     rig.git.force_to(&good);
