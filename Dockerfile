@@ -4,11 +4,14 @@
 # the clock. For the same image as well, pin the bases by digest (build arguments), and set SOURCE_DATE_EPOCH with
 # `--output type=image,rewrite-timestamp=true` (Docker) or `--timestamp 0` (Buildah), which dates the files in it, too.
 
+# Cargo's profile. `make test` builds with `ci`, which is quick; `make release-check` checks what is delivered.
+ARG PROFILE=release
 # Where it is built. The default image has this one's glibc; that of the one below must not be older.
 ARG RUST=docker.io/library/rust:1.95.0-slim-bookworm
 ARG DEBIAN=docker.io/library/debian:bookworm-slim
 
 FROM ${RUST} AS dependencies
+ARG PROFILE
 WORKDIR /pinion
 # The toolchain of the image, whatever rust-toolchain.toml asks for besides (clippy, rustfmt). A tenth of the binary would be tables
 # for unwinding, which a program that aborts never does, and relocations, which can be packed from glibc 2.36 on.
@@ -27,18 +30,19 @@ COPY crates/sim/Cargo.toml crates/sim/
 RUN mkdir src crates/aws/src crates/clock/src crates/core/src crates/git/src crates/sim/src \
     && echo 'fn main() {}' >src/main.rs \
     && touch src/lib.rs crates/aws/src/lib.rs crates/clock/src/lib.rs crates/core/src/lib.rs crates/git/src/lib.rs crates/sim/src/lib.rs \
-    && cargo build --release --locked --no-default-features --target "$(cat /target)" \
+    && cargo build --profile "$PROFILE" --locked --no-default-features --target "$(cat /target)" \
     && rm -r src crates/*/src
 
 FROM dependencies AS build
-# Pinion, without the AWS simulator and the demo. What was compiled from the empty sources is older than these are made now.
+ARG PROFILE
+# Pinion, without the simulator and the demo. What was compiled from the empty sources is older than these are made now.
 COPY policies policies
 COPY askama.toml ./
 COPY crates crates
 COPY src src
 RUN touch src/main.rs src/lib.rs crates/*/src/lib.rs \
-    && cargo build --release --locked --no-default-features --target "$(cat /target)" \
-    && install -D -m 755 "target/$(cat /target)/release/pinion" out/usr/local/bin/pinion
+    && cargo build --profile "$PROFILE" --locked --no-default-features --target "$(cat /target)" \
+    && install -D -m 755 "target/$(cat /target)/$PROFILE/pinion" out/usr/local/bin/pinion
 
 # All that it needs to run, of the Debian here: glibc, the roots that TLS trusts, a user; and which packages that is from, in the
 # form in which scanners look for it.
