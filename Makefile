@@ -16,8 +16,9 @@ help:
 	@echo 'make demo    the simulator, two accounts and the controller on this machine, live; ARGS=--script for no hands'
 	@echo 'make test    everything that must hold: format, dependencies, clippy, production build, tests, fuzzers, image, docs'
 	@echo 'make bench   what Pinion costs in worlds of 10, 100 and 1,000 targets, beside other tools; some 15 minutes'
-	@echo 'make fuzz    the fuzzers, ten seconds each; needs a nightly toolchain; FUZZ and FUZZ_SECONDS choose'
+	@echo 'make fuzz    the fuzzers, ten seconds each; FUZZ and FUZZ_SECONDS choose'
 	@echo 'make screenshots    the pictures of the status page in docs/images, from a controller on the simulator'
+	@echo 'make release-check    the image as it is delivered: weight and reproducibility; commit what it writes down'
 	@echo 'make setup   only the tools that `make test` needs, into $$PINION_TOOLS (.tools)'
 
 .PHONY: demo
@@ -33,24 +34,43 @@ setup:
 .PHONY: test
 test:
 	@times=$$(mktemp) && export PINION_TIMES=$$times && start=$$(date +%s) && code=0 && \
-	{ $(MAKE) --no-print-directory stages || code=$$?; } && \
-	printf '\n' && cat "$$times" && rm -f "$$times" && \
-	printf '%-12s %4d s\n' total $$(($$(date +%s) - start)) && exit $$code
+	{ $(MAKE) --no-print-directory --jobs stages || code=$$?; } && \
+	printf '\n' && cat "$$times" && \
+	printf '%-12s %4d s  %s\n' total $$(($$(date +%s) - start)) "$$(grep -o 'advisories NOT CHECKED.*' "$$times")" && \
+	rm -f "$$times" && exit $$code
 
-# Cheap ones first. The production build is without the simulator; `--test edges` only keeps the dependencies' features,
-# and so their builds, the same as in the other stages.
-.PHONY: stages
-stages:
-	@$(STAGE) setup tests/tools/setup test
+# What waits goes beside what computes, with low priority: see docs/development.md. `make` starts what has all that it needs; a
+# failure lets the others end. `clippy-driver` is rustc with lints, so one compilation serves clippy, the build and the tests.
+LINTED := env RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
+IDLE := nice -n 19
+.PHONY: stages format setup-test deny build tests fuzz-test image docs
+stages: format deny build tests fuzz-test image docs
+format:
+	@tests/tools/setup build
 	@$(STAGE) format $(CARGO) fmt --all --check
-	@$(STAGE) deny tests/tools/deny
-	@$(STAGE) clippy $(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	@$(STAGE) production $(CARGO) clippy --locked --no-default-features --lib --bins --test edges -- -D warnings
-	@$(STAGE) build $(CARGO) test --locked --workspace --no-run
-	@$(STAGE) tests $(CARGO) test --locked --workspace --quiet --no-fail-fast
-	@$(STAGE) fuzz tests/tools/fuzz 5 $(FUZZ)
-	@$(STAGE) image python3 tests/image/check.py
-	@$(STAGE) docs env RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --quiet
+setup-test: format
+	@$(STAGE) --beside setup tests/tools/setup test
+deny: setup-test
+	@$(STAGE) --beside deny tests/tools/deny
+build: format
+	@$(STAGE) build $(LINTED) $(CARGO) test --locked --workspace --all-targets --no-run
+tests: build setup-test
+	@$(STAGE) tests $(LINTED) $(CARGO) test --locked --workspace --all-targets --quiet --no-fail-fast
+fuzz-test: build setup-test
+	@$(STAGE) --beside fuzz $(IDLE) tests/tools/fuzz 5 $(FUZZ)
+image: build setup-test
+	@$(STAGE) --beside image $(IDLE) python3 tests/image/check.py
+docs: tests
+	@$(STAGE) docs $(LINTED) RUSTDOC=$(CURDIR)/tests/tools/rustdoc PINION_DOCS="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/doc" \
+		$(CARGO) test --locked --workspace --doc --quiet
+
+# The image as it is delivered: its weight, and whether it is the same when it is built again. Commit what it writes down; `make test`
+# does the same by itself when Dockerfile, Cargo.lock or the release profile isn't what was written down.
+.PHONY: release-check
+release-check:
+	@tests/tools/setup test
+	@$(CARGO) build --locked
+	@$(STAGE) release python3 tests/image/check.py release
 
 # The controller as it is delivered, on the simulator of a development build. Not timed by any test: machines differ.
 .PHONY: bench
@@ -67,7 +87,7 @@ screenshots:
 	@tests/tools/setup test
 	@PINION_IMAGES=$(CURDIR)/docs/images $(CARGO) test --locked --quiet --test it page::gallery
 
-# The fuzzers, each for so many seconds, where a nightly toolchain is; `make fuzz FUZZ=signature FUZZ_SECONDS=600` for one.
+# The fuzzers, each for so many seconds; `make fuzz FUZZ=signature FUZZ_SECONDS=600` for one.
 FUZZ ?= manifest pins config policy commit signature keys names status push
 FUZZ_SECONDS ?= 10
 .PHONY: fuzz
