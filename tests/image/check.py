@@ -39,7 +39,7 @@ OURS = {"pinion", "pinion-aws", "pinion-clock", "pinion-core", "pinion-git"}
 RELEASED = HERE / "released.json"
 # What the image without a shell may weigh, unpacked, by the profile. With `ci` nothing is optimised; its limit shows growth in each run
 # of `make test`. Raise it with the change that needs it.
-MAX_BYTES = {"release": 30_000_000, "ci": 110_000_000}
+MAX_BYTES = {"release": 30_000_000, "ci": 64_000_000}
 SHELLS = {"sh", "bash", "dash", "ash", "busybox", "zsh", "apt", "apt-get", "dpkg", "perl", "python3"}
 
 
@@ -119,22 +119,27 @@ def build(target, name, profile, *options, context=ROOT):
         "--volume", f"{KEPT / 'cargo'}:/pinion/target",
         "--target", target, "--tag", name, "--file", context / "Dockerfile", context,
     )
-    # Nothing else compiles Pinion without the simulator: what only that one uses is found here.
-    warnings = [line for line in said.splitlines() if line.startswith("warning: ")]
+    # Nothing else compiles Pinion without the simulator: what only that one uses is found here. The empty sources of the other layer don't count.
+    warnings = [line for step, lines in steps(said).items() if "touch src/main.rs" in step for line in lines if line.startswith("warning: ")]
     if warnings:
         sys.exit("image: without the simulator there are warnings:\n" + "\n".join(warnings))
     say(f"built {name} in {time.time() - start:.0f} s")
     return said
 
 
-def compiled(said):
-    """What cargo compiled in each step, by the step."""
-    steps, step = {}, ""
+def steps(said):
+    """The lines that each step of a build printed."""
+    found, step = {}, ""
     for line in said.splitlines():
         step = line if line.startswith("STEP ") else step
-        if found := re.match(r"\s*Compiling (\S+) v", line):
-            steps.setdefault(step, set()).add(found[1])
-    return steps
+        found.setdefault(step, []).append(line)
+    return found
+
+
+def compiled(said):
+    """What cargo compiled in each step, by the step."""
+    names = {step: {found[1] for line in lines if (found := re.match(r"\s*Compiling (\S+) v", line))} for step, lines in steps(said).items()}
+    return {step: crates for step, crates in names.items() if crates}
 
 
 def check_layers(said, profile):
@@ -151,8 +156,8 @@ def check_layers(said, profile):
         with (context / "src/main.rs").open("a") as file:
             file.write("// Another.\n")
         again = build("dependencies", "localhost/pinion-dependencies", profile, context=context)
-    steps = [line for line in again.splitlines() if line.startswith("STEP ") and ": FROM " not in line and ": COMMIT" not in line]
-    if again.count("--> Using cache") < len(steps) or len(steps) < 4 or compiled(again):
+    made = [line for line in again.splitlines() if line.startswith("STEP ") and ": FROM " not in line and ": COMMIT" not in line]
+    if again.count("--> Using cache") < len(made) or len(made) < 4 or compiled(again):
         sys.exit(f"image: the layer of the dependencies is made again when src/main.rs changes:\n{again}")
     say("the layer of the dependencies lasts while src/main.rs changes")
 
