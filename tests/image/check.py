@@ -13,6 +13,7 @@ It works in $CARGO_TARGET_DIR/image, which is kept and makes the next time short
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -52,8 +53,22 @@ def run(*command, **options):
     return done.stdout
 
 
+@functools.cache
+def driver():
+    """How layers are kept: `overlay`, where the file system can; else each layer is a copy of all below it, which takes gigabytes."""
+    with tempfile.TemporaryDirectory(dir=KEPT) as folder:
+        lower, upper, work, merged = (pathlib.Path(folder, name) for name in ("lower", "upper", "work", "merged"))
+        for path in (lower, upper, work, merged):
+            path.mkdir()
+        options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        if subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, merged], capture_output=True).returncode:
+            return "vfs"
+        run("umount", merged)
+        return "overlay"
+
+
 def buildah(*arguments, **options):
-    storage = ("--root", KEPT / "storage", "--runroot", KEPT / "run", "--storage-driver", "vfs")
+    storage = ("--root", KEPT / f"storage-{driver()}", "--runroot", KEPT / f"run-{driver()}", "--storage-driver", driver())
     return run("buildah", *storage, *arguments, **options)
 
 
