@@ -62,7 +62,7 @@ fn a_target_is_what_its_table_and_its_pin_say() {
                 FargateSpec {
                     cluster: "app",
                     service: "api",
-                    containers: Vec::new(),
+                    containers: [],
                     image: ImageReference {
                         registry: "333333333333.dkr.ecr.us-west-1.amazonaws.com",
                         repository: "backend",
