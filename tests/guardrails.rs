@@ -1,8 +1,4 @@
-//! Guardrails: the shipped ones allow, deny and expire; what is wrong with a policy is found, with its line; and what can't
-//! be evaluated forbids.
+//! Guardrails in whole runs: what forbids, what it says, and what a policy that is wrong does. What each policy means is tested
+//! in `crates/core/tests/guardrails`.
 
-mod case;
-mod mistakes;
-mod semantics;
-mod shipped;
 mod whole;

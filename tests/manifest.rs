@@ -1,6 +1,5 @@
-//! Manifests: bytes of `environments/` in, drafts or located findings out.
+//! Manifests as `validate`, `plan` and `run` read them. What is found in them is tested in `crates/core/tests/manifest`.
 
 mod agree;
-mod broken;
-mod good;
-mod sample;
+#[path = "../crates/core/tests/manifest/files.rs"]
+mod files;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::shop;
+use crate::support::stage::process::pinion;
 use crate::support::stage::{Git, Stage};
 
 const DEV: &str = "222222222222";
@@ -328,4 +329,29 @@ fn a_freeze_that_has_ended_is_told_everywhere() {
     let output = stage.run(&["validate", &work, "--output", "json"]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&report["valid"], &report["warnings"][0]["check"]), (&true.into(), &"policy-ended".into()));
+}
+
+#[test]
+fn validate_refuses_a_folder_with_such_a_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let soak = include_str!("../../docs/guardrails/soak.cedar").replace("promotion.hours", "promotion.hour");
+    let environment = "[account]\nid = \"222222222222\"\nregion = \"us-west-1\"\nrole = \
+                       \"arn:aws:iam::222222222222:role/pinion\"\n[asg.web]\nami = { id = \"{version}\" }\n";
+    for (path, text) in [
+        ("environments/dev/environment.toml", environment),
+        ("environments/dev/pins.toml", "web = \"ami-0f000000000001400\"\n"),
+        ("policies/guardrails/soak.cedar", soak.as_str()),
+    ] {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let output = pinion(folder.path()).arg("validate").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let line = soak.lines().position(|line| line.contains("promotion.hour ")).unwrap() + 1;
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.starts_with(&format!("policies/guardrails/soak.cedar:{line}:")) && said.contains("`promotion.hour`"),
+        "{said}"
+    );
 }

@@ -14,7 +14,7 @@ use pinion::ports::Repository;
 use pinion::reconcile::desired::{self, Claim};
 use proptest::prelude::*;
 
-use super::sample::{ENVIRONMENT, PINS};
+use super::files::{ENVIRONMENT, PINS};
 
 /// What lies at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]

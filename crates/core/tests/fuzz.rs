@@ -1,8 +1,6 @@
 //! What the fuzzers do, without libFuzzer and for a moment: their corpus, and what comes of it by small changes.
 //! `make fuzz` runs the fuzzers themselves; see docs/fuzzing.md.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
 #[path = "../../../fuzz/entries.rs"]
 mod entries;
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use pinion::manifest::{self, Draft, pin_values};
-use pinion::model::{AmiQuery, Component, LocalRef, Provenance, TargetSpec};
+use pinion_core::manifest::{self, Draft, pin_values};
+use pinion_core::model::{AmiQuery, Component, LocalRef, Provenance, TargetSpec};
 use proptest::prelude::*;
 
 use super::sample::{ENVIRONMENT, PINS, Repository};
@@ -298,7 +298,7 @@ fn pin_values_are_canonical() {
 
 #[test]
 fn the_template_is_good() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     let folder = manifest::read::folder(root).unwrap();
     let loaded = manifest::load_with_refused(&folder.files, &folder.refused);
     assert_eq!(loaded.all_findings().to_string(), "");

@@ -1,7 +1,7 @@
 //! What policies see, and what becomes of those that can't be evaluated.
 
-use pinion::guardrail::{Denial, Fleet, Verdict};
-use pinion::model::State;
+use pinion_core::guardrail::{Denial, Fleet, Verdict};
+use pinion_core::model::State;
 
 use super::case::{Case, environment};
 

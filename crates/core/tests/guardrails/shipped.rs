@@ -1,18 +1,18 @@
 //! The policies in `docs/guardrails/`: each allows, denies and ends.
 
-use pinion::model::State;
+use pinion_core::model::State;
 
 use super::case::{Case, load, time};
 
-const FREEZE: &str = include_str!("../../docs/guardrails/freeze.cedar");
-const WORKING_HOURS: &str = include_str!("../../docs/guardrails/working-hours.cedar");
-const SOAK: &str = include_str!("../../docs/guardrails/soak.cedar");
-const NO_DOWNGRADE: &str = include_str!("../../docs/guardrails/no-downgrade.cedar");
-const ROLLING_LIMIT: &str = include_str!("../../docs/guardrails/rolling-limit.cedar");
-const STOP: &str = include_str!("../../docs/guardrails/stop-after-quarantines.cedar");
-const GRAMMAR: &str = include_str!("../../docs/guardrails/version-grammar.cedar");
+const FREEZE: &str = include_str!("../../../../docs/guardrails/freeze.cedar");
+const WORKING_HOURS: &str = include_str!("../../../../docs/guardrails/working-hours.cedar");
+const SOAK: &str = include_str!("../../../../docs/guardrails/soak.cedar");
+const NO_DOWNGRADE: &str = include_str!("../../../../docs/guardrails/no-downgrade.cedar");
+const ROLLING_LIMIT: &str = include_str!("../../../../docs/guardrails/rolling-limit.cedar");
+const STOP: &str = include_str!("../../../../docs/guardrails/stop-after-quarantines.cedar");
+const GRAMMAR: &str = include_str!("../../../../docs/guardrails/version-grammar.cedar");
 
-const SIGNED: &str = include_str!("../../docs/guardrails/signed-commits.cedar");
+const SIGNED: &str = include_str!("../../../../docs/guardrails/signed-commits.cedar");
 
 const NOTHING: [&str; 0] = [];
 
@@ -32,7 +32,7 @@ fn all_of_them_go_together() {
     assert_eq!(loaded.all_findings().to_string(), "");
     assert_eq!(loaded.policies.len(), 10);
     // What lies in the folder is what is tested here, and what the page shows.
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guardrails");
+    let folder = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("docs/guardrails");
     let page = std::fs::read_to_string(folder.with_extension("md")).unwrap();
     let mut count = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -199,7 +199,7 @@ fn only_the_freeze_ends() {
     assert_eq!((ending.policy.as_str(), ending.until), ("holiday-freeze", time("2027-01-04T07:00:00Z")));
     assert!(ending.path.ends_with("freeze.cedar") && ending.reason.ends_with("(ops@example.com)"), "{ending:?}");
     assert!(FREEZE.lines().nth(ending.line - 1).unwrap().starts_with("@id"), "line {}", ending.line);
-    let warned = |now| pinion::manifest::render::warnings(&loaded, time(now));
+    let warned = |now| pinion_core::manifest::render::warnings(&loaded, time(now));
     assert_eq!(warned("2027-01-04T06:59:59Z"), []);
     assert_eq!(warned("2027-01-04T07:00:00Z").len(), 1);
 }

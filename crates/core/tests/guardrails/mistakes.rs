@@ -1,9 +1,8 @@
 //! What is wrong with policies is found offline, with file and line, and makes the whole set forbid everything.
 
-use pinion::guardrail::Policies;
+use pinion_core::guardrail::Policies;
 
 use super::case::load;
-use crate::support::stage::process::pinion;
 
 fn findings(text: &str) -> String {
     let loaded = load(&[("test.cedar", text)], "1.4.2");
@@ -28,31 +27,6 @@ fn a_misspelt_attribute_is_found_with_its_line() {
 }
 
 #[test]
-fn validate_refuses_a_folder_with_such_a_policy() {
-    let folder = tempfile::tempdir().unwrap();
-    let soak = include_str!("../../docs/guardrails/soak.cedar").replace("promotion.hours", "promotion.hour");
-    let environment = "[account]\nid = \"222222222222\"\nregion = \"us-west-1\"\nrole = \
-                       \"arn:aws:iam::222222222222:role/pinion\"\n[asg.web]\nami = { id = \"{version}\" }\n";
-    for (path, text) in [
-        ("environments/dev/environment.toml", environment),
-        ("environments/dev/pins.toml", "web = \"ami-0f000000000001400\"\n"),
-        ("policies/guardrails/soak.cedar", soak.as_str()),
-    ] {
-        let path = folder.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
-    let output = pinion(folder.path()).arg("validate").output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    let line = soak.lines().position(|line| line.contains("promotion.hour ")).unwrap() + 1;
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(
-        said.starts_with(&format!("policies/guardrails/soak.cedar:{line}:")) && said.contains("`promotion.hour`"),
-        "{said}"
-    );
-}
-
-#[test]
 fn what_would_never_be_met_is_found() {
     insta::assert_snapshot!(when("Zone::\"Europe/Berln\".hour < 9"), @"test.cedar:4:8: error: x: there is no time zone `Europe/Berln`; did you mean `Europe/Berlin`?");
     insta::assert_snapshot!(when("Zone::\"berlin\".hour < 9"), @"test.cedar:4:8: error: x: there is no time zone `berlin`; did you mean `Europe/Berlin`?");
@@ -72,7 +46,7 @@ fn a_name_that_nobody_has_is_a_warning() {
         let loaded = load(&[("test.cedar", &policy(condition))], "1.4.2");
         assert_eq!(loaded.all_findings().to_string(), "");
         assert_eq!(loaded.policies.len(), 1, "it counts");
-        let warnings = pinion::manifest::render::warnings(&loaded, jiff::Timestamp::UNIX_EPOCH);
+        let warnings = pinion_core::manifest::render::warnings(&loaded, jiff::Timestamp::UNIX_EPOCH);
         warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n").replace("policies/guardrails/", "")
     };
     insta::assert_snapshot!(warned("resource in Environment::\"prd\""), @"test.cedar:4: warning: x: there is no environment `prd`; environments: dev, prod");

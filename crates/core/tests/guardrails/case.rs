@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use pinion::guardrail::{Explanation, Fleet, Guardrails as _, Member, Policies, Proposal};
-use pinion::manifest::{self, Loaded};
-use pinion::model::{
+use pinion_core::guardrail::{Explanation, Fleet, Guardrails as _, Member, Policies, Proposal};
+use pinion_core::manifest::{self, Loaded};
+use pinion_core::model::{
     CommitId, Component, Environment, EnvironmentName, LocalRef, Provenance, Signer, SignerKind, State, TargetRef,
     Version,
 };

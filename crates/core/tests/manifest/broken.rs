@@ -1,6 +1,6 @@
 //! What broken files are told.
 
-use pinion::manifest::{load_with_refused, render};
+use pinion_core::manifest::{load_with_refused, render};
 
 use super::sample::{ENVIRONMENT, PINS, Repository};
 
@@ -211,7 +211,7 @@ fn what_lacks_its_quotes_is_told_so() {
 #[test]
 fn the_folder_in_the_singular_is_named() {
     let files = [("environment/".to_owned(), Vec::new())].into();
-    let found = pinion::manifest::load(&files).all_findings().to_string();
+    let found = pinion_core::manifest::load(&files).all_findings().to_string();
     assert_eq!(
         found,
         "environments:1:1: error: there is no environment; there is a folder environment/: rename it to environments/"

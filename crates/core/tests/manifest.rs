@@ -1,0 +1,6 @@
+//! Manifests: bytes of `environments/` in, drafts or located findings out.
+
+mod broken;
+mod files;
+mod good;
+mod sample;
