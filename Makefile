@@ -6,7 +6,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 CARGO ?= cargo
 # Most tests wait for something more than they compute.
-export RUST_TEST_THREADS ?= 6
+export RUST_TEST_THREADS ?= 12
 # cargo-deny reads it, too, and needs the real one.
 unexport CARGO
 STAGE := tests/tools/stage

@@ -22,6 +22,7 @@ use crate::support::stage::http::Application;
 use crate::support::stage::process::{Process, TIMEOUT, figure, now, pinion};
 use crate::support::stage::view::Call;
 use crate::support::stage::{self, Fleet, REGION, http};
+use crate::support::turn;
 
 const DEV: &str = "222222222222";
 /// How many points are tried at the same time: each mostly waits for the controller's next pass.
@@ -285,6 +286,7 @@ fn told(panic: &(dyn std::any::Any + Send)) -> String {
 
 #[test]
 fn killed_before_and_after_every_call() {
+    let _turn = turn::mine();
     let started = now();
     let runtime = Runtime::new().unwrap();
     let application = Application::answering(500);

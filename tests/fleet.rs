@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::support::stage::process::now;
 use crate::support::stage::{Git, Stage};
+use crate::support::turn;
 
 const ACCOUNTS: usize = 10;
 const GROUPS: usize = 25;
@@ -51,6 +52,7 @@ fn at_rest(stage: &Stage) -> (u64, BTreeMap<String, u64>) {
 
 #[test]
 fn a_pass_over_a_fleet_at_rest_costs_four_calls_an_account() {
+    let _turn = turn::mine();
     let names: Vec<(String, String)> =
         (1..=ACCOUNTS).map(|number| (format!("{number:012}"), format!("env-{number}"))).collect();
     let files = names.iter().flat_map(|(account, name)| {

@@ -24,6 +24,7 @@ use run::Outcome;
 use story::History;
 
 use crate::support::stage::process::{figure, now};
+use crate::support::turn;
 
 /// How many histories are tried unless told otherwise.
 const HISTORIES: usize = 2000;
@@ -83,14 +84,18 @@ struct Sum {
     deaths: usize,
 }
 
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
 #[test]
 fn the_ten_rules_hold() {
+    let _turn = turn::mine();
     let (count, from) = (number("PINION_HISTORIES", HISTORIES), number("PINION_SEED", 1));
     let (next, started) = (AtomicUsize::new(from), now());
     let (failed, sum): (Mutex<Vec<(usize, Outcome)>>, Mutex<Sum>) = Default::default();
-    let workers = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
-        for _ in 0..workers {
+        for _ in 0..workers() {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -167,6 +172,7 @@ const OVER_SOCKETS: usize = 24;
 
 #[test]
 fn the_built_program_comes_to_the_same_ends() {
+    let _turn = turn::mine();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let next = AtomicUsize::new(1);
     let failed: Mutex<Vec<String>> = Mutex::default();
@@ -191,18 +197,31 @@ fn the_built_program_comes_to_the_same_ends() {
 
 #[test]
 fn each_broken_rule_is_caught() {
-    for mutant in Mutant::ALL {
-        let rule = mutant.rule();
-        let mut tried = 0;
-        let caught = (1..=FOR_MUTANTS).find(|seed| {
-            let history = history(*seed);
-            if !mutant.may_show(&history) {
-                return false;
-            }
-            tried += 1;
-            run::run(&history, Some(mutant)).broken.iter().any(|broken| broken.rule == rule)
-        });
-        let Some(seed) = caught else { panic!("{mutant:?} breaks rule {rule}, and nobody sees it") };
-        figure(&format!("rule {rule}, broken by {mutant:?}: caught after {tried} histories, by seed {seed}"));
-    }
+    let _turn = turn::mine();
+    let left = Mutex::new(Mutant::ALL.into_iter());
+    std::thread::scope(|scope| {
+        for _ in 0..workers() {
+            scope.spawn(|| {
+                loop {
+                    let Some(mutant) = left.lock().unwrap().next() else { break };
+                    is_caught(mutant);
+                }
+            });
+        }
+    });
+}
+
+fn is_caught(mutant: Mutant) {
+    let rule = mutant.rule();
+    let mut tried = 0;
+    let caught = (1..=FOR_MUTANTS).find(|seed| {
+        let history = history(*seed);
+        if !mutant.may_show(&history) {
+            return false;
+        }
+        tried += 1;
+        run::run(&history, Some(mutant)).broken.iter().any(|broken| broken.rule == rule)
+    });
+    let Some(seed) = caught else { panic!("{mutant:?} breaks rule {rule}, and nobody sees it") };
+    figure(&format!("rule {rule}, broken by {mutant:?}: caught after {tried} histories, by seed {seed}"));
 }

@@ -11,5 +11,6 @@ pub(crate) mod promtool;
 pub(crate) mod python;
 pub(crate) mod shop;
 pub(crate) mod stage;
+pub(crate) mod turn;
 pub(crate) mod typed;
 pub(crate) mod view;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::document::failure_mode;
 use crate::support::stage::process::{figure, now};
 use crate::support::stage::{Stage, set_pin};
+use crate::support::turn;
 
 const ACCOUNTS: usize = 20;
 const TOOLS: &str = "111111111111";
@@ -65,6 +66,7 @@ fn convergence(faults: Vec<Value>) -> (u64, Stage) {
 
 #[test]
 fn one_account_in_trouble_delays_none_of_nineteen() {
+    let _turn = turn::mine();
     // Who somebody is may be asked by all.
     let denied = ["autoscaling", "ec2", "ecs", "ecr", "ssm"].map(
         |service| json!({ "account": BAD, "service": service, "kind": "error", "code": "AccessDenied", "status": 403 }),
