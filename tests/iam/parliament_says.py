@@ -10,6 +10,11 @@ import sys
 import parliament
 
 ATTACHED = {"sts": "arn:aws:iam::111111111111:role/pinion", "ecr": "arn:aws:ecr:us-west-1:111111111111:repository/app"}
+# What every launch takes. Parliament wants it in each statement, and knows nothing of what other statements allow.
+LAUNCH = [
+    "arn:aws:ec2:us-west-1::image/*",
+    *(f"arn:aws:ec2:us-west-1:111111111111:{kind}/*" for kind in ("instance", "network-interface", "security-group", "subnet", "volume")),
+]
 # Operations that AWS added after parliament's list of them was made; botocore has them.
 NEWER = ["Unknown action ecs:StopServiceDeployment"]
 
@@ -19,6 +24,8 @@ def findings(policy):
         if "Principal" in statement:
             assert "Resource" not in statement, statement
             statement["Resource"] = ATTACHED[statement["Action"][0].split(":")[0]]
+        elif statement["Action"] == ["ec2:RunInstances"] and not any("::image/" in one for one in statement["Resource"]):
+            statement["Resource"] = statement["Resource"] + LAUNCH
     # Its community's auditors are left out: they object to sts:AssumeRole and iam:PassRole as such.
     found = parliament.analyze_policy_string(json.dumps(policy)).findings
     return [finding for finding in found if finding.detail not in NEWER]
