@@ -401,7 +401,7 @@ def check_files(name, root, config, shell, profile):
 def check_commands(name, root):
     prepare(root)
     version = run(*in_container(root, {}, "/usr/local/bin/pinion --version")).strip()
-    expected = next(line.split('"')[1] for line in (ROOT / "Cargo.toml").read_text().splitlines() if line.startswith("version"))
+    expected = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
     if version != f"pinion {expected}":
         sys.exit(f"image: {name}: `pinion --version` says {version!r}")
     for command in ("sim", "demo"):
