@@ -58,7 +58,7 @@ def blocks():
 def steps(elsewhere):
     """The blocks of one way through the page, in order."""
     aside = [block for block in blocks() if block[0] == "Images in another account"] if elsewhere else []
-    way = r"[2-7]\. |Taking it back" + ("" if elsewhere else "|The next environment")
+    way = r"[2-7]\. |Uninstall" + ("" if elsewhere else "|The next environment")
     for block in blocks():
         if re.match(way, block[0]):
             if block[2] == "AWS_PROFILE=pinion pinion plan\n":
