@@ -561,7 +561,7 @@ async fn a_service_that_was_rolled_back_has_a_failed_rollout() {
     let after = observe_service(&*reader).await;
     assert_eq!(after.task_definition.arn, service.task_definition.arn, "back on the old one");
     let history = reader.history(&ObservedTarget::Service(Box::new(after))).await.unwrap();
-    let RolloutHistory::Service { deployments, revisions } = history else { panic!("{history:?}") };
+    let RolloutHistory::Service { deployments, revisions, .. } = history else { panic!("{history:?}") };
     let ours = deployments
         .iter()
         .find(|deployment| deployment.target == RolloutTarget::TaskDefinition(revision.clone()))

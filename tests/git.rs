@@ -834,6 +834,36 @@ fn a_merge_leads_to_the_commit_that_was_merged() {
     assert_ne!(merge, evil);
 }
 
+/// What was taken back on the main line and is merged once more is wanted again, though the commit that first set it is old.
+#[test]
+fn a_merge_that_sets_again_what_was_taken_back_is_a_new_commit() {
+    let mut history = History::new();
+    history.repo.set(PINS, "a = 1");
+    history.repo.branch("topic");
+    let first = history.repo.set(PINS, "a = 2");
+    history.repo.checkout("main");
+    history.repo.set("README.md", "meanwhile");
+    history.repo.merge("topic");
+    assert_eq!(history.commit_of("dev", "a"), first);
+    let back = history.repo.set(PINS, "a = 1");
+    assert_eq!(history.commit_of("dev", "a"), back);
+    history.repo.checkout("topic");
+    history.repo.set("notes.md", "it was innocent");
+    history.repo.checkout("main");
+    history.repo.git(&["merge", "--quiet", "--no-ff", "--no-commit", "topic"]);
+    let again = history.repo.set(PINS, "a = 2");
+    assert_eq!(history.repo.git(&["rev-list", "--parents", "-1", "HEAD"]).split(' ').count(), 3);
+    assert_eq!(history.commit_of("dev", "a"), again, "the way through the topic leads to a commit that main had known");
+    // Another process, which knows nothing yet, says the same; and so does a later merge of something else.
+    let mut fresh = History { provenances: Provenances::new(), ..history };
+    assert_eq!(fresh.commit_of("dev", "a"), again);
+    fresh.repo.branch("other");
+    fresh.repo.set("notes.md", "more");
+    fresh.repo.checkout("main");
+    fresh.repo.merge("other");
+    assert_eq!(fresh.commit_of("dev", "a"), again);
+}
+
 #[test]
 fn a_merge_of_unrelated_work_walks_only_what_is_new() {
     let mut history = History::new();

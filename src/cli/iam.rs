@@ -196,8 +196,9 @@ fn drafts(args: &Args) -> Result<Vec<(Draft, &'static str)>, CliError> {
 }
 
 fn scope(draft: Draft) -> Scope {
+    let alarms = draft.targets.values().any(|target| !target.rollout.alarms.is_empty());
     let targets = draft.targets.into_values().map(|target| target.spec).collect();
-    Scope { name: draft.name, account: draft.account, targets }
+    Scope { name: draft.name, account: draft.account, targets, alarms }
 }
 
 /// Says what the policies will lack because nobody said it.

@@ -200,7 +200,7 @@ impl Reconciler {
                 _ => false,
             };
             if heard {
-                self.memory.start(environment, observed, local, action, at);
+                self.memory.wrote(environment, observed, local, action, at);
             }
             match outcomes.get(local) {
                 Some(Outcome::Applied(_)) => self.memory.answered(local, action, None, at),
@@ -212,6 +212,7 @@ impl Reconciler {
 
     fn remember(&mut self, environment: &Environment, plan: &Plan, outcomes: &BTreeMap<LocalRef, Outcome>) {
         self.memory.keep(environment);
+        self.memory.note(environment, plan);
         for (local, target) in &environment.targets {
             let (Some(plan), Some(pin)) = (plan.targets.get(local), environment.pin_of(target)) else { continue };
             let commit = &pin.provenance.commit;

@@ -70,6 +70,14 @@ pub async fn observe(
     }
     let mut unsettled = plan::needs_history(environment, &observed, memory, now);
     unsettled.extend(remember.iter().cloned());
+    let alarms: BTreeSet<String> = unsettled
+        .iter()
+        .filter_map(|local| environment.targets.get(local))
+        .flat_map(|target| target.rollout.alarms.iter().cloned())
+        .collect();
+    if !alarms.is_empty() {
+        observed.alarms = Some(reader.alarms(&alarms).await);
+    }
     let mut wanted = Vec::new();
     for local in unsettled {
         if let Some(Ok(target)) = observed.targets.get(&local) {

@@ -286,12 +286,16 @@ impl Observe for Door {
                     }
                 }
             }
-            RolloutHistory::Service { deployments, revisions } => {
+            RolloutHistory::Service { deployments, revisions, .. } => {
                 deployments.retain(|rollout| !failed(rollout.outcome));
                 revisions.retain(|revision| !forgotten(&revision.arn, &revision.marker));
             }
         }
         Ok(history)
+    }
+
+    async fn alarms(&self, names: &BTreeSet<String>) -> Result<BTreeMap<String, String>, PortError> {
+        self.reader.alarms(names).await
     }
 
     fn forget(&self) {

@@ -219,7 +219,7 @@ impl Connection {
         group: &GroupName,
         refresh: &RolloutId,
     ) -> Result<(), PortError> {
-        let refreshes = self.refreshes(group).await?;
+        let (refreshes, _) = self.refreshes(group).await?;
         let named = refreshes.iter().find(|known| known.instance_refresh_id.as_ref() == Some(&refresh.0));
         let status = named.and_then(|named| named.status.as_ref());
         if status.is_some_and(|status| refresh_outcome(status).is_active()) {

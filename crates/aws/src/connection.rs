@@ -35,8 +35,8 @@ use pinion_core::model::{
 use pinion_core::ports::RecordCalls;
 
 const ATTEMPTS: u32 = 3;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A client of one service in one region, with the account's own credentials, retry quota and recorder.
@@ -88,7 +88,7 @@ pub(super) struct Connection {
     pub(super) ssm: aws_sdk_ssm::Client,
     sts: aws_sdk_sts::Client,
     ecr: Mutex<BTreeMap<String, aws_sdk_ecr::Client>>,
-    shared: Shared,
+    pub(super) shared: Shared,
     partition: String,
     credentials: Arc<RoleCredentials>,
     limits: Arc<Limits>,
@@ -189,6 +189,11 @@ impl Connection {
             client!(aws_sdk_ecr, "ecr", self.shared, self.environment, self.partition, region, provider)
         };
         clients.entry(region.to_owned()).or_insert_with(new).clone()
+    }
+
+    /// Records the calls of a service.
+    pub(super) fn recorder(&self, service: &'static str) -> Recorder {
+        Recorder { environment: self.environment.clone(), service, calls: Arc::clone(&self.shared.recorder) }
     }
 
     /// The wall-clock time.

@@ -192,6 +192,11 @@ pub(super) async fn with<T>(credentials: Credentials, call: impl Future<Output =
     IN_USE.scope(credentials, call).await
 }
 
+/// The credentials that the call under way is made with.
+pub(super) fn in_use() -> Option<Credentials> {
+    IN_USE.try_with(Credentials::clone).ok()
+}
+
 impl ProvideCredentials for Provider {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use aws_sdk_autoscaling::types::{InstanceRefresh, InstanceRefreshStatus, LaunchTemplateSpecification};
 use aws_sdk_ecs::types::{
     ServiceDeployment, ServiceDeploymentBrief, ServiceDeploymentLifecycleStage as Stage, ServiceDeploymentStatus,
-    SortOrder,
+    ServiceRevisionSummary, SortOrder, TaskDefinitionStatus,
 };
 
 use super::connection::{Connection, ours};
@@ -17,11 +17,15 @@ use super::services::timestamp;
 use super::task_definition::family_and_revision;
 use pinion_core::model::{
     ErrorClass, GroupName, GroupTemplate, ObservedGroup, ObservedService, ObservedTarget, PortError, Rollout,
-    RolloutHistory, RolloutId, RolloutOutcome, RolloutTarget, TaskDefinition, TemplateRef,
+    RolloutHistory, RolloutId, RolloutOutcome, RolloutTarget, TaskDefinition, TemplateRef, TemplateVersion,
 };
 
-/// How many refreshes are read: AWS's largest page.
+/// How many refreshes are read at once: AWS's largest page.
 const REFRESHES: i32 = 100;
+/// How many pages of them are read at most.
+const PAGES: usize = 10;
+/// How far what versions were made from is followed.
+const BASES: usize = 20;
 /// How many deployments are looked at. Those that have ended are read once.
 const DEPLOYMENTS: usize = 100;
 /// AWS's limit for the deployments or revisions named in one call.
@@ -36,7 +40,7 @@ impl Connection {
             ObservedTarget::Group(group) => self.group_rollouts(group).await,
             ObservedTarget::Service(service) => self.service_rollouts(service).await,
             ObservedTarget::Missing(_) => {
-                Ok(RolloutHistory::Group { refreshes: Vec::new(), versions: Vec::new(), users: None })
+                Ok(RolloutHistory::Group { refreshes: Vec::new(), versions: Vec::new(), users: None, complete: false })
             }
         }
     }
@@ -47,7 +51,7 @@ impl Connection {
             GroupTemplate::MixedInstances(policy) => (Some(&policy.template), policy.own.as_slice()),
             GroupTemplate::LaunchConfiguration(_) | GroupTemplate::Unknown => (None, &[][..]),
         };
-        let refreshes = self.refreshes(&group.name).await?;
+        let (refreshes, complete) = self.refreshes(&group.name).await?;
         let refreshes: Vec<Rollout> = refreshes.iter().map(|refresh| refresh_rollout(refresh, template)).collect();
         // The oldest version in force of each template: what comes after it may be what was made for a pin.
         let mut templates: BTreeMap<&str, u64> = BTreeMap::new();
@@ -71,6 +75,21 @@ impl Connection {
             let named: BTreeSet<u64> = named.filter(|number| !versions.contains_key(&(Reverse(*number), id))).collect();
             let named = self.template_versions(id, &named).await?;
             versions.extend(named.into_iter().map(|(number, version)| ((Reverse(number), id), version)));
+            let current = std::iter::once(&group.current).chain(own.iter().map(|one| &one.current)).flatten();
+            let current: Vec<TemplateVersion> = current.filter(|version| version.template == id).cloned().collect();
+            for _ in 0..BASES {
+                // What each was made from ran before it; older ones aren't listed.
+                let of_it =
+                    versions.iter().filter(|((_, of), _)| *of == id).map(|(_, version)| version).chain(&current);
+                let bases = of_it.filter_map(|version| version.marker.as_ref()?.base.parse::<u64>().ok());
+                let known = |number: &u64| versions.contains_key(&(Reverse(*number), id));
+                let bases: BTreeSet<u64> = bases.filter(|number| !known(number)).collect();
+                let found = self.template_versions(id, &bases).await?;
+                if found.is_empty() {
+                    break;
+                }
+                versions.extend(found.into_iter().map(|(number, version)| ((Reverse(number), id), version)));
+            }
         }
         // While a refresh runs no version is made, so that nobody needs to know.
         let users = if refreshes.iter().any(|refresh| refresh.outcome.is_active()) {
@@ -80,49 +99,68 @@ impl Connection {
                 template.into_iter().chain(own.iter().map(|one| &one.template)).collect();
             Some(self.template_users(&templates).await?)
         };
-        Ok(RolloutHistory::Group { refreshes, versions: versions.into_values().collect(), users })
+        Ok(RolloutHistory::Group { refreshes, versions: versions.into_values().collect(), users, complete })
     }
 
-    /// A group's instance refreshes, newest first.
-    pub(super) async fn refreshes(&self, group: &GroupName) -> Result<Vec<InstanceRefresh>, PortError> {
-        let answer = self
-            .call(Operation::DescribeInstanceRefreshes, || {
-                self.autoscaling
-                    .describe_instance_refreshes()
-                    .auto_scaling_group_name(group.as_str())
-                    .max_records(REFRESHES)
-                    .send()
-            })
-            .await?;
-        let mut refreshes = answer.instance_refreshes.unwrap_or_default();
+    /// A group's instance refreshes, newest first, and whether they are all that AWS remembers.
+    pub(super) async fn refreshes(&self, group: &GroupName) -> Result<(Vec<InstanceRefresh>, bool), PortError> {
+        let (mut refreshes, mut complete) = (Vec::new(), false);
+        let mut token: Option<String> = None;
+        for _ in 0..PAGES {
+            let page = self
+                .call(Operation::DescribeInstanceRefreshes, || {
+                    self.autoscaling
+                        .describe_instance_refreshes()
+                        .auto_scaling_group_name(group.as_str())
+                        .max_records(REFRESHES)
+                        .set_next_token(token.clone())
+                        .send()
+                })
+                .await?;
+            let Some(listed) = page.instance_refreshes else { break };
+            refreshes.extend(listed);
+            token = page.next_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                complete = true;
+                break;
+            }
+        }
+        let pending = |refresh: &InstanceRefresh| refresh.status == Some(InstanceRefreshStatus::Pending);
+        if refreshes.iter().any(|refresh| refresh.start_time.is_none() && !pending(refresh)) {
+            // AWS lists the newest first, which is all that is known of their order then.
+            return Ok((refreshes, complete));
+        }
         // Stable: AWS's own order, newest first, decides between two of the same second.
         refreshes.sort_by_key(|refresh| Reverse(refresh.start_time.as_ref().and_then(timestamp)));
         // One that is about to start has no time yet; there can be no newer one.
         refreshes.sort_by_key(|refresh| {
             refresh.start_time.is_some() || refresh.status != Some(InstanceRefreshStatus::Pending)
         });
-        Ok(refreshes)
+        Ok((refreshes, complete))
     }
 
     async fn service_rollouts(&self, service: &ObservedService) -> Result<RolloutHistory, PortError> {
-        let deployments = match self.service_deployments(service).await {
-            Ok(deployments) => {
+        let (deployments, all_deployments) = match self.service_deployments(service).await {
+            Ok(read) => {
                 self.keeps_deployments.store(true, Ordering::Relaxed);
-                deployments
+                read
             }
             Err(error)
                 if is_unknown_operation(&error, self.simulator) && !self.keeps_deployments.load(Ordering::Relaxed) =>
             {
-                shown_deployments(service)
+                // It has no memory that could end.
+                (shown_deployments(service), true)
             }
             Err(error) => return Err(error),
         };
-        let mut arns: BTreeSet<String> = self.newer_revisions(&service.task_definition).await?;
-        let deployable = arns.clone();
-        let newest = family_and_revision(&service.task_definition.arn);
+        let oldest = oldest_that_tells(&service.task_definition);
+        let (deployable, all_active) = self.newer_revisions(oldest, TaskDefinitionStatus::Active).await?;
+        // One that has failed may be deregistered since; that it was there, and for which pin, is still known.
+        let (mut arns, all_inactive) = self.newer_revisions(oldest, TaskDefinitionStatus::Inactive).await?;
+        arns.extend(deployable.iter().cloned());
         // Of the newer ones all are listed that can be deployed; who was deployed and isn't listed was deregistered.
         let active = |arn: &str| {
-            let newer = newest.zip(family_and_revision(arn)).is_some_and(|(now, it)| now.0 == it.0 && now.1 < it.1);
+            let newer = oldest.zip(family_and_revision(arn)).is_some_and(|(then, it)| then.0 == it.0 && then.1 < it.1);
             !newer || deployable.contains(arn)
         };
         arns.extend(deployments.iter().filter_map(|deployment| match &deployment.target {
@@ -134,7 +172,7 @@ impl Connection {
             match definition {
                 Ok(definition) => {
                     let summary = definition.summary.clone();
-                    let active = active(&summary.arn);
+                    let active = active(&summary.arn) || summary.arn == service.task_definition.arn;
                     revisions.push(TaskDefinition { active, ..summary });
                 }
                 // Deleted since: it can't be rolled out to any more.
@@ -146,13 +184,15 @@ impl Connection {
             let (family, number) = family_and_revision(&revision.arn).unwrap_or_default();
             (Reverse(number), family.to_owned())
         });
-        Ok(RolloutHistory::Service { deployments, revisions })
+        let complete = all_deployments && all_active && all_inactive;
+        Ok(RolloutHistory::Service { deployments, revisions, complete })
     }
 
-    /// A service's deployments, newest first.
-    async fn service_deployments(&self, service: &ObservedService) -> Result<Vec<Rollout>, PortError> {
-        let mut briefs = self.list_deployments(service).await?;
+    /// A service's deployments, newest first, and whether they are all that AWS remembers.
+    async fn service_deployments(&self, service: &ObservedService) -> Result<(Vec<Rollout>, bool), PortError> {
+        let (mut briefs, mut complete) = self.list_deployments(service).await?;
         briefs.sort_by_key(|brief| Reverse(brief.created_at.as_ref().and_then(timestamp)));
+        complete &= briefs.len() <= DEPLOYMENTS && briefs.iter().all(|brief| brief.service_deployment_arn.is_some());
         briefs.truncate(DEPLOYMENTS);
         let telling = newest_and_active(&briefs);
 
@@ -178,7 +218,12 @@ impl Connection {
         for deployment in &described {
             let Some(arn) = deployment.service_deployment_arn.clone() else { continue };
             let definition = revision_of(deployment).and_then(|revision| targets.get(revision)).cloned();
-            let rollout = deployment_rollout(deployment, definition);
+            let mut rollout = deployment_rollout(deployment, definition.clone());
+            let sources = deployment.source_service_revisions();
+            let same = |source: &ServiceRevisionSummary| {
+                definition.is_some() && source.arn().and_then(|arn| targets.get(arn)) == definition.as_ref()
+            };
+            rollout.repeats = !sources.is_empty() && sources.iter().all(same);
             if !rollout.outcome.is_active() && rollout.target != RolloutTarget::Unknown {
                 self.cache.deployments.put(arn.clone(), rollout.clone());
             }
@@ -189,11 +234,15 @@ impl Connection {
             let message = format!("{unread} is listed, and can't be described yet; it is read again in the next pass");
             return Err(ours(Operation::DescribeServiceDeployments, ErrorClass::Retry, "NotThereYet", message));
         }
-        Ok(arns.iter().filter_map(|arn| rollouts.remove(arn)).collect())
+        complete &= arns.iter().all(|arn| rollouts.contains_key(arn));
+        Ok((arns.iter().filter_map(|arn| rollouts.remove(arn)).collect(), complete))
     }
 
-    /// All that AWS lists of a service's deployments: in which order it doesn't promise.
-    async fn list_deployments(&self, service: &ObservedService) -> Result<Vec<ServiceDeploymentBrief>, PortError> {
+    /// What AWS lists of a service's deployments, in which order it doesn't promise, and whether that is all.
+    async fn list_deployments(
+        &self,
+        service: &ObservedService,
+    ) -> Result<(Vec<ServiceDeploymentBrief>, bool), PortError> {
         let mut briefs = Vec::new();
         let mut token = None;
         loop {
@@ -208,10 +257,11 @@ impl Connection {
                         .send()
                 })
                 .await?;
-            briefs.extend(page.service_deployments.unwrap_or_default());
+            let Some(listed) = page.service_deployments else { return Ok((briefs, false)) };
+            briefs.extend(listed);
             token = page.next_token.filter(|token| !token.is_empty());
             if token.is_none() {
-                return Ok(briefs);
+                return Ok((briefs, true));
             }
         }
     }
@@ -220,7 +270,9 @@ impl Connection {
     async fn targets_of(&self, deployments: &[ServiceDeployment]) -> Result<BTreeMap<String, String>, PortError> {
         let mut targets = BTreeMap::new();
         let mut unknown = Vec::new();
-        for revision in deployments.iter().filter_map(revision_of).collect::<BTreeSet<_>>() {
+        let sources = deployments.iter().flat_map(ServiceDeployment::source_service_revisions);
+        let sources = sources.filter_map(ServiceRevisionSummary::arn);
+        for revision in deployments.iter().filter_map(revision_of).chain(sources).collect::<BTreeSet<_>>() {
             match self.cache.revisions.get(&revision.to_owned()) {
                 Some(definition) => drop(targets.insert(revision.to_owned(), definition)),
                 None => unknown.push(revision.to_owned()),
@@ -242,10 +294,14 @@ impl Connection {
         Ok(targets)
     }
 
-    /// The revisions of a task definition's family that were registered after it.
-    async fn newer_revisions(&self, current: &TaskDefinition) -> Result<BTreeSet<String>, PortError> {
+    /// The revisions of a family that were registered after one, and whether these are all.
+    async fn newer_revisions(
+        &self,
+        than: Option<(&str, u64)>,
+        status: TaskDefinitionStatus,
+    ) -> Result<(BTreeSet<String>, bool), PortError> {
         let mut newer = BTreeSet::new();
-        let Some((family, revision)) = family_and_revision(&current.arn) else { return Ok(newer) };
+        let Some((family, revision)) = than else { return Ok((newer, false)) };
         let mut token = None;
         loop {
             let page = self
@@ -253,6 +309,7 @@ impl Connection {
                     self.ecs
                         .list_task_definitions()
                         .family_prefix(family)
+                        .status(status.clone())
                         .sort(SortOrder::Desc)
                         .max_results(100)
                         .set_next_token(token.clone())
@@ -261,23 +318,31 @@ impl Connection {
                 .await?;
             // A page is read to its end: moto ignores the order, and a revision that isn't found is registered again.
             let mut reached = false;
-            for arn in page.task_definition_arns.unwrap_or_default() {
+            let Some(listed) = page.task_definition_arns else { return Ok((newer, false)) };
+            for arn in listed {
                 match family_and_revision(&arn) {
                     // Prefixes match other families too where the simulator is loose about it.
                     Some((other, _)) if other != family => {}
                     Some((_, number)) if number > revision && newer.len() < REVISIONS => drop(newer.insert(arn)),
+                    Some((_, number)) if number > revision => return Ok((newer, false)),
                     _ => reached = true,
                 }
             }
-            if reached {
-                return Ok(newer);
-            }
             token = page.next_token.filter(|token| !token.is_empty());
-            if token.is_none() {
-                return Ok(newer);
+            if reached || token.is_none() {
+                return Ok((newer, true));
             }
         }
     }
+}
+
+/// The revision after which those were registered that tell something of a service: its own, or what Pinion made that from,
+/// as what lies between may bear the same marker.
+fn oldest_that_tells(current: &TaskDefinition) -> Option<(&str, u64)> {
+    let (family, number) = family_and_revision(&current.arn)?;
+    let base = current.marker.as_ref().and_then(|marker| marker.base.rsplit_once(':'));
+    let base = base.filter(|(of, _)| *of == family).and_then(|(_, number)| number.parse().ok());
+    Some((family, base.unwrap_or(number).min(number)))
 }
 
 /// Whether an endpoint doesn't know an operation: simulators have no service deployments. AWS has errors of its own for
@@ -315,6 +380,7 @@ fn shown_deployments(service: &ObservedService) -> Vec<Rollout> {
                 started: deployment.created,
                 ended: None,
                 percentage: share(i64::from(deployment.running), i64::from(deployment.desired)),
+                repeats: false,
             }
         })
         .collect();
@@ -333,14 +399,18 @@ fn refresh_rollout(refresh: &InstanceRefresh, template: Option<&TemplateRef>) ->
         started: refresh.start_time.as_ref().and_then(timestamp),
         ended: refresh.end_time.as_ref().and_then(timestamp),
         percentage: refresh.percentage_complete.map(percentage),
+        repeats: false,
     }
 }
 
 /// Where a refresh moves its group: to a number of its launch template, or of those that its mixed-instances policy names.
 fn refresh_target(refresh: &InstanceRefresh, template: Option<&TemplateRef>) -> RolloutTarget {
-    let (Some(desired), Some(template)) = (&refresh.desired_configuration, template) else {
-        return RolloutTarget::Unknown;
+    let Some(desired) = &refresh.desired_configuration else {
+        // Pinion's own have one, and roll back by themselves, which AWS takes from no others.
+        let plain = refresh.preferences.as_ref().and_then(|preferences| preferences.auto_rollback) == Some(false);
+        return if plain { RolloutTarget::Other } else { RolloutTarget::Unknown };
     };
+    let Some(template) = template else { return RolloutTarget::Unknown };
     let policy = desired.mixed_instances_policy.as_ref().and_then(|policy| policy.launch_template.as_ref());
     let own = policy.and_then(|policy| policy.launch_template_specification.as_ref());
     let overrides = policy.into_iter().flat_map(|policy| policy.overrides());
@@ -351,6 +421,11 @@ fn refresh_target(refresh: &InstanceRefresh, template: Option<&TemplateRef>) -> 
         Some(id) => *id == template.id,
         None => own.launch_template_name.as_ref() == Some(&template.name),
     };
+    let named = own.launch_template_id.is_some() || own.launch_template_name.is_some();
+    let moving = own.version.as_deref().is_some_and(|version| version.starts_with('$'));
+    if named && (!ours || moving) {
+        return RolloutTarget::Other;
+    }
     let number = |specification: &LaunchTemplateSpecification| -> Option<u64> {
         specification.version.as_deref().and_then(|version| version.parse().ok())
     };
@@ -410,6 +485,7 @@ fn deployment_rollout(deployment: &ServiceDeployment, definition: Option<String>
         percentage: revision.and_then(|revision| {
             share(i64::from(revision.running_task_count), i64::from(revision.requested_task_count))
         }),
+        repeats: false,
     }
 }
 
@@ -437,7 +513,7 @@ fn percentage(percentage: i32) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_autoscaling::types::DesiredConfiguration;
+    use aws_sdk_autoscaling::types::{DesiredConfiguration, RefreshPreferences};
 
     use super::*;
 
@@ -489,9 +565,19 @@ mod tests {
         };
         assert_eq!(target(Some("lt-1"), None, "8"), RolloutTarget::TemplateVersion(8));
         assert_eq!(target(None, Some("web"), "8"), RolloutTarget::TemplateVersion(8));
-        assert_eq!(target(Some("lt-2"), Some("web"), "8"), RolloutTarget::Unknown);
-        assert_eq!(target(Some("lt-1"), None, "$Latest"), RolloutTarget::Unknown);
-        assert_eq!(refresh_target(&InstanceRefresh::builder().build(), Some(&template)), RolloutTarget::Unknown);
+        assert_eq!(target(Some("lt-2"), Some("web"), "8"), RolloutTarget::Other);
+        assert_eq!(target(Some("lt-1"), None, "$Latest"), RolloutTarget::Other);
+        assert_eq!(target(Some("lt-1"), None, "eight"), RolloutTarget::Unknown);
+        assert_eq!(target(None, None, "8"), RolloutTarget::Unknown);
+        let without = |preferences: Option<RefreshPreferences>| {
+            let refresh = InstanceRefresh::builder().set_preferences(preferences).build();
+            refresh_target(&refresh, Some(&template))
+        };
+        let plain = |rollback| RefreshPreferences::builder().auto_rollback(rollback).build();
+        assert_eq!(without(Some(plain(false))), RolloutTarget::Other);
+        for doubtful in [None, Some(plain(true)), Some(RefreshPreferences::builder().build())] {
+            assert_eq!(without(doubtful), RolloutTarget::Unknown);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! rate limits are those of its account and region. So a throttled or denied account delays nobody else.
 
 mod advice;
+mod alarms;
 mod apply;
 mod cache;
 mod connection;
@@ -186,6 +187,10 @@ impl Observe for Connection {
 
     async fn history(&self, observed: &ObservedTarget) -> Result<RolloutHistory, PortError> {
         self.rollouts(observed).await
+    }
+
+    async fn alarms(&self, names: &BTreeSet<String>) -> Result<BTreeMap<String, String>, PortError> {
+        self.alarm_states(names).await
     }
 
     fn forget(&self) {

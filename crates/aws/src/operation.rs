@@ -19,10 +19,11 @@ pub(super) enum Family {
     EcsDefinitionWrite,
     Ecr,
     Ssm,
+    CloudWatch,
 }
 
 impl Family {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Sts,
         Self::AutoScaling,
         Self::Ec2Read,
@@ -36,6 +37,7 @@ impl Family {
         Self::EcsDefinitionWrite,
         Self::Ecr,
         Self::Ssm,
+        Self::CloudWatch,
     ];
 
     /// What AWS allows at once and a second after that: its published figures for ECS and EC2; guesses on the low side where
@@ -51,6 +53,8 @@ impl Family {
             Self::EcsDeploymentRead | Self::EcsDeploymentWrite | Self::EcsDefinitionRead => Quota::of(50, 20),
             Self::EcsDefinitionWrite => Quota::TASK_DEFINITIONS,
             Self::Ssm => Quota::of(40, 10),
+            // DescribeAlarms: 9 a second of an account and region.
+            Self::CloudWatch => Quota::of(9, 5),
         }
     }
 }
@@ -108,6 +112,7 @@ operations! {
     RegisterTaskDefinition = "ecs" "RegisterTaskDefinition" EcsDefinitionWrite,
     BatchGetImage = "ecr" "BatchGetImage" Ecr,
     DescribeContainerImages = "ecr" "DescribeImages" Ecr,
+    DescribeAlarms = "cloudwatch" "DescribeAlarms" CloudWatch,
     GetParameters = "ssm" "GetParameters" Ssm,
 }
 

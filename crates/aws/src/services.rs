@@ -209,6 +209,8 @@ fn observed_service(
             marker: None,
             active: true,
             tags: 0,
+            made: None,
+            made_by: None,
         }),
     };
     let mut deployments = Vec::new();
@@ -226,6 +228,11 @@ fn observed_service(
         controller: controller.unwrap_or_else(|| "ECS".to_owned()),
         task_definition: summary(service.task_definition.as_deref().unwrap_or_default())?,
         deployments,
+        breaker: service
+            .deployment_configuration
+            .as_ref()
+            .and_then(|configuration| configuration.deployment_circuit_breaker.as_ref())
+            .is_some_and(|breaker| breaker.enable),
         desired: count(service.desired_count),
         running: count(service.running_count),
         digests,
@@ -242,6 +249,7 @@ fn observed_deployment(deployment: &Deployment, definition: TaskDefinition) -> O
         rollout_state: deployment.rollout_state.as_ref().map(|state| state.as_str().to_owned()).unwrap_or_default(),
         reason: deployment.rollout_state_reason.clone().filter(|reason| !reason.is_empty()),
         created: deployment.created_at.as_ref().and_then(timestamp),
+        failed: count(deployment.failed_tasks),
         desired: count(deployment.desired_count),
         running: count(deployment.running_count),
     }

@@ -9,14 +9,17 @@ use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::retry::RetryConfig;
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use super::connection::{Connection, ours};
 use super::operation::Operation;
+use super::services::timestamp;
 use pinion_core::model::{Container, ErrorClass, Marker, PortError, TaskDefinition};
 
 /// What `DescribeTaskDefinition` says and `RegisterTaskDefinition` doesn't take.
@@ -71,6 +74,8 @@ impl Definition {
             marker: Marker::from_tags(tags),
             active: text(definition, "status").is_none_or(|status| status == "ACTIVE"),
             tags: others,
+            made: definition.get("registeredAt").and_then(time),
+            made_by: text(definition, "registeredBy").filter(|by| !by.is_empty()),
         };
         Some(Self { summary, answer })
     }
@@ -85,6 +90,11 @@ impl Definition {
     pub(super) fn clone_with(&self, containers: &[String], image: &str, marker: &Marker) -> Result<Value, CloneError> {
         clone_task_definition(&self.answer, containers, image, marker)
     }
+}
+
+/// A time as JSON carries it: seconds since 1970, with a fraction.
+fn time(value: &Value) -> Option<Timestamp> {
+    timestamp(&DateTime::from_secs_f64(value.as_f64()?))
 }
 
 fn tags_of(answer: &Value) -> &[Value] {

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::connection::{Connection, ours};
 use super::operation::Operation;
+use super::services::timestamp;
 use super::xml::{CaptureXml, Element};
 use pinion_core::model::{ErrorClass, Marker, PortError, TemplateVersion, TemplateVersionSpec};
 
@@ -193,6 +194,8 @@ impl Connection {
             marker: version.version_description.as_deref().and_then(Marker::parse),
             sought: version.version_description.as_deref().and_then(sought),
             members: members(sent),
+            made: version.create_time.as_ref().and_then(timestamp),
+            made_by: version.created_by.clone().filter(|by| !by.is_empty()),
         };
         self.cache.template_versions.put((template.to_owned(), kept.number), kept.clone());
         Ok(kept)

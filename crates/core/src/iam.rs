@@ -30,6 +30,8 @@ pub struct Scope {
     pub account: Account,
     /// Its targets, with [`Options::any_version`] where a version would be.
     pub targets: Vec<TargetSpec>,
+    /// Whether a refresh of a group names alarms, so that their states are read.
+    pub alarms: bool,
 }
 
 /// What files of the environments don't say.

@@ -37,7 +37,7 @@ pub use observed::{
     TemplateVersionSpec,
 };
 pub use pin::{Pin, Provenance, Signer, SignerKind, Trailer};
-pub use reason::{Denial, Reason, Rollback};
+pub use reason::{Denial, Failing, Reason, Rollback};
 pub use repository::{Files, PinKey, RepositoryError, Tip, Verified};
 pub use rollout::{Marker, Rollout, RolloutHistory, RolloutId, RolloutOutcome, RolloutResult, RolloutTarget};
 pub use state::State;

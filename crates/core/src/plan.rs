@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 pub use self::action::{Action, RefreshPreferences, VersionMove};
-pub use self::memory::{Converged, Forgiven, Made, Memory, ProbeRecord, Refused, Started};
+pub use self::memory::{Converged, Failed, Forgiven, Made, Memory, ProbeRecord, Refused, Started};
 pub use self::order::{Cycle, in_order};
 pub use self::settle::{Pass, settle, unknown_pin};
 use crate::guardrail::{Fleet, Guardrails, Member};
@@ -32,7 +32,7 @@ use crate::model::{
     AccountId, Artifact, Environment, LocalRef, ObservedTarget, PortError, ResolveError, Rollout, RolloutHistory,
     State, Target,
 };
-pub use crate::model::{Reason, Rollback};
+pub use crate::model::{Failing, Reason, Rollback};
 
 /// What was read of one environment for one pass.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +45,8 @@ pub struct Observed {
     pub targets: BTreeMap<LocalRef, Result<ObservedTarget, PortError>>,
     /// The rollouts of those targets for which [`needs_history`] asked.
     pub histories: BTreeMap<LocalRef, Result<RolloutHistory, PortError>>,
+    /// The states of the alarms of those targets' refreshes, in AWS's words; `None` if there are none to ask for.
+    pub alarms: Option<Result<BTreeMap<String, String>, PortError>>,
 }
 
 /// All that planning needs.

@@ -45,6 +45,10 @@ pub trait Observe: Send + Sync {
     /// What AWS remembers about a target's rollouts.
     async fn history(&self, observed: &ObservedTarget) -> Result<RolloutHistory, PortError>;
 
+    /// The state of each of these CloudWatch alarms, in AWS's words: `OK`, `ALARM`, `INSUFFICIENT_DATA`; empty where AWS says
+    /// none. An alarm that doesn't exist is missing in the answer.
+    async fn alarms(&self, names: &BTreeSet<String>) -> Result<BTreeMap<String, String>, PortError>;
+
     /// Forgets what was read and may have changed since (resolved artifacts). What can't change is kept.
     fn forget(&self);
 }

@@ -71,8 +71,9 @@ impl Provenances {
 
     /// For each wanted value that the files at `head` do have, the commit that set it: the nearest on the way back from
     /// `head` none of whose parents has the same value. Where a parent has it, the way goes on there (the first such
-    /// parent), so that a merge leads to the commit that was merged. A root commit sets what it has, and so does the
-    /// last commit of a shallow clone.
+    /// parent), so that a merge leads to the commit that was merged; but if its first parent had known that commit, and
+    /// taken the value back, it is the merge that sets it again. A root commit sets what it has, and so does the last
+    /// commit of a shallow clone.
     ///
     /// A commit at which the file makes no sense, or lacks what its environment uses, has pinned nothing else: the way goes on
     /// behind it. A component that was renamed, while what it runs on stayed, is the same one.
@@ -91,6 +92,8 @@ impl Provenances {
         // Keys are walked under the name that the component has at the commit.
         let mut open: Open<'_> = BTreeMap::new();
         let mut answers = BTreeMap::new();
+        // For each value the merges on the way whose first parent doesn't have it, the newest first.
+        let mut merges: BTreeMap<&PinKey, Vec<(ObjectId, ObjectId)>> = BTreeMap::new();
         for (key, value) in wanted {
             if self.knows(key, value, head) || walk.state(head, None, key, value)? == State::Same(key.1.clone()) {
                 open.entry((Reverse(0), head)).or_default().insert((key, key.1.clone()));
@@ -111,6 +114,10 @@ impl Provenances {
                 compared = true;
                 match self.before(&mut walk, commit, &here, value)? {
                     Some((parent, name)) => {
+                        let first = walk.commit(commit)?.parents.first().copied().filter(|first| *first != parent);
+                        if let Some(first) = first {
+                            merges.entry(key).or_default().push((commit, first));
+                        }
                         let known = self.knows(&(key.0.clone(), name.clone()), value, parent);
                         let time = if known { 0 } else { walk.commit(parent)?.seconds };
                         open.entry((Reverse(time), parent)).or_default().insert((key, name));
@@ -119,6 +126,19 @@ impl Provenances {
                 }
             }
             self.visited += u64::from(compared);
+        }
+        for (key, crossed) in merges {
+            let Some(found) = answers.get(key) else { continue };
+            let found = objects.find(&found.commit)?;
+            let mut set = found;
+            for (merge, first) in crossed.into_iter().rev() {
+                if walk.descends(first, set)? {
+                    set = merge;
+                }
+            }
+            if set != found {
+                answers.insert(key.clone(), describe(objects, set)?);
+            }
         }
         for (key, provenance) in &answers {
             let Some(value) = wanted.get(key) else { continue };
@@ -393,6 +413,25 @@ impl<'a> Walk<'a> {
         let node = Rc::new(Node { tree: commit.tree, parents, seconds });
         self.commits.insert(id, Rc::clone(&node));
         Ok(node)
+    }
+
+    /// Whether a commit is another one, or descends from it. Looks back no further than to the other one's time, with a day to
+    /// spare for clocks that differ.
+    fn descends(&mut self, commit: ObjectId, from: ObjectId) -> Result<bool, GitError> {
+        const SPARE: i64 = 86_400;
+        let oldest = self.commit(from)?.seconds.saturating_sub(SPARE);
+        let mut seen = HashSet::from([commit]);
+        let mut open = vec![commit];
+        while let Some(commit) = open.pop() {
+            if commit == from {
+                return Ok(true);
+            }
+            let node = self.commit(commit)?;
+            if node.seconds >= oldest {
+                open.extend(node.parents.iter().filter(|parent| seen.insert(**parent)));
+            }
+        }
+        Ok(false)
     }
 
     /// The id of a file in a tree.

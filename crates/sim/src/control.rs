@@ -17,7 +17,7 @@ use super::engine::asg;
 use super::faults::Fault;
 use super::file::{ContainerImageFile, ImageFile};
 use super::http::{Inner, Simulator};
-use super::world::{Group, Parameter, Service, World};
+use super::world::{AlarmState, Group, Parameter, Service, World};
 
 /// The routes.
 pub(crate) fn router() -> Router<Arc<Simulator>> {
@@ -329,7 +329,11 @@ struct Alarm {
     account: String,
     region: Option<String>,
     name: String,
+    /// Whether it is in `ALARM`, or `OK`.
+    #[serde(default)]
     raised: bool,
+    /// Another state that it is in: `ALARM` or `INSUFFICIENT_DATA`.
+    state: Option<AlarmState>,
 }
 
 async fn set_alarm(State(stand): Shared, Json(given): Json<Alarm>) -> Response {
@@ -338,10 +342,9 @@ async fn set_alarm(State(stand): Shared, Json(given): Json<Alarm>) -> Response {
         let region = place(&inner.world, given.region);
         inner.dirty = true;
         let alarms = &mut inner.world.region_mut(&given.account, &region).alarms;
-        if given.raised {
-            alarms.insert(given.name);
-        } else {
-            alarms.remove(&given.name);
+        match given.state.or(given.raised.then_some(AlarmState::Alarm)) {
+            Some(state) => drop(alarms.insert(given.name, state)),
+            None => drop(alarms.remove(&given.name)),
         }
     }
     stand.save();

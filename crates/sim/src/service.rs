@@ -1,6 +1,7 @@
 //! One file per AWS service: parameters in, results out.
 
 mod autoscaling;
+mod cloudwatch;
 mod ec2;
 mod ecr;
 mod ecs;
@@ -25,6 +26,7 @@ pub(crate) fn dispatch(world: &mut World, call: &Call) -> Result<Value, ApiError
         Service::Ecs => ecs::call(world, call),
         Service::Ecr => ecr::call(world, call),
         Service::Ssm => ssm::call(world, call),
+        Service::CloudWatch => cloudwatch::call(world, call),
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) enum Service {
     Ecs,
     Ecr,
     Ssm,
+    #[serde(rename = "cloudwatch")]
+    CloudWatch,
 }
 
 /// How a service is spoken to.
@@ -46,6 +48,7 @@ impl Service {
             "ecs" => Self::Ecs,
             "ecr" => Self::Ecr,
             "ssm" => Self::Ssm,
+            "monitoring" => Self::CloudWatch,
             _ => return None,
         })
     }
@@ -58,6 +61,7 @@ impl Service {
             Self::Ecs => "ecs",
             Self::Ecr => "ecr",
             Self::Ssm => "ssm",
+            Self::CloudWatch => "cloudwatch",
         }
     }
 
@@ -65,7 +69,7 @@ impl Service {
         match self {
             Self::Ec2 => Protocol::Ec2,
             Self::Sts | Self::AutoScaling => Protocol::Query,
-            Self::Ecs | Self::Ecr | Self::Ssm => Protocol::Json,
+            Self::Ecs | Self::Ecr | Self::Ssm | Self::CloudWatch => Protocol::Json,
         }
     }
 

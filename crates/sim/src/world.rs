@@ -157,8 +157,8 @@ pub(crate) struct Region {
     /// By id.
     pub(crate) templates: BTreeMap<String, LaunchTemplate>,
     pub(crate) groups: BTreeMap<String, Group>,
-    /// Names of the CloudWatch alarms that are in ALARM.
-    pub(crate) alarms: std::collections::BTreeSet<String>,
+    /// CloudWatch alarms that aren't OK, by name. All others are there and OK.
+    pub(crate) alarms: BTreeMap<String, AlarmState>,
     /// What lifecycle hooks answer, by their target's ARN: `SUCCEEDED` (where nothing is said), `FAILED`, `IN_PROGRESS`.
     #[serde(default)]
     pub(crate) hooks: BTreeMap<String, String>,
@@ -166,6 +166,31 @@ pub(crate) struct Region {
     pub(crate) clusters: BTreeMap<String, Cluster>,
     pub(crate) repositories: BTreeMap<String, Repository>,
     pub(crate) parameters: BTreeMap<String, Parameter>,
+}
+
+/// The state of a CloudWatch alarm that isn't `OK`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum AlarmState {
+    Alarm,
+    InsufficientData,
+}
+
+impl AlarmState {
+    /// CloudWatch's word for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Alarm => "ALARM",
+            Self::InsufficientData => "INSUFFICIENT_DATA",
+        }
+    }
+}
+
+impl Region {
+    /// Whether an alarm is in `ALARM`.
+    pub(crate) fn is_raised(&self, alarm: &str) -> bool {
+        self.alarms.get(alarm) == Some(&AlarmState::Alarm)
+    }
 }
 
 /// Credentials that `AssumeRole` issued.

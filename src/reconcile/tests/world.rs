@@ -261,6 +261,8 @@ impl Group {
             marker,
             sought: None,
             members: BTreeMap::new(),
+            made: Some(Timestamp::MAX),
+            made_by: None,
         }
     }
 
@@ -304,6 +306,7 @@ impl Group {
                     started: Some(now),
                     ended: None,
                     percentage: Some(50),
+                    repeats: false,
                 };
                 self.instances[0] = *version;
                 self.refreshes.insert(0, (refresh, now + SignedDuration::try_from(takes).unwrap()));
@@ -391,8 +394,13 @@ impl Observe for Door {
                 refreshes: group.refreshes.iter().map(|(refresh, _)| refresh.clone()).collect(),
                 versions: (1..=count).rev().map(|number| group.version(name, number)).collect(),
                 users: Some(Vec::new()),
+                complete: true,
             }
         }))
+    }
+
+    async fn alarms(&self, names: &BTreeSet<String>) -> Result<BTreeMap<String, String>, PortError> {
+        Ok(names.iter().map(|name| (name.clone(), "OK".to_owned())).collect())
     }
 
     fn forget(&self) {

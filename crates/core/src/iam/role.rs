@@ -147,6 +147,10 @@ impl<'a> Place<'a> {
             let reads = ["ec2:DescribeImages", "ec2:DescribeInstanceTypes", "ec2:DescribeLaunchTemplateVersions"];
             statements.push(self.everywhere("ReadImagesAndTemplates", reads));
         }
+        if self.scope.alarms {
+            // On all: AWS tells of composite alarms only who may read every alarm.
+            statements.push(self.everywhere("ReadAlarms", ["cloudwatch:DescribeAlarms"]));
+        }
         let parameters = self.groups.iter().filter_map(|group| match &group.ami {
             AmiQuery::Parameter { parameter: named } => Some(parameter(self.scope, named, self.options)),
             AmiQuery::Name { .. } | AmiQuery::Tags { .. } | AmiQuery::Id { .. } => None,

@@ -35,7 +35,7 @@ impl ErrorClass {
 pub struct PortError {
     /// What to do about it.
     pub class: ErrorClass,
-    /// The service's name in IAM: `autoscaling`, `ec2`, `ecs`, `ecr`, `ssm`, `sts`.
+    /// The service's name in IAM: `autoscaling`, `cloudwatch`, `ec2`, `ecs`, `ecr`, `ssm`, `sts`.
     pub service: &'static str,
     /// The operation: `StartInstanceRefresh`.
     pub operation: &'static str,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{ClusterName, Digest, GroupName, Marker, ServiceName};
@@ -147,6 +148,10 @@ pub struct TemplateVersion {
     /// All else that it holds but its image: a digest of each member of `LaunchTemplateData`, as AWS sent it. Block devices
     /// are apart by their names, and their snapshots from them.
     pub members: BTreeMap<String, String>,
+    /// `CreateTime`.
+    pub made: Option<Timestamp>,
+    /// `CreatedBy`: the principal's ARN.
+    pub made_by: Option<String>,
 }
 
 impl TemplateVersion {
@@ -215,6 +220,8 @@ pub struct ObservedService {
     pub task_definition: TaskDefinition,
     /// The deployments that `DescribeServices` shows; the primary one first.
     pub deployments: Vec<ObservedDeployment>,
+    /// Whether ECS ends a deployment whose tasks fail: `deploymentCircuitBreaker.enable`.
+    pub breaker: bool,
     /// `desiredCount`.
     pub desired: u32,
     /// `runningCount`.
@@ -239,6 +246,10 @@ pub struct TaskDefinition {
     pub active: bool,
     /// How many tags it has that are neither Pinion's nor AWS's own.
     pub tags: usize,
+    /// `registeredAt`.
+    pub made: Option<Timestamp>,
+    /// `registeredBy`: the principal's ARN.
+    pub made_by: Option<String>,
 }
 
 /// A container of a task definition.
@@ -270,7 +281,9 @@ pub struct ObservedDeployment {
     /// `rolloutStateReason`.
     pub reason: Option<String>,
     /// When it was made.
-    pub created: Option<jiff::Timestamp>,
+    pub created: Option<Timestamp>,
+    /// `failedTasks`: how many of its tasks have failed to start so far.
+    pub failed: u32,
     /// `desiredCount`.
     pub desired: u32,
     /// `runningCount`.

@@ -62,6 +62,8 @@ pub enum Reason {
         id: RolloutId,
         /// AWS's word for how far it is.
         status: String,
+        /// How many of its tasks have failed, and how to end it, if they do and nothing else ends it.
+        failing: Option<Failing>,
     },
     /// Pending: what an earlier pin's failed rollout has left is being brought back to what ran before.
     Rollback {
@@ -92,6 +94,8 @@ pub enum Reason {
     },
     /// Pending: a change limit holds the pin. Says which, why, and what lets it through.
     ChangeLimit(String),
+    /// Pending: alarms of the rollout are raised before it begins, each with AWS's word for its state.
+    Alarm(Vec<(String, String)>),
     /// Pending: a guardrail forbids it.
     Guardrail(Vec<Denial>),
     /// Rolling out: getting ready, nothing that runs has changed yet.
@@ -134,6 +138,33 @@ pub enum Reason {
         probe: Option<String>,
         /// How what it left behind is brought back to what ran before; `None` where nothing is left.
         back: Option<Rollback>,
+    },
+    /// Quarantined: this pin may have been tried, and AWS doesn't say any more how that ended.
+    OutcomeUnknown {
+        /// What may have been tried.
+        what: String,
+        /// Why its outcome isn't known.
+        why: String,
+    },
+    /// Blocked, or a warning where all runs well: a new deployment of what the service was on already has failed.
+    RepeatFailed {
+        /// AWS's id of it.
+        id: RolloutId,
+        /// AWS's word for how it ended.
+        status: String,
+        /// AWS's reason.
+        reason: Option<String>,
+    },
+    /// Pending or blocked: drift was healed, so often that somebody must be changing it back.
+    Contested {
+        /// How many rollouts of this pin there were within a day.
+        times: usize,
+        /// What the target was changed back to.
+        to: String,
+        /// Who made that, as far as AWS says.
+        by: Option<String>,
+        /// When it is healed again; `None` if it isn't.
+        until: Option<Timestamp>,
     },
     /// Verifying: a probe isn't answered as expected.
     ProbeFailed(String),
@@ -231,6 +262,15 @@ impl fmt::Display for Denial {
     }
 }
 
+/// A rollout whose tasks fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failing {
+    /// How many have failed so far.
+    pub tasks: u32,
+    /// What ends it.
+    pub end: String,
+}
+
 /// How the rest of a failed rollout is brought back to what ran before. `to` is a launch-template version's number, or
 /// `family:revision`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -306,8 +346,16 @@ impl fmt::Display for Reason {
             Self::NoArtifact(error) => f.write_str(error),
             Self::UnsupportedShape(what) => f.write_str(what),
             Self::After { target, state } => write!(f, "waits for {target}, which is {state}"),
-            Self::ForeignRollout { id, status } => {
-                write!(f, "waits for a rollout that Pinion didn't start: {}{}", id.short(), bracketed(status))
+            Self::ForeignRollout { id, status, failing } => {
+                write!(f, "waits for a rollout that Pinion didn't start: {}{}", id.short(), bracketed(status))?;
+                if let Some(Failing { tasks, end }) = failing {
+                    write!(
+                        f,
+                        "; {} failed so far, and nothing ends it by itself: {end}",
+                        words::count(*tasks, "task")
+                    )?;
+                }
+                Ok(())
             }
             Self::Rollback { to, id, status } => {
                 let (id, status) = (id.short(), bracketed(status));
@@ -326,6 +374,14 @@ impl fmt::Display for Reason {
                     "this pin was rolled out with {running}, but what is found{what} by now is {now}: the image was built \
                      again; pin a version of its own for it"
                 )
+            }
+            Self::Alarm(alarms) => {
+                let alarm = |(name, state): &(String, String)| match state.as_str() {
+                    "" => format!("alarm {name}, whose state AWS doesn't say"),
+                    state => format!("alarm {name}, which is in {state}"),
+                };
+                let alarms = alarms.iter().map(alarm).collect::<Vec<_>>().join("; ");
+                write!(f, "waits for {alarms}: AWS starts no refresh until it is OK")
             }
             Self::Guardrail(denials) => write!(f, "forbidden by {}", listed(denials)),
             Self::Preparing => f.write_str("getting ready"),
@@ -357,6 +413,34 @@ impl fmt::Display for Reason {
                     write!(f, "{back}; ")?;
                 }
                 f.write_str("pin another version, or retry with `pinion resync --retry-quarantined`")
+            }
+            Self::OutcomeUnknown { what, why } => write!(
+                f,
+                "the outcome isn't known any more: {what} may have failed, and {why}; pin another version, or retry with \
+                 `pinion resync --retry-quarantined`"
+            ),
+            Self::RepeatFailed { id, status, reason } => {
+                write!(f, "a new deployment of what runs already ended as {status}")?;
+                if let Some(reason) = reason {
+                    write!(f, ": {}", reason.trim_end_matches('.'))?;
+                }
+                write!(
+                    f,
+                    " ({}); the version ran well before, so look for what has changed around it, then deploy it again with \
+                     `aws ecs update-service --force-new-deployment`",
+                    id.short()
+                )
+            }
+            Self::Contested { times, to, by, until } => {
+                write!(f, "rolled out {times} times within a day, and changed back to {to} each time")?;
+                if let Some(by) = by {
+                    write!(f, " (made by {by})")?;
+                }
+                match until {
+                    Some(until) => write!(f, "; it is rolled out again at {until}"),
+                    None => f.write_str("; it isn't rolled out again"),
+                }?;
+                f.write_str(": end what changes it, then ask for a retry with `pinion resync --retry-quarantined`")
             }
             Self::ProbeFailed(failure) => write!(f, "the probe fails: {failure}"),
             Self::ProbeGaveUp(failure) => write!(

@@ -114,7 +114,9 @@ pub enum RolloutTarget {
     TemplateVersions(Vec<(String, u64)>),
     /// A task definition's ARN.
     TaskDefinition(String),
-    /// Something else: no desired configuration, another template, a revision that is gone.
+    /// Something that Pinion never asks for: no desired configuration, another template, a version that moves.
+    Other,
+    /// AWS doesn't say, or what it names can't be read any more. It may be anything.
     Unknown,
 }
 
@@ -209,6 +211,9 @@ pub struct Rollout {
     pub ended: Option<Timestamp>,
     /// How much is replaced, 0 to 100.
     pub percentage: Option<u8>,
+    /// Whether it moves the target to what it was on before, as far as AWS says: a forced new deployment.
+    #[serde(default)]
+    pub repeats: bool,
 }
 
 /// What AWS remembers about a target's rollouts, read only for targets that aren't settled.
@@ -218,12 +223,14 @@ pub enum RolloutHistory {
     Group {
         /// Instance refreshes, newest first (six weeks at most).
         refreshes: Vec<Rollout>,
-        /// The launch-template versions newer than the group's, and those that the refreshes name; newest first. Of all
-        /// the templates of a mixed-instances policy.
+        /// The launch-template versions newer than the group's, those that the refreshes name, and those that any of
+        /// these was made from; newest first. Of all the templates of a mixed-instances policy.
         versions: Vec<TemplateVersion>,
         /// Every group of the account and region that launches from these templates, this one too; `None` where that
         /// wasn't read, as while a refresh runs.
         users: Option<Vec<TemplateUser>>,
+        /// Whether `refreshes` are all that AWS remembers: the list was there, and was read to its end.
+        complete: bool,
     },
     /// Of an ECS service.
     Service {
@@ -231,5 +238,8 @@ pub enum RolloutHistory {
         deployments: Vec<Rollout>,
         /// The revisions newer than the service's, and those that the deployments name; newest first.
         revisions: Vec<TaskDefinition>,
+        /// Whether `deployments` and `revisions` are all that AWS remembers: the lists were there, were read to their
+        /// ends, and each deployment in them could be described.
+        complete: bool,
     },
 }

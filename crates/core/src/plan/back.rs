@@ -18,15 +18,15 @@ impl Decision<'_> {
     }
 
     /// A rollout that leads back from a failed one of Pinion's, as far as that can be told: it is the next one after it,
-    /// and leads to what the failed one was made from. Whoever started it, it is waited for.
+    /// and leads to what ran well before. Whoever started it, it is waited for.
     pub(super) fn way_back_runs(&self, active: &Rollout) -> Option<Verdict> {
         let mut rollouts = self.view.rollouts.iter().skip_while(|rollout| rollout.id != active.id);
         let (newest, failed) = (rollouts.next()?, rollouts.next()?);
-        let base = self.base_of(failed).filter(|_| ended_badly(failed))?;
-        if self.name_of(&newest.target) != Some(base) {
+        let to = self.leads_back_to(failed).filter(|_| ended_badly(failed))?;
+        if self.name_of(&newest.target) != Some(&to) {
             return None;
         }
-        let (to, status) = (base.to_owned(), active.status.clone());
+        let status = active.status.clone();
         let of_this_pin = self.attempt().is_some_and(|attempt| attempt.id == failed.id && self.counts(attempt));
         if !of_this_pin {
             let id = active.id.clone();
@@ -40,13 +40,14 @@ impl Decision<'_> {
 
     fn way_back(&self, failed: &Rollout) -> (Option<Rollback>, Option<Action>) {
         let nothing = (None, None);
-        let Some(base) = self.base_of(failed) else { return nothing };
+        let Some(before) = self.leads_back_to(failed) else { return nothing };
         let (to, action) = match (self.seen, &self.target.spec) {
             (ObservedTarget::Group(group), _) if !self.view.settled && failed.target != self.view.current.target => {
                 (self.view.current.name.clone(), group::way_back(group, &self.target.rollout))
             }
             (ObservedTarget::Service(service), TargetSpec::Fargate(_)) if failed.target == self.view.current.target => {
-                (base.to_owned(), service::way_back(service, self.view, base))
+                let action = service::way_back(service, self.view, &before);
+                (before, action)
             }
             _ => return nothing,
         };
@@ -71,9 +72,9 @@ impl Decision<'_> {
         }
     }
 
-    /// What a failed rollout's revision was made from.
-    fn base_of(&self, rollout: &Rollout) -> Option<&str> {
-        self.view.revision(&rollout.target)?.marker.as_ref().map(|marker| marker.base.as_str())
+    /// What ran well before a failed rollout of Pinion's.
+    fn leads_back_to(&self, rollout: &Rollout) -> Option<String> {
+        self.ran_before(self.view.revision(&rollout.target)?)
     }
 
     fn name_of(&self, target: &RolloutTarget) -> Option<&str> {

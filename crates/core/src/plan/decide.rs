@@ -1,5 +1,8 @@
 //! The decision for one target: state, reason, action.
 
+mod alarms;
+mod heal;
+mod outcome;
 mod preconditions;
 mod probes;
 mod start;
@@ -9,11 +12,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use self::outcome::Attempts;
 use self::preconditions::{Preconditions, preconditions, suspended};
 use self::probes::{Probes, just_rolled};
 pub(super) use self::start::NOT_SHOWN;
 use super::revision::{Revision, View};
-use super::{Action, Input, Memory, Observed, Plan, Reason, Refused, TargetPlan, back, group, service};
+use super::{Action, Failing, Input, Memory, Observed, Plan, Reason, Refused, TargetPlan, back, group, service};
 use crate::model::{
     Artifact, Environment, LocalRef, ObservedTarget, Pin, Rollout, RolloutHistory, RolloutOutcome, State, Target,
     TargetSpec,
@@ -29,11 +33,16 @@ pub(super) struct Verdict {
     action: Option<Action>,
     rollout: Option<Rollout>,
     ours: bool,
+    warning: Option<String>,
 }
 
 impl Verdict {
     pub(super) fn of(state: State, reason: impl Into<Option<Reason>>) -> Self {
-        Self { state, reason: reason.into(), action: None, rollout: None, ours: false }
+        Self { state, reason: reason.into(), action: None, rollout: None, ours: false, warning: None }
+    }
+
+    pub(super) fn warning(self, warning: String) -> Self {
+        Self { warning: Some(warning), ..self }
     }
 
     pub(super) fn doing(self, action: impl Into<Option<Action>>) -> Self {
@@ -128,10 +137,12 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     let view = view.and_then(Result::ok);
     let pin = input.desired.pin_of(target);
     let attempt =
-        view.as_ref().zip(pin).zip(artifact_found).and_then(|((view, pin), artifact)| attempt(view, pin, artifact));
+        view.as_ref().zip(pin).zip(artifact_found).and_then(|((view, pin), artifact)| {
+            Attempts { view, pin, artifact, memory: input.memory, local }.decisive()
+        });
     let just_rolled = just_rolled(target, attempt, input);
     let due = verdict.state != State::InSync;
-    let warnings = match (seen, artifact_found) {
+    let mut warnings = match (seen, artifact_found) {
         (Some(ObservedTarget::Group(group)), Some(artifact)) => group::warnings(group, artifact, due),
         (Some(ObservedTarget::Service(service)), Some(artifact)) => match &target.spec {
             TargetSpec::Fargate(spec) => service::warnings(service, spec, artifact),
@@ -139,6 +150,7 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
         },
         _ => Vec::new(),
     };
+    warnings.extend(verdict.warning.clone());
     let drifted = pin.is_some_and(|pin| drifted(input, target, &verdict, attempt, pin));
     let verdict = held_back(input, local, verdict);
     TargetPlan {
@@ -202,25 +214,13 @@ fn describe(revision: &Revision) -> String {
     revision.marker.as_ref().map_or_else(image, |marker| marker.version.to_string())
 }
 
-/// The newest rollout made for this pin: by the marker's commit or, where the revision was right before Pinion came,
-/// by being newer than the pin.
-fn attempt<'a>(view: &'a View, pin: &Pin, artifact: &Artifact) -> Option<&'a Rollout> {
-    view.rollouts.iter().find(|rollout| {
-        let Some(revision) = view.revision(&rollout.target).filter(|revision| runs(revision, artifact)) else {
-            return false;
-        };
-        let made_for_it = revision.marker.as_ref().is_some_and(|marker| marker.commit == pin.provenance.commit);
-        let since = rollout.started.is_some_and(|started| started >= pin.provenance.time);
-        made_for_it || (revision.target == view.current.target && since)
-    })
-}
-
 /// Whether a target that was in sync with this very pin isn't any more. That it was is known from this process's own
 /// passes or, where something has to be done about it, from AWS's memory of the rollout that ended well.
 fn drifted(input: Input<'_>, target: &Target, verdict: &Verdict, attempt: Option<&Rollout>, pin: &Pin) -> bool {
     let local = &target.reference.local;
     let write = verdict.action.as_ref().is_some_and(Action::is_write);
-    let due = verdict.state == State::Pending || (write && verdict.state != State::Quarantined);
+    let contested = matches!(verdict.reason, Some(Reason::Contested { .. }));
+    let due = verdict.state == State::Pending || contested || (write && verdict.state != State::Quarantined);
     let moving = matches!(verdict.state, State::RollingOut | State::Overdue) && input.memory.drifted.contains(local);
     let remembered =
         input.memory.converged.get(local).is_some_and(|converged| converged.commit == pin.provenance.commit);
@@ -274,12 +274,12 @@ impl Decision<'_> {
         if let Some(moved) = self.tag_moved().filter(|_| self.view.settled && self.pin.digest.is_none()) {
             return moved;
         }
-        self.start()
+        self.forgotten().unwrap_or_else(|| self.start())
     }
 
-    /// The newest rollout made for this pin.
+    /// The newest rollout made for this pin that says something of it.
     pub(super) fn attempt(&self) -> Option<&Rollout> {
-        attempt(self.view, self.pin, self.artifact)
+        self.attempts().decisive()
     }
 
     /// Everything runs what the pin names, but by now its tag is on an image that nobody has released here. Neither does
@@ -333,10 +333,24 @@ impl Decision<'_> {
             (false, true) => return self.superseded(active).map(|verdict| verdict.about(active, false)),
             (false, false) => {
                 let (id, status) = (active.id.clone(), active.status.clone());
-                Verdict::of(State::Pending, Reason::ForeignRollout { id, status })
+                Verdict::of(State::Pending, Reason::ForeignRollout { id, status, failing: self.failing() })
             }
         };
         Some(verdict.about(active, ours))
+    }
+
+    /// How many tasks of a service's deployment have failed, if it has no circuit breaker, which would end it.
+    fn failing(&self) -> Option<Failing> {
+        let ObservedTarget::Service(service) = self.seen else { return None };
+        let primary = service.deployments.iter().find(|deployment| deployment.primary)?;
+        (primary.failed > 0 && !service.breaker).then(|| Failing {
+            tasks: primary.failed,
+            end: format!(
+                "put the service on a task definition that works, with `aws ecs update-service --cluster {} --service {} \
+                 --task-definition FAMILY:REVISION`, and give it a circuit breaker",
+                service.cluster, service.name
+            ),
+        })
     }
 
     /// A rollout to the artifact runs.
@@ -385,7 +399,7 @@ impl Decision<'_> {
             let stopping = || Verdict::of(State::RollingOut, Reason::Superseded { id });
             return Some(self.overdue(active, true).unwrap_or_else(stopping));
         }
-        // It isn't stopped before the next one may start: a half-done rollout would be left behind.
+        // It isn't stopped before the next one may start: a half-done rollout would be left behind. The way out may.
         if let Some(waiting) = self.waits() {
             return Some(waiting);
         }
@@ -403,6 +417,11 @@ impl Decision<'_> {
         let mut led_here = self.view.rollouts.iter().filter(|rollout| rollout.target == self.view.current.target);
         let newest = led_here.clone().next();
         let failed = |rollout: &&Rollout| rollout.outcome == RolloutOutcome::Failed;
+        if let Some(repeat) = newest.filter(failed)
+            && (self.view.current.copied || self.attempts().was_there_before(repeat))
+        {
+            return self.repeat_failed(repeat);
+        }
         // What a retry forgives has to go back first: from where it has left the service nothing can be rolled out.
         let left = newest.filter(failed).filter(|rollout| !self.was_tried_again(rollout));
         if let Some(failed) = led_here.find(|rollout| failed(rollout) && self.counts(rollout)).or(left) {

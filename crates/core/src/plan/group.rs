@@ -5,6 +5,7 @@ mod shape;
 mod versions;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 pub(super) use self::number::{back_on_number, follows_made};
 use self::shape::Slot;
@@ -17,12 +18,17 @@ use crate::model::{
     Target, TemplateVersion, TemplateVersionSpec,
 };
 
+/// Auto Scaling forgets instance refreshes after six weeks (`DescribeInstanceRefreshes`: "the last six weeks").
+const REMEMBERED: Duration = Duration::from_secs(5 * 7 * 86_400);
+
 /// The view of a group, or why Pinion can't roll it out and what to change.
 pub(super) fn view(group: &ObservedGroup, history: Option<&RolloutHistory>) -> Result<View, String> {
     let slots = shape::slots(group)?;
-    let (versions, rollouts) = match history {
-        Some(RolloutHistory::Group { versions, refreshes, .. }) => (versions.as_slice(), refreshes.clone()),
-        _ => (&[][..], Vec::new()),
+    let (versions, rollouts, complete) = match history {
+        Some(RolloutHistory::Group { versions, refreshes, complete, .. }) => {
+            (versions.as_slice(), refreshes.clone(), *complete)
+        }
+        _ => (&[][..], Vec::new(), false),
     };
     let current = current(&slots).ok_or_else(|| format!("group {} has no launch template", group.name))?;
     let others: Vec<Revision> = if slots.len() == 1 {
@@ -54,6 +60,9 @@ pub(super) fn view(group: &ObservedGroup, history: Option<&RolloutHistory>) -> R
         current,
         others,
         rollouts,
+        complete,
+        remembered: REMEMBERED,
+        unsure: u32::try_from(staying().filter(|instance| instance.template.is_none()).count()).unwrap_or(u32::MAX),
         running: running.into_iter().collect(),
         total: u32::try_from(staying().count()).unwrap_or(u32::MAX),
     })
@@ -184,6 +193,10 @@ fn as_one(versions: Vec<&TemplateVersion>) -> Option<Revision> {
         containers: Vec::new(),
         marker: first.marker.clone().filter(|_| versions.iter().all(|version| commit(version) == commit(first))),
         usable: true,
+        // Of several, the oldest: what is older than AWS's memory isn't known any more.
+        made: versions.iter().map(|version| version.made).min().flatten(),
+        made_by: first.made_by.clone(),
+        copied: false,
     })
 }
 
@@ -247,6 +260,9 @@ fn revision(version: &TemplateVersion) -> Revision {
         containers: Vec::new(),
         marker: version.marker.clone(),
         usable: true,
+        made: version.made,
+        made_by: version.made_by.clone(),
+        copied: false,
     }
 }
 

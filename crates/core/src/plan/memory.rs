@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::back::ended_badly;
-use super::{Action, Observed, decide};
+use super::{Action, Observed, Plan, decide};
 use crate::model::{
-    CommitId, Environment, ErrorClass, LocalRef, Marker, PortError, Reason, RolloutId, RolloutTarget, Version,
+    CommitId, Environment, ErrorClass, LocalRef, Marker, PortError, Reason, RolloutId, RolloutTarget, State, Version,
 };
 
 /// What this process remembers from its own earlier passes. Losing it is harmless: probes are sent once more, drift may be
@@ -29,6 +28,10 @@ pub struct Memory {
     pub forgiven: BTreeMap<LocalRef, Forgiven>,
     /// The write for each target that AWS refused last.
     pub refused: BTreeMap<LocalRef, Refused>,
+    /// The rollouts of each target that this process has cancelled because another pin was set.
+    pub withdrawn: BTreeMap<LocalRef, BTreeSet<RolloutId>>,
+    /// The pin by which each target is quarantined: AWS may forget why.
+    pub failed: BTreeMap<LocalRef, Failed>,
 }
 
 /// A write that AWS refused. Asked for again at once it would be refused again.
@@ -55,6 +58,17 @@ impl Refused {
         // Clocks may be set back.
         now.duration_since(self.at).unsigned_abs() < doubled.min(Duration::from_secs(longest))
     }
+}
+
+/// A pin whose rollout ended badly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// The pinning commit.
+    pub commit: CommitId,
+    /// The artifact's identity.
+    pub artifact: String,
+    /// The rollout, for people.
+    pub rollout: String,
 }
 
 /// With what a target was in sync.
@@ -95,10 +109,12 @@ pub struct Started {
 /// What a request to retry has forgiven a target. By ids, as no clock is to be trusted; what fails later counts again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forgiven {
-    /// The rollouts that were known to have failed.
+    /// The rollouts that were known to be at their end.
     pub rollouts: BTreeSet<RolloutId>,
     /// Whether nothing was read since the request: what has failed by the next look is forgiven, too.
     pub open: bool,
+    /// The pinning commit that is tried though AWS doesn't say any more how an earlier rollout of it ended.
+    pub outcome: Option<CommitId>,
 }
 
 /// How the probes of a target stand.
@@ -127,6 +143,8 @@ impl Memory {
         self.started.retain(|local, _| has(local));
         self.forgiven.retain(|local, _| has(local));
         self.refused.retain(|local, _| has(local));
+        self.withdrawn.retain(|local, _| has(local));
+        self.failed.retain(|local, _| has(local));
     }
 
     /// A write was answered: what AWS refuses is remembered.
@@ -147,9 +165,11 @@ impl Memory {
     /// An operator asks to retry what is quarantined. `known`: by which rollout each target is, as far as this process
     /// knows; reads that lag may show that one under way again.
     pub fn retry(&mut self, desired: &Environment, mut known: BTreeMap<LocalRef, RolloutId>, now: Timestamp) {
-        for local in desired.targets.keys() {
+        self.failed.clear();
+        for (local, target) in &desired.targets {
             let forgiven = self.forgiven.entry(local.clone()).or_default();
             forgiven.open = true;
+            forgiven.outcome = desired.pin_of(target).map(|pin| pin.provenance.commit.clone());
             forgiven.rollouts.extend(known.remove(local));
         }
         self.probes.values_mut().for_each(|record| record.first = now);
@@ -164,9 +184,43 @@ impl Memory {
             let rollouts = decide::rollouts(desired, observed, &local);
             if let Some(forgiven) = self.forgiven.get_mut(&local).filter(|_| read || at_rest) {
                 forgiven.open = false;
-                forgiven.rollouts.extend(rollouts.iter().filter(|it| ended_badly(it)).map(|it| it.id.clone()));
+                forgiven.rollouts.extend(rollouts.iter().filter(|it| !it.outcome.is_active()).map(|it| it.id.clone()));
             }
         }
+    }
+
+    /// Takes note of what was planned: which pins are quarantined by a rollout, and which of those have run since.
+    pub fn note(&mut self, desired: &Environment, plan: &Plan) {
+        for (local, target) in &desired.targets {
+            let (Some(planned), Some(pin)) = (plan.targets.get(local), desired.pin_of(target)) else { continue };
+            match (planned.state, &planned.reason, &planned.artifact) {
+                (State::Quarantined, Some(Reason::RolloutFailed { id, .. }), Some(artifact)) => {
+                    let failed = Failed {
+                        commit: pin.provenance.commit.clone(),
+                        artifact: artifact.identity().to_owned(),
+                        rollout: id.short().to_owned(),
+                    };
+                    self.failed.insert(local.clone(), failed);
+                }
+                (State::InSync, ..) => drop(self.failed.remove(local)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes note of a write, planned with what was read, that AWS has heard or may have heard.
+    pub fn wrote(
+        &mut self,
+        desired: &Environment,
+        observed: &Observed,
+        local: &LocalRef,
+        action: &Action,
+        at: Timestamp,
+    ) {
+        if let Action::CancelRefresh { refresh, .. } = action {
+            self.withdrawn.entry(local.clone()).or_default().insert(refresh.clone());
+        }
+        self.start(desired, observed, local, action, at);
     }
 
     /// A rollout was asked for, planned with what was read.

@@ -1,6 +1,11 @@
 //! What a launch-template version and a task-definition revision, an instance refresh and a service deployment have in
 //! common. The decision is taken on this view, once for both kinds.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use crate::model::{Artifact, Digest, Marker, Rollout, RolloutTarget, Version, same_repository};
 
 /// A launch-template version or a task-definition revision.
@@ -18,6 +23,41 @@ pub(super) struct Revision {
     pub(super) marker: Option<Marker>,
     /// Whether it can still be rolled out: a task definition that was deregistered can't.
     pub(super) usable: bool,
+    /// When it was made, as far as AWS says.
+    pub(super) made: Option<Timestamp>,
+    /// Who made it, as far as AWS says.
+    pub(super) made_by: Option<String>,
+    /// Whether it bears the marker of another revision: somebody has copied that one's tags.
+    pub(super) copied: bool,
+}
+
+/// A marker holds for the revision that Pinion wrote it on. Other tools copy tags when they register a revision: of
+/// revisions that bear the same marker, the oldest is Pinion's, and so are those that the same role has registered (two
+/// processes may each have made one). `revisions`: each with its number in its family.
+pub(super) fn disown_copies(revisions: &mut [(u64, &mut Revision)]) {
+    revisions.sort_by_key(|(number, _)| *number);
+    let mut seen: BTreeMap<Marker, Option<String>> = BTreeMap::new();
+    for (_, revision) in revisions {
+        let Some(marker) = &revision.marker else { continue };
+        let role = revision.made_by.as_deref().map(role);
+        match seen.get(marker) {
+            None => drop(seen.insert(marker.clone(), role.map(str::to_owned))),
+            Some(Some(first)) if role.is_some_and(|role| role != first) => {
+                revision.marker = None;
+                revision.copied = true;
+            }
+            // Where AWS doesn't say who has made it, it may be Pinion's.
+            Some(_) => {}
+        }
+    }
+}
+
+/// The role of a principal, whatever the session is called.
+fn role(principal: &str) -> &str {
+    match principal.split_once(":assumed-role/") {
+        Some((_, role)) => role.split('/').next().unwrap_or(role),
+        None => principal,
+    }
 }
 
 /// The image of a container.
@@ -74,6 +114,12 @@ pub(super) struct View {
     pub(super) others: Vec<Revision>,
     /// Rollouts, newest first; empty while the history isn't read.
     pub(super) rollouts: Vec<Rollout>,
+    /// Whether those are all that AWS remembers.
+    pub(super) complete: bool,
+    /// For how long AWS remembers them, with something to spare.
+    pub(super) remembered: Duration,
+    /// How many instances or tasks run something of which AWS doesn't say what it is.
+    pub(super) unsure: u32,
     /// How many instances or tasks run each revision that they are on.
     pub(super) running: Vec<(RolloutTarget, u32)>,
     /// Instances or tasks in all.
@@ -84,6 +130,11 @@ impl View {
     /// The revision that runs.
     pub(super) fn running(&self) -> &Revision {
         self.outgoing.as_ref().and_then(|outgoing| self.revision(outgoing)).unwrap_or(&self.current)
+    }
+
+    /// The revision of a name, if it is known.
+    pub(super) fn named(&self, name: &str) -> Option<&Revision> {
+        std::iter::once(&self.current).chain(&self.others).find(|revision| revision.name == name)
     }
 
     /// The revision that a rollout moves to, if it is known.

@@ -1,14 +1,18 @@
 //! ECS services: their view for the decision, and the steps of a rollout.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::action::short_arn;
-use super::revision::{ContainerImage, Revision, View};
+use super::revision::{ContainerImage, Revision, View, disown_copies};
 use super::{Action, Made};
 use crate::model::{
     Artifact, Container, FargateSpec, Marker, ObservedDeployment, ObservedService, Pin, Rollout, RolloutHistory,
     RolloutId, RolloutOutcome, RolloutTarget, TaskDefinition, same_repository, words,
 };
+
+/// ECS forgets service deployments after 90 days (`ListServiceDeployments`).
+const REMEMBERED: Duration = Duration::from_secs(80 * 86_400);
 
 /// The view of a service, or why Pinion can't roll it out and what to change.
 pub(super) fn view(
@@ -17,9 +21,11 @@ pub(super) fn view(
     history: Option<&RolloutHistory>,
 ) -> Result<View, String> {
     let ours: Vec<&str> = containers(service, spec)?.into_iter().map(|container| container.name.as_str()).collect();
-    let (revisions, history) = match history {
-        Some(RolloutHistory::Service { revisions, deployments }) => (revisions.as_slice(), Some(deployments)),
-        _ => (&[][..], None),
+    let (revisions, history, complete) = match history {
+        Some(RolloutHistory::Service { revisions, deployments, complete }) => {
+            (revisions.as_slice(), Some(deployments), *complete)
+        }
+        _ => (&[][..], None, false),
     };
     let mut current = revision(&service.task_definition, &ours);
     for (name, container) in ours.iter().zip(&mut current.containers) {
@@ -34,12 +40,20 @@ pub(super) fn view(
         containers: images_of(&deployment.containers, &ours),
         marker: deployment.marker.clone(),
         usable: true,
+        made: None,
+        made_by: None,
+        copied: false,
     });
     for other in known.chain(deployed) {
         if other.target != current.target && others.iter().all(|seen| seen.target != other.target) {
             others.push(other);
         }
     }
+    let number = |revision: &Revision| revision.name.rsplit_once(':').and_then(|(_, number)| number.parse().ok());
+    let numbered = std::iter::once(&mut current).chain(&mut others);
+    let mut numbered: Vec<(u64, &mut Revision)> =
+        numbered.filter_map(|revision| Some((number(revision)?, revision))).collect();
+    disown_copies(&mut numbered);
     let mut running: BTreeMap<RolloutTarget, u32> = BTreeMap::new();
     for deployment in &service.deployments {
         let of = running.entry(RolloutTarget::TaskDefinition(deployment.task_definition.clone())).or_default();
@@ -72,6 +86,9 @@ pub(super) fn view(
         bases: (!before.is_empty()).then_some(before),
         others,
         rollouts: rollouts(service, history),
+        complete,
+        remembered: REMEMBERED,
+        unsure: 0,
         running: running.into_iter().collect(),
         total: service.desired,
     })
@@ -272,6 +289,12 @@ fn rollouts(service: &ObservedService, history: Option<&Vec<Rollout>>) -> Vec<Ro
                 started: primary.created,
                 ended: None,
                 percentage: None,
+                repeats: service
+                    .deployments
+                    .iter()
+                    .filter(|one| !one.primary)
+                    .all(|one| one.task_definition == primary.task_definition && one.rollout_state == "COMPLETED")
+                    && service.deployments.len() > 1,
             },
         );
     }
@@ -323,13 +346,16 @@ fn revision(definition: &TaskDefinition, ours: &[&str]) -> Revision {
         containers: images_of(&definition.containers, ours),
         marker: definition.marker.clone(),
         usable: definition.active,
+        made: definition.made,
+        made_by: definition.made_by.clone(),
+        copied: false,
     }
 }
 
 /// The images of our containers, in our order; none at all where one of them is missing.
 fn images_of(containers: &[Container], ours: &[&str]) -> Vec<ContainerImage> {
     let image = |name: &&str| {
-        let found = containers.iter().find(|container| container.name == **name)?;
+        let found = containers.iter().find(|container| container.name == **name && !container.image.is_empty())?;
         Some(ContainerImage { image: found.image.clone(), digest: None })
     };
     ours.iter().map(image).collect::<Option<_>>().unwrap_or_default()

@@ -1,11 +1,14 @@
 //! The planner's tables, and properties over a small model of AWS.
 
+mod alarms;
 mod failures;
 mod groups;
+mod healing;
 mod images;
 mod model;
 mod probes;
 mod properties;
+mod quarantine;
 mod retries;
 mod services;
 mod templates;
@@ -151,6 +154,7 @@ pub(super) fn decide_one(
 ) -> TargetPlan {
     let mut observed = Observed {
         identity: Some(Ok(environment.account.id.clone())),
+        alarms: None,
         artifacts: artifacts(environment),
         targets: BTreeMap::from([(local.clone(), Ok(seen))]),
         histories: history.into_iter().map(|history| (local.clone(), Ok(history))).collect(),
@@ -264,6 +268,7 @@ fn a_target_waits_for_those_that_it_comes_after() {
     environment.targets.get_mut(&web()).unwrap().after.insert(api());
     let observed = |service: ObservedTarget| Observed {
         identity: Some(Ok(environment.account.id.clone())),
+        alarms: None,
         artifacts: artifacts(&environment),
         targets: BTreeMap::from([(web(), Ok(groups::group(1, &[(1, "1.0", None)], &[1, 1]))), (api(), Ok(service))]),
         histories: BTreeMap::from([(web(), Ok(groups::history(&[], &[]))), (api(), Ok(services::history(&[], &[])))]),
@@ -294,6 +299,7 @@ fn a_guardrail_holds_a_rollout_back_and_is_named() {
     let environment = environment(("1.1", 'b'), ("2.0", 'b'));
     let observed = Observed {
         identity: Some(Ok(environment.account.id.clone())),
+        alarms: None,
         artifacts: artifacts(&environment),
         targets: BTreeMap::from([(web(), Ok(groups::group(1, &[(1, "1.0", None)], &[1, 1])))]),
         histories: BTreeMap::from([(web(), Ok(groups::history(&[], &[])))]),

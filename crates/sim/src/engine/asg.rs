@@ -217,8 +217,8 @@ fn drive(group: &mut Group, refresh: &mut Refresh, scene: &mut Scene<'_>) {
 }
 
 fn triggered(refresh: &Refresh, scene: &Scene<'_>) -> Option<String> {
-    let alarms = &scene.world.region(scene.account, scene.region)?.alarms;
-    refresh.preferences.alarms.iter().find(|name| alarms.contains(*name)).cloned()
+    let region = scene.world.region(scene.account, scene.region)?;
+    refresh.preferences.alarms.iter().find(|name| region.is_raised(name)).cloned()
 }
 
 /// From Pending to InProgress: settles what is to be replaced.

@@ -396,8 +396,8 @@ fn watch(service: &mut Service, scene: &mut Scene<'_>) {
 fn raised(service: &Service, scene: &Scene<'_>) -> Vec<String> {
     let names = service.configuration.get("alarms").and_then(|alarms| alarms.get("alarmNames"));
     let names = names.and_then(serde_json::Value::as_array).into_iter().flatten().filter_map(|name| name.as_str());
-    let raised = scene.world.region(scene.account, scene.region).map(|region| &region.alarms);
-    names.filter(|name| raised.is_some_and(|raised| raised.contains(*name))).map(str::to_owned).collect()
+    let region = scene.world.region(scene.account, scene.region);
+    names.filter(|name| region.is_some_and(|region| region.is_raised(name))).map(str::to_owned).collect()
 }
 
 /// A deployment alarm that has gone into ALARM since the deployment began, and whether it is to roll back.

@@ -47,6 +47,7 @@ fn family(service: Service, operation: &str) -> (&'static str, f64, f64) {
         (Service::Sts, _) => ("sts", 100.0, 20.0),
         (Service::Ecr, _) => ("ecr", 100.0, 20.0),
         (Service::Ssm, _) => ("ssm", 100.0, 20.0),
+        (Service::CloudWatch, _) => ("cloudwatch", 9.0, 9.0),
     }
 }
 

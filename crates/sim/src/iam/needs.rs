@@ -61,6 +61,7 @@ pub(super) fn of(world: &World, call: &Call) -> Vec<Need> {
         Service::Ecs => ecs(world, call),
         Service::Ecr => ecr(call),
         Service::Ssm => ssm(call),
+        Service::CloudWatch => vec![Need::new(action(call), "*")],
     }
 }
 

@@ -30,6 +30,7 @@ impl ApiError {
             Service::Ec2 => "InvalidParameterValue",
             Service::Ecs | Service::Ecr => "InvalidParameterException",
             Service::Ssm => "ValidationException",
+            Service::CloudWatch => "InvalidParameterValue",
         };
         Self::bad(code, message)
     }
@@ -61,7 +62,7 @@ impl ApiError {
             Service::Ec2 | Service::AutoScaling | Service::Sts => {
                 Self::bad("InvalidAction", format!("The action {operation} is not valid for this web service."))
             }
-            Service::Ecs | Service::Ecr | Service::Ssm => {
+            Service::Ecs | Service::Ecr | Service::Ssm | Service::CloudWatch => {
                 Self::bad("UnknownOperationException", format!("The operation {operation} is not known."))
             }
         }

@@ -67,7 +67,7 @@ fn unread() -> Verdict {
     Verdict::of(State::Unknown, Reason::Unread)
 }
 
-fn failed(error: &PortError) -> Verdict {
+pub(super) fn failed(error: &PortError) -> Verdict {
     match error.class {
         ErrorClass::Retry | ErrorClass::Conflict => Verdict::of(State::Unknown, Reason::Unreadable(error.clone())),
         ErrorClass::Denied => Verdict::of(State::Blocked, Reason::Denied(error.clone())),

@@ -2,7 +2,7 @@
 
 use super::{Decision, LAG, Verdict, age, running};
 use crate::guardrail::{Denial, Proposal};
-use crate::model::{ObservedTarget, Rollout, RolloutOutcome, State, TargetSpec};
+use crate::model::{ObservedTarget, Rollout, RolloutOutcome, State, Target, TargetSpec};
 use crate::plan::{Action, Input, Reason, Started, group, service};
 
 /// How far a rollout is that was asked for, and of which nothing that was read tells.
@@ -19,10 +19,22 @@ impl Decision<'_> {
             return waiting;
         }
         let history = self.input.observed.histories.get(&self.target.reference.local);
-        let history = history.and_then(|history| history.as_ref().ok());
+        let Some(history) = history.and_then(|history| history.as_ref().ok()) else {
+            // Without them it isn't known what was tried.
+            let why = "its rollouts weren't read in this pass".to_owned();
+            return Verdict::of(State::Unknown, Reason::Unreadable(why));
+        };
+        if let Some(damped) = self.damped() {
+            return damped;
+        }
+        let (settings, warning) = match self.settings() {
+            Ok(settings) => settings,
+            Err(held) => return *held,
+        };
         let step = match (self.seen, &self.target.spec) {
             (ObservedTarget::Group(group), _) => {
-                group::next_step(group, self.view, history, self.pin, self.artifact, self.target, self.input)
+                let target = Target { rollout: settings, ..self.target.clone() };
+                group::next_step(group, self.view, Some(history), self.pin, self.artifact, &target, self.input)
             }
             (ObservedTarget::Service(service), TargetSpec::Fargate(spec)) => {
                 let made = self.input.memory.made.get(&self.target.reference.local);
@@ -35,7 +47,13 @@ impl Decision<'_> {
                 let status = NOT_SHOWN.to_owned();
                 Verdict::of(State::RollingOut, Reason::Progress { status, percentage: None })
             }
-            Ok(action) => Verdict::of(State::RollingOut, Reason::Preparing).doing(action),
+            Ok(action) => {
+                let verdict = Verdict::of(State::RollingOut, Reason::Preparing).doing(action);
+                match warning {
+                    Some(warning) => verdict.warning(warning),
+                    None => verdict,
+                }
+            }
             Err(shape) => Verdict::of(State::Blocked, Reason::UnsupportedShape(shape)),
         }
     }
@@ -77,7 +95,9 @@ impl Decision<'_> {
         if let Some(held) = self.input.desired.held.get(&self.target.component) {
             return Some(Verdict::of(State::Pending, Reason::ChangeLimit(held.clone())));
         }
-        for before in &self.target.after {
+        // `after` orders what is new. Back to what ran well goes at once: the others may never get there.
+        let after = self.target.after.iter().filter(|_| !self.is_way_out());
+        for before in after {
             let state = self.so_far.targets.get(before).map_or(State::Unknown, |plan| plan.state);
             if state != State::InSync {
                 return Some(Verdict::of(State::Pending, Reason::After { target: before.clone(), state }));
@@ -102,7 +122,7 @@ impl Decision<'_> {
     }
 
     /// Whether this very pin had brought this very artifact here before.
-    fn heals(&self) -> bool {
+    pub(super) fn heals(&self) -> bool {
         let converged = self.input.memory.converged.get(&self.target.reference.local).is_some_and(|converged| {
             converged.commit == self.pin.provenance.commit && converged.artifact == self.artifact.identity()
         });

@@ -17,6 +17,7 @@ fn planned(environment: &Environment, guardrails: &dyn Guardrails, refreshes: &[
     let (seen, history) = group_with(refreshes);
     let observed = Observed {
         identity: Some(Ok(environment.account.id.clone())),
+        alarms: None,
         artifacts: artifacts(environment),
         targets: BTreeMap::from([(web(), Ok(seen))]),
         histories: history.into_iter().map(|history| (web(), Ok(history))).collect(),
@@ -190,6 +191,7 @@ fn a_pin_that_no_commit_answers_for_is_blocked() {
     environment.pins.clear();
     let observed = Observed {
         identity: Some(Ok(environment.account.id.clone())),
+        alarms: None,
         artifacts,
         targets: BTreeMap::from([(web(), Ok(groups::group(1, &[(1, "1.0", None)], &[1, 1])))]),
         histories: BTreeMap::new(),

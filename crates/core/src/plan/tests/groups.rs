@@ -47,6 +47,8 @@ pub(super) fn version_of(number: u64, version: &str, marker: Option<Marker>) -> 
         marker,
         sought: None,
         members: BTreeMap::new(),
+        made: Some(at(1)),
+        made_by: Some("arn:aws:sts::222222222222:assumed-role/pinion/pinion-prod".to_owned()),
     }
 }
 
@@ -60,6 +62,7 @@ pub(super) fn refresh(id: &str, to: u64, outcome: RolloutOutcome, minute: i64) -
         started: Some(at(minute)),
         ended: None,
         percentage: Some(50),
+        repeats: false,
     }
 }
 
@@ -71,6 +74,7 @@ pub(super) fn history(versions: &[(u64, &str, Option<Marker>)], refreshes: &[Rol
             .map(|(number, version, marker)| version_of(*number, version, marker.clone()))
             .collect(),
         users: Some(Vec::new()),
+        complete: true,
     }
 }
 
@@ -259,7 +263,7 @@ fn a_policy_moves_with_all_its_templates() {
     ];
     let mut lines = String::new();
     for (name, seen, versions, refreshes) in table {
-        let history = RolloutHistory::Group { refreshes, versions, users: Some(Vec::new()) };
+        let history = RolloutHistory::Group { refreshes, versions, users: Some(Vec::new()), complete: true };
         let plan = decide_one(&environment, &web(), ObservedTarget::Group(Box::new(seen)), Some(history), |_, _| {});
         lines += &format!("{name}: {} [{} of {}]\n", line(&plan), plan.updated, plan.total);
     }
@@ -278,7 +282,7 @@ fn a_policy_moves_with_all_its_templates() {
     done.current = both().first().cloned();
     let GroupTemplate::MixedInstances(policy) = &mut done.template else { unreachable!("it is mixed") };
     policy.own[0].current = both().last().cloned();
-    let history = RolloutHistory::Group { refreshes: rollout(Succeeded), versions: both(), users: Some(Vec::new()) };
+    let history = RolloutHistory::Group { refreshes: rollout(Succeeded), versions: both(), users: Some(Vec::new()), complete: true };
     let plan = decide_one(&environment, &web(), ObservedTarget::Group(Box::new(done)), Some(history), |_, _| {});
     assert_eq!((plan.state, plan.updated, plan.total), (State::InSync, 2, 2));
 }

@@ -57,6 +57,8 @@ impl World {
             marker,
             active: true,
             tags: 0,
+            made: Some(at(1)),
+            made_by: None,
         }
     }
 
@@ -92,6 +94,7 @@ impl World {
             arn: "arn:aws:ecs:us-west-1:222222222222:service/app/api".to_owned(),
             status: "ACTIVE".to_owned(),
             controller: "ECS".to_owned(),
+            breaker: true,
             deployments: vec![ObservedDeployment {
                 id: "ecs-svc/1".to_owned(),
                 primary: true,
@@ -101,6 +104,7 @@ impl World {
                 rollout_state: "COMPLETED".to_owned(),
                 reason: None,
                 created: Some(at(0)),
+                failed: 0,
                 desired: 2,
                 running: 2,
             }],
@@ -111,6 +115,7 @@ impl World {
         }));
         let mut observed = Observed {
             identity: Some(Ok(environment.account.id.clone())),
+            alarms: None,
             artifacts: artifacts(environment),
             targets: BTreeMap::from([(web(), Ok(group)), (api(), Ok(service))]),
             histories: BTreeMap::new(),
@@ -122,11 +127,13 @@ impl World {
                     refreshes: self.refreshes.clone(),
                     versions: numbers(&self.templates).map(|number| self.template(number)).collect(),
                     users: Some(Vec::new()),
+                    complete: true,
                 }
             } else {
                 RolloutHistory::Service {
                     deployments: self.deployments.clone(),
                     revisions: numbers(&self.revisions).map(|number| self.definition(number)).collect(),
+                    complete: true,
                 }
             };
             observed.histories.insert(local, Ok(history));

@@ -19,6 +19,7 @@ fn read(instances: &[u64], refreshes: &[Rollout]) -> Observed {
     let environment = pinned();
     Observed {
         identity: Some(Ok(environment.account.id.clone())),
+        alarms: None,
         artifacts: artifacts(&environment),
         targets: BTreeMap::from([(web(), Ok(group(1, &[(1, "1.0", None), bad()], instances)))]),
         histories: BTreeMap::from([(web(), Ok(groups::history(&[bad()], refreshes)))]),

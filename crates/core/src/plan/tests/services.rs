@@ -26,6 +26,7 @@ pub(super) fn service(
         arn: "arn:aws:ecs:us-west-1:222222222222:service/app/api".to_owned(),
         status: "ACTIVE".to_owned(),
         controller: "ECS".to_owned(),
+        breaker: true,
         task_definition: TaskDefinition {
             arn: arn(on),
             containers: containers(version),
@@ -33,6 +34,8 @@ pub(super) fn service(
             marker: marker.clone(),
             active: true,
             tags: 0,
+            made: Some(at(1)),
+            made_by: None,
         },
         deployments: deployments
             .iter()
@@ -45,6 +48,7 @@ pub(super) fn service(
                 rollout_state: (*state).to_owned(),
                 reason: None,
                 created: Some(at(9)),
+                failed: 0,
                 desired: 2,
                 running: *running,
             })
@@ -75,8 +79,11 @@ pub(super) fn history(revisions: &[(u64, &str, Option<Marker>)], deployments: &[
                 marker: marker.clone(),
                 active: true,
                 tags: 0,
+                made: Some(at(1)),
+                made_by: None,
             })
             .collect(),
+        complete: true,
     }
 }
 

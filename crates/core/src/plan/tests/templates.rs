@@ -12,7 +12,7 @@ fn with_made(source: Change<'_>, made: Change<'_>, root: Option<&str>) -> Target
     source(seen.current.as_mut().unwrap());
     let mut version = version_of(2, "1.1", marker("1.1", 'b', "1"));
     made(&mut version);
-    let history = RolloutHistory::Group { refreshes: Vec::new(), versions: vec![version], users: Some(Vec::new()) };
+    let history = RolloutHistory::Group { refreshes: Vec::new(), versions: vec![version], users: Some(Vec::new()), complete: true };
     decide_one(&environment, &web(), ObservedTarget::Group(seen), Some(history), |observed, _| {
         let Some(Ok(Artifact::Ami { root_device, .. })) = observed.artifacts.get_mut(&web()) else { unreachable!() };
         *root_device = root.map(str::to_owned);
@@ -64,7 +64,7 @@ fn shared(users: Option<Vec<TemplateUser>>, change: impl FnOnce(&mut Target)) ->
     second.after = BTreeSet::from([web()]);
     change(&mut second);
     environment.targets.insert(local.clone(), second);
-    let history = RolloutHistory::Group { refreshes: Vec::new(), versions: Vec::new(), users };
+    let history = RolloutHistory::Group { refreshes: Vec::new(), versions: Vec::new(), users, complete: true };
     let seen = group(1, &[(1, "1.0", None)], &[1, 1]);
     decide_one(&environment, &web(), seen, Some(history), |observed, _| {
         let latest = group_on(TemplateVersionSpec::Latest, 1, &[(1, "1.0", None)], &[1]);
@@ -218,7 +218,7 @@ fn an_ami_that_was_built_again_is_not_rolled_out() {
         let instances = vec![current.number; 2];
         let ObservedTarget::Group(mut seen) = group(current.number, &[], &instances) else { unreachable!() };
         seen.current = Some(current.clone());
-        let history = RolloutHistory::Group { refreshes: refreshes.to_vec(), versions, users: Some(Vec::new()) };
+        let history = RolloutHistory::Group { refreshes: refreshes.to_vec(), versions, users: Some(Vec::new()), complete: true };
         let sought = sought.clone();
         let remember = |_: &mut Observed, memory: &mut Memory| {
             let (version, artifact) = (Version::try_from("1.1").unwrap(), current.image.clone().unwrap());

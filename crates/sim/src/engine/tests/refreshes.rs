@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::super::super::wire::Service;
-use super::super::super::world::{Lifecycle, RefreshStatus};
+use super::super::super::world::{AlarmState, Lifecycle, RefreshStatus};
 use super::{ACCOUNT, GOOD, REGION, call, course, group, pass, refresh, shown, world, world_with};
 
 fn in_service(world: &super::World) -> usize {
@@ -108,7 +108,7 @@ fn an_alarm_rolls_back_even_while_baking() {
     while shown(&mut world)["Status"] != "Baking" {
         pass(&mut world, 1);
     }
-    world.region_mut(ACCOUNT, REGION).alarms.insert("5xx".to_owned());
+    world.region_mut(ACCOUNT, REGION).alarms.insert("5xx".to_owned(), AlarmState::Alarm);
     assert_eq!(course(&mut world, 900), ["Baking", "RollbackInProgress", "RollbackSuccessful"]);
     assert_eq!(group(&world).source.template().unwrap().version, "1");
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::super::wire::Service;
-use super::super::super::world::World;
+use super::super::super::world::{AlarmState, World};
 use super::{ACCOUNT, REGION, call, pass, world, world_with};
 
 const HOOK: &str = "arn:aws:lambda:eu-west-1:222222222222:function:smoke";
@@ -126,7 +126,7 @@ fn an_alarm_in_the_bake_time_takes_all_back() {
         .collect();
     start(&mut world, "app-good");
     pass(&mut world, 300);
-    world.region_mut(ACCOUNT, REGION).alarms.insert("5xx".to_owned());
+    world.region_mut(ACCOUNT, REGION).alarms.insert("5xx".to_owned(), AlarmState::Alarm);
     pass(&mut world, 120);
     assert_eq!(shown(&mut world)["status"], "ROLLBACK_SUCCESSFUL");
     // The very tasks that ran before: nothing had to be started again.

@@ -24,6 +24,14 @@ pub(super) fn start(world: &mut World, call: &Call) -> Result<Value, ApiError> {
         ));
     }
     let preferences = preferences(args, held)?;
+    let region = world.region(&call.caller.account, &call.region);
+    let state = |name: &String| Some((name.clone(), *region?.alarms.get(name)?));
+    if let Some((alarm, state)) = preferences.alarms.iter().find_map(state) {
+        return Err(invalid(format!(
+            "The instance refresh can't start because the CloudWatch alarm {alarm} is in the {} state.",
+            state.name()
+        )));
+    }
     let desired = match args.at("DesiredConfiguration") {
         Some(given) => source(world, call, given, &held.source)?,
         None => None,
