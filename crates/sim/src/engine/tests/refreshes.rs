@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::super::super::wire::Service;
-use super::super::super::world::{AlarmState, Lifecycle, RefreshStatus};
+use super::super::super::world::{AlarmState, Lifecycle, RefreshStatus, World};
 use super::{ACCOUNT, GOOD, REGION, call, course, group, pass, refresh, shown, world, world_with};
 
 fn in_service(world: &super::World) -> usize {
@@ -111,6 +111,44 @@ fn an_alarm_rolls_back_even_while_baking() {
     world.region_mut(ACCOUNT, REGION).alarms.insert("5xx".to_owned(), AlarmState::Alarm);
     assert_eq!(course(&mut world, 900), ["Baking", "RollbackInProgress", "RollbackSuccessful"]);
     assert_eq!(group(&world).source.template().unwrap().version, "1");
+}
+
+#[test]
+fn none_begins_while_an_alarm_is_not_ok() {
+    let mut world = world(2);
+    let alarmed = || json!({ "AutoRollback": "true", "AlarmSpecification": { "Alarms": ["5xx"] } });
+    for state in [AlarmState::Alarm, AlarmState::InsufficientData] {
+        world.region_mut(ACCOUNT, REGION).alarms.insert("5xx".to_owned(), state);
+        let refused = refresh(&mut world, "2", alarmed()).unwrap_err();
+        assert!(refused.message.contains(state.name()), "{}", refused.message);
+        let asked = json!({ "AlarmNames": ["5xx", "latency"] });
+        let told = call(&mut world, Service::CloudWatch, "DescribeAlarms", asked).unwrap();
+        assert_eq!(told["MetricAlarms"][0]["StateValue"], state.name());
+        assert_eq!(told["MetricAlarms"][1]["StateValue"], "OK");
+    }
+    world.region_mut(ACCOUNT, REGION).alarms.clear();
+    refresh(&mut world, "2", alarmed()).unwrap();
+    // One that loses its data later stops nothing here.
+    world.region_mut(ACCOUNT, REGION).alarms.insert("5xx".to_owned(), AlarmState::InsufficientData);
+    pass(&mut world, 1500);
+    assert_eq!(shown(&mut world)["Status"], "Successful");
+}
+
+#[test]
+fn refreshes_are_forgotten_after_six_weeks() {
+    let mut world = world(2);
+    refresh(&mut world, "2", json!({})).unwrap();
+    pass(&mut world, 1500);
+    let listed = |world: &mut World| {
+        let asked = json!({ "AutoScalingGroupName": "web" });
+        let told = call(world, Service::AutoScaling, "DescribeInstanceRefreshes", asked).unwrap();
+        told["InstanceRefreshes"].as_array().unwrap().len()
+    };
+    assert_eq!(listed(&mut world), 1);
+    world.wall += 41 * 86_400_000;
+    assert_eq!(listed(&mut world), 1);
+    world.wall += 2 * 86_400_000;
+    assert_eq!(listed(&mut world), 0);
 }
 
 #[test]

@@ -9,6 +9,9 @@ use super::super::super::wire::{ApiError, Args, Call, iso, page};
 use super::super::super::world::{Group, Preferences, Refresh, RefreshStatus, Source, World};
 use super::{group, invalid, shown_source, source};
 
+/// Six weeks, in milliseconds: instance refreshes before that are forgotten.
+const HISTORY: i64 = 6 * 7 * 86_400_000;
+
 pub(super) fn start(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     let args = call.args();
     let held = group(world, call)?;
@@ -170,8 +173,14 @@ pub(super) fn describe(world: &World, call: &Call) -> Result<Value, ApiError> {
     if let Some(unknown) = ids.iter().find(|id| !held.refreshes.iter().any(|refresh| refresh.id == **id)) {
         return Err(invalid(format!("Instance refresh {unknown} not found.")));
     }
-    let found: Vec<&Refresh> =
-        held.refreshes.iter().rev().filter(|refresh| ids.is_empty() || ids.contains(&refresh.id)).collect();
+    let known = |refresh: &&Refresh| refresh.started > world.wall - HISTORY;
+    let found: Vec<&Refresh> = held
+        .refreshes
+        .iter()
+        .rev()
+        .filter(known)
+        .filter(|refresh| ids.is_empty() || ids.contains(&refresh.id))
+        .collect();
     let (found, next) = page(found, args, "MaxRecords", "NextToken", 50, 100)?;
     let refreshes: Vec<Value> = found.into_iter().map(|refresh| shown(held, refresh)).collect();
     Ok(json!({ "InstanceRefreshes": refreshes, "NextToken": next }))
