@@ -282,7 +282,12 @@ fn a_policy_moves_with_all_its_templates() {
     done.current = both().first().cloned();
     let GroupTemplate::MixedInstances(policy) = &mut done.template else { unreachable!("it is mixed") };
     policy.own[0].current = both().last().cloned();
-    let history = RolloutHistory::Group { refreshes: rollout(Succeeded), versions: both(), users: Some(Vec::new()), complete: true };
+    let history = RolloutHistory::Group {
+        refreshes: rollout(Succeeded),
+        versions: both(),
+        users: Some(Vec::new()),
+        complete: true,
+    };
     let plan = decide_one(&environment, &web(), ObservedTarget::Group(Box::new(done)), Some(history), |_, _| {});
     assert_eq!((plan.state, plan.updated, plan.total), (State::InSync, 2, 2));
 }

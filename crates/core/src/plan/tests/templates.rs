@@ -12,7 +12,12 @@ fn with_made(source: Change<'_>, made: Change<'_>, root: Option<&str>) -> Target
     source(seen.current.as_mut().unwrap());
     let mut version = version_of(2, "1.1", marker("1.1", 'b', "1"));
     made(&mut version);
-    let history = RolloutHistory::Group { refreshes: Vec::new(), versions: vec![version], users: Some(Vec::new()), complete: true };
+    let history = RolloutHistory::Group {
+        refreshes: Vec::new(),
+        versions: vec![version],
+        users: Some(Vec::new()),
+        complete: true,
+    };
     decide_one(&environment, &web(), ObservedTarget::Group(seen), Some(history), |observed, _| {
         let Some(Ok(Artifact::Ami { root_device, .. })) = observed.artifacts.get_mut(&web()) else { unreachable!() };
         *root_device = root.map(str::to_owned);
@@ -218,7 +223,8 @@ fn an_ami_that_was_built_again_is_not_rolled_out() {
         let instances = vec![current.number; 2];
         let ObservedTarget::Group(mut seen) = group(current.number, &[], &instances) else { unreachable!() };
         seen.current = Some(current.clone());
-        let history = RolloutHistory::Group { refreshes: refreshes.to_vec(), versions, users: Some(Vec::new()), complete: true };
+        let history =
+            RolloutHistory::Group { refreshes: refreshes.to_vec(), versions, users: Some(Vec::new()), complete: true };
         let sought = sought.clone();
         let remember = |_: &mut Observed, memory: &mut Memory| {
             let (version, artifact) = (Version::try_from("1.1").unwrap(), current.image.clone().unwrap());
