@@ -83,8 +83,12 @@ fn what_was_forgotten_is_tried_after_another_commit_or_a_retry() {
     assert_eq!(planned(&pinned(), &|_| {}).state, State::Quarantined);
     assert!(planned(&environment(("1.1", 'b'), ("2.1", 'c')), &|_| {}).action.is_some());
     assert!(planned(&pinned(), &|memory| memory.retry(&pinned(), BTreeMap::new(), at(9))).action.is_some());
-    let converged =
-        Converged { commit: commit('b'), version: Version::try_from("2.1").unwrap(), artifact: image("2.1") };
+    let converged = Converged {
+        commit: commit('b'),
+        version: Version::try_from("2.1").unwrap(),
+        artifact: image("2.1"),
+        sought: None,
+    };
     let healed = planned(&pinned(), &|memory| drop(memory.converged.insert(api(), converged.clone())));
     assert!(healed.action.is_some() && healed.drifted, "this process saw it run well: {}", line(&healed));
 }

@@ -140,6 +140,7 @@ fn a_group_that_is_put_on_latest_goes_back_on_its_number() {
     // Nor does it look in sync where nothing else would be read of it.
     let mut observed = Observed {
         identity: Some(Ok(quarantined.account.id.clone())),
+        alarms: None,
         artifacts: artifacts(&quarantined),
         targets: BTreeMap::from([(web(), Ok(group_on(TemplateVersionSpec::Latest, 2, versions, &[2])))]),
         histories: BTreeMap::new(),
