@@ -114,8 +114,10 @@ impl Provenances {
                 compared = true;
                 match self.before(&mut walk, commit, &here, value)? {
                     Some((parent, name)) => {
-                        let first = walk.commit(commit)?.parents.first().copied().filter(|first| *first != parent);
-                        if let Some(first) = first {
+                        if let [first, _, ..] = *walk.commit(commit)?.parents.as_slice()
+                            && !self.knows(&here, value, first)
+                            && walk.state(first, Some(commit), &here, value)? == State::Other
+                        {
                             merges.entry(key).or_default().push((commit, first));
                         }
                         let known = self.knows(&(key.0.clone(), name.clone()), value, parent);
