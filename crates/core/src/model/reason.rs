@@ -213,7 +213,9 @@ impl Reason {
             Self::RollbackNotStarted { quarantined, error: it } => {
                 Self::RollbackNotStarted { quarantined: Box::new(quarantined.without(messages)), error: error(it) }
             }
-            Self::ForeignRollout { id, .. } => Self::ForeignRollout { id: id.clone(), status: nothing() },
+            Self::ForeignRollout { id, .. } => {
+                Self::ForeignRollout { id: id.clone(), status: nothing(), failing: None }
+            }
             Self::Rollback { to, id, .. } => Self::Rollback { to: to.clone(), id: id.clone(), status: nothing() },
             Self::Progress { .. } => Self::Progress { status: nothing(), percentage: None },
             Self::Overdue { deadline, superseded, .. } => {

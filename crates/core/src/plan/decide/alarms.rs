@@ -24,10 +24,7 @@ impl Decision<'_> {
                 return Ok((settings, Some(why)));
             }
             Some(Err(error)) => return Err(Box::new(failed(error))),
-            None => {
-                let why = "the states of its alarms weren't read in this pass".to_owned();
-                return Err(Box::new(Verdict::of(State::Unknown, Reason::Unreadable(why))));
-            }
+            None => return Err(Box::new(Verdict::of(State::Unknown, Reason::Unread))),
         };
         if let Some(missing) = settings.alarms.iter().find(|name| !states.contains_key(*name)) {
             let region = self.input.desired.account.region.clone();

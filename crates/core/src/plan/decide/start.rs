@@ -21,8 +21,7 @@ impl Decision<'_> {
         let history = self.input.observed.histories.get(&self.target.reference.local);
         let Some(history) = history.and_then(|history| history.as_ref().ok()) else {
             // Without them it isn't known what was tried.
-            let why = "its rollouts weren't read in this pass".to_owned();
-            return Verdict::of(State::Unknown, Reason::Unreadable(why));
+            return Verdict::of(State::Unknown, Reason::Unread);
         };
         if let Some(damped) = self.damped() {
             return damped;

@@ -49,7 +49,7 @@ fn a_new_version_waits_for_alarms_that_are_raised_already() {
     one doesn't exist: blocked (there is no CloudWatch alarm latency in us-west-1; create it, or correct its name in environment.toml)
     they may not be read: rolling-out (getting ready) => refresh the instances of group frontend to version 2 of frontend, and a warning
     they can't be read now: unknown (can't be read now: autoscaling:DescribeAutoScalingGroups failed: Code: message (request r-1))
-    they weren't read: unknown (can't be read now: the states of its alarms weren't read in this pass)
+    they weren't read: unknown (can't be read now: it wasn't read in this pass)
     ");
 }
 
