@@ -51,6 +51,7 @@ fn shown(number: u64, outcome: RolloutOutcome) -> Option<Rollout> {
         started: Some(at(0)),
         ended: (!outcome.is_active()).then(|| at(60)),
         percentage: None,
+        repeats: false,
     })
 }
 
