@@ -90,6 +90,7 @@ fn rollout(number: u64, outcome: RolloutOutcome, status: &str) -> Rollout {
         started: Some(at(10)),
         ended: (!outcome.is_active()).then(|| at(100)),
         percentage: None,
+        repeats: false,
     }
 }
 
