@@ -60,6 +60,7 @@ pub(super) fn view(group: &ObservedGroup, history: Option<&RolloutHistory>) -> R
         current,
         others,
         rollouts,
+        chosen: slots.iter().all(|slot| matches!(slot.version, TemplateVersionSpec::Number(_))),
         complete,
         remembered: REMEMBERED,
         unsure: u32::try_from(staying().filter(|instance| instance.template.is_none()).count()).unwrap_or(u32::MAX),

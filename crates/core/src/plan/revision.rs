@@ -114,6 +114,8 @@ pub(super) struct View {
     pub(super) others: Vec<Revision>,
     /// Rollouts, newest first; empty while the history isn't read.
     pub(super) rollouts: Vec<Rollout>,
+    /// Whether the target names its revision itself. A group on `$Latest` is on whatever was made last, tried or not.
+    pub(super) chosen: bool,
     /// Whether those are all that AWS remembers.
     pub(super) complete: bool,
     /// For how long AWS remembers them, with something to spare.

@@ -86,6 +86,7 @@ pub(super) fn view(
         bases: (!before.is_empty()).then_some(before),
         others,
         rollouts: rollouts(service, history),
+        chosen: true,
         complete,
         remembered: REMEMBERED,
         unsure: 0,

@@ -40,7 +40,9 @@ impl<'a> Attempts<'a> {
         // A group takes a version only when its refresh has ended well.
         let group = matches!(rollout.target, RolloutTarget::TemplateVersion(_) | RolloutTarget::TemplateVersions(_));
         let well = |other: &Rollout| other.target == rollout.target && other.outcome == RolloutOutcome::Succeeded;
-        rollout.repeats || (group && rollout.target == self.view.current.target) || self.view.rollouts.iter().any(well)
+        rollout.repeats
+            || (group && self.view.chosen && rollout.target == self.view.current.target)
+            || self.view.rollouts.iter().any(well)
     }
 
     /// All rollouts made for this pin, newest first.
@@ -116,7 +118,7 @@ impl Decision<'_> {
         }
         let attempts = self.attempts();
         let succeeded = attempts.all().any(|rollout| rollout.outcome == RolloutOutcome::Succeeded);
-        if succeeded || attempts.made_for_it(&self.view.current) {
+        if succeeded || (self.view.chosen && attempts.made_for_it(&self.view.current)) {
             return None;
         }
         let quarantine = |what: String, why: &str| {
@@ -208,6 +210,9 @@ impl Decision<'_> {
     /// what ran before what runs now.
     pub(super) fn is_way_out(&self) -> bool {
         let current = &self.view.current;
+        if !self.view.chosen {
+            return false;
+        }
         if runs(current, self.artifact) {
             return true;
         }
