@@ -63,7 +63,6 @@ pub(super) fn view(group: &ObservedGroup, history: Option<&RolloutHistory>) -> R
         chosen: slots.iter().all(|slot| matches!(slot.version, TemplateVersionSpec::Number(_))),
         complete,
         remembered: REMEMBERED,
-        unsure: u32::try_from(staying().filter(|instance| instance.template.is_none()).count()).unwrap_or(u32::MAX),
         running: running.into_iter().collect(),
         total: u32::try_from(staying().count()).unwrap_or(u32::MAX),
     })

@@ -120,8 +120,6 @@ pub(super) struct View {
     pub(super) complete: bool,
     /// For how long AWS remembers them, with something to spare.
     pub(super) remembered: Duration,
-    /// How many instances or tasks run something of which AWS doesn't say what it is.
-    pub(super) unsure: u32,
     /// How many instances or tasks run each revision that they are on.
     pub(super) running: Vec<(RolloutTarget, u32)>,
     /// Instances or tasks in all.

@@ -89,7 +89,6 @@ pub(super) fn view(
         chosen: true,
         complete,
         remembered: REMEMBERED,
-        unsure: 0,
         running: running.into_iter().collect(),
         total: service.desired,
     })
