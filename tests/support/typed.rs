@@ -53,6 +53,7 @@ pub(crate) fn target(shown: &TargetStatus) -> TargetState {
         started: it.started,
         ended: None,
         percentage: it.percentage,
+        repeats: false,
     };
     let suspension =
         |it: &SuspensionStatus| Suspension { owner: it.owner.clone(), reason: it.reason.clone(), until: it.until };
