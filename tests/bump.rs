@@ -200,7 +200,7 @@ fn pins(repo: &Repo, environment: &str) -> String {
 fn several_environments_are_one_commit_with_a_useful_message() {
     let repo = repository();
     let before = repo.head();
-    let printed = bumped(&repo, &["web", "1.5.0", "--environment", "prod", "dev"]);
+    let printed = bumped(&repo, &["web", "1.5.0", "--environment", "prod,dev"]);
     assert_eq!(printed, "dev: web 1.4.2 → 1.5.0\nprod: web 1.4.1 → 1.5.0\n");
     assert_eq!(pins(&repo, "dev"), "# dev\nweb = '1.5.0'  # now\n");
     assert_eq!(pins(&repo, "prod"), "# prod\nweb = '1.5.0'  # now\n");
@@ -241,7 +241,7 @@ fn editing_only_commits_nothing_and_needs_no_git() {
 #[test]
 fn a_downgrade_wants_to_be_meant_and_then_says_so() {
     let repo = repository();
-    let words = refused(&repo, &["web", "1.4.1", "-e", "dev", "prod"]);
+    let words = refused(&repo, &["-e", "dev", "-e", "prod", "web", "1.4.1"]);
     assert!(words.contains("1.4.1 is older than 1.4.2, which dev has"), "{words}");
     assert!(words.contains("--allow-downgrade"), "{words}");
     bumped(&repo, &["web", "1.4.1", "-e", "dev", "--allow-downgrade"]);
@@ -439,7 +439,7 @@ fn the_newest_is_the_one_that_all_may_use() {
     assert_eq!((code, text.as_str()), (Some(0), "dev: web 1.4.2 → 1.5.0\n"));
     let (_, text, _) = latest(&["web", "--latest", "--range", "^1.4", "-e", "prod"]);
     assert_eq!(text, "prod: web 1.4.2 → 1.4.10\n", "1.5.0 isn't shared with prod, and 10 is more than 2");
-    let (_, text, _) = latest(&["web", "--latest", "-e", "dev", "prod"]);
+    let (_, text, _) = latest(&["web", "--latest", "-e", "dev", "-e", "prod"]);
     assert_eq!(text, "dev: web 1.5.0 → 2.0.0\nprod: web 1.4.10 → 2.0.0\n");
     let (code, _, words) = latest(&["api", "--latest", "-e", "dev", "--role", "nobody"]);
     assert!(code == Some(1) && words.contains("arn:aws:iam::222222222222:role/nobody"), "{words}");
@@ -459,6 +459,22 @@ fn the_newest_is_the_one_that_all_may_use() {
     assert_eq!(code, Some(1));
     assert!(words.contains("1.5.0 is older than 2.0.0, which dev has"), "{words}");
     assert_eq!(latest(&["web", "--range", "^1", "-e", "dev"]).0, Some(64));
+
+    // What was rolled back isn't pinned again by a schedule, until somebody pins it on purpose.
+    let pin = |version: &str, message: &str| {
+        stage.repo().write("environments/dev/pins.toml", format!("web = \"{version}\"\napi = \"v1.0.0\"\n"));
+        stage.repo().git(&["commit", "--quiet", "--all", "--message", message]);
+    };
+    pin("1.5.0", "dev: back\n\nRollback: from 2.0.0");
+    let (code, text, words) = latest(&["web", "--latest", "-e", "dev"]);
+    assert_eq!((code, text.as_str()), (Some(0), ""), "{words}");
+    assert!(words.contains("web 2.0.0 was rolled back: skipped"), "{words}");
+    let (_, text, _) = latest(&["web", "--latest", "--include-rolled-back", "-e", "dev"]);
+    assert_eq!(text, "dev: web 1.5.0 → 2.0.0\n");
+    pin("2.0.0", "dev: it wasn't its fault");
+    pin("1.5.0", "dev: something else");
+    let (_, text, _) = latest(&["web", "--latest", "-e", "dev"]);
+    assert_eq!(text, "dev: web 1.5.0 → 2.0.0\n");
 }
 
 #[test]
@@ -471,7 +487,7 @@ fn an_artifact_that_is_not_there_is_not_pinned() {
         let output = stage.run(&all);
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    let (code, words) = run(&["web", "1.5.0", "-e", "dev", "prod"]);
+    let (code, words) = run(&["web", "1.5.0", "-e", "dev", "-e", "prod"]);
     assert_eq!(code, Some(1));
     assert!(words.contains("prod: there is no AMI named `web-1.5.0` of account 111111111111"), "{words}");
     assert!(words.contains("--no-check"), "{words}");

@@ -83,11 +83,14 @@ fn the_script_tells_its_story_to_the_end() {
         "✓ dev/fargate/api is quarantined",
         "✓ prod/fargate/api is in sync with 2.0.1",
         "✓ the resync is acknowledged",
-        "The story is told",
+        "Done. Everything is in sync",
     ] {
         assert!(text.contains(line), "the story lacks {line:?}:\n{text}");
     }
     assert!(!text.contains('\u{1b}'), "no colours and no cursor movements where there is no terminal");
+    // Once more there is nothing left to play: it says so, and shows what runs.
+    let again = finish(dir.path(), start(dir.path(), "again"), "again");
+    assert!(again.contains("--fresh") && !again.contains("no targets"), "{again}");
     let rollouts = rollouts(dir.path());
     assert_eq!(rollouts.len(), ROLLOUTS, "{rollouts:?}");
 }
@@ -110,7 +113,7 @@ fn killed_in_the_middle_it_goes_on_to_the_same_end_and_repeats_no_rollout() {
         demo.wait().unwrap();
     }
     let text = finish(dir.path(), start(dir.path(), "last"), "last");
-    assert!(text.contains("The story is told"), "{text}");
+    assert!(text.contains("Done. Everything is in sync"), "{text}");
     let rollouts = rollouts(dir.path());
     assert_eq!(rollouts.len(), ROLLOUTS, "{rollouts:?}");
 }

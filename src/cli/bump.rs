@@ -3,9 +3,10 @@
 mod artifacts;
 pub mod edit;
 pub(super) mod git;
+mod rollbacks;
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -39,9 +40,12 @@ pub struct Args {
     /// The versions among which the newest is looked for, such as '^1.4' or '>=2, <3'; pre-releases only if it names one
     #[arg(long, value_name = "RANGE", requires = "latest", default_value = "*", value_parser = range)]
     range: VersionReq,
-    /// An environment whose pin is set; several may be named
-    #[arg(long, short, value_name = "ENV", required = true, num_args = 1.., value_parser = name::<EnvironmentName>)]
+    /// The environment whose pin to set; repeat it, or separate several with commas
+    #[arg(long, short, value_name = "ENV", required = true, value_delimiter = ',', value_parser = name::<EnvironmentName>)]
     environment: Vec<EnvironmentName>,
+    /// With --latest, also pin a version that a `Rollback:` trailer of an earlier commit names
+    #[arg(long, requires = "latest")]
+    include_rolled_back: bool,
     /// The digest that the version's image must have: sha256:…
     #[arg(long, value_parser = name::<Digest>)]
     digest: Option<Digest>,
@@ -116,7 +120,13 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let lookup = Lookup::new(args.endpoint_url.clone(), args.role.clone());
     let (version, digest) = match &args.version {
         Some(version) => (version.clone(), args.digest.clone()),
-        None => lookup.newest(&args.dir, &args.component, &environments, &args.range).await?,
+        None => {
+            let rolled_back = match args.include_rolled_back {
+                true => BTreeSet::new(),
+                false => rollbacks::versions(&args.dir, &args.component, &environments)?,
+            };
+            lookup.newest(&args.dir, &args.component, &environments, &args.range, &rolled_back).await?
+        }
     };
     let component = &args.component;
     let allow_downgrade = args.allow_downgrade;

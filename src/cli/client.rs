@@ -60,7 +60,11 @@ impl Controller {
 
     /// What the controller says about itself.
     pub(super) async fn status(&self) -> Result<Status, CliError> {
-        let json = self.status_json().await?;
+        self.read_status(self.status_json().await?)
+    }
+
+    /// A status that was read as JSON.
+    pub(super) fn read_status(&self, json: serde_json::Value) -> Result<Status, CliError> {
         serde_json::from_value(json).map_err(|error| self.strange(&error))
     }
 

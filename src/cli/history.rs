@@ -8,10 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::client::{Address, Controller};
 use super::error::{CliError, ResultExt as _};
 use super::output::{self, Output, Screen};
+use super::unknown;
 use crate::clock::{Clock as _, SystemClock};
 use crate::history::{FILE, Query, Store, tell};
 use crate::model::TargetRef;
-use crate::model::escape::plain_json;
+use crate::model::escape::{one_line, plain_json};
 use crate::model::event::{Deliveries, EventKind, EventPage, EventRecord};
 
 /// How many events a page of the API has.
@@ -97,6 +98,9 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         query = query.of_interest();
     }
     let page = source.newest(query, args.limit).await?;
+    if let (Some(scope), true) = (scope, page.events.is_empty()) {
+        source.knows(scope).await?;
+    }
     print(args.output, &page, || text(&page.events, now, screen))
 }
 
@@ -126,6 +130,21 @@ impl Source {
         match self {
             Self::Controller(controller) => controller.history(query).await,
             Self::Store(store) => Ok(store.page(query)),
+        }
+    }
+
+    /// Whether there is such an environment or target, of which nothing was found. What a controller has left doesn't say
+    /// which there are, only what happened to them.
+    async fn knows(&self, scope: &str) -> Result<(), CliError> {
+        match self {
+            Self::Controller(controller) => unknown::scope(scope, &controller.status().await?),
+            Self::Store(store)
+                if store.page(&Query { scope: Some(scope.to_owned()), ..Query::newest(1) }).events.is_empty() =>
+            {
+                let scope = one_line(scope);
+                Err(CliError::failed(format!("nothing is recorded of `{scope}`")).hint("check its spelling"))
+            }
+            Self::Store(_) => Ok(()),
         }
     }
 

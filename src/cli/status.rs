@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::client::{Address, Controller};
 use super::error::CliError;
 use super::output::{self, Output, Screen};
+use super::unknown;
 use crate::clock::{Clock, SystemClock};
 use crate::model::escape::{one_line, plain_json};
 use crate::model::status::{Status, TargetStatus};
@@ -19,6 +20,10 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Shows the targets of a running controller.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Only this environment or target: prod, prod/asg/web
+    #[arg(value_name = "ENV[/KIND/NAME]")]
+    scope: Option<String>,
+
     /// Show it again every second until interrupted
     #[arg(long, short)]
     watch: bool,
@@ -38,7 +43,8 @@ pub struct Args {
 pub async fn run(args: Args) -> Result<(), CliError> {
     let screen = Screen::stdout();
     let controller = Controller::new(args.address)?;
-    let mut text = show(&controller, args.output, args.watch, screen).await?;
+    let scope = args.scope.as_deref().map(|scope| scope.trim_end_matches('/'));
+    let mut text = show(&controller, scope, args.output, args.watch, screen).await?;
     if !args.watch {
         output::print(&text)?;
         return Ok(());
@@ -50,7 +56,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
             output::print(&text)?;
         }
         tokio::time::sleep(EVERY).await;
-        text = match show(&controller, args.output, true, screen).await {
+        text = match show(&controller, scope, args.output, true, screen).await {
             Ok(text) => text,
             // A controller may be restarted while it is watched.
             Err(error) if args.output == Output::Text => format!("{error}\n"),
@@ -59,12 +65,34 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     }
 }
 
-async fn show(controller: &Controller, output: Output, watch: bool, screen: Screen) -> Result<String, CliError> {
+async fn show(
+    controller: &Controller,
+    scope: Option<&str>,
+    output: Output,
+    watch: bool,
+    screen: Screen,
+) -> Result<String, CliError> {
+    let mut json = controller.status_json().await?;
+    if let Some(scope) = scope {
+        unknown::scope(scope, &controller.read_status(json.clone())?)?;
+        keep_only(&mut json, scope);
+    }
     match output {
-        Output::Text => Ok(render(&controller.status().await?, SystemClock.now(), screen)),
+        Output::Text => Ok(render(&controller.read_status(json)?, SystemClock.now(), screen)),
         // One object a line while watching, so that a program can tell one from the next.
-        Output::Json if watch => Ok(plain_json(&format!("{}\n", controller.status_json().await?)).into_owned()),
-        Output::Json => Ok(plain_json(&format!("{:#}\n", controller.status_json().await?)).into_owned()),
+        Output::Json if watch => Ok(plain_json(&format!("{json}\n")).into_owned()),
+        Output::Json => Ok(plain_json(&format!("{json:#}\n")).into_owned()),
+    }
+}
+
+/// Leaves of a status only an environment, or one target of it.
+fn keep_only(status: &mut serde_json::Value, scope: &str) {
+    let (name, target) = scope.split_once('/').map_or((scope, None), |(name, target)| (name, Some(target)));
+    let Some(environments) = status.get_mut("environments").and_then(|it| it.as_object_mut()) else { return };
+    environments.retain(|key, _| key == name);
+    let targets = environments.get_mut(name).and_then(|it| it.get_mut("targets")).and_then(|it| it.as_object_mut());
+    if let (Some(targets), Some(target)) = (targets, target) {
+        targets.retain(|key, _| key == target);
     }
 }
 

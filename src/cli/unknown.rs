@@ -5,6 +5,8 @@ use std::path::Path;
 use super::error::CliError;
 use crate::manifest::nearest;
 use crate::model::EnvironmentName;
+use crate::model::escape::one_line;
+use crate::model::status::Status;
 
 /// The error for a name that no environment has, with the one that was probably meant.
 pub(super) fn environment<'a>(name: &EnvironmentName, known: impl Iterator<Item = &'a EnvironmentName>) -> CliError {
@@ -32,4 +34,23 @@ fn among(name: &EnvironmentName, known: &[&str]) -> CliError {
         None if known.is_empty() => error.hint("name the folder that has environments/ with --dir"),
         None => error.hint(format!("environments: {}", known.join(", "))),
     }
+}
+
+/// Whether a controller knows an environment, `prod`, or a target, `prod/asg/web`.
+///
+/// # Errors
+/// If it doesn't: with the name that was probably meant.
+pub(super) fn scope(scope: &str, status: &Status) -> Result<(), CliError> {
+    let environments = status.environments.keys().map(|name| name.as_str());
+    let targets = status.environments.values().flat_map(|it| it.targets.values().map(|target| target.target.as_str()));
+    let (what, known): (_, Vec<&str>) =
+        if scope.contains('/') { ("target", targets.collect()) } else { ("environment", environments.collect()) };
+    if known.contains(&scope) {
+        return Ok(());
+    }
+    let error = CliError::failed(format!("unknown {what} `{}`", one_line(scope)));
+    Err(match nearest(scope, &known) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error.hint("`pinion status` lists all of them"),
+    })
 }

@@ -26,7 +26,7 @@ use crate::ports::Accounts;
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Stands for the version in what is looked for. Legal wherever a version is.
-const STAND_IN: &str = "0.0.0-pinion-bump";
+const PLACEHOLDER: &str = "0.0.0-pinion-bump";
 
 /// Looks into AWS.
 pub(super) struct Lookup {
@@ -95,15 +95,16 @@ impl Lookup {
     }
 
     /// The newest version within the range that all targets of the component in all the environments may use; with its
-    /// digest where the pins name one.
+    /// digest where the pins name one. Versions that were rolled back are left out.
     pub(super) async fn newest(
         &self,
         dir: &Path,
         component: &Component,
         environments: &[EnvironmentName],
         range: &VersionReq,
+        rolled_back: &BTreeSet<Version>,
     ) -> Result<(Version, Option<Digest>), CliError> {
-        let loaded = with_simulator(dir, component, environments)?;
+        let loaded = with_placeholder(dir, component, environments)?;
         let aws = self.aws().await?;
         let mut common: Option<BTreeMap<String, Option<Digest>>> = None;
         let mut pinned_digest = false;
@@ -126,8 +127,13 @@ impl Lookup {
             }
         }
         let candidates = common.unwrap_or_default();
+        for version in rolled_back.iter().filter(|version| candidates.contains_key(version.as_str())) {
+            let version = one_line(version.as_str());
+            output::note(&format!("{component} {version} was rolled back: skipped; --include-rolled-back pins it\n"));
+        }
         let newest = candidates
             .iter()
+            .filter(|(text, _)| !rolled_back.iter().any(|version| version.as_str() == text.as_str()))
             .filter_map(|(text, digest)| {
                 let number = semver::Version::parse(text.strip_prefix('v').unwrap_or(text)).ok()?;
                 range.matches(&number).then_some((number, text, digest))
@@ -153,9 +159,9 @@ fn queries(draft: &Draft, component: &Component) -> BTreeSet<ArtifactQuery> {
 }
 
 /// The environments with a version that is none: what is looked for shows where a version goes.
-fn with_simulator(dir: &Path, component: &Component, environments: &[EnvironmentName]) -> Result<Loaded, CliError> {
+fn with_placeholder(dir: &Path, component: &Component, environments: &[EnvironmentName]) -> Result<Loaded, CliError> {
     let mut folder = manifest::read::folder(dir)?;
-    let version = Version::try_from(STAND_IN)?;
+    let version = Version::try_from(PLACEHOLDER)?;
     // Of another image than any.
     let digest = Digest::try_from(format!("sha256:{}", "0".repeat(64)))?;
     for name in environments {
@@ -196,12 +202,12 @@ fn patterns(draft: &Draft, component: &Component) -> Result<Vec<Pattern>, CliErr
 fn ami(query: &AmiQuery) -> Option<Pattern> {
     match query {
         AmiQuery::Name { name, owner } => {
-            let (before, after) = name.split_once(STAND_IN)?;
+            let (before, after) = name.split_once(PLACEHOLDER)?;
             Some(Pattern::AmiName { before: before.to_owned(), after: after.to_owned(), owner: owner.clone() })
         }
         AmiQuery::Tags { tags, owner } => {
-            let (key, value) = tags.iter().find(|(_, value)| value.contains(STAND_IN))?;
-            let (before, after) = value.split_once(STAND_IN)?;
+            let (key, value) = tags.iter().find(|(_, value)| value.contains(PLACEHOLDER))?;
+            let (before, after) = value.split_once(PLACEHOLDER)?;
             let others = tags.iter().filter(|(other, _)| *other != key);
             Some(Pattern::AmiTag {
                 key: key.clone(),
@@ -217,6 +223,6 @@ fn ami(query: &AmiQuery) -> Option<Pattern> {
 
 fn image(reference: &ImageReference) -> Option<Pattern> {
     reference.ecr()?;
-    let (before, after) = reference.tag.split_once(STAND_IN)?;
+    let (before, after) = reference.tag.split_once(PLACEHOLDER)?;
     Some(Pattern::ImageTag { reference: reference.clone(), before: before.to_owned(), after: after.to_owned() })
 }

@@ -86,6 +86,11 @@ impl Aim {
     }
 }
 
+/// What a command of Git prints.
+pub(super) fn output(dir: &Path, arguments: &[&str]) -> Result<String, CliError> {
+    git(dir, arguments)
+}
+
 /// The commit that is checked out.
 pub(super) fn head(dir: &Path) -> Result<String, CliError> {
     git(dir, &["rev-parse", "HEAD"])

@@ -70,7 +70,11 @@ pub(super) async fn play(scene: &Scene) -> Result<(), CliError> {
         player.act(chapter.act).await?;
         std::fs::write(scene.workshop.progress(), (number + 1).to_string())?;
     }
-    player.say("\nThe story is told. Everything is in sync:\n")?;
+    if done >= STORY.len() {
+        player.say("\nAll of it has been played in this folder; `pinion demo --script --fresh` starts over.")?;
+        player.act(Act::Converge).await?;
+    }
+    player.say("\nDone. Everything is in sync:\n")?;
     let status = Status::from(&**scene.status.borrow());
     output::print(&crate::cli::status::render(&status, scene.now(), output::Screen::stdout()))?;
     Ok(())
