@@ -127,7 +127,7 @@ fn a_story_with_kills_in_it_is_told_once() {
     // What isn't there is an error, not an empty answer; and a status of one target has no other.
     for (arguments, near) in [
         (["history", "devv"], "did you mean `dev`"),
-        (["history", "dev/asg/wbe"], "did you mean `dev/asg/web`"),
+        (["history", "dev/asg/wbe"], "unknown target `dev/asg/wbe`"),
         (["status", "staging"], "unknown environment `staging`"),
     ] {
         let output = stage.run(&arguments);

@@ -77,9 +77,8 @@ impl Team {
     fn propose(&self, branch: &str, version: &str, environments: &[&str]) -> (String, String) {
         let repo = self.stage.repo();
         repo.checkout("main");
-        let mut bump = vec!["bump", "backend", version, "--branch", branch, "--environment"];
-        bump.extend(environments);
-        self.developer(&bump);
+        let environments = environments.join(",");
+        self.developer(&["bump", "backend", version, "--branch", branch, "--environment", &environments]);
         assert_eq!(repo.git(&["branch", "--show-current"]), branch);
         let plan = self.developer(&["plan", "--base", "main", "--output", "markdown"]);
         repo.push();

@@ -82,8 +82,8 @@ fn the_url_has_the_last_word() {
     });
     assert!(stage.fleet().group_runs(PROD, "app", NEW));
     stage.wait_for("prod/asg/app", "verifying");
-    let reason = stage.reason("prod/asg/app");
-    assert!(reason.contains("503"), "it says what is wrong: {reason}");
+    // Probes run beside the passes: what one has found is in the next one's reason.
+    stage.wait_until("it says what is wrong", |stage| stage.reason("prod/asg/app").contains("503"));
     stage.stays("the pin isn't converged", Duration::from_secs(2), |stage| stage.state("prod/asg/app") == "verifying");
 
     application.answer(200);
