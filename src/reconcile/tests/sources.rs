@@ -99,7 +99,8 @@ async fn emptied_environments_change_nothing_and_are_reported_until_they_are_bac
 #[tokio::test(start_paused = true)]
 async fn what_is_done_to_dev_holds_up_nobody_in_prod() {
     const POLICY: &str = "@id(\"x\") @reason(\"y\") forbid (principal, action, resource == Target::\"dev/asg/web\");";
-    let changes: [(&str, fn(&Rig)); 7] = [
+    type Change = (&'static str, fn(&Rig));
+    let changes: [Change; 7] = [
         ("it is promoted from prod, which is promoted from it", |rig| {
             rig.git.append("dev", "[promotion]\nfrom = \"prod\"")
         }),
