@@ -3,6 +3,7 @@
 
 mod history;
 pub mod hooks;
+mod host;
 mod json;
 mod limits;
 mod page;
@@ -75,7 +76,7 @@ pub struct ListenError {
 /// How much untrusted people may use. Not configurable: no honest client comes near.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
-    /// Connections at a time; more wait in the kernel's queue.
+    /// Connections at a time; where one more comes, the oldest gives way.
     connections: usize,
     /// How long the head of a request may take, and a connection may idle.
     header: Duration,
@@ -107,7 +108,7 @@ impl Server {
         if !address.ip().is_loopback() {
             tracing::info!(%address, "the status can be read from other machines: whoever reaches this address sees it");
         }
-        let router = routes::router(self, stop.clone());
+        let router = routes::router(self, address.ip().is_loopback(), stop.clone());
         let task = tokio::spawn(limits::serve(listener, router, LIMITS, stop));
         Ok(Running { address, task })
     }

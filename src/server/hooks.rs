@@ -21,6 +21,8 @@ use crate::config::Secret;
 use crate::webhook::push::{self, Push};
 use crate::webhook::signature::{self, Unsigned};
 
+/// Where events are taken.
+pub(super) const PATH: &str = "/hooks/git";
 /// The longest body, in bytes. A push of a few hundred commits fits; what doesn't is found by the next poll.
 const MAX_LENGTH: usize = 1024 * 1024;
 /// How long a body may take to come.

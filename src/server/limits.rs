@@ -1,15 +1,20 @@
 //! Accepting connections, with limits on their number and on how slow they may be.
 
-use std::io;
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +23,7 @@ use super::Limits;
 /// Serves until `stop`, then until the connections have ended.
 pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
     let permits = Arc::new(Semaphore::new(limits.connections));
+    let mut open = VecDeque::new();
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -25,11 +31,22 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits,
             () = stop.cancelled() => break,
             // Reaps those that have ended, so that the set doesn't grow.
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, permit)) => {
-                connections.spawn(connection(stream, permit, router.clone(), limits, stop.clone()));
+            Ok((stream, _)) => {
+                let Some(permit) = permit(&permits, &mut open).await else { break };
+                let vouched = Vouched::default();
+                let (stays, gives_way) = oneshot::channel();
+                open.push_back(Open { stays, vouched: vouched.clone() });
+                let served = connection(stream, router.clone(), vouched, limits, stop.clone());
+                connections.spawn(async move {
+                    tokio::select! {
+                        () = served => {}
+                        _ = gives_way => tracing::debug!("a connection has given way to a newer one"),
+                    }
+                    drop(permit);
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "can't accept a connection");
@@ -39,28 +56,52 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits,
         }
     }
     drop(listener);
+    // Dropping these would cut their connections off.
     while connections.join_next().await.is_some() {}
+    drop(open);
 }
 
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    // First the permit: what isn't accepted waits in the kernel and costs us nothing.
-    let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+/// Whether a connection has shown the token. A handler that has checked it sets this.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Vouched(Arc<AtomicBool>);
+
+impl Vouched {
+    /// The other side has shown the token.
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
-async fn connection(
-    stream: TcpStream,
-    _permit: OwnedSemaphorePermit,
-    router: Router,
-    limits: Limits,
-    stop: CancellationToken,
-) {
+/// A connection that is open, or was.
+struct Open {
+    /// Dropped to end the connection. Closed once the connection has ended.
+    stays: oneshot::Sender<Infallible>,
+    vouched: Vouched,
+}
+
+/// A place for one more connection. Where there is none, the oldest connection gives way, those that have shown the token last: nobody waits for a
+/// place, so that connections that stall can't keep out a probe of `/healthz`. `None` if the semaphore is closed.
+async fn permit(permits: &Arc<Semaphore>, open: &mut VecDeque<Open>) -> Option<OwnedSemaphorePermit> {
+    open.retain(|open| !open.stays.is_closed());
+    if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
+        return Some(permit);
+    }
+    let oldest = open.iter().position(|open| !open.vouched.0.load(Ordering::Relaxed)).unwrap_or_default();
+    drop(open.remove(oldest));
+    Arc::clone(permits).acquire_owned().await.ok()
+}
+
+async fn connection(stream: TcpStream, router: Router, vouched: Vouched, limits: Limits, stop: CancellationToken) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(vouched.clone());
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
         .max_buf_size(limits.body.max(16 * 1024))
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
@@ -119,6 +160,38 @@ mod tests {
         reading.await.expect("the slow client is cut off").unwrap();
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
         stop.cancel();
+        task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn connections_that_stall_keep_nobody_out_and_who_showed_the_token_stays() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let vouch = |axum::Extension(vouched): axum::Extension<Vouched>| async move { vouched.set() };
+        let router = Router::new().route("/", get(|| async { "hello" })).route("/vouch", get(vouch));
+        // No time-out ends those that stall.
+        let limits = Limits { connections: 4, header: Duration::from_secs(600), ..TIGHT };
+        let task = tokio::spawn(serve(listener, router, limits, stop.clone()));
+        let mut known = TcpStream::connect(address).await.unwrap();
+        known.write_all(b"GET /vouch HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        assert_ne!(known.read(&mut [0; 500]).await.unwrap(), 0);
+        let mut stalled = Vec::new();
+        for _ in 0..20 {
+            let mut slow = TcpStream::connect(address).await.unwrap();
+            slow.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+            stalled.push(slow);
+        }
+        let mut probe = TcpStream::connect(address).await.unwrap();
+        probe.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        let reading = tokio::time::timeout(Duration::from_secs(5), probe.read_to_string(&mut answer));
+        reading.await.expect("the probe is answered at once").unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        known.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        assert_ne!(known.read(&mut [0; 500]).await.unwrap(), 0, "it is older than those that stall, and stays");
+        stop.cancel();
+        drop(stalled);
         task.await.unwrap();
     }
 

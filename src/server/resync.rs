@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Query, State};
+use axum::extract::{FromRequestParts, Query, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use secrecy::{ExposeSecret, SecretString};
@@ -13,6 +14,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::json::Json;
+use super::limits::Vouched;
 use super::routes::{Shared, refuse, unreadable};
 
 /// How long a request with `wait=true` waits.
@@ -43,14 +45,12 @@ fn answer(status: StatusCode, number: u64, completed: bool, error: Option<&'stat
 
 pub(super) async fn resync(
     State(shared): State<Shared>,
-    headers: HeaderMap,
+    // Before the body: nobody waits for the body of a request that is refused by its head.
+    _authorized: Authorized,
     parameters: Result<Query<Parameters>, QueryRejection>,
     // Read only to hold it to the limit: a body has no meaning here.
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    if let Err(refusal) = authorize(shared.server.token.as_ref(), &headers) {
-        return *refusal;
-    }
     if let Err(error) = body {
         let why = format!("the body can't be read ({}); none is needed", error.body_text());
         return refuse(error.status(), why);
@@ -82,6 +82,21 @@ pub(super) async fn resync(
             false,
             Some("not completed yet; see `resync.completed` in /api/v1/status"),
         ),
+    }
+}
+
+/// The request has the token. It is judged by its head.
+pub(super) struct Authorized;
+
+impl FromRequestParts<Shared> for Authorized {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Response> {
+        authorize(shared.server.token.as_ref(), &parts.headers).map_err(|refusal| *refusal)?;
+        if let Some(vouched) = parts.extensions.get::<Vouched>() {
+            vouched.set();
+        }
+        Ok(Self)
     }
 }
 

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::json::Json;
-use super::{LIMITS, Server, history, hooks, page, resync};
+use super::{LIMITS, Server, history, hooks, host, page, resync};
 use crate::metrics;
 use crate::model::escape::one_line;
 use crate::model::status::{Snapshot, Status};
@@ -66,8 +66,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for ApiQuery<T> {
     }
 }
 
-pub(super) fn router(server: Server, stop: CancellationToken) -> Router {
-    Router::new()
+/// All routes. With `local`, requests must name this machine, see [`host`].
+pub(super) fn router(server: Server, local: bool, stop: CancellationToken) -> Router {
+    let routes = Router::new()
         .route("/", get(page::overview))
         .route("/targets/{environment}/{kind}/{name}", get(page::target))
         .route("/history", get(page::happened))
@@ -81,13 +82,13 @@ pub(super) fn router(server: Server, stop: CancellationToken) -> Router {
         .route("/api/v1/history", get(history::history))
         .route("/api/v1/dora", get(history::dora))
         .route("/api/v1/resync", post(resync::resync))
-        .route("/hooks/git", post(hooks::receive))
+        .route(hooks::PATH, post(hooks::receive))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(LIMITS.body))
-        .layer(from_fn(in_time))
-        .layer(map_response(harden))
-        .with_state(Shared { server, stop })
+        .layer(from_fn(in_time));
+    let routes = if local { routes.layer(from_fn(host::check)) } else { routes };
+    routes.layer(map_response(harden)).with_state(Shared { server, stop })
 }
 
 async fn scrape(State(shared): State<Shared>) -> impl IntoResponse {

@@ -1,9 +1,12 @@
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pinion::model::event::{EventKind, EventRecord};
 use pinion::model::status::Status;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::sample::{self, Controller, TOKEN, client, now};
 
@@ -264,4 +267,61 @@ async fn a_page_that_is_as_before_is_not_sent_again() {
         Arc::make_mut(status).environments.get_mut("prod").unwrap().targets.get_mut("asg/web").unwrap().updated += 1;
     });
     assert_eq!(asked("/", &mark).await.status(), 200);
+}
+
+/// A resync without the token, whose body never comes.
+const STALLED: &[u8] = b"POST /api/v1/resync HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n";
+
+/// What is answered to these bytes until the server closes the connection, within 5 s.
+async fn answer(controller: &Controller, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(controller.running.address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let reading = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer));
+    reading.await.expect("the answer comes at once").unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn a_body_is_not_read_for_whom_the_head_refuses() {
+    let controller = Controller::start(sample::status(), Some(TOKEN)).await;
+    let refused = answer(&controller, STALLED).await;
+    assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
+    let closed = Controller::start(sample::status(), None).await;
+    let refused = answer(&closed, STALLED).await;
+    assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+    assert_eq!(controller.requests.count.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn health_is_told_while_everybody_else_stalls() {
+    let controller = Controller::start(sample::status(), Some(TOKEN)).await;
+    let mut stalled = Vec::new();
+    for part in [STALLED, b"GET / HTTP/1.1\r\n", b""] {
+        for _ in 0..60 {
+            let mut stream = TcpStream::connect(controller.running.address).await.unwrap();
+            stream.write_all(part).await.unwrap();
+            stalled.push(stream);
+        }
+    }
+    for path in ["healthz", "readyz"] {
+        let request = format!("GET /{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let told = answer(&controller, request.as_bytes()).await;
+        assert!(told.starts_with("HTTP/1.1 200 "), "{path}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn on_loopback_no_site_reads_by_a_name_of_its_own() {
+    let controller = Controller::start(sample::status(), Some(TOKEN)).await;
+    for path in ["/", "/api/v1/status", "/metrics", "/nothing"] {
+        let rebound = client().get(controller.url(path)).header("host", "rebound.example:9780").send().await.unwrap();
+        assert_eq!(rebound.status(), 421, "{path}");
+        assert!(!rebound.text().await.unwrap().contains("prod"));
+    }
+    let local = client().get(controller.url("/")).header("host", "localhost:9780").send().await.unwrap();
+    assert_eq!(local.status(), 200);
+    // A push event is held to its signature instead.
+    let event = client().post(controller.url("/hooks/git")).header("host", "hooks.example.com").send().await.unwrap();
+    assert_eq!(event.status(), 403);
 }
