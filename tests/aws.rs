@@ -127,7 +127,12 @@ fn template(group: &ObservedGroup) -> TemplateRef {
 }
 
 fn marker(version: &str, base: &str) -> Marker {
-    Marker { version: version.try_into().unwrap(), commit: "a".repeat(40).try_into().unwrap(), base: base.to_owned() }
+    Marker {
+        version: version.try_into().unwrap(),
+        commit: "a".repeat(40).try_into().unwrap(),
+        base: base.to_owned(),
+        owner: None,
+    }
 }
 
 #[tokio::test]
