@@ -35,7 +35,7 @@ use crate::model::survey::Survey;
 use crate::model::{CommitId, EnvironmentName, Installation, LocalRef, State, words};
 use crate::plan::change_limit::Limits;
 use crate::plan::{Memory, Observed, Plan, TargetPlan};
-use crate::ports::{Accounts, Files, Observe, Surveyor};
+use crate::ports::{Accounts, Observe, Surveyor};
 use crate::reconcile::desired::Desired;
 use crate::reconcile::follow::Follower;
 use crate::reconcile::pass;
@@ -149,8 +149,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         clock: Arc::clone(&clock),
     })
     .await;
-    let files = Files { files: folder.files, refused: folder.refused };
-    let local = history.local(&args.dir, files, clock.as_ref());
+    let local = history.local(&args.dir, folder, clock.as_ref());
     let mut follower = Follower::new("the folder", Coverage::All, limits);
     let followed = follower
         .read(&local, &CommitId::uncommitted(), None)

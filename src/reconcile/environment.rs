@@ -19,7 +19,8 @@ use crate::clock::entropy;
 use crate::events;
 use crate::guardrail::{Denial, Member};
 use crate::model::{
-    Environment, EnvironmentName, ErrorClass, LocalRef, Outcome, PortError, ResolveError, State, Target, TargetState,
+    Environment, EnvironmentName, ErrorClass, LocalRef, Outcome, PortError, Refusal, ResolveError, State, Target,
+    TargetState,
 };
 use crate::plan::{self, Action, Converged, Made, Memory, Observed, Pass, Plan, Reason, Rollback, TargetPlan};
 

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::git::{GitError, Provenances, WorkingCopy};
 use crate::guardrail::Policies;
 use crate::manifest::{self, Draft};
-use crate::model::{CommitId, Component, Environment, EnvironmentName, LocalRef, Provenance, Trailer};
+use crate::model::{CommitId, Component, Environment, EnvironmentName, Files, LocalRef, Provenance, Trailer};
 use crate::plan::change_limit::{self, Acknowledgement, ChangeLimit, Extent, Limits};
 use crate::reconcile::follow::outline;
 

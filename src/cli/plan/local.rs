@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use crate::cli::signers::read_pins;
-use crate::git::{FOLDERS, GitError, Objects, Provenances, WorkingCopy};
+use crate::git::{GitError, Objects, Provenances, WorkingCopy};
 use crate::model::cause::chain;
 use crate::model::{CommitId, Files, PinKey, Provenance, RepositoryError, Tip, Trailer};
 use crate::ports::Repository;
@@ -48,8 +48,7 @@ impl Repository for Local {
         if commit.is_uncommitted() {
             return Ok(self.files.clone());
         }
-        let read = self.objects()?.files(commit, &FOLDERS).map_err(failed)?;
-        Ok(Files { files: read.files, refused: read.refused })
+        self.objects()?.files(commit).map_err(failed)
     }
 
     async fn before(&self, commit: &CommitId) -> Result<Option<CommitId>, RepositoryError> {
