@@ -24,7 +24,7 @@ const CALLS: &[&str] =
     &["tracing::info!(", "tracing::warn!(", "tracing::error!(", ".report(", ".report_with_help(", ".at("];
 
 /// Names that begin large wherever they stand.
-const NAMES: &[&str] = &["AWS", "Cedar", "ECS", "Git", "HTTP", "Pinion"];
+const NAMES: &[&str] = &["AWS", "Cedar", "CloudWatch", "ECS", "Git", "HTTP", "Pinion"];
 
 #[test]
 fn messages_speak_with_one_voice() {

@@ -303,7 +303,7 @@ impl Play {
                 let path = file_of(place(number));
                 self.git.commit(|tree| drop(tree.insert(path, "nonsense = ".to_owned())));
             }
-            Event::Mend { place: number } => self.mend(place(number)),
+            Event::Fix { place: number } => self.fix(place(number)),
             Event::Retry => {
                 if let Some(life) = &self.life {
                     life.resyncs.request(true);
@@ -380,7 +380,7 @@ impl Play {
         }
     }
 
-    fn mend(&self, place: usize) {
+    fn fix(&self, place: usize) {
         let text = environment_file(place, &self.targets);
         self.git.commit(|tree| drop(tree.insert(file_of(place), text)));
     }
@@ -544,7 +544,7 @@ impl Play {
         self.wire.ask("DELETE", "/_sim/faults", &Value::Null).await;
         self.wire.route();
         for place in 0..=self.targets.last().unwrap().place {
-            self.mend(place);
+            self.fix(place);
         }
         self.tell("== all is fixed".to_owned());
         let began = Instant::now();

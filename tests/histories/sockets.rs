@@ -109,7 +109,7 @@ impl Play {
                 });
             }
             Event::Break { place: number } => self.commit(&file_of(place(number)), |_| "nonsense = ".to_owned()),
-            Event::Mend { place: number } => self.mend(place(number)),
+            Event::Fix { place: number } => self.fix(place(number)),
             Event::Crash { down, .. } => {
                 self.controller.take().unwrap().kill();
                 std::thread::sleep(Duration::from_secs_f64(f64::from(*down) / SPEED));
@@ -141,7 +141,7 @@ impl Play {
         }
     }
 
-    fn mend(&self, place: usize) {
+    fn fix(&self, place: usize) {
         let text = environment_file(place, &self.targets);
         self.commit(&file_of(place), |_| text);
     }
@@ -165,7 +165,7 @@ impl Play {
     fn end(mut self, history: &History) -> Result<(), String> {
         self.ask("DELETE", "/_sim/faults", &Value::Null);
         for place in 0..history.places.len() {
-            self.mend(place);
+            self.fix(place);
         }
         let tip = self.repo.head();
         let rests = |play: &Self| {

@@ -94,7 +94,7 @@ pub(crate) enum Event {
     /// A commit breaks an environment's file.
     Break { place: u8 },
     /// A commit fixes it.
-    Mend { place: u8 },
+    Fix { place: u8 },
     /// An operator asks to retry what is quarantined.
     Retry,
     /// The controller dies at the n-th call from now, before or after its effect, and is started again after a while.
@@ -162,7 +162,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         8 => (any::<u8>(), version()).prop_map(|(target, version)| Event::Pin { target, version }),
         1 => any::<u8>().prop_map(|place| Event::Break { place }),
-        1 => any::<u8>().prop_map(|place| Event::Mend { place }),
+        1 => any::<u8>().prop_map(|place| Event::Fix { place }),
         1 => Just(Event::Retry),
         4 => (0..12_u8, any::<bool>(), 0..60_u8)
             .prop_map(|(calls, after, down)| Event::Crash { calls, after, down }),

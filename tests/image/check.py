@@ -4,7 +4,8 @@ file system that can't be written to, against the simulator.
 No registry is asked for the base images. They are made here, of Debian's own packages: what the Dockerfile builds in is
 Debian with a C compiler and the Rust of this machine.
 
-    check.py            `release` if `released.json` is of another Dockerfile, Cargo.lock or release profile, else `ci`
+    check.py            `release` if `released.json` is of another Dockerfile, Cargo.lock or release profile, else `ci`; `ci` as well, and it
+                        says so, as long as there is no `released.json` at all
     check.py ci         everything, with the profile `ci`, which compiles quickly
     check.py release    everything, with the profile `release`, which is what is delivered; and twice: the second image must be the
                         same. Writes down, in `released.json` beside this file, what it was made of and what it weighs.
@@ -451,7 +452,9 @@ def main():
             sys.exit("image: building an image without a daemon needs root; run this as root, or install sudo")
         kept = [f"{name}={os.environ[name]}" for name in ("PATH", "HOME", "CARGO_HOME", "CARGO_TARGET_DIR", "RUSTUP_HOME") if name in os.environ]
         os.execvp("sudo", ["sudo", "env", *kept, sys.executable, __file__, *arguments])
-    profile = arguments[0] if arguments else "release" if is_stale() else "ci"
+    profile = arguments[0] if arguments else "release" if RELEASED.exists() and is_stale() else "ci"
+    if not arguments and not RELEASED.exists():
+        say(f"release NOT CHECKED: {RELEASED.name} is missing; `make release-check` makes it, commit it")
     if profile == "release" and not arguments:
         say("Dockerfile, Cargo.lock or the release profile has changed: checking the release; `make release-check`, committed, spares it")
     KEPT.mkdir(parents=True, exist_ok=True)

@@ -148,7 +148,7 @@ impl<'a> Place<'a> {
             statements.push(self.everywhere("ReadImagesAndTemplates", reads));
         }
         if self.scope.alarms {
-            // On all: AWS tells of composite alarms only who may read every alarm.
+            // On all: composite alarms are only in the answer for a role that may read every alarm (CloudWatch's API reference, DescribeAlarms).
             statements.push(self.everywhere("ReadAlarms", ["cloudwatch:DescribeAlarms"]));
         }
         let parameters = self.groups.iter().filter_map(|group| match &group.ami {
