@@ -350,7 +350,8 @@ async fn who_claims_what_another_environment_has_is_blocked_and_the_other_goes_o
     rig.git.pin("dev", "1.1");
     rig.until(|status| status.environments["dev"].targets["asg/web"].desired == "1.1").await;
     rig.until_state("dev", State::InSync).await;
-    assert_eq!(rig.world.writes("aaa").len(), 0);
+    assert_eq!(rig.world.refreshes("dev"), 1, "only the holder has rolled out");
+    assert_eq!(rig.state("aaa"), State::Blocked);
 }
 
 #[tokio::test(start_paused = true)]
