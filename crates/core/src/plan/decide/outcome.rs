@@ -76,13 +76,15 @@ impl<'a> Attempts<'a> {
         if self.memory.withdrawn.get(self.local).is_some_and(|withdrawn| withdrawn.contains(&rollout.id)) {
             return true;
         }
-        let next = at.checked_sub(1).and_then(|next| self.view.rollouts.get(next));
-        let marker = |next: &Rollout| self.view.revision(&next.target).and_then(|revision| revision.marker.as_ref());
-        let Some(next) =
-            next.filter(|next| marker(next).is_some_and(|marker| marker.commit != self.pin.provenance.commit))
-        else {
+        let Some(next) = at.checked_sub(1).and_then(|next| self.view.rollouts.get(next)) else { return false };
+        let Some(after) = self.view.revision(&next.target) else { return false };
+        let made_from = self.view.revision(&rollout.target).and_then(|revision| Some(&revision.marker.as_ref()?.base));
+        // Back to what it was made from leads also the rollback of what somebody else has ended.
+        let leads_back = after.target == self.view.current.target || made_from == Some(&after.name);
+        let of_another = after.marker.as_ref().is_some_and(|marker| marker.commit != self.pin.provenance.commit);
+        if leads_back || !of_another {
             return false;
-        };
+        }
         match rollout.outcome {
             RolloutOutcome::Cancelled => true,
             RolloutOutcome::Failed if rollout.status == "STOPPED" => {

@@ -230,6 +230,13 @@ fn what_pinion_itself_cut_short_is_tried() {
     let cancelled = || refresh("r", 2, Cancelled, 5);
     assert_eq!(planned(&[cancelled()], false).state, State::Quarantined, "somebody has stopped it");
     assert_eq!(planned(&[cancelled()], true).state, State::RollingOut, "this process has");
+    // What somebody has stopped is rolled back to what an earlier pin has brought.
+    let earlier = marker("1.0", 'a', "0");
+    let known_earlier = [(2, "1.1", marker("1.1", 'b', "1")), (1, "1.0", earlier.clone())];
+    let seen_earlier = group(1, &[(1, "1.0", earlier), (2, "1.1", None)], &[1, 1]);
+    let history = groups::history(&known_earlier, &[refresh("back", 1, Succeeded, 6), cancelled()]);
+    let plan = decide_one(&environment, &web(), seen_earlier, Some(history), |_, _| {});
+    assert_eq!((plan.state, &plan.action), (State::Quarantined, &None), "{}", line(&plan));
     let next = |outcome| refresh("next", 3, outcome, 6);
     assert_eq!(planned(&[next(Cancelled), cancelled()], false).state, State::RollingOut, "for another pin");
     assert_eq!(planned(&[next(Cancelled), refresh("r", 2, Failed, 5)], false).state, State::Quarantined);
