@@ -376,7 +376,7 @@ async fn a_group_is_rolled_and_its_history_says_so() {
     let RolloutHistory::Group { refreshes, versions, .. } = history else { panic!("{history:?}") };
     assert_eq!((&refreshes[0].id, refreshes[0].outcome), (&id, RolloutOutcome::Running));
     assert_eq!(refreshes[0].target, RolloutTarget::TemplateVersion(2));
-    assert_eq!((versions.len(), versions[0].number), (1, 2));
+    assert_eq!((versions.len(), versions[0].number, versions[1].number), (2, 2, 1), "what it was made from, too");
     assert_eq!(versions[0].marker, Some(marker("1.4.1", "1")));
 
     let foreign = Action::CancelRefresh { group: group.name.clone(), refresh: RolloutId("another".to_owned()) };
