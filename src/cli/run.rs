@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::controller::{Branch, Controller, ResyncDesk, Wiring};
 use super::error::{CliError, ResultExt as _};
 use super::signers::read_pins;
-use crate::claims::Coverage;
 use crate::config::{self, Config, LogFormat, Overrides, Secret};
 use crate::forge::Told;
 use crate::git;
 use crate::history::Limits;
 use crate::reconcile::Intervals;
+use crate::reconcile::desired::Claim;
 use crate::server::hooks::{Hooks, TakeHints};
 use crate::server::{RequestResync as _, Server};
 use crate::shutdown::{self, Drained, Signal, Signals};
@@ -199,7 +199,6 @@ fn limits(config: &Config) -> Limits {
 
 fn wiring(config: &Config) -> Wiring {
     Wiring {
-        installation: config.installation.clone(),
         branches: config
             .repositories
             .iter()
@@ -208,7 +207,7 @@ fn wiring(config: &Config) -> Wiring {
                 auth: auth(&repository.auth),
                 branch: repository.branch.clone(),
                 interval: repository.interval,
-                coverage: repository.environments.clone().map_or(Coverage::All, Coverage::Only),
+                claim: repository.environments.clone().map_or(Claim::All, Claim::Only),
                 connect_timeout: repository.connect_timeout,
                 stall_timeout: repository.stall_timeout,
                 verify: repository.verify.clone(),

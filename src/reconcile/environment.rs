@@ -19,8 +19,7 @@ use crate::clock::entropy;
 use crate::events;
 use crate::guardrail::{Denial, Member};
 use crate::model::{
-    Environment, EnvironmentName, ErrorClass, LocalRef, Outcome, PortError, Refusal, ResolveError, State, Target,
-    TargetState,
+    Environment, EnvironmentName, ErrorClass, LocalRef, Outcome, PortError, ResolveError, State, Target, TargetState,
 };
 use crate::plan::{self, Action, Converged, Made, Memory, Observed, Pass, Plan, Reason, Rollback, TargetPlan};
 
@@ -109,9 +108,6 @@ impl Reconciler {
     ) -> Option<Duration> {
         let environment = &desired.environment;
         let started = Instant::now();
-        for local in self.memory.keep(environment) {
-            self.states.remove(&local);
-        }
         let reader = self.shared.accounts.reader(&self.name, &environment.account);
         let retry = fresh.then(|| self.shared.resyncs.retry_asked(&self.name)).flatten();
         if fresh {
@@ -142,7 +138,6 @@ impl Reconciler {
         self.probing.send(environment, &plan, now);
         let wanted = |local: &LocalRef| pass::is_wanted(desired, &latest.borrow(), local);
         let outcomes = pass::execute(&plan, writer.as_ref(), &self.stop, &wanted).await;
-        self.written(&plan, &outcomes);
         self.started(environment, &observed, &plan, &outcomes);
         self.remember(environment, &plan, &outcomes);
         self.tell(desired, &plan, &outcomes, now);
@@ -158,14 +153,8 @@ impl Reconciler {
     /// Plans, and lets all other environments know what is about to start before any of them plans: a limit on rollouts
     /// at once holds across accounts.
     fn decide(&self, desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
-        let mut claims = self.shared.claims.lock().unwrap_or_else(PoisonError::into_inner);
         let mut fleet = self.shared.fleet.lock().unwrap_or_else(PoisonError::into_inner);
-        let plan = pass::decide(desired, observed, &self.memory, &fleet, &claims, now);
-        for (local, _) in plan.actions().filter(|(_, action)| action.is_write()) {
-            if let Some(target) = desired.environment.targets.get(local) {
-                claims.begin(target.spec.resource(&desired.environment.account), target.reference.clone());
-            }
-        }
+        let plan = pass::decide(desired, observed, &self.memory, &fleet, now);
         for (local, planned) in &plan.targets {
             let target = desired.environment.targets.get(local);
             if let Some((target, pin)) = target.and_then(|target| Some((target, desired.environment.pin_of(target)?)))
@@ -192,19 +181,6 @@ impl Reconciler {
         let quarantined = self.states.iter().filter(|(_, state)| state.known() == State::Quarantined);
         let known = quarantined.filter_map(|(local, state)| Some((local.clone(), state.rollout.as_ref()?.id.clone())));
         self.memory.retry(environment, known.collect(), self.shared.clock.now());
-    }
-
-    /// The writes are over: what has passed to another target since is free for it.
-    fn written(&self, plan: &Plan, outcomes: &BTreeMap<LocalRef, Outcome>) {
-        let heard = |local: &LocalRef| match outcomes.get(local) {
-            Some(Outcome::Applied(_)) => true,
-            Some(Outcome::Failed(error)) => error.is_unsure(),
-            _ => false,
-        };
-        let marked = plan.actions().filter(|(local, action)| action.marker().is_some() && heard(local));
-        let marked = marked.map(|(local, _)| local.within(&self.name)).collect();
-        let mut claims = self.shared.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        claims.end(&self.name, &marked, self.shared.clock.now());
     }
 
     /// Remembers the rollouts that were asked for, also where nobody knows whether AWS has heard it.
@@ -235,6 +211,7 @@ impl Reconciler {
     }
 
     fn remember(&mut self, environment: &Environment, plan: &Plan, outcomes: &BTreeMap<LocalRef, Outcome>) {
+        self.memory.keep(environment);
         self.memory.note(environment, plan);
         for (local, target) in &environment.targets {
             let (Some(plan), Some(pin)) = (plan.targets.get(local), environment.pin_of(target)) else { continue };
@@ -316,7 +293,6 @@ impl Reconciler {
         let moving = |state: &TargetState| matches!(state.state, State::RollingOut | State::Verifying | State::Overdue);
         let foreign = |plan: &TargetPlan| match &plan.reason {
             Some(Reason::ForeignRollout { .. }) => true,
-            Some(Reason::Claimed(refusal)) => matches!(refusal, Refusal::Passing(_) | Refusal::GivenUp),
             Some(Reason::Rollback { .. }) => true,
             Some(Reason::RolloutFailed { back, .. }) => matches!(back, Some(Rollback::Running { .. })),
             Some(Reason::Guardrail(denials)) => denials.iter().all(Denial::is_brief),

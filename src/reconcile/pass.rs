@@ -11,7 +11,6 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::desired::Desired;
-use crate::claims::Claims;
 use crate::guardrail::{Fleet, Member};
 use crate::model::{ArtifactQuery, Environment, LocalRef, Outcome, State, TargetRef, TargetSpec};
 use crate::plan::{self, Action, Input, Memory, Observed, Plan};
@@ -92,16 +91,9 @@ pub async fn observe(
 
 /// Plans with what was read.
 #[must_use]
-pub fn decide(
-    desired: &Desired,
-    observed: &Observed,
-    memory: &Memory,
-    fleet: &Fleet,
-    claims: &Claims,
-    now: Timestamp,
-) -> Plan {
+pub fn decide(desired: &Desired, observed: &Observed, memory: &Memory, fleet: &Fleet, now: Timestamp) -> Plan {
     let guardrails = desired.guardrails.as_ref();
-    plan::plan(Input { desired: &desired.environment, observed, memory, guardrails, fleet, claims, now })
+    plan::plan(Input { desired: &desired.environment, observed, memory, guardrails, fleet, now })
 }
 
 /// What a plan says of the targets of its environment, for the guardrails of others. What would only start now isn't

@@ -31,7 +31,6 @@ fn target() -> Target {
         rollout: RolloutSettings::default(),
         verify: Vec::new(),
         suspend: None,
-        take_over: None,
     }
 }
 

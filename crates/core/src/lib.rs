@@ -6,7 +6,6 @@
 //!   AWS's answers ──────────────► model::Observed ────┘
 //! ```
 
-pub mod claims;
 pub mod config;
 pub mod events;
 pub mod guardrail;

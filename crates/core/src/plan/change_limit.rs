@@ -8,8 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::claims::Ancestry;
-use crate::model::{CommitId, Component, EnvironmentClaims, EnvironmentName, Resource, TargetRef, Trailer};
+use crate::model::{CommitId, Component, EnvironmentName, Trailer};
 
 /// The key of the trailer that acknowledges, with one capital, as trailers are kept.
 pub const TRAILER: &str = "Pinion-acknowledge";
@@ -42,8 +41,6 @@ pub struct Outline {
     pub promoted: bool,
     /// Its pins, each as canonical text.
     pub pins: BTreeMap<Component, String>,
-    /// What its targets claim.
-    pub claims: EnvironmentClaims,
 }
 
 /// What a branch has, environment by environment.
@@ -207,60 +204,28 @@ pub struct Ledger {
     pub extent: Extent,
     /// What isn't accepted of the commits since.
     pub held: Option<Held>,
-    /// What that one has, in which what is held counts as it was accepted.
-    pub claimed: BTreeSet<(Resource, TargetRef)>,
-    /// Since when each target claims its resource.
-    pub since: Ancestry,
 }
 
 impl Ledger {
     /// Begins with a commit that is accepted as it is.
     #[must_use]
     pub fn new(commit: CommitId, extent: Extent) -> Self {
-        let (claimed, mut since) = (claims(&extent), Ancestry::default());
-        since.step(&claimed);
-        Self { seen: commit.clone(), accepted: commit, extent, held: None, claimed, since }
+        Self { seen: commit.clone(), accepted: commit, extent, held: None }
     }
 
     /// Takes the next commit of the branch.
     pub fn step(&mut self, commit: CommitId, extent: Extent, word: Acknowledgement, limits: Limits) {
         self.seen = commit.clone();
-        self.claimed = claims(&extent);
         match change_limit(&self.extent, &extent, limits).filter(|_| word != Acknowledgement::Given) {
             Some(change_limit) => {
-                let concerned = self.extent.iter().filter(|(name, _)| change_limit.concerns(name));
-                self.claimed.extend(claims_of(concerned));
                 let (first, before) =
                     self.held.take().map_or((commit, None), |held| (held.commit, held.ignored_acknowledgement));
                 let ignored_acknowledgement = word.ignored_acknowledgement().cloned().or(before);
                 self.held = Some(Held { commit: first, change_limit, ignored_acknowledgement });
             }
-            None => {
-                self.accepted = commit;
-                self.extent = extent;
-                self.held = None;
-            }
+            None => *self = Self::new(commit, extent),
         }
-        self.since.step(&self.claimed);
     }
-
-    /// Takes a commit before all that were looked at, where they don't tell who came first.
-    pub fn step_back(&mut self, extent: &Extent) {
-        self.since.step_back(&claims(extent));
-    }
-}
-
-/// What the environments of a branch claim.
-fn claims(extent: &Extent) -> BTreeSet<(Resource, TargetRef)> {
-    claims_of(extent.iter()).collect()
-}
-
-fn claims_of<'a>(
-    environments: impl Iterator<Item = (&'a EnvironmentName, &'a Outline)>,
-) -> impl Iterator<Item = (Resource, TargetRef)> {
-    environments.flat_map(|(name, outline)| {
-        outline.claims.iter().map(move |(local, claimed)| (claimed.resource.clone(), local.within(name)))
-    })
 }
 
 #[cfg(test)]
@@ -273,7 +238,6 @@ mod tests {
     fn extent(environments: &[Given<'_>]) -> Extent {
         let outline = |promoted: bool, pins: &[(&str, &str)]| Outline {
             promoted,
-            claims: BTreeMap::new(),
             pins: pins
                 .iter()
                 .map(|(component, version)| (Component::try_from(*component).unwrap(), (*version).to_owned()))

@@ -19,7 +19,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::*;
-use crate::claims::Claims;
 use crate::guardrail::{DenyAll, Fleet, NoPolicies};
 use crate::model::ErrorClass;
 use crate::model::*;
@@ -69,7 +68,6 @@ pub(super) fn environment(frontend: (&str, char), backend: (&str, char)) -> Envi
         rollout: RolloutSettings::default(),
         verify: Vec::new(),
         suspend: None,
-        take_over: None,
     };
     let asg = TargetSpec::Asg(AsgSpec {
         group: GroupName::try_from("frontend").unwrap(),
@@ -121,12 +119,7 @@ pub(super) fn container_image(text: &str) -> Artifact {
 }
 
 pub(super) fn marker(version: &str, digit: char, base: &str) -> Option<Marker> {
-    Some(Marker {
-        version: Version::try_from(version).unwrap(),
-        commit: commit(digit),
-        base: base.to_owned(),
-        owner: None,
-    })
+    Some(Marker { version: Version::try_from(version).unwrap(), commit: commit(digit), base: base.to_owned() })
 }
 
 /// The artifacts that an environment's pins resolve to.
@@ -174,7 +167,6 @@ pub(super) fn decide_one(
         memory: &memory,
         guardrails: &NoPolicies,
         fleet: &Fleet::default(),
-        claims: &Claims::alone(environment),
         now: at(10),
     };
     plan(input).targets.remove(local).unwrap()
@@ -289,7 +281,6 @@ fn a_target_waits_for_those_that_it_comes_after() {
             memory: &memory,
             guardrails: &NoPolicies,
             fleet: &Fleet::default(),
-            claims: &Claims::alone(&environment),
             now: at(10),
         })
     };
@@ -321,7 +312,6 @@ fn a_guardrail_holds_a_rollout_back_and_is_named() {
         memory: &memory,
         guardrails: &guardrails,
         fleet: &Fleet::default(),
-        claims: &Claims::alone(&environment),
         now: at(1),
     });
     assert_eq!(plan.targets[&web()].state, State::Pending);
@@ -369,7 +359,6 @@ fn markers_survive_being_written() {
         version: Version::try_from("v".repeat(128)).unwrap(),
         commit: CommitId::try_from("a".repeat(64)).unwrap(),
         base: "10000".to_owned(),
-        owner: None,
     };
     assert!(longest.to_string().len() <= 255, "AWS takes at most 255 characters");
 }

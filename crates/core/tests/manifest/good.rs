@@ -54,7 +54,6 @@ fn a_target_is_what_its_table_and_its_pin_say() {
             },
             verify: [],
             suspend: None,
-            take_over: None,
         },
         fargate/api: Target {
             reference: prod/fargate/api,
@@ -84,7 +83,6 @@ fn a_target_is_what_its_table_and_its_pin_say() {
             },
             verify: [],
             suspend: None,
-            take_over: None,
         },
     }
     "#);
