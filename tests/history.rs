@@ -127,15 +127,15 @@ fn a_story_with_kills_in_it_is_told_once() {
     // What isn't there is an error, not an empty answer; and a status of one target has no other.
     for (arguments, near) in [
         (["history", "devv"], "did you mean `dev`"),
-        (["history", "dev/asg/wbe"], "unknown target `dev/asg/wbe`"),
+        (["history", "dev/asg/fronted"], "did you mean `dev/asg/frontend`"),
         (["status", "staging"], "unknown environment `staging`"),
     ] {
         let output = stage.run(&arguments);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(1) && said.contains(near), "{arguments:?}: {said}");
     }
-    let one = String::from_utf8(stage.run(&["status", "dev/asg/web"]).stdout).unwrap();
-    assert!(one.contains("dev/asg/web") && !one.contains("fargate"), "{one}");
+    let one = String::from_utf8(stage.run(&["status", web]).stdout).unwrap();
+    assert!(one.contains(web) && !one.contains("fargate"), "{one}");
     let refused = stage.run(&["history", "prod/web"]);
     assert_eq!(refused.status.code(), Some(64), "{}", String::from_utf8_lossy(&refused.stderr));
     let missing = stage.run(&["history", "--cache-dir", "elsewhere"]);

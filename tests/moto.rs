@@ -70,7 +70,11 @@ impl Stage {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = format!("http://127.0.0.1:{port}");
         let mut command = clean(Command::new(tool("moto_server")), folder.path());
-        command.args(["-p", &port.to_string()]).env("MOTO_ECS_SERVICE_RUNNING", "2").env("PYTHONUNBUFFERED", "1");
+        command
+            .args(["-p", &port.to_string()])
+            .env("MOTO_ECS_SERVICE_RUNNING", "2")
+            .env("PYTHONUNBUFFERED", "1")
+            .env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/moto"));
         let mut moto = Process::start("moto_server", &mut command, folder.path().join("moto.log"));
         moto.wait_for("that it runs", 0, |output| output.contains("Running on").then_some(()));
         world(folder.path(), &url, "setup");

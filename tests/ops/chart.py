@@ -377,8 +377,9 @@ class Chart(unittest.TestCase):
 
     def test_versions_are_the_programs(self):
         chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-        cargo = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]
-        self.assertEqual((chart["appVersion"], chart["description"]), (cargo["version"], cargo["description"]))
+        cargo = tomllib.loads((ROOT / "Cargo.toml").read_text())
+        wanted = (cargo["workspace"]["package"]["version"], cargo["package"]["description"])
+        self.assertEqual((chart["appVersion"], chart["description"]), wanted)
         self.assertIn(f">={KUBERNETES[0]}.", chart["kubeVersion"])
 
 

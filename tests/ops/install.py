@@ -237,7 +237,7 @@ class Install(unittest.TestCase):
                     self.assertNotRegex(block, r"\$\w+:")
 
     def test_what_fails_is_quoted_as_it_is_said(self):
-        said = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.rs"))
+        said = "\n".join(path.read_text() for folder in ("src", "crates") for path in (ROOT / folder).rglob("*.rs"))
         seen = set()
         for page in INSTALL:
             rows = re.search(r"^\| what you see \|.*\n\| --- .*\n((?:\|.*\n)+)", page.read_text(), re.MULTILINE)

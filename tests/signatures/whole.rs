@@ -23,7 +23,7 @@ image = [
 launch_template = [{ name = "frontend", version = [{ data = { ImageId = "ami-0f000000000001400" } }] }]
 group = [
     { name = "frontend", launch_template = "frontend", version = "$Default", desired = 1, warmup = 15 },
-    { name = "legacy", launch_template = "frontend", version = "$Default", desired = 1, warmup = 15 },
+    { name = "legacy", launch_template = "frontend", version = "1", desired = 1, warmup = 15 },
 ]
 "#;
 
