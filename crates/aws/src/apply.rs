@@ -9,12 +9,13 @@ use aws_sdk_ecs::types::StopServiceDeploymentStopType;
 use aws_smithy_types::retry::RetryConfig;
 use sha2::{Digest as _, Sha256};
 
+use super::capture::Capture;
 use super::connection::{Connection, ours};
 use super::groups::template_of;
 use super::history::refresh_outcome;
 use super::operation::Operation;
 use super::templates::{capitalised, description};
-use super::xml::{CaptureXml, Element, Style, add_parameters};
+use super::xml::{Element, Style, add_parameters};
 use pinion_core::model::{
     Applied, ClusterName, ErrorClass, GroupName, Marker, PortError, RolloutId, ServiceName, TemplateRef,
 };
@@ -173,13 +174,13 @@ impl Connection {
         group: &GroupName,
         moves: &[VersionMove],
     ) -> Result<Element, PortError> {
-        let answer = CaptureXml::default();
+        let answer = Capture::default();
         self.call(Operation::DescribeAutoScalingGroups, || {
             let request = self.autoscaling.describe_auto_scaling_groups().auto_scaling_group_names(group.as_str());
             request.customize().interceptor(answer.clone()).send()
         })
         .await?;
-        let policy = answer.take().and_then(|answer| policy_of(&answer, group));
+        let policy = answer.xml().and_then(|answer| policy_of(&answer, group));
         policy.and_then(|policy| move_versions(policy, moves)).ok_or_else(|| {
             let message = format!(
                 "the mixed-instances policy of group {group} has changed since it was read for the plan; the next pass \

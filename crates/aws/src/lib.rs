@@ -7,6 +7,7 @@ mod advice;
 mod alarms;
 mod apply;
 mod cache;
+mod capture;
 mod connection;
 mod credentials;
 mod error;

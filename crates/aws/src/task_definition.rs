@@ -1,22 +1,17 @@
 //! Task definitions: read once each as the JSON that AWS sent, and cloned as JSON, so that a field that this SDK doesn't
 //! know survives.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use aws_sdk_ecs::types::TaskDefinitionField;
-use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::Intercept;
-use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
-use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::retry::RetryConfig;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
+use super::capture::Capture;
 use super::connection::{Connection, ours};
 use super::operation::Operation;
 use super::services::timestamp;
@@ -140,28 +135,6 @@ fn clone_task_definition(
     Ok(Value::Object(request))
 }
 
-/// Keeps the body of an answer.
-#[derive(Debug, Clone, Default)]
-struct Capture(Arc<Mutex<Option<Value>>>);
-
-#[dyn_dispatch_hint]
-impl Intercept for Capture {
-    fn name(&self) -> &'static str {
-        "Capture"
-    }
-
-    fn read_after_deserialization(
-        &self,
-        context: &AfterDeserializationInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let body = context.response().body().bytes().and_then(|body| serde_json::from_slice(body).ok());
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = body;
-        Ok(())
-    }
-}
-
 impl Connection {
     /// A task definition, by its ARN.
     pub(super) async fn definition(&self, arn: &str) -> Result<Arc<Definition>, PortError> {
@@ -179,8 +152,7 @@ impl Connection {
                 .send()
         })
         .await?;
-        let answer = capture.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let definition = answer.and_then(Definition::read).map(Arc::new).ok_or_else(|| {
+        let definition = capture.json().and_then(Definition::read).map(Arc::new).ok_or_else(|| {
             let message = format!("the answer about {arn} isn't a task definition");
             ours(Operation::DescribeTaskDefinition, ErrorClass::Retry, "UnreadableResponse", message)
         })?;

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aws_sdk_ec2::operation::describe_launch_template_versions::builders::DescribeLaunchTemplateVersionsFluentBuilder;
 use aws_sdk_ec2::types::LaunchTemplateVersion;
 use sha2::{Digest as _, Sha256};
 
+use super::capture::Capture;
 use super::connection::{Connection, ours};
 use super::operation::Operation;
 use super::services::timestamp;
-use super::xml::{CaptureXml, Element};
+use super::xml::Element;
 use pinion_core::model::{ErrorClass, Marker, PortError, TemplateVersion, TemplateVersionSpec};
 
 /// AWS's limit for the versions named in one call.
@@ -77,33 +79,10 @@ impl Connection {
     /// template versions", and others read it as the first one to describe: this asks from the one that is known, and
     /// leaves that out. Those that this process was given a number for are among them, whatever the list says.
     pub(super) async fn newer_versions(&self, template: &str, than: u64) -> Result<Vec<TemplateVersion>, PortError> {
-        let mut found = BTreeMap::new();
-        let mut token = None;
-        loop {
-            let answer = CaptureXml::default();
-            let page = self
-                .call(Operation::DescribeLaunchTemplateVersions, || {
-                    self.ec2
-                        .describe_launch_template_versions()
-                        .launch_template_id(template)
-                        .min_version(than.to_string())
-                        .max_results(200)
-                        .set_next_token(token.clone())
-                        .customize()
-                        .interceptor(answer.clone())
-                        .send()
-                })
-                .await?;
-            let whole = answer.take();
-            for version in page.launch_template_versions.unwrap_or_default() {
-                let version = self.keep_version(template, &version, whole.as_ref())?;
-                found.insert(version.number, version);
-            }
-            token = page.next_token.filter(|token| !token.is_empty());
-            if token.is_none() {
-                break;
-            }
-        }
+        let listed =
+            self.read_versions(template, |request| request.min_version(than.to_string()).max_results(200)).await?;
+        let mut found: BTreeMap<u64, TemplateVersion> =
+            listed.into_iter().map(|(version, _)| (version.number, version)).collect();
         let made = self.cache.made_versions.get(&template.to_owned()).unwrap_or_default();
         let made: BTreeSet<u64> = made.into_iter().filter(|number| !found.contains_key(number)).collect();
         found.extend(self.template_versions(template, &made).await?);
@@ -124,7 +103,7 @@ impl Connection {
 
     /// The block-device mappings of a version as AWS sent them; none if it has none.
     pub(super) async fn block_devices(&self, template: &str, number: u64) -> Result<Vec<Element>, PortError> {
-        let answer = CaptureXml::default();
+        let answer = Capture::default();
         self.call(Operation::DescribeLaunchTemplateVersions, || {
             self.ec2
                 .describe_launch_template_versions()
@@ -135,7 +114,7 @@ impl Connection {
                 .send()
         })
         .await?;
-        let whole = answer.take();
+        let whole = answer.xml();
         let data =
             whole.as_ref().and_then(|whole| data_of(whole, number)).ok_or_else(|| unreadable(template, number))?;
         Ok(data.child(MAPPINGS).map(|mappings| mappings.children.clone()).unwrap_or_default())
@@ -147,23 +126,31 @@ impl Connection {
         template: &str,
         versions: &[String],
     ) -> Result<Vec<(TemplateVersion, bool)>, PortError> {
+        self.read_versions(template, |request| request.set_versions(Some(versions.to_vec()))).await
+    }
+
+    /// All pages of the versions that `ask` asks for, each with whether it is the default one.
+    async fn read_versions(
+        &self,
+        template: &str,
+        ask: impl Fn(DescribeLaunchTemplateVersionsFluentBuilder) -> DescribeLaunchTemplateVersionsFluentBuilder
+        + Send
+        + Sync,
+    ) -> Result<Vec<(TemplateVersion, bool)>, PortError> {
         let mut found = Vec::new();
         let mut token = None;
         loop {
-            let answer = CaptureXml::default();
+            let answer = Capture::default();
             let page = self
                 .call(Operation::DescribeLaunchTemplateVersions, || {
-                    self.ec2
-                        .describe_launch_template_versions()
-                        .launch_template_id(template)
-                        .set_versions(Some(versions.to_vec()))
+                    ask(self.ec2.describe_launch_template_versions().launch_template_id(template))
                         .set_next_token(token.clone())
                         .customize()
                         .interceptor(answer.clone())
                         .send()
                 })
                 .await?;
-            let whole = answer.take();
+            let whole = answer.xml();
             for version in page.launch_template_versions.unwrap_or_default() {
                 let default = version.default_version.unwrap_or_default();
                 found.push((self.keep_version(template, &version, whole.as_ref())?, default));

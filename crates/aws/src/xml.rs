@@ -1,16 +1,8 @@
 //! Answers of EC2 and Auto Scaling as AWS sent them: a tree of elements, so that a member that this SDK doesn't know is seen,
 //! compared and sent back like any other.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::Intercept;
-use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
-use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::config_bag::ConfigBag;
 use xmlparser::{ElementEnd, Token, Tokenizer};
 
 /// How deep an answer may be nested. AWS's deepest member here is eight levels down.
@@ -164,35 +156,6 @@ fn encoded(text: &str) -> String {
         _ => format!("%{byte:02X}"),
     };
     text.bytes().map(one).collect()
-}
-
-/// Keeps the body of an answer.
-#[derive(Debug, Clone, Default)]
-pub(super) struct CaptureXml(Arc<Mutex<Option<Element>>>);
-
-impl CaptureXml {
-    /// The answer, if it could be read.
-    pub(super) fn take(&self) -> Option<Element> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-#[dyn_dispatch_hint]
-impl Intercept for CaptureXml {
-    fn name(&self) -> &'static str {
-        "CaptureXml"
-    }
-
-    fn read_after_deserialization(
-        &self,
-        context: &AfterDeserializationInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let body = context.response().body().bytes().and_then(|body| std::str::from_utf8(body).ok());
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = body.and_then(Element::parse);
-        Ok(())
-    }
 }
 
 #[cfg(test)]
