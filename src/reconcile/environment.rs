@@ -67,7 +67,7 @@ pub(super) async fn run(
         passes += 1;
         let wait = {
             let span = tracing::info_span!("pass", environment = %name, pass = passes);
-            let turn = reconciler.turn(&wanted, &desired, number > resynced).instrument(span);
+            let turn = reconciler.reconcile_once(&wanted, &desired, number > resynced).instrument(span);
             tokio::pin!(turn);
             tokio::select! {
                 biased;
@@ -100,7 +100,7 @@ struct Reconciler {
 impl Reconciler {
     /// One pass, with what Git wants at its beginning; `latest` is what it wants by now. Says how long to wait until the
     /// next; `None` if it was stopped.
-    async fn turn(
+    async fn reconcile_once(
         &mut self,
         desired: &Desired,
         latest: &watch::Receiver<Arc<Desired>>,
@@ -112,12 +112,10 @@ impl Reconciler {
         let retry = fresh.then(|| self.shared.resyncs.retry_asked(&self.name)).flatten();
         if fresh {
             reader.forget();
+            self.memory.refused.clear();
         }
         if retry.is_some() {
             self.retry(environment);
-        }
-        if fresh {
-            self.memory.refused.clear();
         }
         let asked = self.shared.clock.now();
         self.probing.take_in(&mut self.memory);
@@ -129,7 +127,7 @@ impl Reconciler {
         };
         let now = planning_time(environment, asked, self.shared.clock.now());
         self.memory.forgive(environment, &observed, now);
-        // Not before: whoever is stopped while it reads leaves the request to the one who comes after.
+        // Not before: a pass that is stopped while it reads leaves the request to the next one.
         if let Some(number) = retry {
             self.shared.resyncs.retry_honored(&self.name, number);
         }
@@ -176,7 +174,7 @@ impl Reconciler {
         targets.map(|(local, _)| local.clone()).collect()
     }
 
-    /// Heeds an operator's request to retry what is quarantined.
+    /// Honors an operator's request to retry what is quarantined.
     fn retry(&mut self, environment: &Environment) {
         let quarantined = self.states.iter().filter(|(_, state)| state.known() == State::Quarantined);
         let known = quarantined.filter_map(|(local, state)| Some((local.clone(), state.rollout.as_ref()?.id.clone())));
@@ -194,19 +192,16 @@ impl Reconciler {
         // What was written is at least as old as this.
         let at = self.shared.clock.now();
         for (local, action) in plan.actions() {
-            let heard = match outcomes.get(local) {
-                Some(Outcome::Applied(_)) => true,
-                Some(Outcome::Failed(error)) => error.is_unsure() && error.operation == action.operation(),
-                _ => false,
+            let error = match outcomes.get(local) {
+                Some(Outcome::Applied(_)) => None,
+                Some(Outcome::Failed(error)) => Some(error),
+                None => continue,
             };
+            let heard = error.is_none_or(|error| error.is_unsure() && error.operation == action.operation());
             if heard {
                 self.memory.wrote(environment, observed, local, action, at);
             }
-            match outcomes.get(local) {
-                Some(Outcome::Applied(_)) => self.memory.answered(local, action, None, at),
-                Some(Outcome::Failed(error)) => self.memory.answered(local, action, Some(error), at),
-                None => {}
-            }
+            self.memory.answered(local, action, error, at);
         }
     }
 

@@ -52,20 +52,18 @@ pub async fn observe(
     let wanted: BTreeSet<ArtifactQuery> = queries.values().cloned().collect();
     let (artifacts, targets) = futures_util::future::join(reader.resolve(&wanted), reader.observe(&specs)).await;
     observed.targets = targets;
-    for (local, query) in queries {
-        if let Some(artifact) = artifacts.get(&query) {
-            observed.artifacts.insert(local.clone(), artifact.clone());
+    for (local, query) in &queries {
+        if let Some(artifact) = artifacts.get(query) {
+            observed.artifacts.insert((*local).clone(), artifact.clone());
         }
     }
     let doubtful = plan::needs_second_look(environment, &observed);
     if !doubtful.is_empty() {
-        let targets = doubtful.iter().filter_map(|local| Some((local, environment.targets.get(local)?)));
-        let queries: BTreeMap<&LocalRef, ArtifactQuery> = targets
-            .filter_map(|(local, target)| Some((local, target.artifact_query(environment.pin_of(target)?))))
-            .collect();
-        let mut found = reader.look_again(&queries.values().cloned().collect()).await;
+        let queries = doubtful.iter().filter_map(|local| Some((local, queries.get(local)?)));
+        let queries: Vec<(&LocalRef, &ArtifactQuery)> = queries.collect();
+        let found = reader.look_again(&queries.iter().map(|(_, query)| (*query).clone()).collect()).await;
         for (local, query) in queries {
-            observed.artifacts.extend(found.remove(&query).map(|artifact| (local.clone(), artifact)));
+            observed.artifacts.extend(found.get(query).map(|artifact| (local.clone(), artifact.clone())));
         }
     }
     let mut unsettled = plan::needs_history(environment, &observed, memory, now);

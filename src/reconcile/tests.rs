@@ -3,6 +3,7 @@
 mod change_limits;
 mod git;
 mod islands;
+mod looks;
 mod probes;
 mod resyncs;
 mod sources;
