@@ -15,7 +15,7 @@ pub enum ErrorKind {
     Failed,
     /// The command was used wrongly: exit code 64, `EX_USAGE`.
     Usage,
-    /// Whoever reads our output has gone. Nothing is said, and the exit code is 0.
+    /// The reader of our output has gone. Nothing is said, and the exit code is 0.
     BrokenPipe,
 }
 

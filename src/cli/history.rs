@@ -137,7 +137,10 @@ impl Source {
     /// which there are, only what happened to them.
     async fn knows(&self, scope: &str) -> Result<(), CliError> {
         match self {
-            Self::Controller(controller) => unknown::scope(scope, &controller.status().await?),
+            Self::Controller(controller) => {
+                let status = controller.status().await?;
+                if unknown::knows(scope, &status) { Ok(()) } else { Err(unknown::scope(scope, &status)) }
+            }
             Self::Store(store)
                 if store.page(&Query { scope: Some(scope.to_owned()), ..Query::newest(1) }).events.is_empty() =>
             {

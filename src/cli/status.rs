@@ -73,9 +73,10 @@ async fn show(
     screen: Screen,
 ) -> Result<String, CliError> {
     let mut json = controller.status_json().await?;
-    if let Some(scope) = scope {
-        unknown::scope(scope, &controller.read_status(json.clone())?)?;
-        keep_only(&mut json, scope);
+    if let Some(scope) = scope
+        && !keep_only(&mut json, scope)
+    {
+        return Err(unknown::scope(scope, &controller.read_status(json)?));
     }
     match output {
         Output::Text => Ok(render(&controller.read_status(json)?, SystemClock.now(), screen)),
@@ -85,15 +86,18 @@ async fn show(
     }
 }
 
-/// Leaves of a status only an environment, or one target of it.
-fn keep_only(status: &mut serde_json::Value, scope: &str) {
+/// Leaves of a status only an environment, or one target of it. False, and all is left, if there is no such one.
+fn keep_only(status: &mut serde_json::Value, scope: &str) -> bool {
     let (name, target) = scope.split_once('/').map_or((scope, None), |(name, target)| (name, Some(target)));
-    let Some(environments) = status.get_mut("environments").and_then(|it| it.as_object_mut()) else { return };
-    environments.retain(|key, _| key == name);
-    let targets = environments.get_mut(name).and_then(|it| it.get_mut("targets")).and_then(|it| it.as_object_mut());
-    if let (Some(targets), Some(target)) = (targets, target) {
+    let Some(environments) = status.get_mut("environments").and_then(|it| it.as_object_mut()) else { return false };
+    let Some(environment) = environments.get_mut(name) else { return false };
+    if let Some(target) = target {
+        let targets = environment.get_mut("targets").and_then(|it| it.as_object_mut());
+        let Some(targets) = targets.filter(|targets| targets.contains_key(target)) else { return false };
         targets.retain(|key, _| key == target);
     }
+    environments.retain(|key, _| key == name);
+    true
 }
 
 /// The text over what was drawn before: each line clears its own rest, and the last one all below it, so that nothing

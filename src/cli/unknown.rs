@@ -29,28 +29,32 @@ pub(super) fn folders(dir: &Path, names: &[EnvironmentName]) -> Result<(), CliEr
 
 fn among(name: &EnvironmentName, known: &[&str]) -> CliError {
     let error = CliError::usage(format!("there is no environment `{name}`"));
-    match nearest(name.as_str(), known) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None if known.is_empty() => error.hint("name the folder that has environments/ with --dir"),
-        None => error.hint(format!("environments: {}", known.join(", "))),
-    }
+    meant(error, name.as_str(), known, || match known {
+        [] => "name the folder that has environments/ with --dir".to_owned(),
+        known => format!("environments: {}", known.join(", ")),
+    })
+}
+
+/// The error with the name that was probably meant as its hint, or else with another hint.
+fn meant(error: CliError, name: &str, known: &[&str], other: impl FnOnce() -> String) -> CliError {
+    error.hint(nearest(name, known).map_or_else(other, |near| format!("did you mean `{near}`?")))
 }
 
 /// Whether a controller knows an environment, `prod`, or a target, `prod/asg/web`.
-///
-/// # Errors
-/// If it doesn't: with the name that was probably meant.
-pub(super) fn scope(scope: &str, status: &Status) -> Result<(), CliError> {
+pub(super) fn knows(scope: &str, status: &Status) -> bool {
+    known(scope, status).1.contains(&scope)
+}
+
+/// The error for an environment or a target that a controller doesn't know, with the one that was probably meant.
+pub(super) fn scope(scope: &str, status: &Status) -> CliError {
+    let (what, known) = known(scope, status);
+    let error = CliError::failed(format!("unknown {what} `{}`", one_line(scope)));
+    meant(error, scope, &known, || "`pinion status` lists all of them".to_owned())
+}
+
+/// What a scope is of, and all that a controller knows of that kind.
+fn known<'a>(scope: &str, status: &'a Status) -> (&'static str, Vec<&'a str>) {
     let environments = status.environments.keys().map(|name| name.as_str());
     let targets = status.environments.values().flat_map(|it| it.targets.values().map(|target| target.target.as_str()));
-    let (what, known): (_, Vec<&str>) =
-        if scope.contains('/') { ("target", targets.collect()) } else { ("environment", environments.collect()) };
-    if known.contains(&scope) {
-        return Ok(());
-    }
-    let error = CliError::failed(format!("unknown {what} `{}`", one_line(scope)));
-    Err(match nearest(scope, &known) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint("`pinion status` lists all of them"),
-    })
+    if scope.contains('/') { ("target", targets.collect()) } else { ("environment", environments.collect()) }
 }

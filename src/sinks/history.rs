@@ -174,10 +174,5 @@ fn rollout_ended(
 
 fn of_run(kind: EventKind, state: &TargetState, run: &RolloutRun<'_>, at: Timestamp) -> Option<EventRecord> {
     let (target, id) = (&state.target, run.id?);
-    let key = format!("{kind}|{target}|{id}");
-    let record = match run.pin {
-        Some(pin) => EventRecord::of_pin(kind, key, at, target, pin),
-        None => EventRecord::of_target(kind, key, at, target, &state.pin.component),
-    };
-    Some(EventRecord { rollout: Some(id.to_string()), ..record })
+    Some(run.record(kind, format!("{kind}|{target}|{id}"), at, state))
 }

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use crate::events::{Event, TargetChange, What};
+use crate::events::{Event, RolloutRun, TargetChange, What};
 use crate::forge::notifier::Listener;
 use crate::model::event::{EventKind, EventRecord};
 use crate::model::{RolloutResult, State, TargetState};
@@ -80,12 +80,9 @@ fn of_target(
         ..EventRecord::of_pin(kind, key(kind, after.pin.provenance.commit.as_str()), at, target, &after.pin)
     };
     let reason = || after.reason.as_ref().map(ToString::to_string);
-    let of_run = |kind: EventKind, run: &crate::events::RolloutRun<'_>| {
-        let record = match run.pin {
-            Some(pin) => EventRecord::of_pin(kind, key(kind, pin.provenance.commit.as_str()), at, target, pin),
-            None => EventRecord::of_target(kind, key(kind, ""), at, target, &after.pin.component),
-        };
-        EventRecord { rollout: run.id.map(ToString::to_string), ..record }
+    let of_run = |kind: EventKind, run: &RolloutRun<'_>| {
+        let commit = run.pin.map_or("", |pin| pin.provenance.commit.as_str());
+        run.record(kind, key(kind, commit), at, after)
     };
     Some(match change {
         TargetChange::PinChanged { from } => {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use self::target::{is_unproven_quarantine, of_target};
+use crate::model::event::{EventKind, EventRecord};
 use crate::model::status::{EnvironmentStatus, Fault, RefusedCommit, RepositoryStatus, ResyncStatus};
 use crate::model::{Applied, Pin, PortError, RolloutId, RolloutResult, State, TargetState};
 use crate::plan::Action;
@@ -172,6 +173,18 @@ pub struct RolloutRun<'a> {
     pub pin: Option<&'a Pin>,
     /// When it started.
     pub started: Timestamp,
+}
+
+impl RolloutRun<'_> {
+    /// About this rollout of a target and the pin that it is for, with nothing more.
+    #[must_use]
+    pub fn record(&self, kind: EventKind, key: String, at: Timestamp, state: &TargetState) -> EventRecord {
+        let record = match self.pin {
+            Some(pin) => EventRecord::of_pin(kind, key, at, &state.target, pin),
+            None => EventRecord::of_target(kind, key, at, &state.target, &state.pin.component),
+        };
+        EventRecord { rollout: self.id.map(ToString::to_string), ..record }
+    }
 }
 
 impl Event<'_> {

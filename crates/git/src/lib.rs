@@ -27,5 +27,6 @@ pub use mirror::{BranchTip, Mirror, Mirrors, Poll};
 pub use port::{MirroredRepository, ReadPins};
 pub use provenance::{Extract, PinKey, Provenances};
 pub use source::{Auth, Programs, RepositorySource, TokenSource};
+pub use trailers::trailers;
 pub use tree::Objects;
 pub use verify::Verifier;

@@ -17,7 +17,8 @@ const MAX_TRAILERS: usize = 256;
 
 /// The trailers of a message by key, the first letter a capital and the others not. What stands there more than once has a
 /// line for each.
-pub(super) fn trailers(message: &BStr) -> BTreeMap<String, String> {
+#[must_use]
+pub fn trailers(message: &[u8]) -> BTreeMap<String, String> {
     let message = gix::objs::commit::MessageRef::from_bytes(message);
     // A body in gix's sense ends where its trailers begin; the text is all of it.
     let (Some(text), Some(body)) = (message.body, message.body()) else { return BTreeMap::new() };
@@ -119,7 +120,7 @@ mod tests {
     use super::*;
 
     fn of(message: &str) -> Vec<String> {
-        trailers(message.into()).into_iter().map(|(key, value)| format!("{key}={value}")).collect()
+        trailers(message.as_bytes()).into_iter().map(|(key, value)| format!("{key}={value}")).collect()
     }
 
     const ACKNOWLEDGED: &str = "Pinion-acknowledge=blast-radius";

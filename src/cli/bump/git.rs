@@ -1,4 +1,4 @@
-//! Commits and pushes with the user's own `git`, as whoever its configuration says.
+//! Commits and pushes with the user's own `git`, as the author that its configuration names.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

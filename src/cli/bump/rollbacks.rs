@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::git;
 use crate::cli::error::CliError;
+use crate::git::trailers;
 use crate::manifest;
 use crate::model::{Component, EnvironmentName, Version};
 
@@ -50,16 +51,11 @@ pub(super) fn versions(
     Ok(found)
 }
 
-/// The id of a commit, and the versions that its message says were gone back from. A squash merge may put text below a
-/// trailer, or indent it, so that every line counts.
+/// The id of a commit, and the versions that the trailers of its message say were gone back from.
 fn commit(text: &str) -> Option<(String, Vec<Version>)> {
     let (id, message) = text.split_once('\n')?;
-    let from = message.lines().filter_map(|line| {
-        let line = line.trim().trim_start_matches(['*', '-', ' ']);
-        let (key, value) = line.split_once(':')?;
-        let version = value.trim().strip_prefix("from ")?.trim();
-        if key.eq_ignore_ascii_case("rollback") { Version::try_from(version).ok() } else { None }
-    });
+    let said = trailers(message.as_bytes()).remove("Rollback").unwrap_or_default();
+    let from = said.lines().filter_map(|value| Version::try_from(value.strip_prefix("from ")?.trim()).ok());
     Some((id.trim().to_owned(), from.collect()))
 }
 

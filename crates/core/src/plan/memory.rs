@@ -220,18 +220,6 @@ impl Memory {
         if let Action::CancelRefresh { refresh, .. } = action {
             self.withdrawn.entry(local.clone()).or_default().insert(refresh.clone());
         }
-        self.start(desired, observed, local, action, at);
-    }
-
-    /// A rollout was asked for, planned with what was read.
-    pub fn start(
-        &mut self,
-        desired: &Environment,
-        observed: &Observed,
-        local: &LocalRef,
-        action: &Action,
-        at: Timestamp,
-    ) {
         let Some(to) = action.leads_to() else { return };
         let before = decide::rollouts(desired, observed, local).into_iter().map(|rollout| rollout.id).collect();
         self.started.insert(local.clone(), Started { to, at, before });

@@ -57,7 +57,7 @@ fn a_retry_forgives_what_has_failed_by_then_whatever_the_clocks_say() {
         let mut memory = retry(None);
         assert!(starts(&pass(&mut memory, &read(&[1, 1], &[failed()]))));
         assert!(starts(&pass(&mut memory, &read(&[1, 1], &[failed()]))), "until it is begun");
-        // Whoever has begun another one, and whenever that was by AWS's clock.
+        // No matter who began another one, and when that was by AWS's clock.
         for again in [-301, 4, 301] {
             let twice = [refresh("again", 2, Failed, again), failed()];
             assert_eq!(pass(&mut memory, &read(&[1, 1], &twice)).state, State::Quarantined, "it failed again");
@@ -104,7 +104,7 @@ fn a_retry_is_no_failure_while_reads_show_what_was_before() {
     let mut memory = retry(None);
     let before = read(&[1, 1], &[failed()]);
     let begun = pass(&mut memory, &before);
-    memory.start(&pinned(), &before, &web(), begun.action.as_ref().unwrap(), at(10));
+    memory.wrote(&pinned(), &before, &web(), begun.action.as_ref().unwrap(), at(10));
     let lagging = pass(&mut memory, &before);
     assert_eq!(
         line(&lagging),
@@ -125,7 +125,7 @@ fn a_way_back_is_begun_once_while_reads_show_what_was_before() {
     let mut memory = Memory::default();
     let back = pass(&mut memory, &before).action.unwrap();
     assert_eq!(back.leads_to(), Some(RolloutTarget::TemplateVersion(1)));
-    memory.start(&pinned(), &before, &web(), &back, at(10));
+    memory.wrote(&pinned(), &before, &web(), &back, at(10));
     let lagging = pass(&mut memory, &before);
     assert_eq!((lagging.state, &lagging.action), (State::Quarantined, &None));
     assert!(line(&lagging).contains("on its way back to 1 (it was asked for"), "{}", line(&lagging));
