@@ -174,7 +174,7 @@ fn write(store: &Store, receiver: &Receiver<Message>, clock: &dyn Clock) {
             }
         }
         for done in waiting {
-            // Whoever waited may have given up.
+            // The caller may have given up waiting.
             let _ = done.send(());
         }
     }

@@ -45,7 +45,7 @@ pub struct Server {
     pub history: Arc<History>,
     /// Whom to ask for a resync.
     pub resync: Arc<dyn RequestResync>,
-    /// The bearer token that whoever changes anything must show. Without one nobody may.
+    /// The bearer token for requests that change anything. Without one nobody may.
     pub token: Option<SecretString>,
     /// Who takes push events; `None` where they are refused.
     pub hooks: Option<hooks::Hooks>,
@@ -106,7 +106,7 @@ impl Server {
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         if !address.ip().is_loopback() {
-            tracing::info!(%address, "the status can be read from other machines: whoever reaches this address sees it");
+            tracing::info!(%address, "the status can be read from other machines: anyone who reaches this address sees it");
         }
         let router = routes::router(self, address.ip().is_loopback(), stop.clone());
         let task = tokio::spawn(limits::serve(listener, router, LIMITS, stop));

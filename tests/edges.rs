@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 mod forgotten;
 #[path = "edges/voice.rs"]
 mod voice;
+#[path = "edges/words.rs"]
+mod words;
 
 /// Beyond this many lines, tests aside, a file needs a first line that starts with `//! Long:` and says why.
 const MAX_LENGTH: usize = 600;

@@ -262,7 +262,7 @@ impl Deliver<EventRecord> for Webhook {
     }
 }
 
-/// A body as it is sent: whoever logs it or looks at it on a terminal is not steered by what untrusted people wrote.
+/// A body as it is sent: a log or a terminal that shows it is not steered by what untrusted people wrote.
 fn plain(body: &Value) -> String {
     plain_json(&body.to_string()).into_owned()
 }

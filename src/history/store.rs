@@ -181,7 +181,7 @@ impl Store {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Holds up whoever wants to write.
+    /// Holds up all writers.
     #[cfg(test)]
     pub(super) fn hold(&self) -> impl Drop + '_ {
         self.state()

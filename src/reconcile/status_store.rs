@@ -236,7 +236,7 @@ impl StatusStore {
         self.status.send_modify(|status| change(Arc::make_mut(status)));
     }
 
-    /// Not while the state is locked: whoever is told may want to read it.
+    /// Not while the state is locked: a listener may want to read it.
     fn tell<'e>(&self, events: impl FnOnce(Timestamp) -> Vec<Event<'e>>) {
         let (sink, clock) = self.events.lock().unwrap_or_else(PoisonError::into_inner).clone();
         events(clock.now()).iter().for_each(|event| sink.take(event));

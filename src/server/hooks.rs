@@ -75,7 +75,7 @@ impl Readers {
         }
     }
 
-    /// Takes one more in. What it gets ends when it has to give way; whoever drops that has left.
+    /// Takes one more in. What it gets ends when it has to give way; dropping that leaves.
     fn enter(&self) -> oneshot::Receiver<Infallible> {
         let (stays, gives_way) = oneshot::channel();
         let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,7 +148,7 @@ async fn take(shared: &Shared, request: Request) -> Result<Answer, Refusal> {
         return Err(refusal("invalid", StatusCode::UNSUPPORTED_MEDIA_TYPE, advice));
     }
     let secrets = secrets(hooks)?;
-    // First what costs nothing: whoever doesn't even seem to sign takes no reader from those who do.
+    // First what costs nothing: a request that doesn't even seem signed takes no reader from those that do.
     signature::expect(&head.headers, &secrets).map_err(|error| denied(&error))?;
     let body = hooks.readers.read(body).await?;
     let now = shared.server.clock.now();
@@ -247,7 +247,7 @@ mod tests {
         for reader in &mut slow {
             assert!(futures_util::poll!(reader).is_pending());
         }
-        // Whoever comes, however many at once, is read without having to wait.
+        // All that come at once are read without having to wait.
         for _ in 0..3 {
             assert!(is_read(&readers).await);
             let refused = slow.pop_front().unwrap().await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Which groups of an account and region launch from a launch template, whoever manages them.
+//! Which groups of an account and region launch from a launch template, managed by Pinion or not.
 
 use std::sync::Arc;
 

@@ -121,7 +121,7 @@ pub struct Reconcile {
 pub struct Server {
     /// The address.
     pub listen: SocketAddr,
-    /// The bearer token that whoever changes anything must show. Without one nobody may.
+    /// The bearer token for requests that change anything. Without one nobody may.
     pub token: Option<Secret>,
 }
 

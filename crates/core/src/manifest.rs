@@ -126,7 +126,7 @@ pub fn load_with_refused(files: &BTreeMap<String, Vec<u8>>, refused: &BTreeMap<S
 }
 
 /// Like [`load_with_refused`], after it was known which environment has each AWS resource ([`Loaded::claims`] of earlier
-/// commits): whoever claims it, too, is wrong, and the one that has it isn't.
+/// commits): another one that claims it is wrong, and the one that has it isn't.
 #[must_use]
 pub fn load_after(
     files: &BTreeMap<String, Vec<u8>>,

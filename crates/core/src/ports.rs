@@ -106,7 +106,7 @@ pub trait Apply: Send + Sync {
     /// [`ErrorClass::Denied`](crate::model::ErrorClass::Denied) if the credentials belong to another account than the environment's.
     async fn apply(&self, action: &Action) -> Result<Applied, PortError>;
 
-    /// Waits until the rate limits let the action's call go. Whoever stops waiting loses nothing.
+    /// Waits until the rate limits let the action's call go. A caller that stops waiting loses nothing.
     async fn turn(&self, _action: &Action) {}
 }
 

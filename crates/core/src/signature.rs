@@ -215,7 +215,7 @@ impl Keys {
 enum Owner<'a> {
     /// The one with this address.
     Committer(&'a str),
-    /// Whoever has the key.
+    /// The holder of the key.
     Anybody,
 }
 

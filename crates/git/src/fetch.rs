@@ -90,7 +90,7 @@ impl Exchange {
             .remote_at_without_url_rewrite(self.remote.url.clone())
             .and_then(|remote| remote.with_fetch_tags(fetch::Tags::None).with_refspecs(&specs, Direction::Fetch))
             .map_err(|error| self.broken("the branches can't be asked for", &error))?;
-        // We send what we have of our own accord. Whoever asks for more gets nothing: no helper, no prompt.
+        // We send what we have of our own accord. A server that asks for more gets nothing: no helper, no prompt.
         let watch = Arc::clone(&self.watch);
         let mut connection = remote.to_connection_with_transport(transport).with_credentials(move |_action| {
             watch.challenged.store(true, Ordering::SeqCst);

@@ -34,7 +34,7 @@ type Verdict = Result<Arc<Signed>, Refusal>;
 /// Whether a commit counts with all that it rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    /// It does, whoever made it: the trusted commit rests on it.
+    /// It does, no matter who made it: the trusted commit rests on it.
     Trusted,
     /// It does by signatures.
     Signed,

@@ -53,7 +53,7 @@ impl Watch {
         }
     }
 
-    /// Makes whoever reads from the other side fail now.
+    /// Makes the reader on the other side fail now.
     pub(super) fn give_up(&self) {
         self.stop.store(true, Ordering::SeqCst);
         match self.peer.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {

@@ -1,4 +1,4 @@
-//! The simulator without a socket, for whoever makes thousands of them in one process.
+//! The simulator without a socket, for tests that make thousands of them in one process.
 
 use std::sync::Arc;
 

@@ -17,7 +17,7 @@
 
   const key = (node) => (node.nodeType === Node.ELEMENT_NODE && node.id) || null;
 
-  // Whoever has folded something wants it so. Else what becomes worth a look unfolds; nothing folds while it is looked at.
+  // What a reader has folded stays folded. Else what becomes worth a look unfolds; nothing folds while it is looked at.
   function fold(old, fresh) {
     if (folded.has(old.id)) return;
     if (fresh.open) old.open = true;
@@ -116,7 +116,7 @@
     return found;
   };
 
-  // Says what has changed to whoever doesn't see it.
+  // Says what has changed to a screen reader.
   function announce(before, after) {
     const changed = [...after].filter(([target, state]) => before.has(target) && before.get(target) !== state);
     if (!changed.length) return;

@@ -87,7 +87,7 @@ pub struct Notify {
 pub enum Address {
     /// To this URL.
     Url(String),
-    /// To a URL that is a secret, as whoever knows it may write there.
+    /// To a URL that is a secret: anyone who knows it may write there.
     Secret(Secret),
 }
 

@@ -44,7 +44,7 @@ impl Common {
     }
 }
 
-/// Whoever looks up and pulls from a repository.
+/// The roles that look up and pull from a repository.
 #[derive(Default)]
 struct Readers {
     pinion: BTreeSet<String>,

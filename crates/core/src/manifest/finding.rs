@@ -86,7 +86,7 @@ pub struct Finding {
 
 impl Finding {
     pub(crate) fn new(place: &Place, check: &'static str, message: String, help: Option<String>) -> Self {
-        // What stands in a file may be of any length, and may be meant to steer whoever looks at it.
+        // What stands in a file may be of any length, and may be meant to steer a reader's terminal.
         const MAX_LENGTH: usize = 1000;
         let told = |text: String| words::shortened(one_line(&text).into_owned(), MAX_LENGTH);
         let (line, column) = place.source.position(place.span.start);

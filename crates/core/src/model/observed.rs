@@ -106,7 +106,7 @@ pub struct TemplateRef {
     pub name: String,
 }
 
-/// A group that launches from a launch template, whoever manages it.
+/// A group that launches from a launch template, managed by Pinion or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemplateUser {
     /// The group's name.

@@ -18,7 +18,7 @@ impl Decision<'_> {
     }
 
     /// A rollout that leads back from a failed one of Pinion's, as far as that can be told: it is the next one after it,
-    /// and leads to what ran well before. Whoever started it, it is waited for.
+    /// and leads to what ran well before. It is waited for, no matter who started it.
     pub(super) fn way_back_runs(&self, active: &Rollout) -> Option<Verdict> {
         let mut rollouts = self.view.rollouts.iter().skip_while(|rollout| rollout.id != active.id);
         let (newest, failed) = (rollouts.next()?, rollouts.next()?);

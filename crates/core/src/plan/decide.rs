@@ -283,7 +283,7 @@ impl Decision<'_> {
     }
 
     /// Everything runs what the pin names, but by now its tag is on an image that nobody has released here. Neither does
-    /// whoever takes the digest out of a pin.
+    /// a commit that takes the digest out of a pin.
     fn tag_moved(&self) -> Option<Verdict> {
         let Artifact::Image { image, digest: Some(now), .. } = self.artifact else { return None };
         let running = self.view.current.moved_from(self.artifact, &self.pin.version)?;

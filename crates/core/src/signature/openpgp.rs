@@ -316,7 +316,7 @@ fn is_issuer(key: &impl KeyDetails, signature: &Signature) -> bool {
 }
 
 /// Whether a key's word about itself may count. SHA-1 may, with the hash that notices collisions: older keys have nothing
-/// else, and whoever put the certificate here has looked at it.
+/// else, and the person who put the certificate here has looked at it.
 fn fit(signature: &Signature) -> bool {
     let broken = matches!(signature.hash_alg(), None | Some(HashAlgorithm::Md5 | HashAlgorithm::Ripemd160));
     !broken && signature.created().is_some()

@@ -85,7 +85,7 @@ fn probes_have_the_last_word() {
 fn what_this_process_saw_end_is_probed_for_its_rollout() {
     let just = |minute| with(converged(), ended(minute), None);
     assert!(just(6).just_rolled && !just(4).just_rolled);
-    // Whoever started it knows, however long the passes took.
+    // The process that started it knows, however long the passes took.
     let mine = decide_one(&probed(), &web(), converged(), ended(4), |_, memory| {
         let (to, before) = (RolloutTarget::TemplateVersion(2), BTreeSet::new());
         memory.started.insert(web(), Started { to, at: at(3), before });
