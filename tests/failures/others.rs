@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::document::failure_mode;
 use super::place::{BREAKER, DEV, Place, ROLE, accepted, ami, attempts, by_hand_on, fault, image};
-use crate::support::stage::{Stage, set_pin};
+use crate::support::stage::{Stage, passes, set_pin};
 
 #[test]
 fn foreign_rollouts_are_waited_for() {
@@ -85,25 +85,37 @@ fn two_controllers_that_race_for_every_write_do_no_harm() {
     }
     let from = stage.last();
     let good = [("latest", "1.1"), ("default", "1.1"), ("api", "1.1")];
-    stage.commit("release: 1.1", |repo| good.iter().for_each(|(name, version)| set_pin(repo, "dev", name, version)));
+    let tip = stage
+        .commit("release: 1.1", |repo| good.iter().for_each(|(name, version)| set_pin(repo, "dev", name, version)));
     let mut raced = BTreeSet::new();
     let runs = |stage: &Stage, version: &str| {
         let fleet = stage.fleet();
         ["latest", "default"].iter().all(|group| fleet.group_runs(DEV, group, ami(version)))
             && fleet.service_runs(DEV, "app/api", &image(version))
     };
-    let mut waited = 0;
+    // The passes of this commit that each has ended.
+    let ended = || {
+        [stage.status(), other.status()]
+            .map(|mut status| status["environments"]["dev"].take())
+            .map(|dev| if dev["revision"] == tip { passes(&dev) } else { 0 })
+    };
+    let mut before: Option<(Vec<String>, [u64; 2])> = None;
     while !runs(&stage, "1.1") {
         let held: Vec<String> = stage.held_calls();
-        // One that the other doesn't want to make any more goes on by itself.
-        waited = if held.is_empty() { 0 } else { waited + 1 };
+        let now = ended();
+        let (same, since) = before.take().unwrap_or_default();
+        let since =
+            if same == held { [0, 1].map(|one| if since[one] == 0 { now[one] } else { since[one] }) } else { now };
+        // What the other doesn't want to make any more goes on by itself: its passes end without.
+        let alone = [0, 1].iter().any(|one| since[*one] > 0 && now[*one] >= since[*one] + 2);
         // Writes of one controller go side by side: all of them are awaited from both.
         let of = |operation: &String| held.iter().filter(|one| *one == operation).count();
-        let both = !held.is_empty() && held.iter().all(|operation| of(operation) % 2 == 0);
-        if both || waited > 40 {
+        let both = held.iter().all(|operation| of(operation) % 2 == 0);
+        if !held.is_empty() && (both || alone) {
             raced.extend(held.iter().filter(|operation| of(operation) > 1).cloned());
             stage.meddle("/_sim/release", &json!({}));
-            waited = 0;
+        } else {
+            before = Some((held, since));
         }
         assert!(stage.writes(from).len() < 60, "they never come to an end");
     }
@@ -121,7 +133,7 @@ fn two_controllers_that_race_for_every_write_do_no_harm() {
     }
     assert_eq!(fleet.service(DEV, "app/api")["service_deployments"].as_array().unwrap().len(), 1);
     stage.settles();
-    assert!(!other.output().contains("quarantined") && !stage.logged().contains("quarantined"));
+    assert!(!other.process.output().contains("quarantined") && !stage.logged().contains("quarantined"));
 }
 
 #[test]

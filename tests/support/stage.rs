@@ -17,7 +17,7 @@ pub(crate) use self::builder::{Builder, changed};
 use self::git::{GitServer, Repo};
 use self::process::{FakeTime, Process, clean, pinion};
 pub(crate) use self::view::{Fleet, REGION};
-pub(crate) use self::watch::by_hand_in_a_group;
+pub(crate) use self::watch::{by_hand_in_a_group, passes};
 pub(crate) use super::{git, http, process, view};
 
 /// The token that asks for resyncs.
@@ -65,6 +65,12 @@ pub(crate) struct Stage {
     address: String,
     /// The journal's number when the controller was first ready.
     pub(crate) opened: Cell<u64>,
+}
+
+/// A controller beside the stage's own; it ends when it is dropped.
+pub(crate) struct Another {
+    pub(crate) process: Process,
+    address: String,
 }
 
 impl Stage {
@@ -144,10 +150,11 @@ impl Stage {
 
     /// Starts another controller beside the first: the same repository and accounts, a cache of its own. It ends when it
     /// is dropped.
-    pub(crate) fn another_controller(&self) -> Process {
+    pub(crate) fn another_controller(&self) -> Another {
         let configuration = self.configuration().replace("cache_dir = \"cache\"", "cache_dir = \"another-cache\"");
         std::fs::write(self.folder.path().join("another.toml"), configuration).unwrap();
-        self.run_controller(&[], "another.toml", self.folder.path().join("another.log")).0
+        let (process, address) = self.run_controller(&[], "another.toml", self.folder.path().join("another.log"));
+        Another { process, address }
     }
 
     /// The folder of the controller's mirrors.

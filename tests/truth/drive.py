@@ -486,6 +486,18 @@ def drive_ecr_and_ssm(clients, keys, sim):
     refused("UnknownOperationException", ssm.describe_parameters)
 
 
+def drive_cloudwatch(clients, keys, sim):
+    cloudwatch = clients.client("cloudwatch", *keys)
+    for state in ("ALARM", "INSUFFICIENT_DATA", "OK"):
+        given = {"raised": False} if state == "OK" else {"state": state}
+        sim.post("alarms", {"account": DEV, "region": REGION, "name": "slow", **given})
+        alarms = cloudwatch.describe_alarms(AlarmNames=["slow", "other"])["MetricAlarms"]
+        assert [alarm["StateValue"] for alarm in alarms] == [state, "OK"], alarms
+    refused("ValidationError", cloudwatch.describe_alarms, AlarmNames=["x"] * 101)
+    refused("UnknownOperationException", cloudwatch.list_dashboards)
+    refused("AccessDeniedException", clients.client("cloudwatch", *clients.assume("read-only")).describe_alarms)
+
+
 def drive_faults(clients, keys, sim):
     """What comes over any service: throttling, and AWS's own failures."""
     calls = {
@@ -495,6 +507,7 @@ def drive_faults(clients, keys, sim):
         "ecs": lambda client: client.list_task_definitions,
         "ecr": lambda client: client.describe_repositories,
         "ssm": lambda client: lambda: client.get_parameters(Names=["/App/AmiId"]),
+        "cloudwatch": lambda client: client.describe_alarms,
     }
     throttles = {"ec2": "RequestLimitExceeded", "sts": "Throttling", "autoscaling": "Throttling"}
     for kind, code in (("throttle", None), ("error", "InternalFailure")):
@@ -541,9 +554,14 @@ def drive_expiry(clients, sim):
     refused("ExpiredToken", clients.client("sts", *keys).get_caller_identity)
     refused("ExpiredToken", clients.client("autoscaling", *keys).describe_auto_scaling_groups)
     refused("RequestExpired", clients.client("ec2", *keys).describe_images)
-    for service in ("ecs", "ecr", "ssm"):
+    reads = {
+        "ecs": "list_task_definitions",
+        "ecr": "describe_repositories",
+        "ssm": "get_parameter",
+        "cloudwatch": "describe_alarms",
+    }
+    for service, call in reads.items():
         client = clients.client(service, *keys)
-        call = {"ecs": "list_task_definitions", "ecr": "describe_repositories", "ssm": "get_parameter"}[service]
         refused("ExpiredTokenException", getattr(client, call), **({"Name": "x"} if service == "ssm" else {}))
 
 
@@ -658,6 +676,7 @@ def main():
         refreshes = drive_autoscaling(clients, keys, sim)
         deployments = drive_ecs(clients, keys, sim)
         drive_ecr_and_ssm(clients, keys, sim)
+        drive_cloudwatch(clients, keys, sim)
         drive_faults(clients, keys, sim)
         drive_raw(sim, checker)
         sim.advance(120)

@@ -23,6 +23,8 @@ COMMON = {
     "UnknownOperationException SerializationException InvalidSignatureException InternalFailure",
     "ecr": "AccessDeniedException ExpiredTokenException UnrecognizedClientException ThrottlingException "
     "UnknownOperationException SerializationException InternalFailure",
+    "cloudwatch": "AccessDeniedException ExpiredTokenException UnrecognizedClientException ThrottlingException "
+    "UnknownOperationException SerializationException ValidationError InternalFailure",
     "ssm": "AccessDeniedException ExpiredTokenException UnrecognizedClientException ThrottlingException "
     "UnknownOperationException SerializationException ValidationException InternalFailure",
 }
@@ -54,7 +56,8 @@ class Checker:
         """One answer: its status and the text of its body."""
         self.calls += 1
         model = self.model(service)
-        protocol = model.metadata["protocol"]
+        # Of the protocols that a service speaks, the one that botocore chose.
+        protocol = model.resolved_protocol
         label = f"{service}:{operation}"
         if status >= 300:
             self.check_error(service, operation, status, body, protocol, label)

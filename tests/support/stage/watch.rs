@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::process::{Process, TIMEOUT, now};
 use super::view::{Call, Fleet, REGION};
-use super::{Stage, http};
+use super::{Another, Stage, http};
 
 /// The simulator.
 impl Stage {
@@ -91,6 +91,17 @@ impl Stage {
     }
 }
 
+/// What the controller at an address says of everything; null if it doesn't.
+fn status_at(address: &str) -> Value {
+    let answer = http::get(&format!("http://{address}/api/v1/status")).filter(|(status, _)| *status == 200);
+    answer.map_or(Value::Null, |(_, text)| serde_json::from_str(&text).unwrap())
+}
+
+/// How many passes of an environment have ended.
+pub(crate) fn passes(environment: &Value) -> u64 {
+    environment["passes"].as_u64().unwrap_or_default()
+}
+
 /// A call to Auto Scaling by somebody with a role, at a simulator.
 pub(crate) fn by_hand_in_a_group(endpoint: &str, role: &str, operation: &str, parameters: &str) {
     let form = format!("Action={operation}&Version=2011-01-01&{parameters}");
@@ -130,6 +141,13 @@ fn as_somebody(endpoint: &str, role: &str, service: &str, headers: &[(&str, Stri
 }
 
 /// What the controller says.
+impl Another {
+    /// The same as `Stage::status`.
+    pub(crate) fn status(&self) -> Value {
+        status_at(&self.address)
+    }
+}
+
 impl Stage {
     /// Gets a page.
     pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
@@ -143,8 +161,7 @@ impl Stage {
 
     /// What the controller says about itself; null if it doesn't answer.
     pub(crate) fn status(&self) -> Value {
-        let answer = self.get("/api/v1/status").filter(|(status, _)| *status == 200);
-        answer.map_or(Value::Null, |(_, text)| serde_json::from_str(&text).unwrap())
+        status_at(&self.address)
     }
 
     /// What the controller says about a target, such as `dev/asg/web`.
@@ -219,10 +236,10 @@ impl Stage {
 
     /// Makes sure that the controller goes on looking and writes nothing: what it has done is done.
     pub(crate) fn settles(&self) {
-        let passes = || -> u64 {
+        let passes = || {
             let status = self.status();
             let environments = status["environments"].as_object().into_iter().flatten();
-            environments.map(|(_, environment)| environment["passes"].as_u64().unwrap_or_default()).min().unwrap_or(0)
+            environments.map(|(_, environment)| passes(environment)).min().unwrap_or(0)
         };
         let (before, from) = (passes(), self.last());
         self.wait_until("two more passes", |_| passes() >= before + 2);

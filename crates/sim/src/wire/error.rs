@@ -26,11 +26,10 @@ impl ApiError {
     /// A value that the service doesn't accept.
     pub(crate) fn invalid(service: Service, message: impl Into<String>) -> Self {
         let code = match service {
-            Service::Sts | Service::AutoScaling => "ValidationError",
+            Service::Sts | Service::AutoScaling | Service::CloudWatch => "ValidationError",
             Service::Ec2 => "InvalidParameterValue",
             Service::Ecs | Service::Ecr => "InvalidParameterException",
             Service::Ssm => "ValidationException",
-            Service::CloudWatch => "InvalidParameterValue",
         };
         Self::bad(code, message)
     }
