@@ -1,8 +1,8 @@
-//! Telling others what happens: statuses on the commits that set pins, at the forge; and notifications over HTTP. Reads
-//! what the controller says about itself and drives nothing: what can't be sent waits here, and nowhere else.
+//! Reports to others: statuses on the commits that set pins, at the forge; and notifications over HTTP. Reads what the
+//! controller says about itself and drives nothing: what can't be sent waits here, and nowhere else.
 //!
 //! ```text
-//!   state (a watch) ──► ledger: what each commit is to be told ──► outbox ──► sender ──► GitHub, GitLab, Gitea
+//!   state (a watch) ──► ledger: the status of each commit ──► outbox ──► sender ──► GitHub, GitLab, Gitea
 //!   events ──► sinks::notifications ──► notifier: who wants it ──► outbox ──► sender ──► webhooks
 //! ```
 
@@ -35,9 +35,9 @@ const ROOM: usize = 1000;
 /// How long what still waits may take to be sent at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// A branch whose commits are told what became of them.
+/// A branch whose commits get statuses.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct ReportedBranch {
     /// The repository's URL, without credentials.
     pub url: String,
     /// The branch.
@@ -46,12 +46,12 @@ pub struct Told {
     pub forge: Forge,
 }
 
-/// What telling needs.
+/// What reports are made from.
 #[derive(Debug)]
 pub struct Parts {
-    /// The branches whose commits are told.
-    pub branches: Vec<Told>,
-    /// Who is told of events.
+    /// The branches whose commits get statuses.
+    pub branches: Vec<ReportedBranch>,
+    /// Who is notified of events.
     pub notify: Vec<Notify>,
     /// What the controller says about itself.
     pub status: watch::Receiver<Arc<Snapshot>>,
@@ -61,15 +61,15 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
 }
 
-/// The tasks that tell. They end soon after they are told to stop.
+/// The tasks that report. They end soon after `stop`.
 #[derive(Debug)]
-pub struct Telling {
+pub struct Reporting {
     tasks: JoinSet<()>,
     listeners: Vec<Listener>,
 }
 
-impl Telling {
-    /// Those who are told of events, for the sink that tells them. Asked for once.
+impl Reporting {
+    /// Those who are notified of events, for the sink that notifies them. Asked for once.
     pub fn take_listeners(&mut self) -> Vec<Listener> {
         std::mem::take(&mut self.listeners)
     }
@@ -77,25 +77,25 @@ impl Telling {
     /// Waits for their end, but not for long.
     pub async fn ended(mut self) {
         let all = async { while self.tasks.join_next().await.is_some() {} };
-        // What couldn't be sent by then is told by the next process, or has been lost to a forge that is down.
+        // What couldn't be sent by then is sent by the next process, or has been lost to a forge that is down.
         let _ = tokio::time::timeout(FAREWELL * 2, all).await;
     }
 }
 
-/// Starts to tell, until `stop`.
+/// Starts to report, until `stop`.
 ///
 /// # Errors
 /// If the TLS backend can't be set up.
-pub fn start(parts: Parts, stop: &CancellationToken) -> Result<Telling, reqwest::Error> {
+pub fn start(parts: Parts, stop: &CancellationToken) -> Result<Reporting, reqwest::Error> {
     let client = sender::client()?;
     let mut tasks = JoinSet::new();
-    for told in parts.branches {
-        let name = format!("{}:{}", told.forge.kind.as_str(), told.forge.project);
+    for branch in parts.branches {
+        let name = format!("{}:{}", branch.forge.kind.as_str(), branch.forge.project);
         let outbox = Arc::new(Outbox::new(name, ROOM, Arc::clone(&parts.metrics)));
-        let statuses = Statuses::new(told.forge.clone(), told.branch.clone(), client.clone());
+        let statuses = Statuses::new(branch.forge.clone(), branch.branch.clone(), client.clone());
         let sender = Sender::new(Arc::clone(&outbox), statuses, Arc::clone(&parts.clock), stop.clone());
         tasks.spawn(sender.run());
-        tasks.spawn(report(told, parts.status.clone(), outbox, Arc::clone(&parts.clock), stop.clone()));
+        tasks.spawn(report(branch, parts.status.clone(), outbox, Arc::clone(&parts.clock), stop.clone()));
     }
     let mut listeners = Vec::new();
     for notify in parts.notify {
@@ -105,18 +105,18 @@ pub fn start(parts: Parts, stop: &CancellationToken) -> Result<Telling, reqwest:
         tasks.spawn(sender.run());
         listeners.push(Listener::new(notify, outbox));
     }
-    Ok(Telling { tasks, listeners })
+    Ok(Reporting { tasks, listeners })
 }
 
 /// Hands on what changes of one branch's commits.
 async fn report(
-    told: Told,
+    branch: ReportedBranch,
     mut status: watch::Receiver<Arc<Snapshot>>,
     outbox: Arc<Outbox<Report>>,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) {
-    let mut ledger = Ledger::new(&told.url, &told.branch);
+    let mut ledger = Ledger::new(&branch.url, &branch.branch);
     loop {
         let seen = Arc::clone(&status.borrow_and_update());
         let now: Timestamp = clock.now();

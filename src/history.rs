@@ -7,15 +7,15 @@
 //! ```
 //!
 //! Nothing depends on it: a note that finds the channel full is dropped and counted, and a file that is missing, damaged
-//! or someone else's is begun again or done without. What is told again after a restart is known by its key.
+//! or someone else's is begun again or done without. What is recorded again after a restart is known by its key.
 
 mod dora;
 mod keep;
 mod query;
 mod store;
-pub mod tell;
 #[cfg(test)]
 mod tests;
+pub mod wording;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -128,7 +128,7 @@ impl History {
 }
 
 impl History {
-    /// Takes note. Never waits. The same may be noted again, by this process or another: events are told apart by their
+    /// Takes note. Never waits. The same may be noted again, by this process or another: events are distinguished by their
     /// key.
     pub fn note(&self, event: EventRecord) {
         match (event.kind, &event.target) {

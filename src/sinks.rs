@@ -1,4 +1,4 @@
-//! Where events go: each sink is one file, and is told what [`crate::events`] has found out. None of them looks for changes
+//! Where events go: each sink is one file, and receives what [`crate::events`] has found out. None of them looks for changes
 //! by itself, so that log, metrics, history and notifications can't disagree. A new sink is a new file, and one line where
 //! the controller is put together.
 
@@ -19,7 +19,7 @@ use crate::events::Event;
 use crate::model::TargetRef;
 use crate::ports::EventSink;
 
-/// Several sinks, each of which is told everything, in this order.
+/// Several sinks, each of which receives everything, in this order.
 #[derive(Debug, Clone, Default)]
 pub struct Sinks(pub Vec<Arc<dyn EventSink>>);
 

@@ -13,7 +13,7 @@ use crate::model::escape::one_line;
 use crate::model::event::{Deliveries, EventPage};
 use crate::model::status::Status;
 
-/// Where a controller listens unless told otherwise.
+/// Where a controller listens by default.
 pub const DEFAULT_ADDRESS: &str = "http://127.0.0.1:9780";
 
 /// Which controller to talk to.

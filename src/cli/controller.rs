@@ -13,7 +13,7 @@ use super::signers::read_pins;
 use crate::aws::{Aws, Keys, Options};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Notify, Verify};
-use crate::forge::{self, Told};
+use crate::forge::{self, ReportedBranch};
 use crate::git::{Auth, MirroredRepository, Mirrors, Programs, RepositorySource};
 use crate::history::{History, Limits};
 use crate::metrics::Metrics;
@@ -46,7 +46,7 @@ pub struct Branch {
     pub verify: Option<Verify>,
 }
 
-/// What one run of the controller is told.
+/// What one run of the controller is given.
 #[derive(Debug, Clone)]
 pub struct Wiring {
     /// The branches.
@@ -63,9 +63,9 @@ pub struct Wiring {
     pub concurrency: usize,
     /// What one commit may not do unnoticed.
     pub change_limits: change_limit::Limits,
-    /// The branches whose commits are told what became of them.
-    pub told: Vec<Told>,
-    /// Who is told of events.
+    /// The branches whose commits get statuses.
+    pub reported: Vec<ReportedBranch>,
+    /// Who is notified of events.
     pub notify: Vec<Notify>,
 }
 
@@ -79,7 +79,7 @@ pub struct Controller {
     pub resyncs: Arc<Resyncs>,
     /// What has happened.
     pub history: Arc<History>,
-    /// Who is told what happens, whatever the configuration says.
+    /// Who receives what happens, besides those in the configuration.
     sinks: Vec<Arc<dyn EventSink>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
@@ -128,17 +128,17 @@ impl Controller {
             clock: Arc::clone(&self.clock),
         })
         .await;
-        let telling = forge::Parts {
-            branches: wiring.told,
+        let reports = forge::Parts {
+            branches: wiring.reported,
             notify: wiring.notify,
             status: self.status_store.subscribe(),
             metrics: Arc::clone(&self.metrics),
             clock: Arc::clone(&self.clock),
         };
-        let told = stop.child_token();
-        let mut telling = forge::start(telling, &told)?;
+        let stop_reports = stop.child_token();
+        let mut reporting = forge::start(reports, &stop_reports)?;
         let mut sinks = self.sinks.clone();
-        sinks.push(Arc::new(NotificationSink::new(telling.take_listeners())));
+        sinks.push(Arc::new(NotificationSink::new(reporting.take_listeners())));
         let parts = Parts {
             sources,
             accounts: Arc::new(accounts),
@@ -159,8 +159,8 @@ impl Controller {
         });
         let ended = reconcile::run(parts, stop).await;
         watch.abort();
-        told.cancel();
-        telling.ended().await;
+        stop_reports.cancel();
+        reporting.ended().await;
         ended.map_err(CliError::failed)
     }
 }

@@ -112,7 +112,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         pace: INTERVALS,
         concurrency: 16,
         change_limits: crate::plan::change_limit::Limits::default(),
-        told: Vec::new(),
+        reported: Vec::new(),
         notify: Vec::new(),
     };
     let Signals { stop, abort, requests } = signals;

@@ -10,7 +10,7 @@ use super::error::{CliError, ResultExt as _};
 use super::output::{self, Output, Screen};
 use super::unknown;
 use crate::clock::{Clock as _, SystemClock};
-use crate::history::{FILE, Query, Store, tell};
+use crate::history::{FILE, Query, Store, wording};
 use crate::model::TargetRef;
 use crate::model::escape::{one_line, plain_json};
 use crate::model::event::{Deliveries, EventKind, EventPage, EventRecord};
@@ -69,7 +69,7 @@ fn kind(word: &str) -> Result<EventKind, String> {
 /// If neither a controller nor a file can be read, or the arguments make no sense.
 pub async fn run(args: Args) -> Result<(), CliError> {
     let (now, screen) = (SystemClock.now(), Screen::stdout());
-    let since = args.since.as_deref().map(|text| tell::since(text, now)).transpose().map_err(CliError::usage)?;
+    let since = args.since.as_deref().map(|text| wording::since(text, now)).transpose().map_err(CliError::usage)?;
     let scope = args.scope.as_deref().map(|text| text.trim_end_matches('/'));
     if scope.is_some_and(|scope| scope.contains('/') && TargetRef::try_from(scope.to_owned()).is_err()) {
         return Err(CliError::usage(format!("`{}` is neither an environment nor a target", scope.unwrap_or_default()))
@@ -194,7 +194,7 @@ pub fn text(events: &[EventRecord], now: Timestamp, screen: Screen) -> String {
             screen.cell(&output::ago(event.at, now)),
             colour(event).map_or_else(|| screen.cell(kind), |colour| screen.painted(kind, colour)),
             screen.cell(subject),
-            screen.cell(&tell::words(event)),
+            screen.cell(&wording::words(event)),
         ]);
     }
     output::table_text(&table) + "\n"
@@ -221,7 +221,7 @@ pub fn figures_text(figures: &Deliveries, screen: Screen) -> String {
     }
     let header = ["COMPONENT", "DEPLOYMENTS", "PER DAY", "LEAD TIME", "FAILURES", "FAILURE RATE", "TIME TO RESTORE"];
     let mut table = screen.table(&header);
-    let long = |seconds: Option<u64>| seconds.map_or_else(|| "-".to_owned(), tell::duration);
+    let long = |seconds: Option<u64>| seconds.map_or_else(|| "-".to_owned(), wording::duration);
     for it in &figures.components {
         let restore = match it.unrestored {
             0 => long(it.time_to_restore_seconds),

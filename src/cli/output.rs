@@ -7,7 +7,7 @@ use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
 use jiff::Timestamp;
 
 use super::error::CliError;
-use crate::history::tell;
+use crate::history::wording;
 use crate::model::State;
 use crate::model::escape::one_line;
 
@@ -137,14 +137,14 @@ pub fn complain(error: &CliError) {
 
 /// Says something on standard error.
 pub fn note(text: &str) {
-    // Nobody is left to be told if this can't be written.
+    // Nobody would read it if this can't be written.
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// How long ago, for a column: [`tell::ago`] in one word, such as `12m`.
+/// How long ago, for a column: [`wording::ago`] in one word, such as `12m`.
 #[must_use]
 pub fn ago(since: Timestamp, now: Timestamp) -> String {
-    tell::ago(since, now).replace("min", "m").replace(' ', "")
+    wording::ago(since, now).replace("min", "m").replace(' ', "")
 }
 
 /// A duration with one decimal: `1.2 s`.

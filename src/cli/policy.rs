@@ -88,7 +88,7 @@ struct PolicyReport {
     until: Option<Timestamp>,
 }
 
-/// What the policies were told of other targets.
+/// What the policies were given of other targets.
 #[derive(Debug, Serialize)]
 struct Facts {
     promoted_from: Option<String>,

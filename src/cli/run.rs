@@ -8,7 +8,7 @@ use super::controller::{Branch, Controller, ResyncDesk, Wiring};
 use super::error::{CliError, ResultExt as _};
 use super::signers::read_pins;
 use crate::config::{self, Config, LogFormat, Overrides, Secret};
-use crate::forge::Told;
+use crate::forge::ReportedBranch;
 use crate::git;
 use crate::history::Limits;
 use crate::reconcile::Intervals;
@@ -23,7 +23,7 @@ const AFTER_WRITE: Duration = Duration::from_secs(1);
 /// The first wait after a failure; it doubles up to the longest.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(300);
-/// How long the history may take at the end to write what it was told.
+/// How long the history may take at the end to write what it was given.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Run the controller
@@ -225,14 +225,14 @@ fn wiring(config: &Config) -> Wiring {
             backoff_longest: MAX_BACKOFF,
         },
         concurrency: config.reconcile.concurrency,
-        told: config.repositories.iter().filter_map(told).collect(),
+        reported: config.repositories.iter().filter_map(reported).collect(),
         notify: config.notify.clone(),
     }
 }
 
-fn told(repository: &config::Repository) -> Option<Told> {
+fn reported(repository: &config::Repository) -> Option<ReportedBranch> {
     let forge = repository.forge.clone()?;
-    Some(Told { url: repository.url.clone(), branch: repository.branch.clone(), forge })
+    Some(ReportedBranch { url: repository.url.clone(), branch: repository.branch.clone(), forge })
 }
 
 fn auth(auth: &config::Auth) -> git::Auth {

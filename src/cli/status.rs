@@ -80,7 +80,7 @@ async fn show(
     }
     match output {
         Output::Text => Ok(render(&controller.read_status(json)?, SystemClock.now(), screen)),
-        // One object a line while watching, so that a program can tell one from the next.
+        // One object a line while watching, so that a program can separate them.
         Output::Json if watch => Ok(plain_json(&format!("{json}\n")).into_owned()),
         Output::Json => Ok(plain_json(&format!("{json:#}\n")).into_owned()),
     }

@@ -7,7 +7,7 @@ use super::ledger::{Report, Verdict};
 use super::words;
 use crate::config::{Forge, ForgeKind};
 
-/// What a commit has been told, in the forge's words.
+/// The status that a commit has, in the forge's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     /// The forge's word for the state.
@@ -52,9 +52,9 @@ pub fn known(kind: ForgeKind, report: &Report) -> Known {
     Known { state: state(kind, report.verdict).to_owned(), description }
 }
 
-/// Whether a report is worth sending, given what the commit has been told.
+/// Whether a report is worth sending, given the status that the commit has.
 ///
-/// Only a failure is told after a success: that a target drifts and is healed, or is looked at again by another process, is
+/// Only a failure is reported after a success: that a target drifts and is healed, or is looked at again by another process, is
 /// no matter of the commit's. Within one state another description is: the ledger makes the same one as long as nothing has
 /// changed.
 #[must_use]
@@ -92,7 +92,7 @@ pub fn status(forge: &Forge, branch: &str, report: &Report) -> Option<(Url, Valu
     Some((url, body))
 }
 
-/// The URL that tells what a commit has been told.
+/// The URL of the statuses that a commit has.
 #[must_use]
 pub fn statuses(forge: &Forge, report: &Report) -> Option<Url> {
     let commit = report.commit.as_str();
@@ -108,7 +108,7 @@ pub fn statuses(forge: &Forge, report: &Report) -> Option<Url> {
     Some(url)
 }
 
-/// What a commit has been told, from the answer at [`statuses`]; `None` if nothing.
+/// The status that a commit has, from the answer at [`statuses`]; `None` without one.
 #[must_use]
 pub fn read(kind: ForgeKind, answer: &Value, environment: &str) -> Option<Known> {
     let list = if kind == ForgeKind::GitLab { answer } else { answer.get("statuses")? };
@@ -124,7 +124,7 @@ pub fn read(kind: ForgeKind, answer: &Value, environment: &str) -> Option<Known>
     Some(Known { state: text(newest, state), description: text(newest, "description") })
 }
 
-/// Whether GitLab's refusal only says that the commit has been told this already.
+/// Whether GitLab's refusal only says that the commit has this status already.
 #[must_use]
 pub fn is_repeat(kind: ForgeKind, status: u16, answer: &str) -> bool {
     kind == ForgeKind::GitLab && status == 400 && answer.contains("Cannot transition status")

@@ -1,7 +1,7 @@
-//! From what the controller says about itself to what each commit is to be told. Pure.
+//! From what the controller says about itself to the status of each commit. Pure.
 //!
-//! A commit is told, for each environment, what became of the targets whose pins it set: it waits, runs, has succeeded
-//! or has failed. Only what changes is told; how far a rollout is, isn't.
+//! A commit gets a status for each environment, of the targets whose pins it set: it waits, runs, has succeeded or has
+//! failed. Only a change is reported; the progress of a rollout isn't.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use super::words;
 use crate::model::status::{EnvironmentStatus, Snapshot};
 use crate::model::{CommitId, Reason, State, TargetRef, TargetState};
 
-/// A commit older than this that is in sync when this process first looks has been told long ago, or never will be.
+/// A commit older than this that is in sync when this process first looks was reported long ago, or never will be.
 const OLD: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// What became of a commit in an environment.
@@ -31,7 +31,7 @@ pub enum Verdict {
     Superseded,
 }
 
-/// What a commit is to be told.
+/// The status that a commit is to get.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// The commit that set the pins.
@@ -73,7 +73,7 @@ impl Cause {
     }
 }
 
-/// What the commits of one branch have been told.
+/// The statuses that the commits of one branch were given.
 #[derive(Debug)]
 pub struct Ledger {
     url: String,
@@ -85,13 +85,13 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// For one branch of the repository at this URL. Nothing has been told yet.
+    /// For one branch of the repository at this URL. Nothing has been reported yet.
     #[must_use]
     pub fn new(url: &str, branch: &str) -> Self {
         Self { url: url.to_owned(), branch: branch.to_owned(), entries: BTreeMap::new(), seen: BTreeSet::new() }
     }
 
-    /// What is to be told now and hasn't been.
+    /// What is to be reported now and hasn't been.
     pub fn take(&mut self, status: &Snapshot, now: Timestamp) -> Vec<Report> {
         let mine = |environment: &EnvironmentStatus<TargetState>| {
             environment.repository == self.url && environment.branch == self.branch && environment.passes > 0
@@ -117,7 +117,7 @@ impl Ledger {
         reports
     }
 
-    /// `old`: commits of before then are told nothing if they are in sync.
+    /// `old`: commits of before then get no status if they are in sync.
     fn commit(
         &mut self,
         name: &str,
@@ -158,7 +158,7 @@ impl Ledger {
         let gone =
             |(environment, commit): &(String, String)| environment == name && !commits.contains_key(commit.as_str());
         let gone: Vec<_> = self.entries.keys().filter(|key| gone(key)).cloned().collect();
-        // The one that came last, as far as can be told.
+        // The one that came last, as far as is known.
         let heir =
             commits.iter().max_by_key(|(_, targets)| targets.iter().map(|target| target.pin.provenance.time).max());
         let heir = heir.map(|(commit, _)| CommitId::short_of(commit)).unwrap_or_default();
@@ -203,11 +203,11 @@ fn culprits<'a>(targets: &[&'a TargetState], verdict: Verdict) -> Vec<&'a Target
     matters.iter().flat_map(|state| found(*state)).collect()
 }
 
-/// Why a target is in the state that matters. How far a rollout is changes all the time, and isn't told.
+/// Why a target is in the state that matters. The progress of a rollout changes all the time, and isn't reported.
 fn cause(target: &TargetState) -> Cause {
     let state = target.known();
-    let told = !matches!(state, State::RollingOut | State::Verifying | State::Unknown) && target.state == state;
-    Cause { target: target.target.clone(), state, reason: target.reason.clone().filter(|_| told) }
+    let lasts = !matches!(state, State::RollingOut | State::Verifying | State::Unknown) && target.state == state;
+    Cause { target: target.target.clone(), state, reason: target.reason.clone().filter(|_| lasts) }
 }
 
 /// The targets in a state that makes the verdict, and why.

@@ -1,4 +1,4 @@
-//! Who is told of which events, and in which shape.
+//! Who is notified of which events, and in which shape.
 
 use std::sync::Arc;
 
@@ -21,11 +21,11 @@ pub struct Notification {
     pub version: u32,
     /// The event in one line, for people.
     pub summary: String,
-    /// The event. Its `key` is the same whenever it is told again.
+    /// The event. Its `key` is the same whenever it is sent again.
     pub event: EventRecord,
 }
 
-/// Somebody who is told of events, and what waits to be sent to them.
+/// Somebody who is notified of events, and what waits to be sent to them.
 #[derive(Debug)]
 pub struct Listener {
     notify: Notify,
@@ -46,7 +46,7 @@ impl Listener {
     }
 }
 
-/// Whether somebody wants to be told of an event.
+/// Whether somebody wants to be notified of an event.
 #[must_use]
 pub fn wants(notify: &Notify, event: &EventRecord) -> bool {
     let kind = notify.events.as_ref().is_none_or(|events| events.contains(&event.kind));
@@ -58,7 +58,7 @@ pub fn wants(notify: &Notify, event: &EventRecord) -> bool {
     kind && place
 }
 
-/// The body that tells of an event.
+/// The body of a notification.
 #[must_use]
 pub fn body(format: Format, event: &EventRecord) -> Value {
     let summary = words::sentence(event);

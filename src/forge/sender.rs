@@ -77,7 +77,7 @@ impl<T: Send + Sync, D: Deliver<T>> Sender<T, D> {
         Self { outbox, deliver, clock, stop, failures: 0, random: entropy() }
     }
 
-    /// Until it is told to stop; then what waits is tried once more.
+    /// Until `stop`; then what waits is tried once more.
     pub(super) async fn run(mut self) {
         loop {
             let wait = match self.outbox.pop() {
@@ -155,12 +155,12 @@ impl<T: Send + Sync, D: Deliver<T>> Sender<T, D> {
     }
 }
 
-/// Tells commits, at one forge.
+/// Gives commits their statuses, at one forge.
 pub(super) struct Statuses {
     forge: Forge,
     branch: String,
     client: reqwest::Client,
-    /// What commits have been told, by commit and environment: read once, then as it was sent.
+    /// The statuses that commits have, by commit and environment: read once, then as it was sent.
     known: BTreeMap<(String, String), Option<Known>>,
 }
 
@@ -188,7 +188,7 @@ impl Statuses {
         })
     }
 
-    async fn tell(&mut self, report: &Report, now: Timestamp) -> Result<Outcome, Outcome> {
+    async fn post(&mut self, report: &Report, now: Timestamp) -> Result<Outcome, Outcome> {
         let never = || Outcome::Never("the forge's URL can't be put together".to_owned());
         let key = (report.commit.clone(), report.environment.clone());
         if !self.known.contains_key(&key) {
@@ -221,11 +221,11 @@ impl Statuses {
 
 impl Deliver<Report> for Statuses {
     async fn deliver(&mut self, report: &Report, now: Timestamp) -> Outcome {
-        self.tell(report, now).await.unwrap_or_else(|outcome| outcome)
+        self.post(report, now).await.unwrap_or_else(|outcome| outcome)
     }
 }
 
-/// Tells one who wants to be told of events.
+/// Notifies one who wants to know of events.
 pub(super) struct Webhook {
     notify: Notify,
     client: reqwest::Client,
@@ -236,7 +236,7 @@ impl Webhook {
         Self { notify, client }
     }
 
-    async fn tell(&self, event: &EventRecord, now: Timestamp) -> Result<Outcome, Outcome> {
+    async fn post(&self, event: &EventRecord, now: Timestamp) -> Result<Outcome, Outcome> {
         let unread = |error: crate::config::SecretError| Outcome::Later(None, error.to_string());
         let url = match &self.notify.url {
             Address::Url(url) => url.clone(),
@@ -258,7 +258,7 @@ impl Webhook {
 
 impl Deliver<EventRecord> for Webhook {
     async fn deliver(&mut self, event: &EventRecord, now: Timestamp) -> Outcome {
-        self.tell(event, now).await.unwrap_or_else(|outcome| outcome)
+        self.post(event, now).await.unwrap_or_else(|outcome| outcome)
     }
 }
 

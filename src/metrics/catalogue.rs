@@ -36,7 +36,7 @@ pub struct Definition {
     pub help: &'static str,
 }
 
-/// The labels of whatever is told of one target.
+/// The labels of what is measured of one target.
 const TARGET: &[&str] = &["environment", "target", "kind", "component"];
 
 macro_rules! catalogue {

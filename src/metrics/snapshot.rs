@@ -28,7 +28,7 @@ pub(super) fn render(status: &Snapshot, now: Timestamp) -> String {
             families.add(&catalogue::GIT_SIGNATURES_VALID, &[url, branch], flag(signatures.refused == 0));
             families.add(&catalogue::GIT_REFUSED_COMMITS, &[url, branch], count(signatures.refused));
         }
-        // 0 for one that was never read: its age is beyond any limit, and an alert can tell.
+        // 0 for one that was never read: its age is beyond any limit, and an alert sees it.
         families.add(&catalogue::GIT_LAST_SUCCESS, &[url, branch], repository.last_success.map_or(0.0, seconds));
     }
     for (name, environment) in &status.environments {

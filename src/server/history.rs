@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::json::Json;
 use super::routes::{ApiQuery, Shared, refuse};
-use crate::history::{Query, tell};
+use crate::history::{Query, wording};
 use crate::model::event::{Deliveries, EventKind, EventPage};
 
 /// How many events an answer has where nobody says.
@@ -45,7 +45,7 @@ impl Asked {
             scope: said(&self.target).or_else(|| said(&self.environment)),
             component: said(&self.component),
             kinds: kinds.collect::<Result<BTreeSet<_>, _>>()?,
-            since: said(&self.since).map(|since| tell::since(&since, now)).transpose()?,
+            since: said(&self.since).map(|since| wording::since(&since, now)).transpose()?,
             before: said(&self.before).map(|before| before.parse()).transpose()?,
             limit: limit.ok_or_else(|| format!("`limit` is a number from 1 to 500, not `{}`", self.limit))?,
         })
@@ -86,7 +86,7 @@ pub(super) async fn figures(
     let now = shared.server.clock.now();
     let since = match since {
         "" => now.checked_sub(SignedDuration::from_hours(DAYS * 24)).map_err(|error| error.to_string()),
-        text => tell::since(text, now),
+        text => wording::since(text, now),
     };
     let since = since.map_err(|error| (StatusCode::BAD_REQUEST, error))?;
     let history = shared.server.history.clone();

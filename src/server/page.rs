@@ -21,7 +21,7 @@ pub(super) use self::happened::happened;
 pub(super) use self::overview::overview;
 pub(super) use self::target::target;
 use super::routes::{Shared, refuse};
-use crate::history::{Query, tell};
+use crate::history::{Query, wording};
 use crate::model::CommitId;
 use crate::model::event::EventRecord;
 use crate::model::status::Snapshot;
@@ -111,7 +111,7 @@ impl<T: Moment> Moment for &T {
 }
 
 fn ago(since: impl Moment, now: impl Moment) -> String {
-    tell::ago(since.moment(), now.moment())
+    wording::ago(since.moment(), now.moment())
 }
 
 /// A time as it stands in `datetime`: whole seconds.

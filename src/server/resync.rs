@@ -114,7 +114,7 @@ fn authorize(token: Option<&SecretString>, headers: &HeaderMap) -> Result<(), Bo
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, given)| given.trim());
-    // Digests have one length, so that not even the token's length can be told from the time that this takes.
+    // Digests have one length, so that the time that this takes doesn't give away the token's length.
     let right = given.is_some_and(|given| {
         Sha256::digest(given).as_slice().ct_eq(Sha256::digest(token.expose_secret()).as_slice()).into()
     });

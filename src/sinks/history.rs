@@ -1,4 +1,4 @@
-//! Events as the history keeps them: each under a key by which it is known again, however often it is told.
+//! Events as the history keeps them: each under a key by which it is known again, however often it comes.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Events as notifications over HTTP. A change is told as often as it happens: a target that blocks again for the same commit
-//! is no new fact for the history, but somebody wants to know. How things are when a process begins is told nobody.
+//! Events as notifications over HTTP. A change is sent as often as it happens: a target that blocks again for the same commit
+//! is no new fact for the history, but somebody wants to know. How things are when a process begins is sent to nobody.
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ use crate::model::event::{EventKind, EventRecord};
 use crate::model::{RolloutResult, State, TargetState};
 use crate::ports::EventSink;
 
-/// Hands events to those who want to be told of them.
+/// Hands events to those who want to know of them.
 #[derive(Debug)]
 pub struct NotificationSink {
     listeners: Vec<Listener>,
@@ -34,7 +34,7 @@ impl EventSink for NotificationSink {
     }
 }
 
-/// What to tell of an event; `None` if it is no news to others.
+/// What to send of an event; `None` if it is no news to others.
 #[must_use]
 pub(super) fn record(event: &Event<'_>) -> Option<EventRecord> {
     if event.is_first_look() {

@@ -50,7 +50,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- .Values.config.server.listen | splitList ":" | last }}
 {{- end }}
 
-{{/* pinion.toml. Helm keeps whole numbers as floats; TOML tells them apart. */}}
+{{/* pinion.toml. Helm keeps whole numbers as floats; TOML distinguishes them. */}}
 {{- define "pinion.toml" -}}
 {{- regexReplaceAll "(?m)^(\\s*[a-z_]+ = -?[0-9]+)\\.0$" (toToml .Values.config | trim) "${1}" }}
 {{- end }}

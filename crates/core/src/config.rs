@@ -44,7 +44,7 @@ pub struct Config {
     pub server: Server,
     /// What push events are signed with; a file has one secret a line. `None`: they are refused.
     pub hooks: Option<Secret>,
-    /// Who is told of events, in the file's order.
+    /// Who is notified of events, in the file's order.
     pub notify: Vec<Notify>,
     /// How to reach AWS.
     pub aws: Aws,
@@ -71,7 +71,7 @@ pub struct Repository {
     pub environments: Option<BTreeSet<EnvironmentName>>,
     /// How to get in.
     pub auth: Auth,
-    /// Where its commits are told what became of them.
+    /// The forge where its commits get statuses.
     pub forge: Option<Forge>,
     /// How long making a connection may take.
     pub connect_timeout: Duration,

@@ -1,5 +1,5 @@
 //! What has changed: the one place that works it out. Pure: from what was known before, what is known after and what became
-//! of an action to a list of events. Log, metrics, history and notifications are told these events, and none of them looks
+//! of an action to a list of events. Log, metrics, history and notifications receive these events, and none of them looks
 //! for changes by itself.
 
 mod target;
@@ -98,7 +98,7 @@ pub enum TargetChange<'a> {
         from: Option<State>,
         /// The state now.
         to: State,
-        /// Whether it was so before, as far as anybody could tell: it is only that the account can be read again, or that a
+        /// Whether it was so before, as far as anybody knew: it is only that the account can be read again, or that a
         /// process that has begun has sent the probes once more.
         resumed: bool,
         /// Of `in-sync`: the rollout that led there; `None` if none was needed, or its id isn't known.
@@ -133,7 +133,7 @@ pub enum TargetChange<'a> {
         /// Why it failed.
         error: &'a PortError,
     },
-    /// A rollout of ours runs. Told when AWS's id of it is known, or when it has ended without one.
+    /// A rollout of ours runs. Reported when AWS's id of it is known, or when it has ended without one.
     RolloutStarted(RolloutRun<'a>),
     /// A rollout of ours has ended.
     RolloutEnded {
@@ -146,7 +146,7 @@ pub enum TargetChange<'a> {
         /// AWS's reason.
         reason: Option<&'a str>,
     },
-    /// At the first look, a rollout of ours that is over already. An earlier process may have told of it.
+    /// At the first look, a rollout of ours that is over already. An earlier process may have reported it.
     RolloutFound {
         /// The rollout.
         run: RolloutRun<'a>,
@@ -188,7 +188,7 @@ impl RolloutRun<'_> {
 }
 
 impl Event<'_> {
-    /// Whether it says how things were when this process first looked, which is no news to anybody who was told by the
+    /// Whether it says how things were when this process first looked, which is no news to anybody who heard of it from the
     /// process before.
     #[must_use]
     pub fn is_first_look(&self) -> bool {

@@ -37,7 +37,7 @@ pub struct Proposal<'a> {
     pub target: &'a Target,
     /// The pin that it would follow.
     pub pin: &'a Pin,
-    /// What runs now, as far as it can be told.
+    /// What runs now, as far as it is known.
     pub running: Option<&'a str>,
     /// Whether it brings back what this very pin has brought here before: drift is healed.
     pub heals: bool,

@@ -125,18 +125,18 @@ pub trait Prober: Send + Sync {
     async fn probe(&self, probe: &Probe) -> Result<(), String>;
 }
 
-/// Is told of each call to AWS.
+/// Receives each call to AWS.
 pub trait RecordCalls: Send + Sync + fmt::Debug {
     /// Takes note of one call of an environment.
     fn record(&self, environment: &EnvironmentName, call: CallRecord);
 }
 
-/// Is told of what has happened. Never waits.
+/// Receives what has happened. Never waits.
 pub trait EventSink: Send + Sync + fmt::Debug {
     /// Takes one event.
     fn take(&self, event: &Event<'_>);
 
-    /// Whether it knows of a rollout of this target whose end nobody has told it.
+    /// Whether it knows of a rollout of this target whose end it hasn't received.
     fn has_unfinished(&self, _target: &TargetRef) -> bool {
         false
     }

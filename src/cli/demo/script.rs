@@ -60,7 +60,7 @@ const STORY: [Chapter; 6] = [
 /// Plays the story from where an earlier run was.
 pub(super) async fn play(scene: &Scene) -> Result<(), CliError> {
     let done = std::fs::read_to_string(scene.workshop.progress()).unwrap_or_default().trim().parse().unwrap_or(0);
-    let player = Player { scene, started: Instant::now(), told: Mutex::default() };
+    let player = Player { scene, started: Instant::now(), said: Mutex::default() };
     for (number, chapter) in STORY.iter().enumerate() {
         if number < done {
             player.say(&format!("{}. {}: done before", number + 1, chapter.title))?;
@@ -83,8 +83,8 @@ pub(super) async fn play(scene: &Scene) -> Result<(), CliError> {
 struct Player<'a> {
     scene: &'a Scene,
     started: Instant,
-    /// What was told last of each target, so that nothing is told twice.
-    told: Mutex<BTreeMap<String, String>>,
+    /// What was said last of each target, so that nothing is said twice.
+    said: Mutex<BTreeMap<String, String>>,
 }
 
 impl Player<'_> {
@@ -92,7 +92,7 @@ impl Player<'_> {
         Ok(output::print(&format!("{text}\n"))?)
     }
 
-    fn tell(&self, text: &str) -> Result<(), CliError> {
+    fn narrate(&self, text: &str) -> Result<(), CliError> {
         let elapsed = self.started.elapsed().as_secs();
         self.say(&format!("   {:>3}:{:02}  {text}", elapsed / 60, elapsed % 60))
     }
@@ -107,7 +107,7 @@ impl Player<'_> {
                 .await
             }
             Act::Release { environment, account, component, version } => {
-                self.tell(&format!("git commit: {environment}: {component} {version}"))?;
+                self.narrate(&format!("git commit: {environment}: {component} {version}"))?;
                 if workshop.set_pin(environment, component, version)? {
                     workshop.commit(&format!("{environment}: {component} {version}")).await?;
                 }
@@ -116,7 +116,7 @@ impl Player<'_> {
             }
             Act::Merge => {
                 if workshop.pin("prod", "frontend")? != "1.4.2" || workshop.pin("prod", "backend")? != "2.0.1" {
-                    self.tell("git checkout -b promote; frontend 1.4.2, backend 2.0.1; git merge --no-ff promote")?;
+                    self.narrate("git checkout -b promote; frontend 1.4.2, backend 2.0.1; git merge --no-ff promote")?;
                     workshop.git(&["checkout", "--quiet", "-B", "promote", "main"]).await?;
                     workshop.set_pin("prod", "frontend", "1.4.2")?;
                     workshop.set_pin("prod", "backend", "2.0.1")?;
@@ -127,14 +127,14 @@ impl Player<'_> {
                         .await?;
                 }
                 workshop.push().await?;
-                self.tell("prod/asg/web waits for prod/fargate/api: environment.toml says `after`")?;
+                self.narrate("prod/asg/web waits for prod/fargate/api: environment.toml says `after`")?;
                 self.converged("prod", PROD, "backend", "2.0.1").await?;
                 self.converged("prod", PROD, "frontend", "1.4.2").await
             }
             Act::Bad => {
                 let quarantined = workshop.progress().with_extension("bad");
                 if !quarantined.exists() {
-                    self.tell("git commit: dev: backend 2.1.1, whose container exits")?;
+                    self.narrate("git commit: dev: backend 2.1.1, whose container exits")?;
                     if workshop.set_pin("dev", "backend", "2.1.1")? {
                         workshop.commit("dev: backend 2.1.1").await?;
                     }
@@ -146,7 +146,7 @@ impl Player<'_> {
                     .await?;
                     std::fs::write(&quarantined, "")?;
                 }
-                self.tell("git revert: dev: backend 2.0.0 again")?;
+                self.narrate("git revert: dev: backend 2.0.0 again")?;
                 if workshop.set_pin("dev", "backend", "2.0.0")? {
                     workshop.commit("dev: revert backend 2.1.1").await?;
                 }
@@ -154,7 +154,7 @@ impl Player<'_> {
                 self.converged("dev", DEV, "backend", "2.0.0").await
             }
             Act::Drift => {
-                self.tell("aws ecs update-service --cluster app --service api --task-definition api:1   (in prod)")?;
+                self.narrate("aws ecs update-service --cluster app --service api --task-definition api:1   (in prod)")?;
                 self.scene.hands.meddle(PROD).await?;
                 self.until("the drift of prod/fargate/api is seen", |status| {
                     target(status, "prod/fargate/api").is_some_and(|api| api.state != State::InSync)
@@ -165,7 +165,7 @@ impl Player<'_> {
             Act::Resync => {
                 let before = self.scene.status.borrow().resync.completed;
                 let pid = std::process::id().to_string();
-                self.tell(&format!("kill -USR1 {pid}"))?;
+                self.narrate(&format!("kill -USR1 {pid}"))?;
                 let sent = tokio::process::Command::new("kill").args(["-USR1", &pid]).status().await;
                 if !sent.context(|| "can't run `kill`".to_owned())?.success() {
                     return Err(CliError::failed("`kill -USR1` failed"));
@@ -192,10 +192,10 @@ impl Player<'_> {
         let kind = if component == "frontend" { "asg" } else { "fargate" };
         let running = self.scene.hands.running(account, kind).await?;
         let shown: Vec<String> = running.iter().map(|(image, count)| format!("{count} × {image}")).collect();
-        self.tell(&format!("what really runs there: {}", shown.join(", ")))
+        self.narrate(&format!("what really runs there: {}", shown.join(", ")))
     }
 
-    /// Waits for something, telling each change of a target's state meanwhile.
+    /// Waits for something, with each change of a target's state meanwhile.
     async fn until(&self, what: &str, reached: impl Fn(&Status) -> bool) -> Result<(), CliError> {
         let mut receiver = self.scene.status.clone();
         let limit = tokio::time::sleep(TIMEOUT);
@@ -204,14 +204,14 @@ impl Player<'_> {
             let status = Status::from(&**receiver.borrow_and_update());
             for target in targets(&status).filter(|target| !in_sync(target)) {
                 let now = summary(target);
-                let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-                if told.get(&target.target) != Some(&now) {
-                    self.tell(&now)?;
-                    told.insert(target.target.clone(), now);
+                let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+                if said.get(&target.target) != Some(&now) {
+                    self.narrate(&now)?;
+                    said.insert(target.target.clone(), now);
                 }
             }
             if reached(&status) {
-                return self.tell(&format!("✓ {what}"));
+                return self.narrate(&format!("✓ {what}"));
             }
             tokio::select! {
                 changed = receiver.changed() => {

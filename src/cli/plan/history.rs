@@ -93,7 +93,7 @@ impl History {
         Ok(Self { head, provenance, base })
     }
 
-    /// Says who signed the commits that set the pins, and tells of commits that a controller would refuse.
+    /// Says who signed the commits that set the pins, and lists the commits that a controller would refuse.
     pub(in crate::cli) fn sign(&mut self, signers: &Signers, dir: &Path, now: Timestamp) -> Result<(), CliError> {
         let trailers = self.base.as_mut().map(|base| base.trailers.as_mut_slice()).unwrap_or_default();
         let verified = signers.check(dir, self.provenance.values_mut(), trailers, now)?;

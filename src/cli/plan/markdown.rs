@@ -10,7 +10,7 @@ use crate::cli::output;
 use crate::model::{State, words};
 use crate::plan::change_limit;
 
-/// Tells a comment of ours from others, so that it is updated and not repeated. Stable.
+/// Distinguishes a comment of ours from others, so that it is updated and not repeated. Stable.
 pub const MARKER: &str = "<!-- pinion:plan -->";
 
 /// A comment may have 65 536 characters. Bytes are counted, of which there are never fewer.

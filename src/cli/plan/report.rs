@@ -125,7 +125,7 @@ pub struct TargetReport {
     /// found; unless its pin changes, too), `pin`, `rollout`, `after`, `verify` (unless its pin changes, too), `suspend`, `promotion`;
     /// `guardrails` where others forbid its rollout than before. Empty without `--base`.
     pub changed: Vec<String>,
-    /// Whether the pin is an older semantic version than what runs; null if that can't be told.
+    /// Whether the pin is an older semantic version than what runs; null if that isn't known.
     pub downgrade: Option<bool>,
     /// What runs now: a version where Pinion rolled it out, else the image's tag or id.
     pub from: Option<String>,
@@ -147,7 +147,7 @@ pub struct TargetReport {
     pub source: Range,
     /// What was asked about the pinned artifact, and the answers.
     pub checks: Vec<CheckReport>,
-    /// What the rollout would be like; null if there would be none, or it can't be told.
+    /// What the rollout would be like; null if there would be none, or it isn't known.
     pub rollout: Option<RolloutReport>,
     /// Whether the rollout can be taken back; null if there would be none.
     pub rollback: Option<RollbackReport>,

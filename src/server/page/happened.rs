@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::instead::instead;
 use super::view::{Choice, Line};
 use super::{Frame, answer, events};
-use crate::history::tell;
+use crate::history::wording;
 use crate::model::TargetState;
 use crate::model::event::{Delivery, EventKind};
 use crate::server::history::{Asked, figures};
@@ -115,7 +115,7 @@ fn link(asked: &Asked, next: &str) -> String {
 }
 
 fn words(figures: &Delivery) -> Figures {
-    let long = |seconds: Option<u64>| seconds.map_or_else(|| "–".to_owned(), tell::duration);
+    let long = |seconds: Option<u64>| seconds.map_or_else(|| "–".to_owned(), wording::duration);
     Figures {
         component: figures.component.clone(),
         deployments: figures.deployments,

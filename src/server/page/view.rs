@@ -1,11 +1,11 @@
-//! What a page shows of targets and events, borrowed from what is known. Everything here is hashed to tell whether a page
+//! What a page shows of targets and events, borrowed from what is known. Everything here is hashed to find whether a page
 //! has changed, so nothing here may say how long ago something was.
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use jiff::Timestamp;
 
-use crate::history::tell;
+use crate::history::wording;
 use crate::model::event::{EventKind, EventRecord};
 use crate::model::status::Snapshot;
 use crate::model::{State, TargetState};
@@ -45,7 +45,7 @@ impl<'a> Row<'a> {
     pub(super) fn of(local: &'a str, target: &'a TargetState) -> Self {
         let moving = matches!(target.state, State::RollingOut | State::Overdue);
         let shared = u64::from(target.updated) * 100 / u64::from(target.total.max(1));
-        let told = target.rollout.as_ref().and_then(|rollout| rollout.percentage);
+        let percentage = target.rollout.as_ref().and_then(|rollout| rollout.percentage);
         Self {
             reference: target.target.to_string(),
             local,
@@ -61,7 +61,7 @@ impl<'a> Row<'a> {
             running: target.running.as_deref().filter(|running| *running != target.pin.version.as_str()),
             updated: target.updated,
             total: target.total,
-            progress: moving.then(|| told.or_else(|| u8::try_from(shared).ok()).unwrap_or(0)),
+            progress: moving.then(|| percentage.or_else(|| u8::try_from(shared).ok()).unwrap_or(0)),
             since: target.since,
             author: &target.pin.provenance.author,
             subject: &target.pin.provenance.subject,
@@ -71,7 +71,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Why the target is in its state, with what it was before where that can't be told.
+/// Why the target is in its state, with what it was before where that isn't known.
 fn reason(target: &TargetState) -> String {
     let before = target.last_known.filter(|_| target.state == State::Unknown).map(|last| format!("was {last}"));
     let reason = target.reason.as_ref().map(ToString::to_string);
@@ -178,7 +178,7 @@ impl Line {
             tone: event_tone(event),
             linked: event.target.as_deref().is_some_and(|target| find(status, target).is_some()),
             subject: subject.cloned().unwrap_or_default(),
-            words: parts(&tell::words(event)),
+            words: parts(&wording::words(event)),
             commit: event.commit.clone().unwrap_or_default(),
         }
     }

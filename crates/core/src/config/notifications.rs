@@ -1,4 +1,4 @@
-//! `[hooks]`, `[repository.forge]` and `[[notify]]`: what the forge tells Pinion, and whom Pinion tells what.
+//! `[hooks]`, `[repository.forge]` and `[[notify]]`: what the forge sends to Pinion, and what Pinion sends to whom.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::manifest::tree::Node;
 use crate::model::EnvironmentName;
 use crate::model::event::EventKind;
 
-/// Where the commits of a repository are told what became of them.
+/// The forge where the commits of a repository get statuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forge {
     /// Whose API it speaks.
@@ -65,7 +65,7 @@ impl ForgeKind {
     }
 }
 
-/// Somebody who is told of events.
+/// Somebody who is notified of events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notify {
     /// The URL to POST to.
@@ -76,9 +76,9 @@ pub struct Notify {
     pub format: Format,
     /// What bodies are signed with.
     pub secret: Option<Secret>,
-    /// The events that are told; `None` means all.
+    /// The events that are sent; `None` means all.
     pub events: Option<BTreeSet<EventKind>>,
-    /// The environments that are told of; `None` means all.
+    /// The environments whose events are sent; `None` means all.
     pub environments: Option<BTreeSet<EnvironmentName>>,
 }
 
@@ -129,7 +129,7 @@ table! {
 }
 
 table! {
-    /// Where commits are told what became of them.
+    /// The forge where commits get statuses.
     RawForge {
         /// Whose API it speaks: "github", "gitlab" or "gitea".
         kind: ForgeKind,
@@ -151,7 +151,7 @@ table! {
 }
 
 table! {
-    /// Somebody who is told of events, over HTTP.
+    /// Somebody who is notified of events, over HTTP.
     RawNotify {
         /// What it is called in metrics and log lines.
         name: Text,
@@ -167,9 +167,9 @@ table! {
         secret_file: Text,
         /// An environment variable that holds the secret.
         secret_env: Text,
-        /// The events that are told. Default: all.
+        /// The events that are sent. Default: all.
         events: Vec<At<EventKind>>,
-        /// The environments that are told of. Default: all.
+        /// The environments whose events are sent. Default: all.
         environments: Vec<At<EnvironmentName>>,
     }
     required [name]
@@ -214,12 +214,12 @@ words! {
 
 impl Shape for EventKind {
     fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
-        word(node, findings, Self::TOLD, Self::as_str)
+        word(node, findings, Self::NOTIFIABLE, Self::as_str)
     }
 
     fn schema() -> Schema {
-        let told: Vec<&str> = Self::TOLD.iter().map(|kind| kind.as_str()).collect();
-        json_schema!({ "type": "string", "enum": told })
+        let kinds: Vec<&str> = Self::NOTIFIABLE.iter().map(|kind| kind.as_str()).collect();
+        json_schema!({ "type": "string", "enum": kinds })
     }
 }
 
@@ -259,7 +259,7 @@ impl Resolver<'_> {
                 self.findings.report_with_help(
                     place,
                     "forge",
-                    "the repository's URL doesn't tell where the forge's API is",
+                    "the repository's URL doesn't say where the forge's API is",
                     help,
                 );
                 None
@@ -308,7 +308,7 @@ impl Resolver<'_> {
         let events = raw.events.at().filter(|at| at.value.is_empty()).map(|at| &at.place);
         let environments = raw.environments.at().filter(|at| at.value.is_empty()).map(|at| &at.place);
         for place in events.into_iter().chain(environments) {
-            let help = "name one, or leave the key out to be told of all";
+            let help = "name one, or leave the key out to be notified of all";
             self.findings.report_with_help(place, "invalid-value", "this list is empty", help);
         }
         Some(Notify {

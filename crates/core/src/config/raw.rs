@@ -25,7 +25,7 @@ table! {
         server: RawServer,
         /// Push events of the forge, at POST /hooks/git: a hint to poll now. Without this table they are refused.
         hooks: RawHooks,
-        /// Who is told of events, each over HTTP.
+        /// Who is notified of events, each over HTTP.
         notify: Vec<At<RawNotify>>,
         /// How to reach AWS.
         aws: RawAws,
@@ -57,7 +57,7 @@ table! {
         auth: RawAuth,
         /// Whose commits count: at least one of `allowed_signers` and `keyring`. Default: everybody's who can push.
         verify: RawVerify,
-        /// Where commits are told what became of them. Default: nowhere.
+        /// The forge where commits get statuses. Default: none.
         forge: RawForge,
         /// How long making a connection may take. Default: "10s".
         connect_timeout: Span<1, 600>,

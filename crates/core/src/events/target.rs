@@ -10,7 +10,7 @@ use crate::model::{
 };
 use crate::plan::Action;
 
-/// What has changed about a target from one pass to the next, in the order in which it is to be told. `outcome` is the action
+/// What has changed about a target from one pass to the next, in the order in which it is to be reported. `outcome` is the action
 /// that was tried in between, and what became of it; `before` is `None` at the first look.
 #[must_use]
 pub fn of_target<'a>(
@@ -86,7 +86,7 @@ impl<'a> Changes<'a> {
         self.found.extend(new.map(|warning| TargetChange::Warning(warning)));
     }
 
-    /// Follows rollouts from their start to their end, and tells each once.
+    /// Follows rollouts from their start to their end, and reports each once.
     fn rollout(&mut self) {
         let Some(before) = self.before else {
             self.rollout_found();
@@ -108,8 +108,8 @@ impl<'a> Changes<'a> {
 
     /// The rollout that runs now, once it has the id that it keeps.
     fn rollout_started(&mut self, earlier: Option<&StartedRollout>) {
-        let told = earlier.is_some_and(|earlier| earlier.id.is_some());
-        if let Some(now) = self.after.ongoing.rollout.as_ref().filter(|now| now.id.is_some() && !told) {
+        let reported = earlier.is_some_and(|earlier| earlier.id.is_some());
+        if let Some(now) = self.after.ongoing.rollout.as_ref().filter(|now| now.id.is_some() && !reported) {
             self.found.push(TargetChange::RolloutStarted(self.run(now, now.id.as_ref())));
         }
     }
@@ -205,7 +205,7 @@ impl<'a> Changes<'a> {
     }
 }
 
-/// The state as far as anybody could tell: the last known one while the account can't be read; and what is only probed once
+/// The state as far as anybody knew: the last known one while the account can't be read; and what is only probed once
 /// more, because a process has begun, is in sync as before.
 fn effective(state: &TargetState) -> State {
     match state.known() {
@@ -215,7 +215,7 @@ fn effective(state: &TargetState) -> State {
 }
 
 /// Whether a pin is quarantined only by probes that this process never saw pass. Whether its rollout failed isn't known; if
-/// it did, the process that saw it end has told of that.
+/// it did, the process that saw it end has reported that.
 #[must_use]
 pub fn is_unproven_quarantine(state: &TargetState) -> bool {
     state.state == State::Quarantined && matches!(state.reason, Some(Reason::ProbeNeverPassed(_)))

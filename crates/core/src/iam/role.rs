@@ -185,7 +185,7 @@ impl<'a> Place<'a> {
         statements
     }
 
-    /// What a plan tells people and a rollout doesn't need.
+    /// What a plan shows people and a rollout doesn't need.
     fn plan_reads(&self) -> Option<Statement> {
         let repositories = self.repositories();
         let details = || Statement::allow("ReadContainerImageDetails", ["ecr:DescribeImages"]).on(repositories.clone());

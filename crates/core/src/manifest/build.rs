@@ -15,9 +15,9 @@ use crate::model::{
     RolloutSettings, Suspension, Target, TargetSpec,
 };
 
-/// How long one try of a probe may take, unless told otherwise.
+/// How long one try of a probe may take, by default.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a probe may keep failing, unless told otherwise.
+/// How long a probe may keep failing, by default.
 const PROBE_WITHIN: Duration = Duration::from_secs(5 * 60);
 
 /// Builds an environment. `None` if something is missing or wrong, which has been reported.

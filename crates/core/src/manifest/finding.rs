@@ -88,16 +88,16 @@ impl Finding {
     pub(crate) fn new(place: &Place, check: &'static str, message: String, help: Option<String>) -> Self {
         // What stands in a file may be of any length, and may be meant to steer a reader's terminal.
         const MAX_LENGTH: usize = 1000;
-        let told = |text: String| words::shortened(one_line(&text).into_owned(), MAX_LENGTH);
+        let shown = |text: String| words::shortened(one_line(&text).into_owned(), MAX_LENGTH);
         let (line, column) = place.source.position(place.span.start);
         Self {
-            file: told(place.source.path.clone()),
+            file: shown(place.source.path.clone()),
             line,
             column,
-            key: told(place.key.clone()),
+            key: shown(place.key.clone()),
             check,
-            message: told(message),
-            help: help.map(told),
+            message: shown(message),
+            help: help.map(shown),
             span: (place.span.start, place.span.end),
             source: Arc::clone(&place.source),
         }

@@ -173,7 +173,7 @@ impl Artifact {
     /// Whether a container of a task definition names this very image: the same text, the same tag of the same repository,
     /// or the same bytes. `deployed` is the digest that ECS resolved it to when it was deployed, where that is known.
     ///
-    /// A tag that was moved since is still the same name; [`Artifact::differs_from`] tells.
+    /// A tag that was moved since is still the same name; [`Artifact::differs_from`] finds out.
     #[must_use]
     pub fn is_named(&self, text: &str, deployed: Option<&Digest>) -> bool {
         let Self::Image { image, digest, tag: (tag, tag_on), .. } = self else { return text == self.identity() };
@@ -189,7 +189,7 @@ impl Artifact {
         }
         match there.digest.as_ref().or(deployed) {
             Some(runs) => self.has(runs),
-            // The pin adds a digest to the tag that is there: as far as anybody can tell, these are the same bytes.
+            // The pin adds a digest to the tag that is there: as far as anybody knows, these are the same bytes.
             None => there.tag.as_ref() == Some(tag) && digest.is_some() && tag_on == digest,
         }
     }

@@ -68,8 +68,8 @@ impl EventKind {
         Self::ResyncCompleted,
     ];
 
-    /// Those that others are told of as they happen; the first two are of the history alone.
-    pub const TOLD: &'static [Self] = Self::ALL.split_at(2).1;
+    /// Those that are sent to others as they happen; the first two are of the history alone.
+    pub const NOTIFIABLE: &'static [Self] = Self::ALL.split_at(2).1;
 
     /// The word for it.
     #[must_use]
@@ -116,7 +116,7 @@ pub struct EventRecord {
     pub at: Timestamp,
     /// What.
     pub kind: EventKind,
-    /// By what it is told from others: an event with a key that is known already is the same one, seen again.
+    /// What distinguishes it: an event with a key that is known already is the same one, seen again.
     pub key: String,
     /// The environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]

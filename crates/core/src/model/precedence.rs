@@ -1,4 +1,4 @@
-//! Which of two versions comes first, where that can be told.
+//! Which of two versions comes first, where that is known.
 
 use std::cmp::Ordering;
 

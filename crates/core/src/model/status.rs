@@ -304,7 +304,7 @@ pub struct TargetStatus {
     /// The pinned digest, if the pin names one.
     #[serde(default)]
     pub digest: Option<String>,
-    /// The version or artifact that runs now, where it can be told.
+    /// The version or artifact that runs now, where it is known.
     pub running: Option<String>,
     /// The artifact that the pin resolves to.
     pub artifact: Option<String>,

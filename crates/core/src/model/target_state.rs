@@ -29,7 +29,7 @@ pub struct TargetState {
     pub last_known: Option<State>,
     /// Whether observed differs from desired though no pin changed.
     pub drifted: bool,
-    /// The version or artifact that runs now, where it can be told.
+    /// The version or artifact that runs now, where it is known.
     pub running: Option<String>,
     /// The artifact that the pin resolves to.
     pub artifact: Option<Artifact>,
@@ -77,7 +77,7 @@ pub struct Ongoing {
     pub denied_by: BTreeSet<String>,
 }
 
-/// A rollout of Pinion's that was started or seen running. Told from others by where it leads: ECS knows the same one by two
+/// A rollout of Pinion's that was started or seen running. Distinguished by where it leads: ECS knows the same one by two
 /// ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartedRollout {

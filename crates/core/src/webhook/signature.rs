@@ -99,7 +99,7 @@ impl<'a> Given<'a> {
     }
 }
 
-/// Digests have one length, so that not even the secret's length can be told from the time that this takes.
+/// Digests have one length, so that the time that this takes doesn't give away the secret's length.
 fn is_token(token: &[u8], secret: &[u8]) -> Choice {
     Sha256::digest(token).ct_eq(&Sha256::digest(secret))
 }

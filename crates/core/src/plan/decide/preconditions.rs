@@ -43,7 +43,7 @@ pub(super) fn preconditions<'a>(input: Input<'a>, target: &'a Target) -> Result<
     let Some(pin) = input.desired.pin_of(target) else {
         // The files are sound, or they wouldn't count: it is the history that doesn't tell.
         let why = format!(
-            "no commit is known that has set the pin of component {}, so that a rollout could not be told from others; \
+            "no commit is known that has set the pin of component {}, so that its rollouts could not be recognized; \
              set the pin by a commit of its own",
             target.component
         );

@@ -133,11 +133,11 @@ mod tests {
             text: Some("it stopped".to_owned()),
             ..EventRecord::default()
         };
-        let told = |kind: EventKind| words(&EventRecord { kind, ..event.clone() });
-        assert_eq!(told(EventKind::PinChanged), "1.4.1 → 1.4.2 by Ada: frontend 1.4.2");
-        assert_eq!(told(EventKind::RolloutEnded), "1.4.2 failed after 3 min 20 s: it stopped");
-        assert_eq!(told(EventKind::InSync), "1.4.2, 3 min 20 s after its commit");
-        assert_eq!(told(EventKind::Quarantined), "1.4.2: it stopped");
-        assert_eq!(told(EventKind::ResyncRequested), "it stopped");
+        let said = |kind: EventKind| words(&EventRecord { kind, ..event.clone() });
+        assert_eq!(said(EventKind::PinChanged), "1.4.1 → 1.4.2 by Ada: frontend 1.4.2");
+        assert_eq!(said(EventKind::RolloutEnded), "1.4.2 failed after 3 min 20 s: it stopped");
+        assert_eq!(said(EventKind::InSync), "1.4.2, 3 min 20 s after its commit");
+        assert_eq!(said(EventKind::Quarantined), "1.4.2: it stopped");
+        assert_eq!(said(EventKind::ResyncRequested), "it stopped");
     }
 }
