@@ -202,8 +202,12 @@ impl Metrics {
     pub fn render(&self, status: &Snapshot, now: Timestamp) -> String {
         self.drop_stale(status);
         self.begin_known(status);
-        let mut text = snapshot::render(status, now);
-        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
+        let mut text = String::new();
+        let encoded = snapshot::gather(status, now).and_then(|mut families| {
+            families.extend(self.registry.gather());
+            TextEncoder::new().encode_utf8(&families, &mut text)
+        });
+        if let Err(error) = encoded {
             tracing::error!(%error, "can't encode the metrics");
         }
         text

@@ -1,16 +1,20 @@
 //! The metrics that are read off a [`Snapshot`] at scrape time. A target that is gone from the status is gone from here.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use jiff::Timestamp;
+use prometheus::proto::MetricFamily;
+use prometheus::{GaugeVec, Opts, Registry};
 
 use super::catalogue::{self, Definition};
 use crate::model::status::{EnvironmentStatus, Snapshot};
 use crate::model::{State, TargetState};
 
-/// Writes the metrics of a status in the text format, version 0.0.4.
-pub(super) fn render(status: &Snapshot, now: Timestamp) -> String {
+/// The metrics of a status.
+///
+/// # Errors
+/// If a definition breaks Prometheus' rules for names.
+pub(super) fn gather(status: &Snapshot, now: Timestamp) -> Result<Vec<MetricFamily>, prometheus::Error> {
     let mut families = Families::default();
     families.add(&catalogue::BUILD_INFO, &[&status.version], 1.0);
     families.add(&catalogue::RESYNC_REQUESTED, &[], count(status.resync.requested));
@@ -34,13 +38,15 @@ pub(super) fn render(status: &Snapshot, now: Timestamp) -> String {
     for (name, environment) in &status.environments {
         add_environment(&mut families, name, environment, now);
     }
-    families.text.into_iter().fold(String::new(), |mut text, (_, family)| {
-        text.push_str(&family.render());
-        text
-    })
+    families.gather()
 }
 
-fn add_environment(families: &mut Families, name: &str, environment: &EnvironmentStatus<TargetState>, now: Timestamp) {
+fn add_environment(
+    families: &mut Families<'_>,
+    name: &str,
+    environment: &EnvironmentStatus<TargetState>,
+    now: Timestamp,
+) {
     families.add(&catalogue::BRAKE_HELD, &[name], flag(environment.change_limit.is_some()));
     families.add(&catalogue::ENVIRONMENT_VALID, &[name], flag(environment.valid));
     if let Some(at) = environment.last_success {
@@ -51,7 +57,7 @@ fn add_environment(families: &mut Families, name: &str, environment: &Environmen
     }
 }
 
-fn add_target(families: &mut Families, environment: &str, target: &TargetState, now: Timestamp) {
+fn add_target(families: &mut Families<'_>, environment: &str, target: &TargetState, now: Timestamp) {
     let reference = target.target.to_string();
     let (reference, kind) = (reference.as_str(), target.target.local.kind.as_str());
     let component = target.pin.component.as_str();
@@ -83,52 +89,34 @@ fn add_target(families: &mut Families, environment: &str, target: &TargetState, 
     }
 }
 
-/// Samples by metric and labels. A map, because two blocks of the configuration may name the same branch, and a
-/// scrape with the same series twice is refused as a whole.
+/// Samples by metric and labels. Two blocks of the configuration may name the same branch: the last one of a series counts, as
+/// a scrape with the same series twice is refused as a whole.
 #[derive(Default)]
-struct Families {
-    text: BTreeMap<&'static str, Family>,
+struct Families<'a> {
+    samples: BTreeMap<&'static str, (&'a Definition, Vec<Sample>)>,
 }
 
-struct Family {
-    definition: Definition,
-    samples: BTreeMap<String, f64>,
-}
+/// The values of the labels, in the definition's order, and the sample's value.
+type Sample = (Vec<String>, f64);
 
-impl Families {
-    fn add(&mut self, definition: &Definition, values: &[&str], value: f64) {
-        let family = self
-            .text
-            .entry(definition.name)
-            .or_insert_with(|| Family { definition: *definition, samples: BTreeMap::new() });
-        family.samples.insert(labels(definition.labels, values), value);
+impl<'a> Families<'a> {
+    fn add(&mut self, definition: &'a Definition, labels: &[&str], value: f64) {
+        let (_, samples) = self.samples.entry(definition.name).or_insert_with(|| (definition, Vec::new()));
+        samples.push((labels.iter().map(ToString::to_string).collect(), value));
     }
-}
 
-impl Family {
-    fn render(&self) -> String {
-        let Definition { name, kind, help, .. } = self.definition;
-        let mut text = format!("# HELP {name} {help}\n# TYPE {name} {}\n", kind.as_str());
-        for (labels, value) in &self.samples {
-            // Writing into a string can't fail.
-            let _ = writeln!(text, "{name}{labels} {value}");
+    /// In a registry of their own, which sorts them.
+    fn gather(self) -> Result<Vec<MetricFamily>, prometheus::Error> {
+        let registry = Registry::new();
+        for (definition, samples) in self.samples.into_values() {
+            let gauge = GaugeVec::new(Opts::new(definition.name, definition.help), definition.labels)?;
+            for (labels, value) in samples {
+                gauge.get_metric_with_label_values(&labels)?.set(value);
+            }
+            registry.register(Box::new(gauge))?;
         }
-        text
+        Ok(registry.gather())
     }
-}
-
-/// `{a="x",b="y"}`, or nothing where there are no labels.
-fn labels(names: &[&str], values: &[&str]) -> String {
-    if names.is_empty() {
-        return String::new();
-    }
-    let pairs: Vec<String> =
-        names.iter().zip(values).map(|(name, value)| format!("{name}=\"{}\"", escape(value))).collect();
-    format!("{{{}}}", pairs.join(","))
-}
-
-fn escape(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn flag(value: bool) -> f64 {
