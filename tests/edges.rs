@@ -39,7 +39,7 @@ const MODULES: &[Module] = &[
     Module { name: "ports", modules: Some(&["model", "plan", "events"]), never: &[], asynchronous: true },
     Module { name: "manifest", modules: Some(&["model", "plan", "guardrail"]), never: IO, asynchronous: false },
     Module { name: "config", modules: Some(&["model", "manifest", "plan"]), never: IO, asynchronous: false },
-    Module { name: "webhook", modules: Some(&["config"]), never: IO, asynchronous: false },
+    Module { name: "webhook", modules: Some(&["config", "model"]), never: IO, asynchronous: false },
     Module { name: "iam", modules: Some(&["model"]), never: IO, asynchronous: false },
     Module {
         name: "reconcile",

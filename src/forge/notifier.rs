@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::outbox::Outbox;
 use super::words;
-use crate::config::{Format, Notify, hexadecimal, hmac_sha256};
+use crate::config::{Format, Notify, hmac_sha256};
 use crate::model::CommitId;
 use crate::model::event::EventRecord;
+use crate::model::hex::hex;
 
 /// The body of a notification, as JSON. Stable: fields are added, never renamed or removed within version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -95,5 +96,5 @@ fn escaped(text: &str) -> String {
 pub fn signature(secret: &SecretString, at: Timestamp, body: &str) -> String {
     let signed = format!("{}.{body}", at.as_second());
     let mac = hmac_sha256(secret.expose_secret().as_bytes(), signed.as_bytes());
-    format!("sha256={}", hexadecimal(&mac))
+    format!("sha256={}", hex(&mac))
 }

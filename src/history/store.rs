@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::dora;
@@ -21,6 +20,7 @@ use super::keep::{Kept, keep, pin_key};
 use super::query::{Cursor, MOST, Query};
 use crate::model::cause::chain;
 use crate::model::event::{Deliveries, EventKind, EventPage, EventRecord};
+use crate::model::hex::sha256;
 use crate::model::words;
 
 /// When and which: microseconds since 1970, and a number that only grows.
@@ -471,7 +471,7 @@ fn parse(line: &[u8]) -> Option<Record> {
 }
 
 fn checksum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    sha256(bytes, 8)
 }
 
 /// The environment and the target of an event, as far as it has them.

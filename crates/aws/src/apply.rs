@@ -7,7 +7,6 @@ use aws_sdk_autoscaling::types::{
 use aws_sdk_ec2::types::{RequestLaunchTemplateData, ValidationWarning};
 use aws_sdk_ecs::types::StopServiceDeploymentStopType;
 use aws_smithy_types::retry::RetryConfig;
-use sha2::{Digest as _, Sha256};
 
 use super::capture::Capture;
 use super::connection::{Connection, ours};
@@ -16,6 +15,7 @@ use super::history::refresh_outcome;
 use super::operation::Operation;
 use super::templates::{capitalised, description};
 use super::xml::{Element, Style, add_parameters};
+use pinion_core::model::hex::sha256;
 use pinion_core::model::{
     Applied, ClusterName, ErrorClass, GroupName, Marker, PortError, RolloutId, ServiceName, TemplateRef,
 };
@@ -378,7 +378,7 @@ fn refresh_preferences(preferences: &RefreshPreferences) -> Preferences {
 fn client_token(template: &str, source: u64, image: &str, description: &str, devices: &[(String, String)]) -> String {
     // All of it is part of the request, and AWS refuses a token that comes with another request.
     let text = format!("{template}\n{source}\n{image}\n{description}\n{devices:?}");
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256(text, 64)
 }
 
 fn said(warning: &ValidationWarning) -> Option<String> {

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::operation::describe_launch_template_versions::builders::DescribeLaunchTemplateVersionsFluentBuilder;
 use aws_sdk_ec2::types::LaunchTemplateVersion;
-use sha2::{Digest as _, Sha256};
 
 use super::capture::Capture;
 use super::connection::{Connection, ours};
 use super::operation::Operation;
 use super::services::timestamp;
 use super::xml::Element;
+use pinion_core::model::hex::sha256;
 use pinion_core::model::{ErrorClass, Marker, PortError, TemplateVersion, TemplateVersionSpec};
 
 /// AWS's limit for the versions named in one call.
@@ -223,9 +223,7 @@ fn data_of(answer: &Element, number: u64) -> Option<&Element> {
 fn members(data: &Element) -> BTreeMap<String, String> {
     let mut members: BTreeMap<String, String> = BTreeMap::new();
     let mut add = |name: String, content: &str| {
-        let digest: String =
-            Sha256::digest(content.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        members.entry(name).or_default().push_str(&digest);
+        members.entry(name).or_default().push_str(&sha256(content, 32));
     };
     for member in data.children.iter().filter(|member| member.name != "imageId") {
         let empty = member.children.is_empty() && member.text.is_empty();

@@ -20,7 +20,7 @@ pub(crate) use self::notifications::host_and_path;
 pub use self::notifications::{Address, Forge, ForgeKind, Format, Notify};
 pub use self::overrides::{LogFormat, Overrides};
 use self::raw::RawConfig;
-pub use self::secret::{Secret, SecretError, hexadecimal, hmac_sha256};
+pub use self::secret::{Secret, SecretError, hmac_sha256};
 use crate::manifest::shape::Shape as _;
 use crate::manifest::tree::Node;
 use crate::manifest::{self, Findings};

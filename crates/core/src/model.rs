@@ -7,6 +7,7 @@ pub mod desired;
 pub mod error;
 pub mod escape;
 pub mod event;
+pub mod hex;
 pub mod names;
 pub mod observed;
 pub mod pin;

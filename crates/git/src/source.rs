@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use gix::url::Scheme;
 use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
 
 use super::error::{Cause, GitError};
+use pinion_core::model::hex::sha256;
 
 /// A token file longer than this holds something else.
 const MAX_TOKEN_BYTES: u64 = 16 * 1024;
@@ -211,8 +211,7 @@ impl Remote {
             Auth::Token(source) => format!("token {source} {}", self.user),
             Auth::SshKeyFile(path) => format!("key {}", path.display()),
         };
-        let hash = Sha256::digest(format!("{}\n{way_in}", self.url));
-        let hash: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let hash = sha256(format!("{}\n{way_in}", self.url), 12);
         let path = self.url.path.to_string();
         let name = Path::new(&path).file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let name: String =

@@ -98,12 +98,6 @@ pub fn hmac_sha256(key: &[u8], message: &[u8]) -> Vec<u8> {
     )
 }
 
-/// Bytes in hexadecimal, in small letters.
-#[must_use]
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn read(path: &Path) -> Result<SecretString, SecretError> {
     let unreadable = |source| SecretError::Unreadable { path: path.to_owned(), source };
     let unusable = |what| SecretError::Unusable { path: path.to_owned(), what };

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
+use super::hex::sha256;
 use super::{
     AccountId, ArtifactQuery, ClusterName, Component, EnvironmentName, GroupName, ImageReference, LocalRef, Pin,
     Region, RoleArn, ServiceName, TargetRef,
@@ -137,12 +137,12 @@ impl TargetSpec {
 }
 
 impl AmiQuery {
-    /// Eight hexadecimal digits that tell one look-up from another. A launch-template version that Pinion makes has them in its
+    /// Eight hexadecimal digits that distinguish one look-up from another. A launch-template version that Pinion makes has them in its
     /// description: where the same look-up gives another image, the image was built again.
     #[must_use]
     pub fn digest(&self) -> String {
         // The derived `Debug` names every part, and the parts' order never changes.
-        Sha256::digest(format!("{self:?}").as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+        sha256(format!("{self:?}"), 8)
     }
 }
 

@@ -16,7 +16,8 @@ use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 use thiserror::Error;
 
-use crate::config::{hexadecimal, hmac_sha256};
+use crate::config::hmac_sha256;
+use crate::model::hex;
 
 /// How far the time of a signed event may be from ours, as Standard Webhooks advises.
 const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
@@ -47,7 +48,7 @@ pub fn verify(headers: &HeaderMap, body: &[u8], secrets: &[SecretString], now: T
     let mut plain = Choice::from(0);
     let mut dated = Choice::from(0);
     for secret in secrets.iter().map(|secret| secret.expose_secret().as_bytes()) {
-        let expected = hexadecimal(&hmac_sha256(secret, body));
+        let expected = hex::hex(&hmac_sha256(secret, body));
         for given in hex.iter().flatten() {
             plain |= expected.as_bytes().ct_eq(&given.to_ascii_lowercase());
         }
