@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use pinion::config::{hexadecimal, hmac_sha256};
+use pinion::config::hmac_sha256;
+use pinion::model::hex::hex;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -108,7 +109,7 @@ impl Team {
     fn send_push_event(&self) {
         let repository = json!({ "clone_url": self.stage.git_url() });
         let body = json!({ "ref": "refs/heads/main", "repository": repository }).to_string();
-        let signature = format!("sha256={}", hexadecimal(&hmac_sha256(SECRET.as_bytes(), body.as_bytes())));
+        let signature = format!("sha256={}", hex(&hmac_sha256(SECRET.as_bytes(), body.as_bytes())));
         let headers = [("Content-Type", "application/json"), ("X-Hub-Signature-256", signature.as_str())];
         let (status, answer) = http::request("POST", &self.stage.url("/hooks/git"), &headers, &body).unwrap();
         assert!(status == 202 && answer.contains("polled"), "{status} {answer}");

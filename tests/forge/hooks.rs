@@ -4,7 +4,8 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use pinion::config::{hexadecimal, hmac_sha256};
+use pinion::config::hmac_sha256;
+use pinion::model::hex::hex;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -40,7 +41,7 @@ fn event(stage: &Stage, branch: &str) -> String {
 }
 
 fn signed(secret: &str, body: &str) -> String {
-    format!("sha256={}", hexadecimal(&hmac_sha256(secret.as_bytes(), body.as_bytes())))
+    format!("sha256={}", hex(&hmac_sha256(secret.as_bytes(), body.as_bytes())))
 }
 
 /// Sends an event; the answer's status, its head and its body.
@@ -155,8 +156,7 @@ fn only_signed_pushes_to_what_is_followed_make_it_poll() {
     assert_eq!(polls(&stage), 0, "none of these was a reason to poll");
 
     // Each forge's own way, and the secret that is about to be the one.
-    let (gitea, next) =
-        (hexadecimal(&hmac_sha256(SECRET.as_bytes(), main.as_bytes())), signed("the-next-secret", &main));
+    let (gitea, next) = (hex(&hmac_sha256(SECRET.as_bytes(), main.as_bytes())), signed("the-next-secret", &main));
     for header in [
         ("X-Hub-Signature-256", signature.as_str()),
         ("X-Gitea-Signature", gitea.as_str()),

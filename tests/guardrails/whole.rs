@@ -220,7 +220,7 @@ fn a_downgrade_waits_for_a_commit_that_says_so() {
 #[test]
 fn an_invalid_policy_denies_all_but_what_runs_already() {
     let stage = stage();
-    let valid = format!("pinion_guardrails_valid{{repository=\"{}\",branch=\"main\"}}", stage.git_url());
+    let valid = format!("pinion_guardrails_valid{{branch=\"main\",repository=\"{}\"}}", stage.git_url());
     assert_eq!(stage.metric(&valid), Some(1.0));
     assert_eq!(stage.status()["repositories"][0]["guardrails"], 3);
 
@@ -301,9 +301,9 @@ fn a_freeze_that_has_ended_is_told_everywhere() {
             { "policy": "last-year", "reason": "long over", "until": "2021-01-04T00:00:00Z" },
         ])
     );
-    let labels = format!("repository=\"{}\",branch=\"main\"", stage.git_url());
     let metric = |policy: &str| {
-        stage.metric(&format!("pinion_guardrail_ends_timestamp_seconds{{{labels},policy=\"{policy}\"}}"))
+        let labels = format!("branch=\"main\",policy=\"{policy}\",repository=\"{}\"", stage.git_url());
+        stage.metric(&format!("pinion_guardrail_ends_timestamp_seconds{{{labels}}}"))
     };
     assert_eq!(metric("last-year"), Some(1_609_718_400.0));
     assert!(metric("for-now") > Some(5_000_000_000.0));

@@ -4,7 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use pinion::config::{hexadecimal, hmac_sha256};
+use pinion::config::hmac_sha256;
+use pinion::model::hex::hex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -112,7 +113,7 @@ fn survives(format: &str) {
     let address = url.trim_start_matches("http://").trim_end_matches('/');
     let json = b"Content-Type: application/json".as_slice();
     let signature = |body: &[u8]| {
-        format!("X-Hub-Signature-256: sha256={}", hexadecimal(&hmac_sha256(SECRET.as_bytes(), body))).into_bytes()
+        format!("X-Hub-Signature-256: sha256={}", hex(&hmac_sha256(SECRET.as_bytes(), body))).into_bytes()
     };
     let counted =
         |result: &str| stage.metric(&format!("pinion_hooks_total{{result=\"{result}\"}}")).unwrap_or_default() as usize;

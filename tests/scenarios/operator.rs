@@ -74,7 +74,7 @@ fn a_quarantined_pin_is_retried_by_signal() {
     assert!(stage.fleet().group_runs(DEV, "frontend", GOOD), "rolled back");
     assert_eq!(
         stage.metric(
-            "pinion_quarantined{environment=\"dev\",target=\"dev/asg/frontend\",kind=\"asg\",component=\"frontend\"}"
+            "pinion_quarantined{component=\"frontend\",environment=\"dev\",kind=\"asg\",target=\"dev/asg/frontend\"}"
         ),
         Some(1.0)
     );

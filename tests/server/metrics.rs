@@ -78,10 +78,11 @@ fn the_documentation_lists_the_catalogue() {
 #[test]
 fn values_are_those_of_the_status() {
     let text = full().render(&snapshot(&status()), now());
-    let web = r#"environment="prod",target="prod/asg/web",kind="asg",component="frontend""#;
+    let web = r#"component="frontend",environment="prod",kind="asg",target="prod/asg/web""#;
+    let web_in = |state: &str| web.replace(r#",target="#, &format!(r#",state="{state}",target="#));
     for line in [
-        format!(r#"pinion_target_state{{{web},state="rolling-out"}} 1"#),
-        format!(r#"pinion_target_state{{{web},state="in-sync"}} 0"#),
+        format!("pinion_target_state{{{}}} 1", web_in("rolling-out")),
+        format!("pinion_target_state{{{}}} 0", web_in("in-sync")),
         format!("pinion_target_out_of_sync_seconds{{{web}}} 600"),
         format!("pinion_rollout_age_seconds{{{web}}} 120"),
         format!("pinion_quarantined{{{web}}} 0"),

@@ -70,7 +70,7 @@ fn a_refused_commit_has_no_effect_and_is_told_everywhere() {
         .start();
     stage.wait_for_sync(&[TARGET]);
     let url = stage.git_url();
-    let valid = format!("pinion_git_signatures_valid{{repository=\"{url}\",branch=\"main\"}}");
+    let valid = format!("pinion_git_signatures_valid{{branch=\"main\",repository=\"{url}\"}}");
     assert_eq!(stage.metric(&valid), Some(1.0));
 
     let signed = stage.pin("dev", "frontend", "1.4.1");
