@@ -140,7 +140,10 @@ fn a_story_with_kills_in_it_is_told_once() {
     assert_eq!(refused.status.code(), Some(64), "{}", String::from_utf8_lossy(&refused.stderr));
     let missing = stage.run(&["history", "--cache-dir", "elsewhere"]);
     let said = String::from_utf8_lossy(&missing.stderr).into_owned();
-    assert!(!missing.status.success() && said.contains("there is no history") && said.contains("cache_dir"), "{said}");
+    assert!(
+        !missing.status.success() && said.contains("there is no history file") && said.contains("cache_dir"),
+        "{said}"
+    );
 
     // From the file, while it runs and after a stop by the book.
     let page = told(&stage, &[web]);

@@ -40,7 +40,7 @@ pub struct Report {
     pub environment: String,
     /// What became of it.
     pub verdict: Verdict,
-    /// It in one line.
+    /// One line of text for the forge, such as `asg/web: rolling out 1.4.2`.
     pub description: String,
 }
 
@@ -110,35 +110,36 @@ impl Ledger {
         }
         let mut reports = self.superseded(name, &commits);
         let first = self.seen.insert(name.to_owned());
-        let old = now.checked_sub(OLD).ok().filter(|_| first);
+        let cutoff = if first { now.checked_sub(OLD).ok() } else { None };
         for (commit, targets) in commits {
-            reports.extend(self.commit(name, commit, &targets, old, now));
+            reports.extend(self.commit(name, commit, &targets, cutoff, now));
         }
         reports
     }
 
-    /// `old`: commits of before then get no status if they are in sync.
+    /// Commits from before `cutoff` get no status if they are in sync.
     fn commit(
         &mut self,
         name: &str,
         commit: &str,
         targets: &[&TargetState],
-        old: Option<Timestamp>,
+        cutoff: Option<Timestamp>,
         now: Timestamp,
     ) -> Option<Report> {
         let key = (name.to_owned(), commit.to_owned());
         let before = self.entries.get(&key);
-        let verdict = verdict(targets);
+        let verdict = verdict_of(targets);
         let settled = verdict == Verdict::Succeeded;
         let since = before.and_then(|before| before.since).or((!settled).then_some(now));
         let description = match verdict {
             Verdict::Succeeded => success(targets, since, now),
             _ => because(targets, verdict),
         };
-        let culprits = culprits(targets, verdict);
-        let cause = culprits.first().map(|first| cause(first));
-        let silent = match before {
-            None => settled && targets.iter().all(|target| old.is_some_and(|old| target.pin.provenance.time < old)),
+        let cause = deciding_targets(targets, verdict).first().map(|first| cause_of(first));
+        let already_reported = match before {
+            None => {
+                settled && targets.iter().all(|target| cutoff.is_some_and(|cutoff| target.pin.provenance.time < cutoff))
+            }
             Some(before) => {
                 let same = match (&before.cause, &cause) {
                     (Some(before), Some(now)) => before.is_same(now),
@@ -150,7 +151,7 @@ impl Ledger {
         let since = since.filter(|_| !settled);
         self.entries.insert(key, Entry { verdict, cause, since });
         let (commit, environment) = (commit.to_owned(), name.to_owned());
-        (!silent).then_some(Report { commit, environment, verdict, description })
+        (!already_reported).then_some(Report { commit, environment, verdict, description })
     }
 
     /// Commits that no target of the environment is pinned by any more.
@@ -158,23 +159,23 @@ impl Ledger {
         let gone =
             |(environment, commit): &(String, String)| environment == name && !commits.contains_key(commit.as_str());
         let gone: Vec<_> = self.entries.keys().filter(|key| gone(key)).cloned().collect();
-        // The one that came last, as far as is known.
-        let heir =
+        // The most recent of the remaining commits.
+        let successor =
             commits.iter().max_by_key(|(_, targets)| targets.iter().map(|target| target.pin.provenance.time).max());
-        let heir = heir.map(|(commit, _)| CommitId::short_of(commit)).unwrap_or_default();
+        let by = successor.map(|(commit, _)| format!(" by {}", CommitId::short_of(commit))).unwrap_or_default();
         gone.into_iter()
             .filter_map(|key| {
                 let entry = self.entries.remove(&key)?;
                 let open = matches!(entry.verdict, Verdict::Waiting | Verdict::Running | Verdict::Blocked);
                 let (environment, commit) = key;
-                let description = format!("superseded by {heir} before it was in sync");
+                let description = format!("superseded{by} before it was in sync");
                 open.then_some(Report { commit, environment, verdict: Verdict::Superseded, description })
             })
             .collect()
     }
 }
 
-fn verdict(targets: &[&TargetState]) -> Verdict {
+fn verdict_of(targets: &[&TargetState]) -> Verdict {
     let states: BTreeSet<State> = targets.iter().map(|target| target.known()).collect();
     let any = |wanted: &[State]| wanted.iter().any(|state| states.contains(state));
     if any(&[State::Quarantined]) {
@@ -191,7 +192,7 @@ fn verdict(targets: &[&TargetState]) -> Verdict {
 }
 
 /// The targets in a state that makes the verdict, the one that matters most first.
-fn culprits<'a>(targets: &[&'a TargetState], verdict: Verdict) -> Vec<&'a TargetState> {
+fn deciding_targets<'a>(targets: &[&'a TargetState], verdict: Verdict) -> Vec<&'a TargetState> {
     let matters: &[State] = match verdict {
         Verdict::Failed => &[State::Quarantined],
         Verdict::Blocked => &[State::Blocked],
@@ -204,7 +205,7 @@ fn culprits<'a>(targets: &[&'a TargetState], verdict: Verdict) -> Vec<&'a Target
 }
 
 /// Why a target is in the state that matters. The progress of a rollout changes all the time, and isn't reported.
-fn cause(target: &TargetState) -> Cause {
+fn cause_of(target: &TargetState) -> Cause {
     let state = target.known();
     let lasts = !matches!(state, State::RollingOut | State::Verifying | State::Unknown) && target.state == state;
     Cause { target: target.target.clone(), state, reason: target.reason.clone().filter(|_| lasts) }
@@ -212,10 +213,10 @@ fn cause(target: &TargetState) -> Cause {
 
 /// The targets in a state that makes the verdict, and why.
 fn because(targets: &[&TargetState], verdict: Verdict) -> String {
-    let culprits = culprits(targets, verdict);
+    let culprits = deciding_targets(targets, verdict);
     let Some(first) = culprits.first() else { return String::new() };
     let (name, version) = (&first.target.local, &first.pin.version);
-    let what = match cause(first) {
+    let what = match cause_of(first) {
         Cause { state: State::RollingOut, .. } => format!("rolling out {version}"),
         Cause { state: State::Verifying, .. } => format!("verifying {version}"),
         Cause { state: State::Unknown, .. } => "the account can't be read now".to_owned(),

@@ -1,8 +1,7 @@
-//! The store: all that is kept in memory, and in one file of lines, each with its checksum. Events stand in the order of
-//! their time; two indexes lead to those of one environment or target, and to each by its key.
+//! The event store: in memory, and in one append-only file whose lines carry checksums. Events are ordered by time, and
+//! indexed by environment, target and key.
 //!
-//! The file is only appended to, and written again when it has become twice as long as what counts of it. A line that is
-//! cut off or damaged is left out; nothing that a file may hold can do more harm than that.
+//! The file is rewritten when it has about twice as many lines as needed. Damaged lines are skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
@@ -28,10 +27,9 @@ type Place = (i64, u64);
 
 /// The longest text that is kept of one field, in characters: bounds what one event takes.
 const MAX_LENGTH: usize = 500;
-/// The most bytes that an event takes in the file, whatever its texts. A file that is longer than twice its events allow
-/// isn't one of ours.
+/// The upper bound for one event in the file, in bytes. Pinion didn't write a file that exceeds twice the resulting total.
 const LARGEST: u64 = 16 * 1024;
-/// How many lines may be in the file beside what counts, however little that is.
+/// How many superfluous lines the file may always have.
 const SLACK: usize = 1000;
 
 /// How much is kept.
@@ -68,7 +66,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// There is none.
-    #[error("there is no history {}", path.display())]
+    #[error("there is no history file {}", path.display())]
     Missing {
         /// The file.
         path: PathBuf,
@@ -104,7 +102,7 @@ enum Record {
     Alias(String, String),
 }
 
-/// The store.
+/// The event history; safe to share between threads.
 #[derive(Debug)]
 pub struct Store {
     state: Mutex<State>,
@@ -137,25 +135,25 @@ impl Store {
         let mut damaged = false;
         let length = fs::metadata(path).map_or(0, |about| about.len());
         if length > limits.events.saturating_add(SLACK as u64).saturating_mul(2 * LARGEST) {
-            tracing::warn!(file, "the history is longer than it can have become: a new one is begun");
+            tracing::warn!(file, "the history file is larger than its limits allow; starting a new one");
             damaged = true;
         } else {
             match state.read(path) {
                 Ok(0) | Err(StoreError::Missing { .. }) => {}
                 Ok(lines) => {
-                    tracing::warn!(file, "the history is damaged: lines that can't be read are left out: {lines}");
+                    tracing::warn!(file, "the history file is damaged; skipped {lines} unreadable lines");
                     damaged = true;
                 }
                 Err(error) => {
-                    tracing::warn!(file, "{}: a new one is begun", chain(&error));
+                    tracing::warn!(file, "{}; starting a new history file", chain(&error));
                     state = State::default();
                     damaged = true;
                 }
             }
         }
-        // What is too much may stand in the file until that is written again.
+        // Events beyond the limit may stay in the file until it is next rewritten.
         state.prune(limits, Timestamp::MIN);
-        state.file = Some(Log { path: path.to_owned(), appended: None, behind: damaged, _lock: lock });
+        state.file = Some(Log { path: path.to_owned(), appended: None, needs_rewrite: damaged, _lock: lock });
         state.save(&[])?;
         Ok(Self { state: Mutex::new(state), limits })
     }
@@ -166,7 +164,7 @@ impl Store {
         Self { state: Mutex::default(), limits }
     }
 
-    /// Reads what a controller has written. It may go on to write; of that, this store knows nothing.
+    /// Opens a history written by a controller. It is a snapshot: later writes aren't seen.
     ///
     /// # Errors
     /// [`StoreError`] if there is none, or it can't be read.
@@ -193,7 +191,7 @@ impl Store {
     /// [`StoreError`] if they can't be written. They are kept in memory then, and written with the next ones.
     pub fn append(&self, notes: Vec<EventRecord>, now: Timestamp) -> Result<usize, StoreError> {
         let mut state = self.state();
-        // What is too old isn't known any more, whether it stands in the file or not.
+        // Drop expired events first, so that they don't make a new event look like a repeat.
         state.prune(self.limits, now);
         let mut records = Vec::new();
         for note in notes {
@@ -248,7 +246,7 @@ impl Store {
     }
 }
 
-/// A page of those that are wanted.
+/// The next page of events that match the query's kinds and component.
 fn listed<'e>(query: &Query, events: impl Iterator<Item = (&'e Place, &'e EventRecord)>) -> EventPage {
     let wanted = |event: &EventRecord| {
         (query.kinds.is_empty() || query.kinds.contains(&event.kind))
@@ -267,7 +265,7 @@ fn listed<'e>(query: &Query, events: impl Iterator<Item = (&'e Place, &'e EventR
     page
 }
 
-/// What is kept.
+/// The events, their indexes, and the open file.
 #[derive(Debug, Default)]
 struct State {
     events: BTreeMap<Place, EventRecord>,
@@ -285,10 +283,10 @@ struct State {
 #[derive(Debug)]
 struct Log {
     path: PathBuf,
-    /// Open for more, once there was something to be written.
+    /// Opened for appending at the first write.
     appended: Option<File>,
-    /// Whether the file lacks something, or holds what it shouldn't: it is written again then.
-    behind: bool,
+    /// Whether the file is incomplete or damaged, so that the next save rewrites it.
+    needs_rewrite: bool,
     /// No other process writes while this one has it.
     _lock: File,
 }
@@ -391,12 +389,12 @@ impl State {
     /// Writes these at the end of the file; or all that is kept, if the file lacks some or has become too long.
     fn save(&mut self, records: &[Record]) -> Result<(), StoreError> {
         let Some(log) = &mut self.file else { return Ok(()) };
-        let all = log.behind || self.lines + records.len() > 2 * self.events.len() + SLACK;
+        let all = log.needs_rewrite || self.lines + records.len() > 2 * self.events.len() + SLACK;
         if records.is_empty() && !all {
             return Ok(());
         }
         // Until it is known that all went well.
-        log.behind = true;
+        log.needs_rewrite = true;
         let path = log.path.clone();
         let failed = |source| StoreError::Folder { path: path.clone(), source };
         if all {
@@ -420,13 +418,12 @@ impl State {
             self.lines += records.len();
         }
         if let Some(log) = &mut self.file {
-            log.behind = false;
+            log.needs_rewrite = false;
         }
         Ok(())
     }
 
-    /// Writes all events in the order in which they came, and after them what else leads to them, or no longer does. Says
-    /// how many lines that takes.
+    /// Writes all events in the order they arrived, then closed keys and aliases. Returns the number of lines.
     fn write_all(&self, into: &mut impl io::Write) -> io::Result<usize> {
         let mut lines = 0;
         let mut write = |record: &Record| {
@@ -467,7 +464,10 @@ fn line(record: &Record, into: &mut Vec<u8>) -> io::Result<()> {
 fn parse(line: &[u8]) -> Option<Record> {
     let (sum, rest) = line.split_at_checked(8)?;
     let json = rest.strip_prefix(b" ")?;
-    (sum == checksum(json).as_bytes()).then(|| serde_json::from_slice(json).ok())?
+    if sum != checksum(json).as_bytes() {
+        return None;
+    }
+    serde_json::from_slice(json).ok()
 }
 
 fn checksum(bytes: &[u8]) -> String {
@@ -479,13 +479,13 @@ fn scopes(event: &EventRecord) -> impl Iterator<Item = &str> {
     event.environment.iter().chain(&event.target).map(String::as_str)
 }
 
-/// The keys that lead to an event. A target that was found was found with its pin.
+/// The keys that find an event. A discovery is also found by its pin's key.
 fn keys(event: &EventRecord) -> impl Iterator<Item = String> {
     let pin = pin_key(event).filter(|_| event.kind == EventKind::TargetDiscovered);
     Some(event.key.clone()).filter(|key| !key.is_empty()).into_iter().chain(pin)
 }
 
-/// The key under which a target that was found in sync is known to be.
+/// The in-sync key of a target that was already in sync when it was discovered.
 fn alias(event: &EventRecord) -> Option<String> {
     let (target, commit) = (event.target.as_ref()?, event.commit.as_ref()?);
     (event.kind == EventKind::TargetDiscovered).then(|| format!("{}|{target}|{commit}", EventKind::InSync))

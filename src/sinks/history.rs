@@ -1,4 +1,4 @@
-//! Events as the history keeps them: each under a key by which it is known again, however often it comes.
+//! Turns events into history records. Each has a key, so that an event that is reported again is stored once.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::ports::EventSink;
 #[derive(Debug, Clone)]
 pub struct HistorySink {
     history: Arc<History>,
-    /// Resyncs are numbered from 1 by each process; with this their keys differ.
+    /// Part of the resync keys, because each process numbers its resyncs from 1.
     started: Timestamp,
 }
 
@@ -127,11 +127,11 @@ fn of_target(state: &TargetState, change: &TargetChange<'_>, now: Timestamp) -> 
             policies.iter().map(|policy| about(kind, format!("{kind}|{target}|{commit}|{policy}"), now)).collect()
         }
         TargetChange::Drifted => {
-            let text = state.running.as_ref().map(|running| format!("{running} runs"));
+            let text = state.running.as_ref().map(|running| format!("running {running}"));
             let key = format!("{}|{target}", EventKind::Drifted);
             vec![EventRecord { text, ..about(EventKind::Drifted, key, now) }]
         }
-        // Under the key of the drift, which it ends.
+        // Uses the drift's key, to close it.
         TargetChange::DriftCorrected => {
             vec![about(EventKind::DriftCorrected, format!("{}|{target}", EventKind::Drifted), now)]
         }
@@ -151,7 +151,7 @@ fn of_target(state: &TargetState, change: &TargetChange<'_>, now: Timestamp) -> 
     }
 }
 
-/// `None` of a rollout without an id: it couldn't be known again.
+/// `None` if the rollout has no id: a repeat couldn't be recognized.
 fn rollout_started(state: &TargetState, run: &RolloutRun<'_>, now: Timestamp) -> Option<EventRecord> {
     of_run(EventKind::RolloutStarted, state, run, run.started.min(now))
 }

@@ -92,7 +92,7 @@ async fn what_is_wrong_as_a_whole_is_said_with_what_follows_and_what_to_do() {
         (&dev, "ec2:DescribeImages failed: Timeout"),
         (&dev, "was in-sync; can't be read now (as of 3 min ago)"),
         // A change limit, with what releases it.
-        (&prod, "Waits for somebody’s word"),
+        (&prod, "Waiting for an acknowledgement"),
         (&prod, "commit 7d1f0c2a moves 5 of 6 pins of prod at once, more than 50 %"),
         (&prod, "push a commit with the trailer Pinion-Acknowledge: blast-radius"),
         // A warning.
@@ -146,20 +146,23 @@ async fn the_headline_says_it_though_no_target_needs_attention() {
     says(&|_| (), "2 targets in sync");
     says(
         &|it| it.repositories[0].error = text().map(Fault::Unreadable),
-        "2 targets in sync, but not everything can be read",
+        "2 targets in sync, but some repositories or accounts can't be read",
     );
-    says(&|it| prod(it, &|prod| prod.error = text()), "2 targets in sync, but not everything can be read");
+    says(
+        &|it| prod(it, &|prod| prod.error = text()),
+        "2 targets in sync, but some repositories or accounts can't be read",
+    );
     says(
         &|it| prod(it, &|prod| prod.errors = vec![String::new()]),
-        "2 targets in sync, but not all of Git is in order",
+        "2 targets in sync, but something in Git needs fixing",
     );
     says(
         &|it| prod(it, &|prod| prod.change_limit = text()),
-        "2 targets in sync, but a commit waits for somebody’s word",
+        "2 targets in sync, but a commit is waiting for an acknowledgement",
     );
     says(
         &|it| it.repositories[0].signatures.as_mut().unwrap().refused = 1,
-        "2 targets in sync, but not all of Git is in order",
+        "2 targets in sync, but something in Git needs fixing",
     );
     says(&|it| it.environments.clear(), "No targets");
     browser.is_sound("nothing at all");

@@ -229,12 +229,12 @@ async fn the_history_is_read_in_pages_and_by_scope() {
 async fn a_page_that_cannot_be_is_answered_by_a_page() {
     let controller = Controller::start(sample::status(), None).await;
     for (path, words) in [
-        ("/?q=a&q=b", "This is no filter that there is."),
+        ("/?q=a&q=b", "The filter in this address isn't valid."),
         ("/history?color=red", "start again at the history"),
         ("/history?since=1d&since=2d", "start again at the history"),
         ("/targets/prod/asg/web?before=1&before=2", "start again at the target"),
         ("/targets/prod/asg/web?before=x", "`next`"),
-        ("/targets/prod/asg/%FF", "This is no name that a target could have."),
+        ("/targets/prod/asg/%FF", "This isn't the name of a target."),
     ] {
         let answer = controller.get(path).await;
         assert_eq!(answer.status(), 400, "{path}");

@@ -57,7 +57,7 @@ impl Connection {
                 survey.now = of(now);
                 survey.next = of(next.map(Artifact::identity));
             }
-            Err(error) => survey.unread.push(format!("how old the AMIs are isn't known: {error}")),
+            Err(error) => survey.unread.push(format!("couldn't read the AMIs' ages: {error}")),
         }
         match self.settings_of_group(group, &mut survey.unread).await {
             Ok(settings) => survey.host = settings.map(Host::Group),
@@ -99,7 +99,7 @@ impl Connection {
         };
         match self.instance_types(&group).await {
             Ok(types) => settings.instance_types = types,
-            Err(error) => unread.push(format!("whether the AMI fits the instance types isn't known: {error}")),
+            Err(error) => unread.push(format!("couldn't check the AMI against the instance types: {error}")),
         }
         Ok(Some(settings))
     }
@@ -151,7 +151,7 @@ impl Connection {
         for (slot, read) in [(&mut survey.now, now), (&mut survey.next, next)] {
             match read {
                 Ok(facts) => *slot = facts,
-                Err(error) => survey.unread.push(format!("what ECR says of an image isn't known: {error}")),
+                Err(error) => survey.unread.push(format!("couldn't read an image's details from ECR: {error}")),
             }
         }
         let settings = async {

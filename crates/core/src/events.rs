@@ -1,6 +1,5 @@
-//! What has changed: the one place that works it out. Pure: from what was known before, what is known after and what became
-//! of an action to a list of events. Log, metrics, history and notifications receive these events, and none of them looks
-//! for changes by itself.
+//! Finds what has changed. Pure: compares the state before with the state after and the action's outcome, and returns events.
+//! Log, metrics, history and notifications all use these, and never look for changes themselves.
 
 mod target;
 #[cfg(test)]
@@ -72,7 +71,7 @@ pub enum What<'a> {
 /// What has changed about a repository's branch.
 #[derive(Debug, Clone)]
 pub enum RepositoryChange<'a> {
-    /// It can't be used, or for another reason than before.
+    /// It has become unusable, or is now unusable for another reason.
     Failed(&'a Fault),
     /// It can be used again.
     Recovered,
@@ -98,17 +97,17 @@ pub enum TargetChange<'a> {
         from: Option<State>,
         /// The state now.
         to: State,
-        /// Whether it was so before, as far as anybody knew: it is only that the account can be read again, or that a
-        /// process that has begun has sent the probes once more.
+        /// Whether the target was already in this state: the account can merely be read again, or a restarted process has
+        /// repeated the probes.
         resumed: bool,
         /// Of `in-sync`: the rollout that led there; `None` if none was needed, or its id isn't known.
         led_by: Option<&'a RolloutId>,
     },
-    /// Its rollout is further, by AWS's word for it.
+    /// AWS reports a new status for its rollout.
     Progress {
-        /// The word before.
+        /// The previous status.
         from: Option<&'a str>,
-        /// The word now.
+        /// The current status.
         to: Option<&'a str>,
     },
     /// Something works now but needs somebody's attention.
@@ -117,7 +116,7 @@ pub enum TargetChange<'a> {
     Denied(Vec<&'a str>),
     /// What runs differs from the pin though no pin changed.
     Drifted,
-    /// It is as the pin says: again, or at the first look.
+    /// It matches its pin: again after drift, or at the first look.
     DriftCorrected,
     /// A write was accepted.
     Applied {
@@ -126,7 +125,7 @@ pub enum TargetChange<'a> {
         /// What came of it.
         applied: &'a Applied,
     },
-    /// A write failed, which didn't for this reason before.
+    /// A write failed for a new reason.
     WriteFailed {
         /// What was to be done.
         action: &'a Action,
@@ -176,7 +175,7 @@ pub struct RolloutRun<'a> {
 }
 
 impl RolloutRun<'_> {
-    /// About this rollout of a target and the pin that it is for, with nothing more.
+    /// A history record for this rollout, with its target and pin filled in.
     #[must_use]
     pub fn record(&self, kind: EventKind, key: String, at: Timestamp, state: &TargetState) -> EventRecord {
         let record = match self.pin {
@@ -188,8 +187,7 @@ impl RolloutRun<'_> {
 }
 
 impl Event<'_> {
-    /// Whether it says how things were when this process first looked, which is no news to anybody who heard of it from the
-    /// process before.
+    /// Whether this only describes what the process found when it first looked; an earlier process may have reported it.
     #[must_use]
     pub fn is_first_look(&self) -> bool {
         match &self.what {
@@ -200,7 +198,7 @@ impl Event<'_> {
     }
 }
 
-/// What is new of resyncs.
+/// The events for resyncs requested or completed between `before` and `after`.
 #[must_use]
 pub fn of_resyncs(before: ResyncStatus, after: ResyncStatus, at: Timestamp) -> Vec<Event<'static>> {
     let requested =
@@ -210,7 +208,7 @@ pub fn of_resyncs(before: ResyncStatus, after: ResyncStatus, at: Timestamp) -> V
     requested.into_iter().chain(completed).map(|what| Event { at, what }).collect()
 }
 
-/// What is new of a repository's branch.
+/// The events of a repository's branch between `before` and `after`.
 #[must_use]
 pub fn of_repository<'a>(before: &'a RepositoryStatus, after: &'a RepositoryStatus, at: Timestamp) -> Vec<Event<'a>> {
     let mut changes = Vec::new();
@@ -232,7 +230,7 @@ pub fn of_repository<'a>(before: &'a RepositoryStatus, after: &'a RepositoryStat
     changes.into_iter().map(|change| Event { at, what: What::Repository { url, branch, change } }).collect()
 }
 
-/// How an environment's files are. Before the first look at them they are neither good nor broken.
+/// Whether an environment's files have been read, and are valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FilesState {
     /// Nobody has looked at them.
@@ -255,7 +253,7 @@ impl FilesState {
     }
 }
 
-/// What is new of an environment's files, given how they were before.
+/// The events of an environment's files, given their state before.
 #[must_use]
 pub fn of_files<'a>(
     before: FilesState,

@@ -151,7 +151,7 @@ pub(in crate::server) async fn overview(
     filter: Result<Parameters<Filter>, QueryRejection>,
 ) -> Response {
     let Ok(Parameters(filter)) = filter else {
-        return instead(&shared, "./", StatusCode::BAD_REQUEST, "This is no filter that there is.");
+        return instead(&shared, "./", StatusCode::BAD_REQUEST, "The filter in this address isn't valid.");
     };
     let (happened, _) = events(&shared, Query::newest(EVENTS).of_interest()).await;
     let status = shared.status();
@@ -199,7 +199,7 @@ fn body<'a>(status: &'a Snapshot, filter: &'a Filter, events: Vec<Line>, now: Ti
         filtered,
         many,
         shown: view::grouped(environments.iter().map(|group| group.rows.len()).sum()),
-        total: of_targets(all.len()),
+        total: target_count(all.len()),
         states: Choice::among("any", names, &filter.state),
         components: Choice::among("any", components, &filter.component),
         names: Choice::among("any", status.environments.keys().map(String::as_str), &filter.environment),
@@ -210,26 +210,32 @@ fn body<'a>(status: &'a Snapshot, filter: &'a Filter, events: Vec<Line>, now: Ti
 }
 
 /// `1 target`, `1,000 targets`.
-fn of_targets(count: usize) -> String {
+fn target_count(count: usize) -> String {
     format!("{} target{}", view::grouped(count), if count == 1 { "" } else { "s" })
 }
 
-/// What is amiss though no target needs attention.
-fn amiss(status: &Snapshot) -> Option<&'static str> {
-    let (repositories, environments) = (&status.repositories, status.environments.values());
-    if repositories.iter().any(|it| it.error.is_some()) || environments.clone().any(|it| it.error.is_some()) {
-        Some("not everything can be read")
-    } else if repositories.iter().any(|it| {
-        !it.guardrail_errors.is_empty() || it.signatures.as_ref().is_some_and(|signatures| signatures.refused > 0)
-    }) || environments.clone().any(|it| !it.errors.is_empty())
-    {
-        Some("not all of Git is in order")
-    } else {
-        environments.clone().any(|it| it.change_limit.is_some()).then_some("a commit waits for somebody’s word")
+/// A problem that no single target shows, if there is one.
+fn problem(status: &Snapshot) -> Option<&'static str> {
+    let (mut unreadable, mut invalid, mut held) = (false, false, false);
+    for repository in &status.repositories {
+        unreadable |= repository.error.is_some();
+        invalid |= !repository.guardrail_errors.is_empty();
+        invalid |= repository.signatures.as_ref().is_some_and(|signatures| signatures.refused > 0);
+    }
+    for environment in status.environments.values() {
+        unreadable |= environment.error.is_some();
+        invalid |= !environment.errors.is_empty();
+        held |= environment.change_limit.is_some();
+    }
+    match (unreadable, invalid, held) {
+        (true, _, _) => Some("some repositories or accounts can't be read"),
+        (_, true, _) => Some("something in Git needs fixing"),
+        (_, _, true) => Some("a commit is waiting for an acknowledgement"),
+        _ => None,
     }
 }
 
-/// The whole in one sentence.
+/// The page's headline and its tone. Targets that need attention outrank everything else.
 fn headline(status: &Snapshot, all: &[&TargetState]) -> (String, &'static str) {
     let total = all.len();
     let bad = all.iter().filter(|target| view::needs_attention(target)).count();
@@ -238,17 +244,17 @@ fn headline(status: &Snapshot, all: &[&TargetState]) -> (String, &'static str) {
     let settled = all.iter().filter(|target| target.state == State::InSync).count();
     if bad > 0 {
         let verb = if bad == 1 { "needs" } else { "need" };
-        return (format!("{} of {} {verb} attention", view::grouped(bad), of_targets(total)), "bad");
+        return (format!("{} of {} {verb} attention", view::grouped(bad), target_count(total)), "bad");
     }
     let word = match (total, moving, waiting) {
         (0, _, _) if status.ready => "No targets".to_owned(),
         (0, _, _) => "Reading the environments".to_owned(),
-        (_, 1.., _) => format!("{} rolling out, {} in sync", of_targets(moving), view::grouped(settled)),
-        (_, _, 1..) => format!("{} waiting, {} in sync", of_targets(waiting), view::grouped(settled)),
-        _ if settled == total => format!("{} in sync", of_targets(total)),
-        _ => format!("{} of {} in sync", view::grouped(settled), of_targets(total)),
+        (_, 1.., _) => format!("{} rolling out, {} in sync", target_count(moving), view::grouped(settled)),
+        (_, _, 1..) => format!("{} waiting, {} in sync", target_count(waiting), view::grouped(settled)),
+        _ if settled == total => format!("{} in sync", target_count(total)),
+        _ => format!("{} of {} in sync", view::grouped(settled), target_count(total)),
     };
-    match (amiss(status), moving, waiting) {
+    match (problem(status), moving, waiting) {
         (Some(amiss), _, _) => (format!("{word}, but {amiss}"), "bad"),
         (_, 1.., _) => (word, "busy"),
         (_, _, 1..) => (word, "waits"),

@@ -91,7 +91,7 @@ pub(in crate::server) async fn target(
     place: Result<Parameters<Place>, QueryRejection>,
 ) -> Response {
     let Ok(Path((environment, kind, name))) = path else {
-        return instead(&shared, ROOT, StatusCode::BAD_REQUEST, "This is no name that a target could have.");
+        return instead(&shared, ROOT, StatusCode::BAD_REQUEST, "This isn't the name of a target.");
     };
     let Ok(Parameters(place)) = place else {
         return instead(&shared, ROOT, StatusCode::BAD_REQUEST, "This query can't be read; start again at the target.");

@@ -80,7 +80,7 @@ pub(super) fn of_environment(environment: &EnvironmentStatus<TargetState>, said:
     }
     let is_said = |held: &&String| matches!(said, Some(Reason::ChangeLimit(reason)) if reason == *held);
     if let Some(change_limit) = environment.change_limit.as_ref().filter(|held| !is_said(held)) {
-        found.push(Trouble { tone: "waits", ..Trouble::new("Waits for somebody’s word", [change_limit]) });
+        found.push(Trouble { tone: "waits", ..Trouble::new("Waiting for an acknowledgement", [change_limit]) });
     }
     if let Some(error) = &environment.error {
         let title = match environment.last_success {
