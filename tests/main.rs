@@ -14,6 +14,7 @@ mod bump;
 mod change_limits;
 mod crash;
 mod demo;
+mod doubt;
 mod failures;
 mod fleet;
 mod forge;

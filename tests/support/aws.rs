@@ -23,6 +23,14 @@ impl RecordCalls for Recorded {
     }
 }
 
+/// Keeps nothing.
+#[derive(Debug)]
+pub(crate) struct Unrecorded;
+
+impl RecordCalls for Unrecorded {
+    fn record(&self, _: &EnvironmentName, _: CallRecord) {}
+}
+
 /// A simulator whose time stands still unless it is advanced, and the AWS room on it.
 pub(crate) struct Simulator {
     pub(crate) aws: Aws,

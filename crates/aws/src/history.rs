@@ -551,6 +551,52 @@ mod tests {
         }
     }
 
+    /// A word that AWS has added to a model is to be judged here before the SDK that knows it is taken.
+    #[test]
+    fn every_word_of_the_locked_sdks_is_judged() {
+        use aws_sdk_autoscaling::types::LifecycleState;
+        use aws_sdk_ecs::types::{DeploymentControllerType, DeploymentRolloutState};
+        let judged: [(&str, &[&str], &str); 7] = [
+            (
+                "instance refreshes",
+                InstanceRefreshStatus::values(),
+                "Baking Cancelled Cancelling Failed InProgress Pending RollbackFailed RollbackInProgress RollbackSuccessful \
+                 Successful",
+            ),
+            (
+                "service deployments",
+                ServiceDeploymentStatus::values(),
+                "IN_PROGRESS PENDING ROLLBACK_FAILED ROLLBACK_IN_PROGRESS ROLLBACK_REQUESTED ROLLBACK_SUCCESSFUL STOPPED \
+                 STOP_REQUESTED SUCCESSFUL",
+            ),
+            (
+                "stages of a service deployment, of which only the bake time is one of its own",
+                Stage::values(),
+                "BAKE_TIME CLEAN_UP POST_PRODUCTION_TRAFFIC_SHIFT POST_SCALE_UP POST_TEST_TRAFFIC_SHIFT PRE_SCALE_UP \
+                 PRODUCTION_TRAFFIC_SHIFT RECONCILE_SERVICE SCALE_UP TEST_TRAFFIC_SHIFT",
+            ),
+            ("deployments", DeploymentRolloutState::values(), "COMPLETED FAILED IN_PROGRESS"),
+            ("deployment controllers", DeploymentControllerType::values(), "CODE_DEPLOY ECS EXTERNAL"),
+            ("task definitions", TaskDefinitionStatus::values(), "ACTIVE DELETE_IN_PROGRESS INACTIVE"),
+            (
+                "instances, which leave by Terminat… and Detach…, and work InService",
+                LifecycleState::values(),
+                "Detached Detaching EnteringStandby InService Pending Pending:Proceed Pending:Wait Quarantined \
+                 ReplacingRootVolume ReplacingRootVolume:Proceed ReplacingRootVolume:Wait RootVolumeReplaced Standby Terminated \
+                 Terminating Terminating:Proceed Terminating:Retained Terminating:Wait Warmed:Hibernated Warmed:Pending \
+                 Warmed:Pending:Proceed Warmed:Pending:Retained Warmed:Pending:Wait Warmed:Running Warmed:Stopped \
+                 Warmed:Terminated Warmed:Terminating Warmed:Terminating:Proceed Warmed:Terminating:Retained \
+                 Warmed:Terminating:Wait",
+            ),
+        ];
+        for (what, words, known) in judged {
+            let mut words = words.to_vec();
+            words.sort_unstable();
+            let known: Vec<&str> = known.split_whitespace().collect();
+            assert_eq!(words, known, "{what}");
+        }
+    }
+
     #[test]
     fn a_refresh_goes_to_a_number_of_the_groups_own_template_or_somewhere_unknown() {
         let template = TemplateRef { id: "lt-1".to_owned(), name: "web".to_owned() };

@@ -156,7 +156,12 @@ impl Connection {
             let message = format!("the answer about {arn} isn't a task definition");
             ours(Operation::DescribeTaskDefinition, ErrorClass::Retry, "UnreadableResponse", message)
         })?;
-        self.cache.definitions.put(arn.to_owned(), Arc::clone(&definition));
+        // One of which AWS has left something out is asked for again.
+        let containers = &definition.summary.containers;
+        let said = |container: &Container| !container.name.is_empty() && !container.image.is_empty();
+        if !containers.is_empty() && containers.iter().all(said) {
+            self.cache.definitions.put(arn.to_owned(), Arc::clone(&definition));
+        }
         Ok(definition)
     }
 

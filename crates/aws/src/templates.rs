@@ -184,7 +184,10 @@ impl Connection {
             made: version.create_time.as_ref().and_then(timestamp),
             made_by: version.created_by.clone().filter(|by| !by.is_empty()),
         };
-        self.cache.template_versions.put((template.to_owned(), kept.number), kept.clone());
+        // One whose image AWS has left out is asked for again.
+        if kept.image.is_some() {
+            self.cache.template_versions.put((template.to_owned(), kept.number), kept.clone());
+        }
         Ok(kept)
     }
 }

@@ -274,7 +274,23 @@ impl Decision<'_> {
         if let Some(moved) = self.tag_moved().filter(|_| self.view.settled && self.pin.digest.is_none()) {
             return moved;
         }
+        if view.current.untold {
+            return Verdict::of(State::Blocked, Reason::UnsupportedShape(self.untold()));
+        }
         self.forgotten().unwrap_or_else(|| self.start())
+    }
+
+    /// Why nothing is rolled out while AWS leaves out the image of what the target is on.
+    fn untold(&self) -> String {
+        let what = match self.seen {
+            ObservedTarget::Group(_) => "launch template version",
+            _ => "task definition",
+        };
+        format!(
+            "AWS doesn't say which image is in {what} {}, and so not what runs; it is read again in each pass. If there is \
+             none in it, put the target on one that has an image",
+            self.view.current.name
+        )
     }
 
     /// The newest rollout made for this pin that says something of it.
@@ -320,7 +336,8 @@ impl Decision<'_> {
     fn in_flight(&self, active: &Rollout) -> Option<Verdict> {
         let revision = self.view.revision(&active.target);
         let ours = revision.is_some_and(|revision| self.view.is_ours(revision));
-        let right = revision.is_some_and(|revision| runs(revision, self.artifact));
+        // What isn't said is no reason to end it.
+        let right = revision.is_some_and(|revision| (ours && revision.untold) || runs(revision, self.artifact));
         let undoing = active.outcome == RolloutOutcome::Undoing;
         if !right && let Some(verdict) = self.way_back_runs(active) {
             return Some(verdict);

@@ -197,6 +197,7 @@ fn as_one(versions: Vec<&TemplateVersion>) -> Option<Revision> {
         made: versions.iter().map(|version| version.made).min().flatten(),
         made_by: first.made_by.clone(),
         copied: false,
+        untold: versions.iter().any(|version| version.image.is_none()),
     })
 }
 
@@ -263,6 +264,7 @@ fn revision(version: &TemplateVersion) -> Revision {
         made: version.made,
         made_by: version.made_by.clone(),
         copied: false,
+        untold: version.image.is_none(),
     }
 }
 

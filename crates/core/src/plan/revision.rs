@@ -29,6 +29,8 @@ pub(super) struct Revision {
     pub(super) made_by: Option<String>,
     /// Whether it bears the marker of another revision: somebody has copied that one's tags.
     pub(super) copied: bool,
+    /// Whether AWS doesn't say which image is in it, so that it may be any.
+    pub(super) untold: bool,
 }
 
 /// A marker holds for the revision that Pinion wrote it on. Other tools copy tags when they register a revision: of

@@ -43,6 +43,7 @@ pub(super) fn view(
         made: None,
         made_by: None,
         copied: false,
+        untold: is_untold(&deployment.containers, &ours),
     });
     for other in known.chain(deployed) {
         if other.target != current.target && others.iter().all(|seen| seen.target != other.target) {
@@ -236,6 +237,11 @@ fn containers<'a>(service: &'a ObservedService, spec: &FargateSpec) -> Result<Ve
     }
     let definition = &service.task_definition;
     let short = short_arn(&definition.arn);
+    if definition.containers.is_empty() || definition.containers.iter().any(|container| container.name.is_empty()) {
+        return Err(format!(
+            "AWS doesn't say what the containers of task definition {short} are called; it is read again in each pass"
+        ));
+    }
     if !spec.containers.is_empty() {
         let found = spec.containers.iter().map(|wanted| {
             definition.containers.iter().find(|container| container.name == *wanted).ok_or_else(|| {
@@ -349,7 +355,17 @@ fn revision(definition: &TaskDefinition, ours: &[&str]) -> Revision {
         made: definition.made,
         made_by: definition.made_by.clone(),
         copied: false,
+        untold: is_untold(&definition.containers, ours),
     }
+}
+
+/// Whether it isn't said which image one of our containers has: a task definition without containers, or with one that
+/// has no name, is one of which AWS has left something out.
+fn is_untold(containers: &[Container], ours: &[&str]) -> bool {
+    let unsaid = |container: &Container| {
+        container.name.is_empty() || (ours.contains(&container.name.as_str()) && container.image.is_empty())
+    };
+    containers.is_empty() || containers.iter().any(unsaid)
 }
 
 /// The images of our containers, in our order; none at all where one of them is missing.

@@ -1,6 +1,7 @@
 //! The planner's tables, and properties over a small model of AWS.
 
 mod alarms;
+mod doubt;
 mod failures;
 mod groups;
 mod healing;

@@ -52,7 +52,7 @@ impl<'a> Attempts<'a> {
 
     /// Whether Pinion made a revision for this pin. What is in it may not be said.
     pub(super) fn made_for_it(self, revision: &Revision) -> bool {
-        let fits = revision.image.is_none() || runs(revision, self.artifact);
+        let fits = revision.untold || runs(revision, self.artifact);
         fits && revision.marker.as_ref().is_some_and(|marker| marker.commit == self.pin.provenance.commit)
     }
 
