@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::events::{Event, RolloutRun, TargetChange, What, is_unproven_quarantine};
 use crate::history::History;
 use crate::model::event::{EventKind, EventRecord};
-use crate::model::{RolloutResult, State, TargetRef, TargetState};
+use crate::model::{Pin, RolloutResult, State, TargetRef, TargetState};
 use crate::ports::EventSink;
 
 /// Notes events in the history.
@@ -70,14 +70,25 @@ pub(super) fn records(event: &Event<'_>, started: Timestamp) -> Vec<EventRecord>
             text: errors.first().cloned(),
             ..EventRecord::default()
         }],
-        What::Target { after, change, .. } => of_target(after, change, at),
+        What::Target { before, after, change } => of_target(*before, after, change, at),
     }
 }
 
-fn of_target(state: &TargetState, change: &TargetChange<'_>, now: Timestamp) -> Vec<EventRecord> {
+/// When something happened that is said of a pin: not before its commit was made, as another one may have pinned the same
+/// before, nor later than it was seen.
+fn of_its_commit(pin: &Pin, at: Timestamp, now: Timestamp) -> Timestamp {
+    at.max(pin.provenance.time).min(now)
+}
+
+fn of_target(
+    before: Option<&TargetState>,
+    state: &TargetState,
+    change: &TargetChange<'_>,
+    now: Timestamp,
+) -> Vec<EventRecord> {
     let (target, commit) = (&state.target, &state.pin.provenance.commit);
     let about = |kind: EventKind, key: String, at: Timestamp| {
-        let record = EventRecord::of_pin(kind, key, at.min(now), target, &state.pin);
+        let record = EventRecord::of_pin(kind, key, of_its_commit(&state.pin, at, now), target, &state.pin);
         EventRecord { text: state.reason.as_ref().map(ToString::to_string), ..record }
     };
     match change {
@@ -99,10 +110,13 @@ fn of_target(state: &TargetState, change: &TargetChange<'_>, now: Timestamp) -> 
             let key = |kind: EventKind| format!("{kind}|{target}|{commit}");
             // The same pin may fail, or take too long, once more when an operator has it tried again.
             let with_id = |kind: EventKind| format!("{}|{}", key(kind), id.as_deref().unwrap_or_default());
+            // It has been in sync with the pin before, which said the same.
+            let repinned = before.is_some_and(|before| before.pin.provenance.commit != *commit);
+            let since = state.in_sync_since.filter(|_| !repinned).unwrap_or(now);
             let record = match to {
                 State::InSync => EventRecord {
                     rollout: led_by.map(ToString::to_string),
-                    ..about(EventKind::InSync, key(EventKind::InSync), state.in_sync_since.unwrap_or(now))
+                    ..about(EventKind::InSync, key(EventKind::InSync), since)
                 },
                 State::Quarantined if is_unproven_quarantine(state) => return Vec::new(),
                 State::Quarantined => {
@@ -153,7 +167,7 @@ fn of_target(state: &TargetState, change: &TargetChange<'_>, now: Timestamp) -> 
 
 /// `None` if the rollout has no id: a repeat couldn't be recognized.
 fn rollout_started(state: &TargetState, run: &RolloutRun<'_>, now: Timestamp) -> Option<EventRecord> {
-    of_run(EventKind::RolloutStarted, state, run, run.started.min(now))
+    of_run(EventKind::RolloutStarted, state, run, run.started, now)
 }
 
 fn rollout_ended(
@@ -168,11 +182,18 @@ fn rollout_ended(
         result: Some(result.to_string()),
         seconds: u64::try_from(ended.duration_since(run.started).as_secs()).ok(),
         text: reason.map(ToOwned::to_owned),
-        ..of_run(EventKind::RolloutEnded, state, run, ended.min(now))?
+        ..of_run(EventKind::RolloutEnded, state, run, ended, now)?
     })
 }
 
-fn of_run(kind: EventKind, state: &TargetState, run: &RolloutRun<'_>, at: Timestamp) -> Option<EventRecord> {
+fn of_run(
+    kind: EventKind,
+    state: &TargetState,
+    run: &RolloutRun<'_>,
+    at: Timestamp,
+    now: Timestamp,
+) -> Option<EventRecord> {
     let (target, id) = (&state.target, run.id?);
+    let at = run.pin.map_or_else(|| at.min(now), |pin| of_its_commit(pin, at, now));
     Some(run.record(kind, format!("{kind}|{target}|{id}"), at, state))
 }

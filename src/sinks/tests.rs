@@ -340,3 +340,43 @@ fn notifications_are_sentences_on_one_line() {
     let fitting = [("abc", 3), ("abcd", 3), ("a b c", 3)].map(|(text, most)| crate::forge::words::fitting(text, most));
     assert_eq!(fitting, ["abc", "ab…", "a…"]);
 }
+
+/// A commit that pins what was pinned before, such as one that brings a removed folder back, sets another pin: nothing that
+/// is said of it happened before.
+#[test]
+fn nothing_in_the_history_is_older_than_its_commit() {
+    let target = target();
+    let pinned = |digit: &str, seconds: i64| {
+        let mut pin = pin("1");
+        pin.provenance.commit = digit.repeat(40).parse().unwrap();
+        pin.provenance.time = at(seconds);
+        pin
+    };
+    let plan = TargetPlan {
+        rollout: Some(rollout(1, RolloutOutcome::Succeeded, "Successful")),
+        ..planned("1", State::InSync, None)
+    };
+    let look = |pin: &Pin, seconds: i64, before: Option<&TargetState>| {
+        let pass = Pass { target: &target, pin, seen: None, plan: &plan, outcome: None, now: at(seconds) };
+        let after = plan::settle(pass, before);
+        let records: Vec<EventRecord> = events::of_target(before, &after, None, at(seconds))
+            .iter()
+            .flat_map(|event| history::records(event, at(0)))
+            .collect();
+        (after, records)
+    };
+    let when = |records: &[EventRecord], kind: EventKind| {
+        records.iter().find(|record| record.kind == kind).map(|record| record.at).unwrap()
+    };
+    let (first, records) = look(&pinned("a", 0), 130, None);
+    assert_eq!(when(&records, EventKind::InSync), at(100), "when its rollout ended");
+    let (_, records) = look(&pinned("b", 150), 170, Some(&first));
+    assert_eq!(when(&records, EventKind::InSync), at(170), "when the next pin was seen");
+    // The rollout that AWS remembers is older than the pin; and one process's clock may be behind the other's.
+    for (now, since) in [(170, 150), (140, 140)] {
+        let (_, records) = look(&pinned("b", 150), now, None);
+        for kind in [EventKind::InSync, EventKind::RolloutStarted, EventKind::RolloutEnded] {
+            assert_eq!(when(&records, kind), at(since), "{kind}");
+        }
+    }
+}
