@@ -2,13 +2,15 @@
 //!
 //! Git takes only the last paragraph for trailers. A squash merge moves them up: GitHub and Gitea put a line of dashes and
 //! `Co-authored-by:` below the pull request's text, Gitea `Reviewed-on:`, GitLab `See merge request`; and where the messages
-//! of several commits are joined, each begins with `* subject`. So here every paragraph counts of which each line is a
-//! trailer. What is quoted, indented, fenced or commented out is none.
+//! of several commits are joined, each begins with `* subject`. So here every paragraph counts that Git would take for
+//! trailers if it were the last one: what a commit says before it is merged, it says afterwards. What is quoted, indented,
+//! fenced or commented out is none.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use gix::bstr::{BStr, ByteSlice};
+use gix::bstr::ByteSlice;
+use gix::objs::commit::message::BodyRef;
 
 use super::provenance::printable;
 
@@ -21,39 +23,27 @@ const MAX_TRAILERS: usize = 256;
 pub fn trailers(message: &[u8]) -> BTreeMap<String, String> {
     let message = gix::objs::commit::MessageRef::from_bytes(message);
     // A body in gix's sense ends where its trailers begin; the text is all of it.
-    let (Some(text), Some(body)) = (message.body, message.body()) else { return BTreeMap::new() };
+    let Some(text) = message.body else { return BTreeMap::new() };
+    let mut found = paragraphs(text);
+    let last = found.pop();
     let mut trailers: BTreeMap<String, String> = BTreeMap::new();
-    let mut note = |key: &BStr, value: &BStr| {
-        let key = printable(key).to_ascii_lowercase();
+    let blocks = last.into_iter().chain(found).flat_map(|lines| block(&lines));
+    for (key, value) in blocks.take(MAX_TRAILERS) {
         let mut letters = key.chars();
-        let Some(first) = letters.next() else { return };
+        let Some(first) = letters.next() else { continue };
         let key = format!("{}{}", first.to_ascii_uppercase(), letters.as_str());
-        let value = printable(value);
         match trailers.entry(key) {
             Entry::Vacant(entry) => drop(entry.insert(value)),
             Entry::Occupied(mut entry) => *entry.get_mut() += &format!("\n{value}"),
         }
-    };
-    let (earlier, last) = paragraphs(text);
-    let above = earlier.iter().flat_map(|lines| block(lines));
-    // Of the last paragraph Git also takes some of which not every line is a trailer.
-    let git: Vec<_> = body.trailers().collect();
-    let whole = if git.is_empty() { block(&last) } else { Vec::new() };
-    let mut left = MAX_TRAILERS;
-    for trailer in git.iter().take(MAX_TRAILERS) {
-        note(trailer.token, trailer.value.as_ref());
-        left -= 1;
-    }
-    for (key, value) in whole.into_iter().chain(above).take(left) {
-        note(key.as_bstr(), value.as_bstr());
     }
     trailers
 }
 
 type Paragraph<'a> = Vec<&'a [u8]>;
 
-/// The paragraphs of a text but for the last one, and that. Fenced code and comments of Markdown are in none.
-fn paragraphs(text: &[u8]) -> (Vec<Paragraph<'_>>, Paragraph<'_>) {
+/// The paragraphs of a text. Fenced code and comments of Markdown are in none.
+fn paragraphs(text: &[u8]) -> Vec<Paragraph<'_>> {
     let mut found: Vec<Paragraph<'_>> = Vec::new();
     let mut lines = Vec::new();
     let mut fence: Option<&[u8]> = None;
@@ -90,29 +80,17 @@ fn paragraphs(text: &[u8]) -> (Vec<Paragraph<'_>>, Paragraph<'_>) {
     }
     found.push(lines);
     found.retain(|lines| !lines.is_empty());
-    let last = found.pop().unwrap_or_default();
-    (found, last)
-}
-
-/// The trailers of a paragraph that consists of nothing else.
-fn block(lines: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    for line in lines {
-        let folded = line.first().is_some_and(u8::is_ascii_whitespace);
-        match (folded, found.last_mut(), line.split_once_str(b":")) {
-            (true, Some((_, value)), _) => {
-                value.push(b' ');
-                value.extend_from_slice(line.trim());
-            }
-            (false, _, Some((key, value))) if is_key(key) => found.push((key.to_vec(), value.trim().to_vec())),
-            _ => return Vec::new(),
-        }
-    }
     found
 }
 
-fn is_key(key: &[u8]) -> bool {
-    !key.is_empty() && key.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+/// The trailers of a paragraph, by Git's rule: each line is one, or one is of Git's own making (`Signed-off-by:`) and a quarter
+/// of the lines are some.
+fn block(lines: &[&[u8]]) -> Vec<(String, String)> {
+    let text = lines.join(&b'\n');
+    let trailers = BodyRef::from_bytes(&text)
+        .trailers()
+        .map(|trailer| (printable(trailer.token).to_ascii_lowercase(), printable(trailer.value.as_ref())));
+    trailers.collect()
 }
 
 #[cfg(test)]
@@ -187,6 +165,35 @@ mod tests {
         }
         assert_eq!(of("Pinion-Acknowledge: blast-radius\n"), [""; 0], "a subject is none");
         assert_eq!(of("Pinion-Acknowledge: blast-radius\n\nText.\n"), [""; 0]);
+    }
+
+    /// What `plan` reads of a pull request's commit, `run` reads after the merge.
+    #[test]
+    fn a_commit_says_the_same_before_and_after_a_squash_merge() {
+        for message in [
+            "web 1.0\n\nRollback: from 1.1\n",
+            "web 1.0\n\nIt is slow.\n\nRollback: from 1.1\n  on a Friday\nTicket : OPS-1\n",
+            // Git takes a paragraph also if not every line is a trailer, where it has made one of them itself.
+            "web 1.0\n\nIt is slow.\nSigned-off-by: Ada <ada@example.com>\nRollback: from 1.1\n",
+            "web 1.0\n\nRollback: from 1.1\n(cherry picked from commit 0123456789012345678901234567890123456789)\n",
+            "web 1.0\n\nRollback: from 1.1\nSigned-off-by: Ada <ada@example.com>\nas said.\n",
+        ] {
+            let before = of(message);
+            assert!(before.iter().any(|trailer| trailer.starts_with("Rollback=from 1.1")), "{message}: {before:?}");
+            let (subject, text) = message.split_once("\n\n").unwrap();
+            for after in [
+                format!("{subject} (#3)\n\n{text}\n---------\n\nCo-authored-by: Bob <bob@example.com>\n"),
+                format!("Slow (#3)\n\n* {subject}\n\n{text}\n* Fix a typo\n\nThe word was wrong.\n"),
+                format!("{subject}\n\n{text}\nSee merge request acme/environments!3\n"),
+                format!("{subject} (#3)\n\n{text}\n---------\n\nReviewed-on: https://git.example/acme/e/pulls/3\n"),
+                format!("{subject} (#3)\n\n{text}").replace('\n', "\r\n"),
+            ] {
+                let found = of(&after);
+                assert!(before.iter().all(|trailer| found.contains(trailer)), "{after}: {found:?} lacks of {before:?}");
+            }
+        }
+        let text = "web 1.0\n\nIt is slow.\nRollback: from 1.1\n";
+        assert_eq!(of(text), [""; 0], "nor does Git take it for one");
     }
 
     #[test]
