@@ -40,8 +40,14 @@ impl ChangeLimits {
             .cloned()
             .collect();
         if !lost.is_empty() {
-            let kept = kept(repository, branch, &ledger.accepted, claim, &lost, reading).await?;
-            reading.environments.extend(kept);
+            let mut by_commit: BTreeMap<CommitId, BTreeSet<EnvironmentName>> = BTreeMap::new();
+            for (name, commit) in ledger.kept.iter().filter(|(name, _)| lost.contains(*name)) {
+                by_commit.entry(commit.clone()).or_default().insert(name.clone());
+            }
+            for (commit, lost) in by_commit {
+                let kept = kept(repository, branch, &commit, claim, &lost, reading).await?;
+                reading.environments.extend(kept);
+            }
         }
         let text = held.to_string();
         for (name, desired) in reading.environments.iter_mut().filter(|(name, _)| held.change_limit.concerns(name)) {
@@ -87,7 +93,7 @@ impl ChangeLimits {
         for commit in chain.into_iter().rev() {
             let files = if commit == *tip { at_tip.clone() } else { repository.files(&commit).await? };
             let unchanged = last.as_ref().filter(|(before, _)| environments(before).eq(environments(&files)));
-            let before = ledger.as_ref().map(|ledger| &ledger.extent);
+            let before = ledger.as_ref().map(|ledger| &ledger.there);
             let extent = match unchanged {
                 Some((_, extent)) => extent.clone(),
                 None => extent(&files, claim, last.as_ref().map(|(_, extent)| extent).or(before)),
@@ -96,7 +102,7 @@ impl ChangeLimits {
                 None => ledger = Some(Ledger::new(commit, extent.clone())),
                 Some(ledger) => {
                     // Messages are read only where one may matter.
-                    let word = if change_limit::change_limit(&ledger.extent, &extent, self.limits).is_some() {
+                    let word = if change_limit::change_limit(&ledger.accepted, &extent, self.limits).is_some() {
                         Acknowledgement::of(&repository.trailers(branch, &commit, change_limit::TRAILER).await?)
                     } else {
                         Acknowledgement::Missing
@@ -137,20 +143,20 @@ pub fn outline(draft: &Draft) -> Outline {
     Outline { promoted: draft.promotion.is_some(), pins: draft.pins() }
 }
 
-/// Environments as they were accepted.
+/// Environments as the last commit had them that had them.
 async fn kept(
     repository: &dyn Repository,
     branch: &str,
-    accepted: &CommitId,
+    commit: &CommitId,
     claim: &Claim,
     lost: &BTreeSet<EnvironmentName>,
     reading: &Reading,
 ) -> Result<BTreeMap<EnvironmentName, Arc<Desired>>, RepositoryError> {
-    let mut then = desired::read(repository, branch, accepted, claim, None, &BTreeMap::new()).await?.environments;
+    let mut then = desired::read(repository, branch, commit, claim, None, &BTreeMap::new()).await?.environments;
     then.retain(|name, _| lost.contains(name));
     let broken: BTreeSet<EnvironmentName> = lost.iter().filter(|name| !then.contains_key(*name)).cloned().collect();
     if !broken.is_empty() {
-        then.extend(desired::last_good(repository, branch, accepted, claim, Some(broken), &reading.policies).await?);
+        then.extend(desired::last_good(repository, branch, commit, claim, Some(broken), &reading.policies).await?);
     }
     Ok(then)
 }

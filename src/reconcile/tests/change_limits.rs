@@ -42,3 +42,24 @@ async fn a_removal_that_is_allowed_is_none_to_speak_of() {
     sleep(secs(120)).await;
     assert!(!rig.status().environments.contains_key("prod"));
 }
+
+/// An environment whose removal is held stays as it was last, whatever was held before that.
+#[tokio::test(start_paused = true)]
+async fn what_is_removed_while_something_is_held_stays_as_it_was_last() {
+    let mut setup = Setup::new(&["dev", "prod", "test"]);
+    setup.change_limits = Limits::default();
+    let rig = setup.start();
+    rig.until_state("prod", State::InSync).await;
+    rig.git.remove("dev");
+    sleep(secs(120)).await;
+    assert!(rig.environment("dev").change_limit.unwrap().contains("removes dev"));
+    rig.git.pin("prod", "1.1");
+    rig.until_state("prod", State::RollingOut).await;
+    rig.until_state("prod", State::InSync).await;
+    rig.git.remove("prod");
+    sleep(secs(120)).await;
+    assert!(rig.environment("prod").change_limit.unwrap().contains("removes dev, prod"));
+    let prod = rig.environment("prod");
+    let target = prod.targets.values().next().unwrap();
+    assert_eq!((target.state, target.desired.as_str()), (State::InSync, "1.1"));
+}

@@ -142,13 +142,16 @@ pub fn change_limit(before: &Extent, after: &Extent, limits: Limits) -> Option<C
             }
         }
     }
-    let moved = change_limit.moved.len() as u64;
-    let too_many = moved > u64::from(limits.always_allowed)
-        && moved * 100 > change_limit.of as u64 * u64::from(limits.max_percent);
-    if !too_many {
+    if !too_many(change_limit.moved.len(), change_limit.of, limits) {
         change_limit.moved.clear();
     }
     (!change_limit.removed.is_empty() || !change_limit.moved.is_empty()).then_some(change_limit)
+}
+
+/// Whether so many pins of prod may not be moved at once.
+fn too_many(moved: usize, of: usize, limits: Limits) -> bool {
+    let (moved, of) = (moved as u64, of as u64);
+    moved > u64::from(limits.always_allowed) && moved * 100 > of * u64::from(limits.max_percent)
 }
 
 /// Says for people why a commit's trailer doesn't count.
@@ -198,11 +201,13 @@ fn acknowledges(value: &str) -> bool {
 pub struct Ledger {
     /// The last commit that was looked at.
     pub seen: CommitId,
-    /// The last commit that was accepted.
-    pub accepted: CommitId,
     /// What that one has.
-    pub extent: Extent,
-    /// What isn't accepted of the commits since.
+    pub there: Extent,
+    /// What is accepted: what is there but for what is held, which is as it was before.
+    pub accepted: Extent,
+    /// For each environment whose removal is held, the last commit that had it.
+    pub kept: BTreeMap<EnvironmentName, CommitId>,
+    /// What isn't accepted.
     pub held: Option<Held>,
 }
 
@@ -210,21 +215,68 @@ impl Ledger {
     /// Begins with a commit that is accepted as it is.
     #[must_use]
     pub fn new(commit: CommitId, extent: Extent) -> Self {
-        Self { seen: commit.clone(), accepted: commit, extent, held: None }
+        Self { seen: commit, there: extent.clone(), accepted: extent, kept: BTreeMap::new(), held: None }
     }
 
-    /// Takes the next commit of the branch.
+    /// Takes the next commit of the branch. What of it isn't held is accepted, so that the next one is compared with that.
     pub fn step(&mut self, commit: CommitId, extent: Extent, word: Acknowledgement, limits: Limits) {
-        self.seen = commit.clone();
-        match change_limit(&self.extent, &extent, limits).filter(|_| word != Acknowledgement::Given) {
-            Some(change_limit) => {
-                let (first, before) =
-                    self.held.take().map_or((commit, None), |held| (held.commit, held.ignored_acknowledgement));
-                let ignored_acknowledgement = word.ignored_acknowledgement().cloned().or(before);
-                self.held = Some(Held { commit: first, change_limit, ignored_acknowledgement });
-            }
-            None => *self = Self::new(commit, extent),
+        let found = change_limit(&self.accepted, &extent, limits).filter(|_| word != Acknowledgement::Given);
+        let Some(mut found) = found else {
+            *self = Self::new(commit, extent);
+            return;
+        };
+        let earlier = self.held.take();
+        if let Some(earlier) = &earlier {
+            found.go_on(&earlier.change_limit, limits);
         }
+        self.kept.retain(|name, _| found.removed.contains(name));
+        for name in &found.removed {
+            self.kept.entry(name.clone()).or_insert_with(|| self.seen.clone());
+        }
+        self.accepted = found.accepted(&self.accepted, &extent);
+        // What began it may have been taken back since.
+        let earlier = earlier.filter(|earlier| found.has_of(&earlier.change_limit));
+        let (first, before) =
+            earlier.map_or((commit.clone(), None), |earlier| (earlier.commit, earlier.ignored_acknowledgement));
+        let ignored_acknowledgement = word.ignored_acknowledgement().cloned().or(before);
+        self.held = Some(Held { commit: first, change_limit: found, ignored_acknowledgement });
+        self.seen = commit;
+        self.there = extent;
+    }
+}
+
+impl ChangeLimit {
+    /// With what was held before: a commit that comes on top counts by itself, and pins of an environment that it removes
+    /// are held as they were.
+    fn go_on(&mut self, earlier: &Self, limits: Limits) {
+        let new = self.moved.difference(&earlier.moved).count();
+        if new < self.moved.len() && !too_many(new, self.of, limits) {
+            self.moved.retain(|pin| earlier.moved.contains(pin));
+        }
+        let gone = earlier.moved.iter().filter(|(environment, _)| self.removed.contains(environment));
+        let gone: Vec<(EnvironmentName, Component)> = gone.cloned().collect();
+        self.moved.extend(gone);
+    }
+
+    fn has_of(&self, earlier: &Self) -> bool {
+        !self.removed.is_disjoint(&earlier.removed) || !self.moved.is_disjoint(&earlier.moved)
+    }
+
+    /// What is there but for what is held, which is as it was before.
+    fn accepted(&self, before: &Extent, there: &Extent) -> Extent {
+        let mut accepted = there.clone();
+        for name in &self.removed {
+            accepted.extend(before.get(name).map(|outline| (name.clone(), outline.clone())));
+        }
+        for (name, component) in &self.moved {
+            let (Some(old), Some(outline)) = (before.get(name), accepted.get_mut(name)) else { continue };
+            // No longer being prod is no way out.
+            outline.promoted |= old.promoted;
+            if let Some(value) = old.pins.get(component) {
+                outline.pins.insert(component.clone(), value.clone());
+            }
+        }
+        accepted
     }
 }
 
@@ -313,10 +365,11 @@ mod tests {
         );
         ledger.step(commit('c'), newer.clone(), Acknowledgement::Missing, limits);
         assert_eq!(ledger.held, Some(held), "another commit on top doesn't let it through, and isn't blamed");
-        assert_eq!((ledger.accepted.clone(), ledger.seen.clone()), (commit('a'), commit('c')));
+        let prod = EnvironmentName::try_from("prod").unwrap();
+        assert_eq!((ledger.kept.clone(), ledger.seen.clone()), ([(prod, commit('a'))].into(), commit('c')));
         let mut reverted = ledger.clone();
-        reverted.step(commit('d'), both, Acknowledgement::Missing, limits);
-        assert_eq!((reverted.held, reverted.accepted), (None, commit('d')));
+        reverted.step(commit('d'), both.clone(), Acknowledgement::Missing, limits);
+        assert_eq!(reverted, Ledger::new(commit('d'), both));
         let ignored_acknowledgement = Acknowledgement::Ignored(commit('d'));
         ledger.step(commit('d'), newer.clone(), ignored_acknowledgement, limits);
         ledger.step(commit('e'), newer.clone(), Acknowledgement::Missing, limits);
@@ -327,8 +380,72 @@ mod tests {
             ),
             "{ledger:?}"
         );
-        ledger.step(commit('d'), newer, Acknowledgement::Given, limits);
-        assert_eq!((ledger.held, ledger.accepted), (None, commit('d')));
+        ledger.step(commit('d'), newer.clone(), Acknowledgement::Given, limits);
+        assert_eq!(ledger, Ledger::new(commit('d'), newer));
+    }
+
+    fn step(ledger: &mut Ledger, digit: char, extent: &Extent) -> Option<String> {
+        ledger.step(commit(digit), extent.clone(), Acknowledgement::Missing, Limits::default());
+        ledger.held.as_ref().map(|held| held.change_limit.to_string())
+    }
+
+    /// Dev's folder is removed by mistake, and nobody says that it is meant: prod's releases go on, and rollbacks do.
+    #[test]
+    fn a_removal_that_is_held_makes_no_later_commit_larger() {
+        let dev = extent(&[("dev", false, &[("a", "1")])]);
+        let with_dev = |prod: Extent| -> Extent { prod.into_iter().chain(dev.clone()).collect() };
+        let mut ledger = Ledger::new(commit('a'), with_dev(prods(6, 0, 0)));
+        assert_eq!(step(&mut ledger, 'b', &prods(6, 0, 0)).unwrap(), "removes dev");
+        for (digit, both) in [('c', 2), ('d', 4), ('e', 6), ('f', 4), ('5', 2), ('6', 0)] {
+            assert_eq!(step(&mut ledger, digit, &prods(6, both, both)).unwrap(), "removes dev", "commit {digit}");
+        }
+        // What is kept is each as it was last.
+        let mut fewer = prods(6, 0, 0);
+        fewer.remove(&EnvironmentName::try_from("prod5").unwrap());
+        assert_eq!(step(&mut ledger, '2', &fewer).unwrap(), "removes dev, prod5");
+        let kept = [("dev", 'a'), ("prod5", '6')];
+        assert_eq!(
+            ledger.kept,
+            kept.map(|(name, digit)| (EnvironmentName::try_from(name).unwrap(), commit(digit))).into()
+        );
+        // Too many by itself is still too many.
+        assert_eq!(
+            step(&mut ledger, '3', &prods(6, 6, 6)).unwrap(),
+            "removes dev and moves 12 of 12 pins of prod at once, more than 50 %"
+        );
+        assert_eq!(ledger.held.as_ref().unwrap().commit, commit('b'), "what began it");
+        assert_eq!(step(&mut ledger, '4', &with_dev(prods(6, 0, 0))), None, "all is back");
+    }
+
+    /// A hold isn't worn down by later commits, and doesn't bar them.
+    #[test]
+    fn pins_that_are_held_stay_so_while_others_move() {
+        let held = |ledger: &Ledger| ledger.held.as_ref().unwrap().change_limit.moved.len();
+        let mut ledger = Ledger::new(commit('a'), prods(6, 0, 0));
+        assert!(step(&mut ledger, 'b', &prods(6, 6, 1)).is_some());
+        assert_eq!(held(&ledger), 7);
+        // Four of the others in a commit of its own, and then again, to yet another version.
+        assert!(step(&mut ledger, 'c', &prods(6, 6, 5)).is_some());
+        assert_eq!(held(&ledger), 7, "of twelve that differ from what was accepted first");
+        let mut third = prods(6, 6, 5);
+        let b = Component::try_from("b").unwrap();
+        for name in ["prod1", "prod2"] {
+            third.get_mut(&EnvironmentName::try_from(name).unwrap()).unwrap().pins.insert(b.clone(), "3".to_owned());
+        }
+        assert!(step(&mut ledger, 'd', &third).is_some());
+        assert_eq!(held(&ledger), 7);
+        // Not being prod any more is no way out, nor is being removed.
+        let mut undone = third.clone();
+        undone.values_mut().for_each(|outline| outline.promoted = false);
+        step(&mut ledger, 'e', &undone);
+        step(&mut ledger, 'f', &undone);
+        assert_eq!(held(&ledger), 7);
+        let mut removed = third.clone();
+        let prod0 = EnvironmentName::try_from("prod0").unwrap();
+        removed.remove(&prod0);
+        step(&mut ledger, '1', &removed);
+        let change_limit = &ledger.held.as_ref().unwrap().change_limit;
+        assert_eq!(change_limit.components(&prod0).count(), 2, "{change_limit:?}");
     }
 
     #[test]
