@@ -23,6 +23,7 @@ pub mod status_store;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod unanswered;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -15,6 +16,7 @@ use super::backoff::Backoff;
 use super::desired::Desired;
 use super::pass;
 use super::probing::Probing;
+use super::unanswered::{Meant, Unanswered};
 use crate::clock::entropy;
 use crate::events;
 use crate::guardrail::{Denial, Member};
@@ -44,23 +46,26 @@ pub(super) async fn run(
         backoff,
         memory: Memory::default(),
         probing: Probing::new(Arc::clone(&shared.prober)),
+        unanswered: Unanswered::default(),
+        late: BTreeMap::new(),
         states: shared.status_store.take_before(&name),
     };
     let mut next = Instant::now();
     let mut passes = 0_u64;
     loop {
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             () = tokio::time::sleep_until(next) => {}
-            changed = desired.changed() => if changed.is_err() { return },
-            changed = polled.changed() => if changed.is_err() { return },
+            changed = desired.changed() => if changed.is_err() { break },
+            changed = polled.changed() => if changed.is_err() { break },
+            (local, meant, outcome) = reconciler.unanswered.next() => reconciler.answered(&local, &meant, outcome),
         }
         let permit = tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             permit = shared.passes.acquire() => permit,
         };
-        let Ok(permit) = permit else { return };
+        let Ok(permit) = permit else { break };
         // Only now, as the turn may have been long in coming. The number first: what was polled for it has been handed on.
         let number = *polled.borrow_and_update();
         let wanted = Arc::clone(&desired.borrow_and_update());
@@ -79,11 +84,16 @@ pub(super) async fn run(
                 }
             }
         };
-        let Some(wait) = wait else { return };
+        let Some(wait) = wait else { break };
         resynced = number;
         shared.resyncs.environment_done(&name, number);
         shared.status_store.resync(&shared.resyncs);
         next = Instant::now() + wait;
+    }
+    // Whoever comes next must not write beside them.
+    while !reconciler.unanswered.is_empty() {
+        let (local, meant, outcome) = reconciler.unanswered.next().await;
+        reconciler.answered(&local, &meant, outcome);
     }
 }
 
@@ -94,6 +104,9 @@ struct Reconciler {
     backoff: Backoff,
     memory: Memory,
     probing: Probing,
+    unanswered: Unanswered,
+    /// What became of writes that were answered after their pass, until the next one.
+    late: BTreeMap<LocalRef, Outcome>,
     states: BTreeMap<LocalRef, TargetState>,
 }
 
@@ -117,6 +130,9 @@ impl Reconciler {
         if retry.is_some() {
             self.retry(environment);
         }
+        while let Some((local, meant, outcome)) = self.unanswered.next().now_or_never() {
+            self.answered(&local, &meant, outcome);
+        }
         let asked = self.shared.clock.now();
         self.probing.take_in(&mut self.memory);
         let remember = self.forgotten(desired);
@@ -135,11 +151,23 @@ impl Reconciler {
         let writer = self.shared.accounts.writer(&self.name, &environment.account);
         self.probing.send(environment, &plan, now);
         let wanted = |local: &LocalRef| pass::is_wanted(desired, &latest.borrow(), local);
-        let outcomes = pass::execute(&plan, writer.as_ref(), &self.stop, &wanted).await;
+        let executed = pass::execute(&plan, &writer, &self.stop, &self.unanswered, &wanted).await;
+        let outcomes = executed.outcomes;
         self.started(environment, &observed, &plan, &outcomes);
+        for (local, write) in executed.left {
+            // AWS may have heard it.
+            self.memory.wrote(environment, &observed, &local, &write.action, self.shared.clock.now());
+            let pin = environment.targets.get(&local).and_then(|target| environment.pin_of(target));
+            let meant = Meant::of(write.action.clone(), pin, plan.targets.get(&local));
+            self.unanswered.leave(local, meant, write);
+        }
         self.remember(environment, &plan, &outcomes);
         self.tell(desired, &plan, &outcomes, now);
 
+        let mut outcomes = outcomes;
+        for (local, outcome) in std::mem::take(&mut self.late) {
+            outcomes.entry(local).or_insert(outcome);
+        }
         let failure = failure(environment, &observed, &outcomes);
         self.shared.metrics.pass_ended(&self.name, failure.is_none(), started.elapsed());
         let targets = self.states.iter().map(|(local, state)| (local.to_string(), state.clone()));
@@ -205,6 +233,42 @@ impl Reconciler {
         }
     }
 
+    /// A write was answered after its pass.
+    fn answered(&mut self, local: &LocalRef, meant: &Meant, outcome: Outcome) {
+        let now = self.shared.clock.now();
+        let error = match &outcome {
+            Outcome::Applied(_) => None,
+            Outcome::Failed(error) => Some(error),
+        };
+        if error.is_some_and(|error| !(error.is_unsure() && error.operation == meant.action.operation())) {
+            self.memory.not_written(local, &meant.action);
+        }
+        self.memory.answered(local, &meant.action, error, now);
+        self.remember_made(local, &meant.action, &outcome);
+        if let Some(before) = self.states.remove(local) {
+            let after = plan::answered(&before, &meant.action, meant.started(now).as_ref(), &outcome);
+            for event in events::of_answer(&before, &after, (&meant.action, &outcome), now) {
+                self.shared.events.take(&event);
+            }
+            self.states.insert(local.clone(), after);
+        }
+        self.late.insert(local.clone(), outcome);
+    }
+
+    /// Remembers the revision that was registered, until it is listed.
+    fn remember_made(&mut self, local: &LocalRef, action: &Action, outcome: &Outcome) {
+        match (outcome, action) {
+            (Outcome::Applied(applied), Action::RegisterTaskDefinition { image, marker, .. }) => {
+                if let Some(arn) = applied.id.clone() {
+                    let made = Made { marker: marker.clone(), image: image.clone(), arn };
+                    self.memory.made.insert(local.clone(), made);
+                }
+            }
+            (Outcome::Failed(error), _) if error.class == ErrorClass::Invalid => drop(self.memory.made.remove(local)),
+            _ => {}
+        }
+    }
+
     fn remember(&mut self, environment: &Environment, plan: &Plan, outcomes: &BTreeMap<LocalRef, Outcome>) {
         self.memory.keep(environment);
         self.memory.note(environment, plan);
@@ -221,15 +285,8 @@ impl Reconciler {
             } else if plan.drifted {
                 self.memory.drifted.insert(local.clone());
             }
-            if let (Some(Outcome::Applied(applied)), Some(Action::RegisterTaskDefinition { image, marker, .. })) =
-                (outcomes.get(local), &plan.action)
-                && let Some(arn) = applied.id.clone()
-            {
-                let made = Made { marker: marker.clone(), image: image.clone(), arn };
-                self.memory.made.insert(local.clone(), made);
-            }
-            if matches!(outcomes.get(local), Some(Outcome::Failed(error)) if error.class == ErrorClass::Invalid) {
-                self.memory.made.remove(local);
+            if let (Some(outcome), Some(action)) = (outcomes.get(local), &plan.action) {
+                self.remember_made(local, action, outcome);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! One pass over one environment: observe, plan, execute.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -11,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::desired::Desired;
+use super::unanswered::{Unanswered, Write};
 use crate::guardrail::{Fleet, Member};
 use crate::model::{ArtifactQuery, Environment, LocalRef, Outcome, State, TargetRef, TargetSpec};
 use crate::plan::{self, Action, Input, Memory, Observed, Plan};
@@ -22,8 +24,8 @@ const HISTORIES_AT_ONCE: usize = 8;
 /// How many writes of one environment are under way at once.
 const WRITES_AT_ONCE: usize = 8;
 
-/// For so long a pass begins writes. What AWS's rate limits or slow answers have kept waiting until then is left to the
-/// next pass, which plans it with what Git wants by then, and looks after all other targets first.
+/// For so long a pass begins writes, and waits for their answers. What AWS's rate limits or slow answers have kept waiting
+/// until then is left to the next pass, which plans it with what Git wants by then, and looks after all other targets first.
 const BEGINS_FOR: Duration = Duration::from_secs(5);
 
 /// Reads what one pass has to know. Writes nothing. Rollouts are read of targets that aren't settled, and of those that
@@ -129,17 +131,28 @@ pub fn is_wanted(planned: &Desired, latest: &Desired, local: &LocalRef) -> bool 
         && planned.guardrails.text() == latest.guardrails.text()
 }
 
+/// What became of the writes of a pass.
+#[derive(Debug, Default)]
+pub(super) struct Executed {
+    /// Of those that were answered.
+    pub(super) outcomes: BTreeMap<LocalRef, Outcome>,
+    /// Those that weren't when the pass was over.
+    pub(super) left: Vec<(LocalRef, Write)>,
+}
+
 /// Carries out the writes of a plan side by side; what they contend for is written one after the other. Before each,
 /// `wanted` says whether it is still to be made. Once `cancel` is set, finishes the writes in flight and starts nothing
-/// more. A target whose write wasn't begun has no outcome.
-pub async fn execute(
+/// more. A target whose write wasn't begun has no outcome; one for which an earlier pass has left one begins none.
+pub(super) async fn execute(
     plan: &Plan,
-    writer: &dyn Apply,
+    writer: &Arc<dyn Apply>,
     cancel: &CancellationToken,
+    unanswered: &Unanswered,
     wanted: &(dyn Fn(&LocalRef) -> bool + Send + Sync),
-) -> BTreeMap<LocalRef, Outcome> {
+) -> Executed {
     let mut lanes: Vec<(&str, Vec<(&LocalRef, &Action)>)> = Vec::new();
-    for (local, action) in plan.actions().filter(|(_, action)| action.is_write()) {
+    let free = |(local, action): &(&LocalRef, &Action)| action.is_write() && !unanswered.keeps_back(local, action);
+    for (local, action) in plan.actions().filter(free) {
         match lanes.iter_mut().find(|(contended, _)| *contended == action.contends_for()) {
             Some((_, lane)) => lane.push((local, action)),
             None => lanes.push((action.contends_for(), vec![(local, action)])),
@@ -151,16 +164,17 @@ pub async fn execute(
     for (_, lane) in lanes {
         running.push(gate.write(lane));
     }
-    let mut outcomes = BTreeMap::new();
+    let mut executed = Executed::default();
     while let Some(lane) = running.next().await {
-        outcomes.extend(lane);
+        executed.outcomes.extend(lane.outcomes);
+        executed.left.extend(lane.left);
     }
-    outcomes
+    executed
 }
 
 /// What every write of a pass has to get through.
 struct Gate<'a> {
-    writer: &'a dyn Apply,
+    writer: &'a Arc<dyn Apply>,
     cancel: &'a CancellationToken,
     wanted: &'a (dyn Fn(&LocalRef) -> bool + Send + Sync),
     slots: Semaphore,
@@ -169,8 +183,8 @@ struct Gate<'a> {
 
 impl Gate<'_> {
     /// Writes for the same thing, one after the other.
-    async fn write(&self, lane: Vec<(&LocalRef, &Action)>) -> Vec<(LocalRef, Outcome)> {
-        let mut outcomes = Vec::new();
+    async fn write(&self, lane: Vec<(&LocalRef, &Action)>) -> Executed {
+        let mut executed = Executed::default();
         for (local, action) in lane {
             // Who waits for the rate limit takes nobody's slot.
             let ready = async {
@@ -186,13 +200,26 @@ impl Gate<'_> {
             if !(self.wanted)(local) {
                 continue;
             }
-            let outcome = match self.writer.apply(action).await {
-                Ok(applied) => Outcome::Applied(applied),
-                Err(error) => Outcome::Failed(error),
+            let mut write = Write::begin(self.writer, action);
+            let outcome = tokio::select! {
+                biased;
+                outcome = write.answer() => outcome,
+                () = self.is_over() => {
+                    executed.left.push((local.clone(), write));
+                    break;
+                }
             };
             drop(slot);
-            outcomes.push((local.clone(), outcome));
+            executed.outcomes.insert(local.clone(), outcome);
         }
-        outcomes
+        executed
+    }
+
+    /// Waits until the pass waits for no answer any more. One that is stopped waits for all.
+    async fn is_over(&self) {
+        sleep_until(self.closes).await;
+        if self.cancel.is_cancelled() {
+            std::future::pending::<()>().await;
+        }
     }
 }

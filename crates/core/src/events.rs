@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use self::target::{is_unproven_quarantine, of_target};
+pub use self::target::{is_unproven_quarantine, of_answer, of_target};
 use crate::model::event::{EventKind, EventRecord};
 use crate::model::status::{EnvironmentStatus, Fault, RefusedCommit, RepositoryStatus, ResyncStatus};
 use crate::model::{Applied, Pin, PortError, RolloutId, RolloutResult, State, TargetState};

@@ -26,7 +26,7 @@ use jiff::Timestamp;
 pub use self::action::{Action, RefreshPreferences, VersionMove};
 pub use self::memory::{Converged, Failed, Forgiven, Made, Memory, ProbeRecord, Refused, Started};
 pub use self::order::{Cycle, in_order};
-pub use self::settle::{Pass, settle, unknown_pin};
+pub use self::settle::{Pass, answered, settle, unknown_pin};
 use crate::guardrail::{Fleet, Guardrails, Member};
 use crate::model::{
     AccountId, Artifact, Environment, LocalRef, ObservedTarget, PortError, ResolveError, Rollout, RolloutHistory,

@@ -41,7 +41,7 @@ async fn an_environment_never_has_two_passes_at_once() {
     }
     sleep(secs(600)).await;
     rig.until_state("dev", State::InSync).await;
-    assert_eq!(rig.world.most_at_once("dev").0, 1);
+    assert_eq!((rig.world.most_at_once("dev").0, rig.world.most_writes_at_once("dev")), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -59,7 +59,7 @@ async fn an_environment_that_goes_and_comes_back_waits_for_its_last_write() {
     assert_eq!(rig.world.writes("dev").len(), 0, "the write is still in flight");
     rig.world.mood("dev", |mood| mood.write_takes = secs(0));
     rig.until_state("dev", State::InSync).await;
-    assert_eq!(rig.world.most_at_once("dev").0, 1);
+    assert_eq!((rig.world.most_at_once("dev").0, rig.world.most_writes_at_once("dev")), (1, 1));
     assert_eq!(rig.world.refreshes("dev"), 1);
     let passes = rig.environment("dev").passes;
     sleep(secs(200)).await;
@@ -301,6 +301,54 @@ async fn whoever_waits_for_the_rate_limit_keeps_nobody_waiting() {
     }
     let took = rig.clock.elapsed() - read;
     assert!(took < secs(40), "{took:?} until web's refresh, while forty others wait for their first write");
+}
+
+/// A connection that hangs keeps back its own target, and no other of its environment.
+#[tokio::test(start_paused = true)]
+async fn a_write_that_is_not_answered_holds_no_other_target_up() {
+    let setup = wave(3);
+    setup.world.mood("dev", |mood| mood.slow = Some("g00".to_owned()));
+    let rig = setup.start();
+    let state = |status: &Status, name: &str| Some(status.environments.get("dev")?.targets.get(name)?.state);
+    let synced = |status: &Status, name: &str| state(status, name) == Some(State::InSync);
+    rig.until(|status| synced(status, "asg/g01") && synced(status, "asg/g02")).await;
+    assert!(rig.clock.elapsed() < secs(200), "a refresh takes 120 s, and this took {:?}", rig.clock.elapsed());
+    let of_slow = || rig.world.writes("dev").into_iter().filter(|write| write.contains("g00")).collect::<Vec<_>>();
+    assert_eq!(of_slow(), Vec::<String>::new());
+    assert_eq!(state(&rig.status(), "asg/g00"), Some(State::RollingOut));
+    rig.world.mood("dev", |mood| mood.slow = None);
+    rig.until(|status| synced(status, "asg/g00")).await;
+    assert_eq!(of_slow().len(), 2, "one version, one refresh: {:?}", of_slow());
+    assert_eq!(rig.lines(&["dev/asg/g00", "create a version"]), 1, "what came of it is told");
+    assert!(rig.clock.elapsed() < secs(440), "it went on at once: {:?}", rig.clock.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_is_refused_late_is_refused_all_the_same() {
+    let rig = Rig::converged(&["dev"]).await;
+    rig.world.mood("dev", |mood| (mood.write_takes, mood.write_fails) = (secs(40), Some(ErrorClass::Denied)));
+    rig.git.pin("dev", "1.1");
+    rig.until_state("dev", State::RollingOut).await;
+    rig.until_state("dev", State::Blocked).await;
+    assert!(rig.web("dev").reason.unwrap().contains("the test wants it so"));
+    assert_eq!(rig.lines(&["dev/asg/web", "could not create a version"]), 1, "it is told once");
+    rig.world.mood("dev", |mood| (mood.write_takes, mood.write_fails) = (secs(0), None));
+    rig.until_state("dev", State::InSync).await;
+    assert_eq!(rig.world.refreshes("dev"), 1);
+}
+
+/// Nobody writes beside a write that is in flight still, and what came of it is told.
+#[tokio::test(start_paused = true)]
+async fn a_stop_finishes_what_earlier_passes_have_left() {
+    let mut rig = Rig::converged(&["dev"]).await;
+    rig.world.mood("dev", |mood| mood.write_takes = secs(40));
+    rig.git.pin("dev", "1.1");
+    rig.until_state("dev", State::RollingOut).await;
+    sleep(secs(20)).await;
+    let took = rig.stop().await;
+    assert!(took > secs(5) && took < secs(25), "{took:?}");
+    assert_eq!(rig.world.writes("dev").len(), 1);
+    assert_eq!(rig.lines(&["dev/asg/web", "create a version"]), 1, "what was done is told");
 }
 
 #[tokio::test(start_paused = true)]

@@ -45,13 +45,17 @@ pub(super) struct Mood {
     pub(super) cancels: bool,
     /// AWS's rate limits let no write for groups through whose names begin with this.
     pub(super) limited: Option<String>,
+    /// Writes for groups whose names begin with this are answered after five minutes.
+    pub(super) slow: Option<String>,
 }
 
 #[derive(Debug, Default)]
 struct AccountState {
     mood: Mood,
     groups: BTreeMap<GroupName, Group>,
+    /// Reads. A write may go on beside the next pass's.
     calls: Calls,
+    writing: Calls,
     requests: usize,
 }
 
@@ -162,6 +166,10 @@ impl World {
         (self.account(environment, |account| account.calls.most), self.calls.lock().unwrap().most)
     }
 
+    pub(super) fn most_writes_at_once(&self, environment: &str) -> usize {
+        self.account(environment, |account| account.writing.most)
+    }
+
     pub(super) fn probes(&self) -> usize {
         self.probe.lock().unwrap().2
     }
@@ -185,6 +193,22 @@ impl Drop for Call<'_> {
     fn drop(&mut self) {
         self.world.account(self.environment, |account| account.calls.now -= 1);
         self.world.calls.lock().unwrap().now -= 1;
+    }
+}
+
+/// A write, likewise.
+struct Writing<'a>(&'a Door);
+
+impl<'a> Writing<'a> {
+    fn begin(door: &'a Door) -> Self {
+        door.world.account(&door.environment, |account| account.writing.begin());
+        Self(door)
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.world.account(&self.0.environment, |account| account.writing.now -= 1);
     }
 }
 
@@ -411,9 +435,10 @@ impl Observe for Door {
 #[async_trait]
 impl Apply for Door {
     async fn apply(&self, action: &Action) -> Result<Applied, PortError> {
-        let _call = Call::begin(&self.world, &self.environment);
+        let _write = Writing::begin(self);
         let mood = self.mood();
-        sleep(mood.write_takes).await;
+        let slow = mood.slow.is_some_and(|prefix| group_of(action).as_str().starts_with(&prefix));
+        sleep(if slow { secs(300) } else { mood.write_takes }).await;
         if let Some(class) = mood.write_fails {
             return Err(error(class, action.operation(), self.world.requests(&self.environment)));
         }

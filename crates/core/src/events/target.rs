@@ -34,6 +34,20 @@ pub fn of_target<'a>(
     changes.found.into_iter().map(event).collect()
 }
 
+/// What is to be told of a write that was answered after its pass: only that. The next pass tells what it has changed.
+#[must_use]
+pub fn of_answer<'a>(
+    before: &'a TargetState,
+    after: &'a TargetState,
+    (action, outcome): (&'a Action, &'a Outcome),
+    now: Timestamp,
+) -> Vec<Event<'a>> {
+    let mut changes = Changes { before: Some(before), after, now, found: Vec::new() };
+    changes.action(action, outcome);
+    let event = |change| Event { at: now, what: What::Target { before: Some(before), after, change } };
+    changes.found.into_iter().map(event).collect()
+}
+
 struct Changes<'a> {
     before: Option<&'a TargetState>,
     after: &'a TargetState,

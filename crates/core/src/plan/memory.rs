@@ -208,6 +208,16 @@ impl Memory {
         }
     }
 
+    /// A write that AWS might have heard was refused: nothing came of it.
+    pub fn not_written(&mut self, local: &LocalRef, action: &Action) {
+        if let (Action::CancelRefresh { refresh, .. }, Some(withdrawn)) = (action, self.withdrawn.get_mut(local)) {
+            withdrawn.remove(refresh);
+        }
+        if self.started.get(local).is_some_and(|started| Some(&started.to) == action.leads_to().as_ref()) {
+            self.started.remove(local);
+        }
+    }
+
     /// Takes note of a write, planned with what was read, that AWS has heard or may have heard.
     pub fn wrote(
         &mut self,

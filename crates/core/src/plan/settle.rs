@@ -67,6 +67,30 @@ pub fn settle(pass: Pass<'_>, before: Option<&TargetState>) -> TargetState {
     }
 }
 
+/// The state of a target after a write was answered that its pass hadn't waited for. `started`: the rollout that runs since, if
+/// the write was accepted and starts one.
+#[must_use]
+pub fn answered(
+    before: &TargetState,
+    action: &Action,
+    started: Option<&StartedRollout>,
+    outcome: &Outcome,
+) -> TargetState {
+    let mut after = before.clone();
+    match outcome {
+        Outcome::Applied(_) => {
+            after.ongoing.failing = None;
+            // A pass may have seen it running meanwhile.
+            let known = |started: &StartedRollout| after.ongoing.rollout.as_ref().is_some_and(|it| it.to == started.to);
+            if let Some(started) = started.filter(|started| !known(started)) {
+                after.ongoing.rollout = Some(started.clone());
+            }
+        }
+        Outcome::Failed(error) => after.ongoing.failing = Some((action.operation(), error.code.clone())),
+    }
+    after
+}
+
 /// What is shown for a pin of which nobody knows who set it, so that its target isn't missing.
 #[must_use]
 pub fn unknown_pin(target: &Target, now: Timestamp) -> Option<Pin> {

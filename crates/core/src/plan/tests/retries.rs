@@ -214,3 +214,26 @@ fn reads_that_lag_begin_nothing_anew() {
     });
     assert!(drifted.action.is_some(), "it was there, and somebody put it back");
 }
+
+/// A refusal that comes late takes back what was noted when the write might have been heard.
+#[test]
+fn what_was_refused_after_all_was_not_written() {
+    let environment = environment(("1.1", 'b'), ("2.0", 'b'));
+    let group = GroupName::try_from("frontend").unwrap();
+    let start = Action::StartRefresh {
+        group: group.clone(),
+        template: TemplateRef { id: "lt-1".to_owned(), name: "frontend".to_owned() },
+        version: 2,
+        preferences: RefreshPreferences::default(),
+    };
+    let cancel = Action::CancelRefresh { group, refresh: RolloutId("r".to_owned()) };
+    let mut memory = Memory::default();
+    for action in [&start, &cancel] {
+        memory.wrote(&environment, &Observed::default(), &web(), action, at(1));
+    }
+    assert!(memory.started.contains_key(&web()) && memory.withdrawn[&web()].len() == 1);
+    memory.not_written(&web(), &cancel);
+    assert!(memory.started.contains_key(&web()) && memory.withdrawn[&web()].is_empty());
+    memory.not_written(&web(), &start);
+    assert!(memory.started.is_empty());
+}
