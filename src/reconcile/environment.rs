@@ -90,7 +90,7 @@ pub(super) async fn run(
         shared.status_store.resync(&shared.resyncs);
         next = Instant::now() + wait;
     }
-    // Whoever comes next must not write beside them.
+    // The next one must not write beside them.
     while !reconciler.unanswered.is_empty() {
         let (local, meant, outcome) = reconciler.unanswered.next().await;
         reconciler.answered(&local, &meant, outcome);

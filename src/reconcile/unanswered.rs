@@ -34,7 +34,7 @@ impl Write {
         Self { action: action.clone(), answer: AbortOnDropHandle::new(tokio::spawn(call.in_current_span())) }
     }
 
-    /// Waits for the answer, which comes once. Whoever stops waiting may wait again.
+    /// Waits for the answer, which comes once. A caller that stops waiting may wait again.
     pub(super) async fn answer(&mut self) -> Outcome {
         match (&mut self.answer).await {
             Ok(outcome) => outcome,
