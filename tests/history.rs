@@ -156,7 +156,7 @@ fn a_story_with_kills_in_it_is_told_once() {
     stage.damage_history();
     stage.start_controller();
     stage.wait_for_sync(&[web, api]);
-    stage.wait_until("the warning", |stage| stage.logged().contains("the history is damaged"));
+    stage.wait_until("the warning", |stage| stage.logged().contains("the history file is damaged"));
     assert_eq!(kinds(&stage, web, &[])[0], "target-discovered");
 }
 
@@ -230,7 +230,7 @@ fn a_process_that_dies_in_the_middle_of_a_line_takes_nothing_with_it() {
     assert_eq!(std::fs::read(stage.cache().join(FILE)).unwrap(), file);
     assert_eq!(all(&stage), known);
     stage.start_controller();
-    stage.wait_until("the warning", |stage| stage.logged().contains("lines that can't be read are left out: 1"));
+    stage.wait_until("the warning", |stage| stage.logged().contains("skipped 1 unreadable line"));
     stage.signal("TERM");
     assert!(stage.controller().end(TIMEOUT).success());
     let (_, is_torn) = lines(&stage);

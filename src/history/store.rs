@@ -141,7 +141,11 @@ impl Store {
             match state.read(path) {
                 Ok(0) | Err(StoreError::Missing { .. }) => {}
                 Ok(lines) => {
-                    tracing::warn!(file, "the history file is damaged; skipped {lines} unreadable lines");
+                    tracing::warn!(
+                        file,
+                        "the history file is damaged; skipped {}",
+                        words::count(lines, "unreadable line")
+                    );
                     damaged = true;
                 }
                 Err(error) => {
