@@ -6,6 +6,7 @@ mod document;
 mod faults;
 mod git;
 mod islands;
+mod large;
 mod others;
 mod pins;
 mod place;

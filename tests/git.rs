@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ fn source(url: &str, branches: &[&str]) -> RepositorySource {
         auth: Auth::None,
         connect_timeout: Duration::from_secs(5),
         stall_timeout: Duration::from_secs(20),
+        poll_timeout: Duration::from_secs(120),
     }
 }
 
@@ -646,7 +648,7 @@ fn what_is_not_pinions_is_not_looked_at_and_what_cannot_be_taken_is_refused_by_n
     assert_eq!(files.files.keys().collect::<Vec<_>>(), ["policies/guardrails/freeze.cedar"]);
     let small = Limits { total_bytes: 30, ..Limits::default() };
     let found = refusals(&objects.files_within(&commit, small).unwrap());
-    assert!(found.iter().any(|one| one == "environments: all files have more than 30 bytes"), "{found:?}");
+    assert!(found.iter().any(|one| one.contains("have more than 30 bytes together")), "{found:?}");
     let nothing = CommitId::try_from("1".repeat(40)).unwrap();
     assert!(objects.files(&nothing).unwrap_err().to_string().contains("1111"));
     assert!(!fixture.poll().fetched, "asking for a commit that isn't there is no reason to clone again");
@@ -1156,4 +1158,112 @@ fn walk(folder: &Path) -> BTreeSet<std::path::PathBuf> {
         }
     }
     files
+}
+
+/// A `git://` server of one connection that has answered who it is, and the rest of what it is to say.
+fn git_server(talk: impl FnOnce(&mut TcpStream) + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("git://{}/environments.git", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        heard(&mut stream);
+        let capabilities = ["version 2\n", "agent=git/2\n", "ls-refs\n", "fetch=shallow\n", "object-format=sha1\n"];
+        stream.write_all((capabilities.map(packet).concat() + "0000").as_bytes()).unwrap();
+        heard(&mut stream);
+        talk(&mut stream);
+    });
+    url
+}
+
+fn packet(text: &str) -> String {
+    format!("{:04x}{text}", text.len() + 4)
+}
+
+fn heard(stream: &mut TcpStream) {
+    assert_ne!(stream.read(&mut [0; 4096]).unwrap(), 0);
+}
+
+/// What is said of a repository that is larger than is taken.
+fn too_large(error: &GitError) -> String {
+    assert!(matches!(error, GitError::TooLarge { .. }), "{}", shown(error));
+    assert_eq!((error.as_str(), error.is_transient(), error.is_auth()), ("too-large", false, false));
+    error.to_string()
+}
+
+#[test]
+fn a_listing_without_end_is_given_up_and_said_to_be_too_large() {
+    let (ended, end) = std::sync::mpsc::channel();
+    let url = git_server(move |stream| {
+        let mut sent = 0;
+        for thousand in 0..5000 {
+            let line = |i| packet(&format!("{:040x} refs/heads/branch-{thousand}-{i}\n", i + 1));
+            let lines: String = (0..1000).map(line).collect();
+            if stream.write_all(lines.as_bytes()).is_err() {
+                break;
+            }
+            sent += lines.len();
+        }
+        ended.send(sent).unwrap();
+    });
+    let text = too_large(&mirror(&url, &["main"]).fails());
+    assert!(text.contains("its listing of branches has more than 4 MiB; remove branches"), "{text}");
+    let sent = end.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert!(sent < 100 << 20, "{sent} bytes were taken");
+}
+
+#[test]
+fn an_object_that_is_too_large_is_refused_and_what_was_fetched_before_stays() {
+    let repo = started();
+    let (server, daemon) = (GitServer::start(&repo), GitDaemon::start(&repo));
+    let fixtures = [repo.file_url(), server.url(), daemon.url()].map(|url| mirror(&url, &["main"]));
+    let good = fixtures.each_ref().map(Fixture::poll);
+    repo.write("dump.sql", vec![0; (16 << 20) + 1]).commit("a dump, by mistake");
+    // That it is gone from the tip doesn't help.
+    std::fs::remove_file(repo.work().join("dump.sql")).unwrap();
+    repo.commit("no dump");
+    repo.push();
+    for (fixture, good) in fixtures.iter().zip(&good) {
+        for _ in 0..2 {
+            let text = too_large(&fixture.fails());
+            assert!(text.contains("a file in its history has 17 MiB; the most is 16 MiB"), "{text}");
+            assert_eq!(fixture.read(good, "main", PINS), "frontend = \"1.0.0\"");
+        }
+    }
+    // Nor does a new clone.
+    let text = too_large(&mirror(&repo.file_url(), &["main"]).fails());
+    assert!(text.contains("git filter-repo"), "{text}");
+    repo.git(&["reset", "--quiet", "--hard", "HEAD~2"]);
+    repo.set(PINS, "frontend = \"1.1.0\"");
+    repo.force_push();
+    for fixture in &fixtures {
+        assert_eq!(fixture.read(&fixture.poll(), "main", PINS), "frontend = \"1.1.0\"");
+    }
+}
+
+#[test]
+fn a_server_that_goes_on_saying_that_it_is_busy_is_given_up_in_the_end() {
+    for while_listing in [false, true] {
+        let url = git_server(move |stream| {
+            if !while_listing {
+                let listing = packet(&format!("{:040x} refs/heads/main\n", 7)) + "0000";
+                stream.write_all(listing.as_bytes()).unwrap();
+                heard(stream);
+                stream.write_all(packet("packfile\n").as_bytes()).unwrap();
+            }
+            let line =
+                if while_listing { packet(&format!("{:040x} refs/heads/main-1\n", 7)) } else { packet("\x02busy\n") };
+            while stream.write_all(line.as_bytes()).is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let fixture = open(
+            &RepositorySource { poll_timeout: Duration::from_secs(1), ..source(&url, &["main"]) },
+            Programs::default(),
+        );
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(fixture.fails()).unwrap());
+        let error = receiver.recv_timeout(Duration::from_secs(20)).expect("the poll never ends");
+        assert!(matches!(error, GitError::Overdue { .. }), "listing: {while_listing}: {}", shown(&error));
+        assert!(error.is_transient() && error.to_string().contains("within 1 s"), "{error}");
+    }
 }

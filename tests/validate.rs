@@ -119,6 +119,7 @@ fn the_shortest_configuration() {
                 forge: None,
                 connect_timeout: 10s,
                 stall_timeout: 30s,
+                poll_timeout: 600s,
                 verify: None,
             },
         ],
@@ -215,6 +216,7 @@ filter = "debug"
                 forge: None,
                 connect_timeout: 10s,
                 stall_timeout: 30s,
+                poll_timeout: 600s,
                 verify: None,
             },
             Repository {
@@ -232,6 +234,7 @@ filter = "debug"
                 forge: None,
                 connect_timeout: 10s,
                 stall_timeout: 30s,
+                poll_timeout: 600s,
                 verify: None,
             },
             Repository {
@@ -243,6 +246,7 @@ filter = "debug"
                 forge: None,
                 connect_timeout: 10s,
                 stall_timeout: 30s,
+                poll_timeout: 600s,
                 verify: Some(
                     Verify {
                         allowed_signers: Some(

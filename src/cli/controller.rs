@@ -42,6 +42,8 @@ pub struct Branch {
     pub connect_timeout: Duration,
     /// How long the server may send nothing.
     pub stall_timeout: Duration,
+    /// How long a poll may take in all.
+    pub poll_timeout: Duration,
     /// Whose signatures count; `None` if none are asked for.
     pub verify: Option<Verify>,
 }
@@ -186,6 +188,7 @@ fn sources(wiring: &Wiring, interrupt: &Arc<AtomicBool>, clock: &Arc<dyn Clock>)
             auth: first.auth.clone(),
             connect_timeout: first.connect_timeout,
             stall_timeout: first.stall_timeout,
+            poll_timeout: first.poll_timeout,
         };
         // A URL that can't work is a mistake in the configuration: it is said before anything runs.
         mirrors.open(&source)?;

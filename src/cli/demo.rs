@@ -102,6 +102,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
             claim: Claim::All,
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(30),
+            poll_timeout: Duration::from_secs(600),
         }],
         cache: workshop.cache(),
         endpoint_url: Some(endpoint.clone()),

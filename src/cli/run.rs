@@ -210,6 +210,7 @@ fn wiring(config: &Config) -> Wiring {
                 claim: repository.environments.clone().map_or(Claim::All, Claim::Only),
                 connect_timeout: repository.connect_timeout,
                 stall_timeout: repository.stall_timeout,
+                poll_timeout: repository.poll_timeout,
                 verify: repository.verify.clone(),
             })
             .collect(),

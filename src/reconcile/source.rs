@@ -115,7 +115,15 @@ impl Poller {
     async fn follow(&mut self, tips: BTreeMap<String, Result<Tip, RepositoryError>>) -> bool {
         let mut went_well = true;
         for (branch, tip) in tips {
-            let tip = match tip {
+            match tip {
+                Ok(Tip { commit, refused: Some(error), .. }) => {
+                    // A process that has read nothing yet goes on from what an earlier one had.
+                    if !self.read.contains_key(&branch) {
+                        self.follow_branch(&branch, commit).await;
+                    }
+                    self.shared.status_store.git_failed(&self.source.url, &branch, &error.to_string());
+                    went_well = false;
+                }
                 Ok(tip) => {
                     if tip.forced {
                         tracing::warn!(
@@ -125,40 +133,41 @@ impl Poller {
                             "branch was force-pushed; following it"
                         );
                     }
-                    tip.commit
+                    went_well &= self.follow_branch(&branch, tip.commit).await;
                 }
                 Err(error) => {
                     self.shared.status_store.git_failed(&self.source.url, &branch, &error.to_string());
                     went_well = false;
-                    continue;
                 }
-            };
-            let last = self.read.get(&branch).map(|last| &last.commit);
-            let verified = match self.source.repository.verify(&branch, &tip, last).await {
-                Ok(verified) => verified,
-                Err(error) => {
-                    self.shared.status_store.git_failed(&self.source.url, &branch, &error.to_string());
-                    went_well = false;
-                    continue;
-                }
-            };
-            self.shared.status_store.signatures(&self.source.url, &branch, &verified);
-            let Some(commit) = &verified.accepted else {
-                let now = self.shared.clock.now();
-                let wrong = Fault::of_signatures(&verified);
-                self.shared.status_store.git_polled(&self.source.url, &branch, &tip, now, wrong);
-                continue;
-            };
-            if let Some(last) = self.read.get_mut(&branch).filter(|last| last.commit == *commit) {
-                let now = self.shared.clock.now();
-                let wrong = Fault::of_signatures(&verified).or_else(|| last.wrong.clone());
-                self.shared.status_store.git_polled(&self.source.url, &branch, &tip, now, wrong);
-                last.tip = tip;
-                continue;
             }
-            went_well &= self.read(&branch, &tip, commit.clone(), Fault::of_signatures(&verified)).await;
         }
         went_well
+    }
+
+    /// Reads a branch if it has moved. Says whether all went well.
+    async fn follow_branch(&mut self, branch: &str, tip: CommitId) -> bool {
+        let last = self.read.get(branch).map(|last| &last.commit);
+        let verified = match self.source.repository.verify(branch, &tip, last).await {
+            Ok(verified) => verified,
+            Err(error) => {
+                self.shared.status_store.git_failed(&self.source.url, branch, &error.to_string());
+                return false;
+            }
+        };
+        self.shared.status_store.signatures(&self.source.url, branch, &verified);
+        let now = self.shared.clock.now();
+        let Some(commit) = &verified.accepted else {
+            let wrong = Fault::of_signatures(&verified);
+            self.shared.status_store.git_polled(&self.source.url, branch, &tip, now, wrong);
+            return true;
+        };
+        if let Some(last) = self.read.get_mut(branch).filter(|last| last.commit == *commit) {
+            let wrong = Fault::of_signatures(&verified).or_else(|| last.wrong.clone());
+            self.shared.status_store.git_polled(&self.source.url, branch, &tip, now, wrong);
+            last.tip = tip;
+            return true;
+        }
+        self.read(branch, &tip, commit.clone(), Fault::of_signatures(&verified)).await
     }
 
     async fn read(&mut self, branch: &str, tip: &CommitId, commit: CommitId, refused: Option<Fault>) -> bool {

@@ -79,7 +79,7 @@ fn id(index: usize) -> CommitId {
 #[async_trait]
 impl Repository for Git {
     async fn poll(&self) -> Result<BTreeMap<String, Result<Tip, RepositoryError>>, RepositoryError> {
-        Ok(BTreeMap::from([("main".to_owned(), Ok(Tip { commit: self.tip(), forced: false }))]))
+        Ok(BTreeMap::from([("main".to_owned(), Ok(Tip { commit: self.tip(), forced: false, refused: None }))]))
     }
 
     async fn files(&self, commit: &CommitId) -> Result<Files, RepositoryError> {

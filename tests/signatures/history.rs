@@ -39,6 +39,7 @@ impl Branch {
             auth: Auth::None,
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(30),
+            poll_timeout: Duration::from_secs(600),
         };
         let mirror = mirrors.open(&source).unwrap();
         let allowed_signers = Some(desk.path("allowed_signers"));

@@ -77,6 +77,8 @@ pub struct Repository {
     pub connect_timeout: Duration,
     /// How long the server may send nothing.
     pub stall_timeout: Duration,
+    /// How long a poll may take in all.
+    pub poll_timeout: Duration,
     /// Whose signatures count; `None` if none are asked for.
     pub verify: Option<Verify>,
 }

@@ -172,6 +172,12 @@ pub fn load_after(
     for (name, view) in &views {
         check::one(view, findings.entry(name.clone()).or_default());
     }
+    if let Some((message, help)) = check::too_many(&views) {
+        let place = Place::file(ROOT);
+        for found in findings.values_mut().chain([&mut loaded.findings]) {
+            found.report_with_help(&place, "too-many-targets", message.clone(), help);
+        }
+    }
     check::across(&views, held, &mut findings, &mut loaded.warnings);
     for (name, view) in &views {
         let mut found = findings.remove(name).unwrap_or_default();

@@ -82,6 +82,28 @@ pub enum GitError {
         #[source]
         source: Cause,
     },
+    /// The repository is larger than is taken. What was fetched before stays.
+    #[error("repository {url} is too large: {what}; {advice}. What was fetched before is kept")]
+    TooLarge {
+        /// The repository.
+        url: String,
+        /// What is too large, and what is the most.
+        what: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The poll took too long, though the server kept sending.
+    #[error(
+        "repository {url}: the poll hasn't ended within {}; check what the server is busy with, or raise `poll_timeout` \
+         in pinion.toml",
+        seconds(.limit)
+    )]
+    Overdue {
+        /// The repository.
+        url: String,
+        /// The time-out that ran out.
+        limit: Duration,
+    },
     /// The server sent nothing for too long.
     #[error(
         "repository {url}: the server has sent nothing for {}; check whether it is overloaded, or a firewall drops \
@@ -195,7 +217,14 @@ impl GitError {
     /// Whether waiting may be all that is needed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Stalled { .. } | Self::Interrupted { .. } | Self::Object { .. })
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::Stalled { .. }
+                | Self::Overdue { .. }
+                | Self::Interrupted { .. }
+                | Self::Object { .. }
+        )
     }
 
     /// Whether a credential or a permission has to change.
@@ -210,15 +239,16 @@ impl GitError {
         matches!(self, Self::Interrupted { .. })
     }
 
-    /// The word for it in metrics: `unreachable`, `stalled`, `refused`, `missing-branch`, `interrupted`, `local`.
+    /// The word for it in metrics: `unreachable`, `stalled`, `refused`, `missing-branch`, `interrupted`, `too-large`, `local`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => "unreachable",
-            Self::Stalled { .. } => "stalled",
+            Self::Stalled { .. } | Self::Overdue { .. } => "stalled",
             Self::Refused { .. } | Self::Token { .. } => "refused",
             Self::MissingBranch { .. } => "missing-branch",
             Self::Interrupted { .. } => "interrupted",
+            Self::TooLarge { .. } => "too-large",
             _ => "local",
         }
     }

@@ -16,6 +16,7 @@ use gix::remote::{Direction, fetch, ref_map};
 use gix::url::Scheme;
 
 use super::error::{Cause, GitError};
+use super::pack::{MAX_FETCH, MAX_LISTING, MAX_OBJECT, Refusal};
 use super::source::{Programs, Remote};
 use super::transport;
 use super::tree::open_options;
@@ -23,6 +24,9 @@ use super::watch::Watch;
 
 /// Each fetch leaves one pack. With more than this many, reading gets slow, and a new clone is the simplest cure.
 const MAX_PACKS: usize = 50;
+
+/// The largest piece of memory that gix may ask for at once, in bytes: the list of a pack's objects is larger than any of them.
+const MAX_ALLOCATION: u64 = 2 * MAX_OBJECT;
 
 /// Why a conversation failed.
 pub(super) enum Failure {
@@ -60,9 +64,10 @@ impl Exchange {
     /// Connects as the URL says, lists, and fetches what moved.
     pub(super) fn run(&self) -> Result<Tips, Failure> {
         let repository = open_or_create(&self.folder)?;
+        self.watch.allow(MAX_LISTING);
         let result = match self.remote.url.scheme {
             Scheme::Http | Scheme::Https => {
-                let (transport, options) = transport::http(&self.remote).map_err(Failure::Remote)?;
+                let (transport, options) = transport::http(&self.remote, &self.watch).map_err(Failure::Remote)?;
                 self.talk(&repository, transport, Some(options))
             }
             Scheme::Ssh | Scheme::File => {
@@ -111,6 +116,7 @@ impl Exchange {
         if packs(&self.folder) > MAX_PACKS {
             return Err(Failure::Local(Cause(format!("it has more than {MAX_PACKS} packs"))));
         }
+        self.watch.allow(MAX_FETCH);
         prepared
             .with_shallow(if shallow { fetch::Shallow::undo() } else { fetch::Shallow::NoChange })
             .with_reflog_message(fetch::RefLogMessage::Override { message: "poll".into() })
@@ -159,7 +165,11 @@ impl Exchange {
 
     /// What an error while fetching means. What isn't clearly the server's or the network's is blamed on the mirror.
     fn broken_fetch(&self, error: &gix::Error) -> Failure {
-        let stopped = self.watch.stop.load(Ordering::SeqCst);
+        // gix's words where it would have to ask for more than `gitoxide.objects.allocLimit`.
+        if self.watch.refused().is_none() && Cause::of_gix(error).to_string().contains("too large to fit in memory") {
+            return Failure::Remote(self.too_large(Refusal::object(MAX_ALLOCATION)));
+        }
+        let stopped = self.watch.stop.load(Ordering::SeqCst) || self.watch.refused().is_some();
         let network = error.downcast_any_ref::<TransportError>().is_some()
             || error.downcast_any_ref::<reqwest::Error>().is_some()
             || error.iter_errors().filter_map(|error| error.downcast_ref::<std::io::Error>()).any(is_network)
@@ -171,8 +181,22 @@ impl Exchange {
         }
     }
 
+    fn too_large(&self, refusal: Refusal) -> GitError {
+        let url = self.remote.shown.clone();
+        match refusal {
+            Refusal::TooLarge { what, advice } => GitError::TooLarge { url, what, advice },
+            Refusal::Damaged(why) => {
+                let (what, source) = ("the fetch broke off".to_owned(), Cause(why.to_owned()));
+                GitError::Unreachable { url, what, source }
+            }
+        }
+    }
+
     fn explain(&self, what: &str, error: &gix::Error) -> GitError {
         let url = self.remote.shown.clone();
+        if let Some(refusal) = self.watch.refused() {
+            return self.too_large(refusal);
+        }
         let chain = Cause::of_gix(error);
         let words = self.watch.words();
         let http = error.downcast_any_ref::<reqwest::Error>();
@@ -291,11 +315,14 @@ fn timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 fn open_or_create(folder: &Path) -> Result<gix::Repository, Failure> {
+    // One thread, so that one object at a time is inflated, with those that it builds on.
+    let bounds = [format!("gitoxide.objects.allocLimit={MAX_ALLOCATION}"), "pack.threads=1".to_owned()];
+    let open_options = open_options().config_overrides(bounds);
     let opened = if folder.exists() {
-        gix::ThreadSafeRepository::open_opts(folder, open_options())
+        gix::ThreadSafeRepository::open_opts(folder, open_options)
     } else {
         let options = gix::create::Options::default();
-        gix::ThreadSafeRepository::init_opts(folder, gix::create::Kind::Bare, options, open_options())
+        gix::ThreadSafeRepository::init_opts(folder, gix::create::Kind::Bare, options, open_options)
     };
     opened.map(Into::into).map_err(|error| Failure::Local(Cause::of_gix(&error)))
 }

@@ -12,6 +12,7 @@ mod fetch;
 mod local;
 mod merge;
 mod mirror;
+mod pack;
 mod port;
 mod provenance;
 mod source;

@@ -160,6 +160,18 @@ impl Mirror {
         Ok(Poll { branches, fetched: found.fetched })
     }
 
+    /// Where the mirror has each branch that is followed; `None` for one that was never fetched.
+    ///
+    /// # Errors
+    /// [`GitError::Object`] if an id makes no sense.
+    pub(super) fn kept(&self) -> Result<BTreeMap<String, Option<CommitId>>, GitError> {
+        let wanted: Vec<String> =
+            self.branches.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let tips = self.recorded_tips(&wanted);
+        let tip = |branch: &String| tips.get(branch).copied().map(commit_id).transpose();
+        wanted.iter().map(|branch| Ok((branch.clone(), tip(branch)?))).collect()
+    }
+
     /// The objects of the mirror as it is now.
     ///
     /// # Errors
@@ -258,8 +270,9 @@ impl Mirror {
             // Nobody listens any more if we were given up.
             let _ = sender.send(result);
         });
-        let looks = self.remote.stall_timeout.as_millis() / LOOK.as_millis().max(1);
-        let (mut quiet, mut seen) = (0_u128, None);
+        let looks = |limit: Duration| limit.as_millis() / LOOK.as_millis().max(1);
+        let (stalled, overdue) = (looks(self.remote.stall_timeout), looks(self.remote.poll_timeout));
+        let (mut quiet, mut all, mut seen) = (0_u128, 0_u128, None);
         let url = || self.url().to_owned();
         loop {
             match receiver.recv_timeout(LOOK) {
@@ -272,12 +285,15 @@ impl Mirror {
             let now = watch.waiting_at();
             quiet = if now.is_some() && now == seen { quiet + 1 } else { 0 };
             seen = now;
+            all += 1;
             let interrupted = interrupt.load(Ordering::SeqCst);
-            if interrupted || quiet > looks {
+            if interrupted || quiet > stalled || all > overdue {
                 watch.give_up();
                 let _ = receiver.recv_timeout(FAREWELL);
                 return Err(Failure::Remote(if interrupted {
                     GitError::Interrupted { url: url() }
+                } else if all > overdue {
+                    GitError::Overdue { url: url(), limit: self.remote.poll_timeout }
                 } else {
                     GitError::Stalled { url: url(), limit: self.remote.stall_timeout }
                 }));

@@ -80,22 +80,37 @@ impl Repository for MirroredRepository {
         let poll = self
             .blocking(|inner| {
                 let mirror = inner.mirrors.open(&inner.source)?;
-                let poll = mirror.poll(&inner.interrupt)?;
+                let poll = match mirror.poll(&inner.interrupt) {
+                    // What was fetched before stays what is wanted, also for a process that was started since.
+                    Err(error @ GitError::TooLarge { .. }) => return Ok(Err((mirror.kept()?, error))),
+                    poll => poll?,
+                };
                 let mut moved_from = inner.moved_from.lock().unwrap_or_else(PoisonError::into_inner);
                 for (branch, tip) in &poll.branches {
                     if let Ok(BranchTip { previous: Some(previous), forced: true, .. }) = tip {
                         moved_from.entry(branch.clone()).or_insert_with(|| previous.clone());
                     }
                 }
-                Ok(poll)
+                Ok(Ok(poll))
             })
             .await?;
+        let poll = match poll {
+            Ok(poll) => poll,
+            Err((kept, error)) => {
+                let error = RepositoryError(chain(&error));
+                let tip = |commit: Option<CommitId>| match commit {
+                    Some(commit) => Ok(Tip { commit, forced: false, refused: Some(error.clone()) }),
+                    None => Err(error.clone()),
+                };
+                return Ok(kept.into_iter().map(|(branch, commit)| (branch, tip(commit))).collect());
+            }
+        };
         Ok(poll
             .branches
             .into_iter()
             .map(|(branch, tip)| {
                 let tip = tip
-                    .map(|tip| Tip { commit: tip.commit, forced: tip.forced })
+                    .map(|tip| Tip { commit: tip.commit, forced: tip.forced, refused: None })
                     .map_err(|error| RepositoryError(chain(&error)));
                 (branch, tip)
             })

@@ -28,6 +28,8 @@ pub struct RepositorySource {
     pub connect_timeout: Duration,
     /// How long the server may send nothing.
     pub stall_timeout: Duration,
+    /// How long a conversation may take in all.
+    pub poll_timeout: Duration,
 }
 
 /// How to get in.
@@ -132,6 +134,7 @@ pub(super) struct Remote {
     pub(super) auth: Auth,
     pub(super) connect_timeout: Duration,
     pub(super) stall_timeout: Duration,
+    pub(super) poll_timeout: Duration,
 }
 
 impl Remote {
@@ -193,6 +196,7 @@ impl Remote {
             auth: source.auth.clone(),
             connect_timeout: source.connect_timeout,
             stall_timeout: source.stall_timeout,
+            poll_timeout: source.poll_timeout,
         })
     }
 

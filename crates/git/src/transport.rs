@@ -18,7 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::error::{Cause, GitError};
 use super::source::{Auth, Programs, Remote};
-use super::watch::{Watch, Watched};
+use super::watch::{Shown, Watch, Watched};
 
 /// Where a `git daemon` listens if the URL doesn't say.
 const DAEMON_PORT: u16 = 9418;
@@ -37,12 +37,53 @@ const LOCAL_VARIABLES: [&str; 10] = [
     "GIT_CONFIG_COUNT",
 ];
 
-pub(super) type Http = http::Transport<http::reqwest::Remote>;
+pub(super) type Http = http::Transport<Overseen>;
 pub(super) type Program = Connection<Watched<ChildStdout>, Watched<ChildStdin>>;
 pub(super) type Socket = Connection<Watched<TcpStream>, Watched<TcpStream>>;
 
+/// gix's HTTP client, whose answers are shown to a [`Watch`].
+pub(super) struct Overseen {
+    client: http::reqwest::Remote,
+    watch: Arc<Watch>,
+}
+
+impl http::Http for Overseen {
+    type Headers = <http::reqwest::Remote as http::Http>::Headers;
+    type ResponseBody = Shown<<http::reqwest::Remote as http::Http>::ResponseBody>;
+    type PostBody = <http::reqwest::Remote as http::Http>::PostBody;
+
+    fn get(
+        &mut self,
+        url: &str,
+        base_url: &str,
+        headers: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> gix::Result<http::GetResponse<Self::Headers, Self::ResponseBody>> {
+        let http::GetResponse { headers, body } = self.client.get(url, base_url, headers)?;
+        Ok(http::GetResponse { headers, body: Shown::new(body, &self.watch) })
+    }
+
+    fn post(
+        &mut self,
+        url: &str,
+        base_url: &str,
+        headers: impl IntoIterator<Item = impl AsRef<str>>,
+        body: http::PostBodyDataKind,
+    ) -> gix::Result<http::PostResponse<Self::Headers, Self::ResponseBody, Self::PostBody>> {
+        let http::PostResponse { post_body, headers, body } = self.client.post(url, base_url, headers, body)?;
+        Ok(http::PostResponse { post_body, headers, body: Shown::new(body, &self.watch) })
+    }
+
+    fn configure(&mut self, config: &dyn std::any::Any) -> gix::Result<()> {
+        self.client.configure(config)
+    }
+
+    fn redirected_base_url(&self) -> Option<String> {
+        self.client.redirected_base_url()
+    }
+}
+
 /// Makes ready for HTTP. Nothing is sent yet.
-pub(super) fn http(remote: &Remote) -> Result<(Http, http::Options), GitError> {
+pub(super) fn http(remote: &Remote, watch: &Arc<Watch>) -> Result<(Http, http::Options), GitError> {
     let (connect, stall) = (remote.connect_timeout, remote.stall_timeout);
     let backend = http::reqwest::Options {
         // reqwest's blocking time-out holds for the wait for an answer, and then for each read of it.
@@ -50,7 +91,12 @@ pub(super) fn http(remote: &Remote) -> Result<(Http, http::Options), GitError> {
         configure_request: None,
     };
     let mut options = http::Options { backend: Some(Arc::new(Mutex::new(backend))), ..http::Options::default() };
-    let mut transport = Http::new(remote.url.clone(), Protocol::V2, false);
+    let mut transport = Http::new_http(
+        Overseen { client: http::reqwest::Remote::default(), watch: Arc::clone(watch) },
+        remote.url.clone(),
+        Protocol::V2,
+        false,
+    );
     if let Some(token) = remote.token()? {
         if remote.url.scheme == Scheme::Https {
             // Sent with the first request: to wait until we are asked would make an idle poll dearer by one request.
@@ -100,8 +146,8 @@ pub(super) fn program(remote: &Remote, programs: &Programs, watch: &Arc<Watch>) 
         return Err(failed(Cause("it has no pipes".to_owned())));
     };
     watch.listen(stderr);
-    let watched = Watched { stream: stdout, watch: Arc::clone(watch) };
-    let writer = Watched { stream: stdin, watch: Arc::clone(watch) };
+    let watched = Watched::new(stdout, watch);
+    let writer = Watched::new(stdin, watch);
     let path = remote.url.path.clone();
     let host = None::<(&str, Option<u16>)>;
     let connection = Connection::new(watched, writer, Protocol::V2, path, host, ConnectMode::Process, false);
@@ -157,8 +203,8 @@ pub(super) fn socket(remote: &Remote, watch: &Arc<Watch>) -> Result<Socket, GitE
         match connected {
             Ok((handle, writer, reader)) => {
                 watch.owns_socket(handle);
-                let reader = Watched { stream: reader, watch: Arc::clone(watch) };
-                let writer = Watched { stream: writer, watch: Arc::clone(watch) };
+                let reader = Watched::new(reader, watch);
+                let writer = Watched::new(writer, watch);
                 let path = remote.url.path.clone();
                 let host = Some((host, remote.url.port));
                 let connection = Connection::new(reader, writer, Protocol::V2, path, host, ConnectMode::Daemon, false);

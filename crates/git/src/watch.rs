@@ -1,6 +1,6 @@
 //! Lets a fetch be given up: by a shutdown, or because the other side has gone quiet.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::pack::{Refusal, Wire};
 use pinion_core::model::escape::stripped;
 
 /// What a fetching thread and its watcher share.
@@ -17,11 +18,22 @@ pub(super) struct Watch {
     pub(super) stop: AtomicBool,
     /// Set when the server asked for credentials that we didn't send or that it didn't like.
     pub(super) challenged: AtomicBool,
+    bounds: Mutex<Bounds>,
     waiting: AtomicU64,
     moved: AtomicU64,
     peer: Mutex<Option<Peer>>,
     said: Mutex<Vec<u8>>,
     listener: Mutex<Option<Receiver<()>>>,
+}
+
+/// How much may be received.
+#[derive(Debug, Default)]
+struct Bounds {
+    /// How many bytes may still be received, and how many were allowed.
+    left: u64,
+    allowed: u64,
+    /// Why no more is received.
+    refused: Option<Refusal>,
 }
 
 #[derive(Debug)]
@@ -37,6 +49,39 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const MAX_WORDS: usize = 4096;
 
 impl Watch {
+    /// From now on at most this many bytes are received; who reads more gets an error.
+    pub(super) fn allow(&self, bytes: u64) {
+        let mut bounds = self.bounds.lock().unwrap_or_else(PoisonError::into_inner);
+        (bounds.left, bounds.allowed) = (bytes, bytes);
+    }
+
+    /// Why no more is received, if what was sent is refused.
+    pub(super) fn refused(&self) -> Option<Refusal> {
+        self.bounds.lock().unwrap_or_else(PoisonError::into_inner).refused.clone()
+    }
+
+    /// Looks at what was received before anybody else sees it.
+    fn received(&self, wire: &mut Wire, bytes: &[u8]) -> std::io::Result<()> {
+        if self.stop.load(Ordering::SeqCst) {
+            // gix looks at `stop` only while it reads a pack.
+            return Err(std::io::Error::other("the conversation was given up"));
+        }
+        let mut bounds = self.bounds.lock().unwrap_or_else(PoisonError::into_inner);
+        if bounds.refused.is_none() {
+            bounds.refused = match bounds.left.checked_sub(bytes.len() as u64) {
+                None => Some(Refusal::sent(bounds.allowed)),
+                Some(left) => {
+                    bounds.left = left;
+                    wire.feed(bytes).err()
+                }
+            };
+        }
+        match bounds.refused {
+            Some(_) => Err(std::io::Error::other("what the server sends is refused")),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn owns_child(&self, child: Child) {
         self.owns(Peer::Child(child));
     }
@@ -122,15 +167,61 @@ impl Watch {
     }
 }
 
-/// A stream that tells its [`Watch`] when it waits.
+/// A stream that tells its [`Watch`] when it waits, and shows it what comes.
 pub(super) struct Watched<S> {
-    pub(super) stream: S,
-    pub(super) watch: Arc<Watch>,
+    stream: S,
+    watch: Arc<Watch>,
+    wire: Wire,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, watch: &Arc<Watch>) -> Self {
+        Self { stream, watch: Arc::clone(watch), wire: Wire::default() }
+    }
 }
 
 impl<S: Read> Read for Watched<S> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.watch.during(|| self.stream.read(buffer))
+        let length = self.watch.during(|| self.stream.read(buffer))?;
+        self.watch.received(&mut self.wire, buffer.get(..length).unwrap_or_default())?;
+        Ok(length)
+    }
+}
+
+/// The body of an HTTP answer, shown to a [`Watch`]. reqwest's own time-out ends it when it stalls.
+pub(super) struct Shown<B> {
+    body: B,
+    watch: Arc<Watch>,
+    wire: Wire,
+    /// How many bytes at the front of the body's buffer were looked at before.
+    seen: usize,
+}
+
+impl<B> Shown<B> {
+    pub(super) fn new(body: B, watch: &Arc<Watch>) -> Self {
+        Self { body, watch: Arc::clone(watch), wire: Wire::default(), seen: 0 }
+    }
+}
+
+impl<B: BufRead> Read for Shown<B> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.fill_buf()?.read(buffer)?;
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+impl<B: BufRead> BufRead for Shown<B> {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        let bytes = self.body.fill_buf()?;
+        self.watch.received(&mut self.wire, bytes.get(self.seen..).unwrap_or_default())?;
+        self.seen = bytes.len();
+        Ok(bytes)
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.seen = self.seen.saturating_sub(length);
+        self.body.consume(length);
     }
 }
 
@@ -141,5 +232,49 @@ impl<S: Write> Write for Watched<S> {
 
     fn flush(&mut self) -> std::io::Result<()> {
         self.watch.during(|| self.stream.flush())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pack::MAX_LISTING;
+
+    #[test]
+    fn no_more_is_received_than_is_allowed() {
+        let watch = Arc::new(Watch::default());
+        watch.allow(MAX_LISTING);
+        let mut stream = Watched::new(std::io::repeat(b'x'), &watch);
+        let mut all = vec![0; 4 << 20];
+        stream.read_exact(&mut all).unwrap();
+        assert_eq!(watch.refused(), None);
+        stream.read_exact(&mut [0; 1]).unwrap_err();
+        assert_eq!(watch.refused(), Some(Refusal::sent(MAX_LISTING)));
+
+        for by_lines in [true, false] {
+            let watch = Arc::new(Watch::default());
+            watch.allow(100);
+            let body = std::io::BufReader::with_capacity(16, std::io::repeat(b'x'));
+            let mut body = Shown::new(body, &watch);
+            let mut taken = Vec::new();
+            if by_lines {
+                body.read_until(b'\n', &mut taken).unwrap_err();
+            } else {
+                body.read_to_end(&mut taken).unwrap_err();
+            }
+            assert!(taken.len() <= 100, "{}", taken.len());
+            assert_eq!(watch.refused(), Some(Refusal::sent(100)));
+        }
+    }
+
+    #[test]
+    fn who_was_given_up_reads_no_more() {
+        let watch = Arc::new(Watch::default());
+        watch.allow(100);
+        let mut stream = Watched::new(std::io::repeat(b'x'), &watch);
+        stream.read_exact(&mut [0; 10]).unwrap();
+        watch.give_up();
+        stream.read_exact(&mut [0; 1]).unwrap_err();
+        assert_eq!(watch.refused(), None);
     }
 }

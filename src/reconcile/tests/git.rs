@@ -208,7 +208,7 @@ impl Repository for Git {
         let mut tips: BTreeMap<_, _> = state
             .tips
             .iter()
-            .map(|(branch, commit)| (branch.clone(), Ok(Tip { commit: commit.clone(), forced })))
+            .map(|(branch, commit)| (branch.clone(), Ok(Tip { commit: commit.clone(), forced, refused: None })))
             .collect();
         if tips.is_empty() {
             let missing = RepositoryError("branch main doesn't exist".to_owned());

@@ -63,6 +63,8 @@ table! {
         connect_timeout: Span<1, 600>,
         /// How long the server may send nothing. Default: "30s".
         stall_timeout: Span<1, 600>,
+        /// How long a poll may take in all, a first clone as well. Default: "10m".
+        poll_timeout: Span<1, DAY>,
     }
     required [url]
 }

@@ -204,6 +204,7 @@ impl Resolver<'_> {
             forge: forge?,
             connect_timeout: seconds(Some(&raw.connect_timeout), 10),
             stall_timeout: seconds(Some(&raw.stall_timeout), 30),
+            poll_timeout: seconds(Some(&raw.poll_timeout), 600),
             verify: verify?,
         })
     }

@@ -13,8 +13,9 @@ use crate::plan::Cycle;
 type Check = fn(&View, &mut Report<'_>);
 
 /// The checks of one environment, in the order in which they run.
-const CHECKS: [(&str, Check); 12] = [
+const CHECKS: [(&str, Check); 13] = [
     ("no-target", no_target),
+    ("too-many-targets", too_many_targets),
     ("role-account", role_account),
     ("promotion-cycle", promotion_from_itself),
     ("after-unknown", after_unknown),
@@ -83,6 +84,27 @@ pub(super) fn across(
             let findings = own.unwrap_or(&mut *warnings);
             findings.report_with_help(&place, check, message, help);
         });
+    }
+}
+
+/// The most targets of an environment, and of all. Each takes some 5 KiB for as long as it is managed.
+const MOST_OF_ONE: usize = 2_000;
+const MOST_OF_ALL: usize = 10_000;
+
+/// What is wrong with all environments, if they have too many targets together.
+pub(super) fn too_many(views: &BTreeMap<EnvironmentName, View>) -> Option<(String, &'static str)> {
+    let count: usize = views.values().map(|view| view.targets().len()).sum();
+    (count > MOST_OF_ALL).then(|| {
+        let message = format!("all environments have {count} targets; the most is {MOST_OF_ALL}");
+        (message, "divide them between repositories, each with a controller of its own")
+    })
+}
+
+fn too_many_targets(view: &View, report: &mut Report<'_>) {
+    let count = view.targets().len();
+    if count > MOST_OF_ONE {
+        let message = format!("this environment has {count} targets; the most is {MOST_OF_ONE}");
+        report.at(&view.place, message, "divide it: several environments may have the same account");
     }
 }
 

@@ -24,10 +24,11 @@ pub struct Limits {
     pub depth: usize,
 }
 
-/// 1 MiB a file, 10 000 environments, 10 000 entries of `policies/` at most 16 deep, 64 MiB in all.
+/// 1 MiB a file, 10 000 environments, 10 000 entries of `policies/` at most 16 deep, 2 MiB in all: files take up to 60
+/// times their size while they are read.
 impl Default for Limits {
     fn default() -> Self {
-        Self { file_bytes: 1 << 20, environments: 10_000, policies: 10_000, total_bytes: 64 << 20, depth: 16 }
+        Self { file_bytes: 1 << 20, environments: 10_000, policies: 10_000, total_bytes: 2 << 20, depth: 16 }
     }
 }
 
@@ -142,7 +143,10 @@ pub fn gather<S: Source>(source: &mut S, limits: Limits) -> Result<Files, S::Err
         walk.files.files.insert(format!("{SINGULAR}/"), Vec::new());
     }
     if walk.bytes > limits.total_bytes {
-        let reason = format!("all files have more than {} bytes", limits.total_bytes);
+        let reason = format!(
+            "its files and those of policies/ have more than {} bytes together; remove what isn't needed, or divide the repository",
+            limits.total_bytes
+        );
         walk.whole(ROOT, reason);
     }
     Ok(walk.files)

@@ -14,6 +14,8 @@ pub struct Tip {
     pub commit: CommitId,
     /// Whether the branch was moved to a commit that doesn't descend from the earlier one.
     pub forced: bool,
+    /// Why this isn't the newest: what the server has is refused as a whole, and this is what was fetched before.
+    pub refused: Option<RepositoryError>,
 }
 
 /// A poll, a read or a walk of a repository that failed. The text says what, where and what to do.

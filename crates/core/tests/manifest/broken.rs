@@ -261,6 +261,35 @@ fn a_broken_environment_leaves_the_others_alone() {
     assert!(loaded.findings.is_empty());
 }
 
+/// `environment.toml` of an account with so many targets.
+fn with_targets(account: usize, count: usize) -> String {
+    let target = |number| format!("[asg.web-{number}]\ncomponent = \"web\"\nami = {{ name = \"web-{{version}}\" }}\n");
+    let targets: String = (0..count).map(target).collect();
+    let id = format!("{account:012}");
+    format!("[account]\nid = \"{id}\"\nregion = \"us-west-1\"\nrole = \"arn:aws:iam::{id}:role/pinion\"\n{targets}")
+}
+
+#[test]
+fn more_targets_than_memory_holds_are_refused() {
+    let of = |counts: &[usize]| {
+        let mut files = std::collections::BTreeMap::new();
+        for (number, count) in counts.iter().enumerate() {
+            let folder = format!("environments/e{number}");
+            files.insert(format!("{folder}/environment.toml"), with_targets(number + 1, *count).into_bytes());
+            files.insert(format!("{folder}/pins.toml"), b"web = \"1.0\"\n".to_vec());
+        }
+        pinion_core::manifest::load(&files)
+    };
+    let good = of(&[2000; 5]);
+    assert_eq!((good.targets(), good.all_findings().to_string()), (10_000, String::new()));
+    let large = of(&[2001, 3]);
+    assert_eq!(large.targets(), 3, "the others are none the worse");
+    insta::assert_snapshot!(large.all_findings().to_string(), @"environments/e0/environment.toml:1:1: error: this environment has 2001 targets; the most is 2000; divide it: several environments may have the same account");
+    let all = of(&[2000, 2000, 2000, 2000, 2000, 1]);
+    assert_eq!(all.targets(), 0);
+    insta::assert_snapshot!(all.findings.to_string(), @"environments:1:1: error: all environments have 10001 targets; the most is 10000; divide them between repositories, each with a controller of its own");
+}
+
 #[test]
 fn what_git_refused_is_a_finding() {
     let mut repository = Repository::prod();
