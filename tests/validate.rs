@@ -105,6 +105,19 @@ fn schema_prints_and_writes() {
 }
 
 #[test]
+fn hosts_that_probes_may_ask_are_as_a_url_has_them() {
+    let with =
+        |hosts: &str| format!("[[repository]]\nurl = 'https://example.com/a.git'\n[probes]\nallow = [{hosts}]\n");
+    let good = parse(&with("'169.254.170.2', 'Metadata.Internal', '0xa9fea9fe', '[FD00:EC2:0::254]'")).unwrap();
+    let hosts: Vec<&str> = good.probe_hosts.iter().map(String::as_str).collect();
+    assert_eq!(hosts, ["169.254.169.254", "169.254.170.2", "[fd00:ec2::254]", "metadata.internal"]);
+    for bad in ["'http://a'", "'a/b'", "'a:81'", "'me@a'", "'fd00:ec2::254'"] {
+        let said = findings(&with(bad));
+        assert!(said.contains("probes.allow[0]") && said.contains("is not a host"), "{said}");
+    }
+}
+
+#[test]
 fn the_shortest_configuration() {
     let config = parse("[[repository]]\nurl = 'https://example.com/a.git'").unwrap();
     insta::assert_debug_snapshot!(config, @r#"
@@ -139,6 +152,7 @@ fn the_shortest_configuration() {
         },
         hooks: None,
         notify: [],
+        probe_hosts: {},
         aws: Aws {
             endpoint_url: None,
         },
@@ -283,6 +297,7 @@ filter = "debug"
         },
         hooks: None,
         notify: [],
+        probe_hosts: {},
         aws: Aws {
             endpoint_url: Some(
                 "http://127.0.0.1:4566",

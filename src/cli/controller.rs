@@ -69,6 +69,8 @@ pub struct Wiring {
     pub reported: Vec<ReportedBranch>,
     /// Who is notified of events.
     pub notify: Vec<Notify>,
+    /// Hosts that probes may ask although their addresses are link-local or of AWS's metadata services.
+    pub probe_hosts: BTreeSet<String>,
 }
 
 /// What outlives a reload of the configuration: counts, numbers, and what is shown.
@@ -144,7 +146,7 @@ impl Controller {
         let parts = Parts {
             sources,
             accounts: Arc::new(accounts),
-            prober: Arc::new(HttpProber::new()?),
+            prober: Arc::new(HttpProber::new(wiring.probe_hosts)?),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             status_store: Arc::clone(&self.status_store),

@@ -115,6 +115,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         change_limits: crate::plan::change_limit::Limits::default(),
         reported: Vec::new(),
         notify: Vec::new(),
+        probe_hosts: std::collections::BTreeSet::new(),
     };
     let Signals { stop, abort, requests } = signals;
     tokio::spawn(honor(requests, desk));

@@ -228,6 +228,7 @@ fn wiring(config: &Config) -> Wiring {
         concurrency: config.reconcile.concurrency,
         reported: config.repositories.iter().filter_map(reported).collect(),
         notify: config.notify.clone(),
+        probe_hosts: config.probe_hosts.clone(),
     }
 }
 

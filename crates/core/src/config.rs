@@ -46,6 +46,8 @@ pub struct Config {
     pub hooks: Option<Secret>,
     /// Who is notified of events, in the file's order.
     pub notify: Vec<Notify>,
+    /// Hosts that probes may ask although their addresses are link-local or of AWS's metadata services.
+    pub probe_hosts: BTreeSet<String>,
     /// How to reach AWS.
     pub aws: Aws,
     /// How much of what has happened to keep.

@@ -27,6 +27,8 @@ table! {
         hooks: RawHooks,
         /// Who is notified of events, each over HTTP.
         notify: Vec<At<RawNotify>>,
+        /// What probes ([[NAME.verify]] of a target) may ask.
+        probes: RawProbes,
         /// How to reach AWS.
         aws: RawAws,
         /// How much of what has happened to keep.
@@ -152,6 +154,15 @@ table! {
     }
     refused {
         "token" => "a token doesn't belong in this file; name a file (`token_file`) or a variable (`token_env`)",
+    }
+}
+
+table! {
+    /// What probes ([[NAME.verify]] of a target) may ask.
+    RawProbes {
+        /// Hosts, as a probe's URL has them, that may be asked although their addresses are link-local or of AWS's metadata services.
+        /// Default: none.
+        allow: Vec<At<Text>>,
     }
 }
 

@@ -1,6 +1,6 @@
 //! From what stands in the file to what it means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -54,6 +54,7 @@ impl Resolver<'_> {
         let aws = Aws { endpoint_url: self.endpoint(raw) };
         let hooks = self.hooks(raw.hooks.at());
         let notify = self.notify(&raw.notify);
+        let probe_hosts = self.probe_hosts(raw);
         let (reconcile, log, flags) = (raw.reconcile.value(), raw.log.value(), self.overrides);
         let history = raw.history.value();
         let concurrency = reconcile.and_then(|raw| raw.concurrency.value()).map(|number| number.0);
@@ -75,6 +76,7 @@ impl Resolver<'_> {
             server: server?,
             hooks: hooks?,
             notify: notify?,
+            probe_hosts,
             aws,
             history: History {
                 keep: seconds(history.map(|raw| &raw.keep), 400 * 86_400),
@@ -108,6 +110,24 @@ impl Resolver<'_> {
             }
         });
         self.overrides.aws_endpoint_url.clone().or(said)
+    }
+
+    /// The hosts, each written as a URL has it after it was read.
+    fn probe_hosts(&mut self, raw: &RawConfig) -> BTreeSet<String> {
+        let named = raw.probes.value().and_then(|probes| probes.allow.value()).into_iter().flatten();
+        let mut host = |at: &At<Text>| {
+            let url = url::Url::parse(&format!("http://{}/", at.value.0)).ok();
+            let host =
+                url.as_ref().filter(|url| url.port().is_none() && url.path() == "/" && url.username().is_empty());
+            let host = host.and_then(url::Url::host_str).map(str::to_owned);
+            if host.is_none() {
+                let message = format!("`{}` is not a host", at.value.0);
+                let help = "write it as it is in the probe's URL, without scheme, port and path";
+                self.findings.report_with_help(&at.place, "invalid-value", message, help);
+            }
+            host
+        };
+        named.filter_map(&mut host).collect()
     }
 
     fn server(&mut self, raw: Option<&At<RawServer>>) -> Option<Server> {

@@ -255,9 +255,29 @@ impl<'a> Builder<'a> {
         probes.into_iter().collect()
     }
 
+    /// Whether a probe's URL asks the same host whatever the version is. Who sets a pin mustn't choose whom Pinion asks.
+    fn has_its_own_host(&mut self, template: &At<Versioned>) -> bool {
+        let scope = self.view.scope();
+        let origin = |version| {
+            let text = template.value.expand(Scope { version: Some(version), ..scope })?;
+            Some(url::Url::parse(&text).ok()?.origin())
+        };
+        // Where one of them isn't a URL the other tells what is wrong.
+        let steady = match (origin("v0"), origin("w1")) {
+            (Some(one), Some(other)) => one == other,
+            _ => true,
+        };
+        if !steady {
+            let message = "the version is part of the host here; a pin must not choose whom Pinion asks";
+            let help = "write the host out, and use {version} behind it, in the path or the query";
+            self.findings.report_with_help(&template.place, "probe-host", message, help);
+        }
+        steady
+    }
+
     fn probe(&mut self, At { place, value: probe }: &At<RawProbe>) -> Option<Probe> {
         let http = probe.http.required(place, "http", self.findings);
-        let http = http.and_then(|at| self.versioned(at, "v0", legal::probe));
+        let http = http.filter(|at| self.has_its_own_host(at)).and_then(|at| self.versioned(at, "v0", legal::probe));
         Some(Probe {
             http: http?,
             status: copied(&probe.status)?.map_or(200, |status| status.0),

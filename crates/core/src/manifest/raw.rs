@@ -177,7 +177,7 @@ table! {
 table! {
     /// A request that must be answered as expected after a rollout.
     RawProbe {
-        /// The URL to GET, http or https. May use placeholders.
+        /// The URL to GET, http or https. May use placeholders; {version} only behind the host.
         http: Versioned,
         /// The status that the answer must have. Default: 200.
         status: Number<100, 599>,

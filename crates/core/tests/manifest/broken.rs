@@ -291,6 +291,40 @@ fn more_targets_than_memory_holds_are_refused() {
 }
 
 #[test]
+fn a_version_does_not_choose_whom_a_probe_asks() {
+    let with =
+        |http: &str| Repository::prod().append(&format!("\n[[fargate.api.verify]]\nhttp = \"{http}\"\n")).findings();
+    for good in [
+        "https://app.example.com/{version}",
+        "https://{environment}.example.com?v={version}",
+        "http://10.0.0.1:80/#{version}",
+    ] {
+        assert_eq!(with(good), "", "{good}");
+    }
+    for bad in [
+        "https://{version}/",
+        "https://{version}.example.com/health",
+        "https://app-{version}.example.com/",
+        "https://app.example.com{version}",
+        "https://app.example.com.{version}/health",
+        "https:{version}/x",
+        "https:/{version}",
+        "http:\\\\{version}/",
+        "http://10.0.0.{version}/",
+    ] {
+        assert!(with(bad).contains("the version is part of the host here"), "{bad}: {}", with(bad));
+    }
+    for bad in [
+        "{version}://app.example.com/",
+        "http{version}://app.example.com/",
+        "http://app.example.com:{version}/",
+        "{version}",
+    ] {
+        assert_ne!(with(bad), "", "{bad}");
+    }
+}
+
+#[test]
 fn what_git_refused_is_a_finding() {
     let mut repository = Repository::prod();
     let pins = "environments/prod/pins.toml";
