@@ -66,7 +66,8 @@ impl Frame {
 fn answer(headers: &HeaderMap, said: &impl Hash, page: &impl Template) -> Response {
     let mut hasher = DefaultHasher::new();
     said.hash(&mut hasher);
-    let mark = format!("\"{:016x}\"", hasher.finish());
+    // Weak, as the same page may be compressed or not.
+    let mark = format!("W/\"{:016x}\"", hasher.finish());
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()) == Some(mark.as_str());
     let mut response = if known {
         StatusCode::NOT_MODIFIED.into_response()

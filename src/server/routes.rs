@@ -14,12 +14,17 @@ use axum::routing::{get, post};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
 
 use super::json::Json;
 use super::{LIMITS, Server, history, hooks, host, page, resync};
 use crate::metrics;
 use crate::model::escape::one_line;
 use crate::model::status::{Snapshot, Status};
+
+/// Answers of fewer bytes aren't compressed.
+const WORTHWHILE: u16 = 1024;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -88,7 +93,8 @@ pub(super) fn router(server: Server, local: bool, stop: CancellationToken) -> Ro
         .layer(DefaultBodyLimit::max(LIMITS.body))
         .layer(from_fn(in_time));
     let routes = if local { routes.layer(from_fn(host::check)) } else { routes };
-    routes.layer(map_response(harden)).with_state(Shared { server, stop })
+    let compressed = CompressionLayer::new().compress_when(SizeAbove::new(WORTHWHILE));
+    routes.layer(map_response(harden)).layer(compressed).with_state(Shared { server, stop })
 }
 
 async fn scrape(State(shared): State<Shared>) -> impl IntoResponse {

@@ -1,3 +1,4 @@
+use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -32,6 +33,32 @@ async fn what_is_read_needs_no_secret() {
         let asset = controller.get(path).await;
         assert!(asset.status().is_success() && asset.headers()["content-type"].to_str().unwrap().starts_with(kind));
     }
+}
+
+#[tokio::test]
+async fn long_answers_are_compressed_for_those_who_take_that() {
+    let controller = Controller::start(sample::status(), Some(TOKEN)).await;
+    for path in ["/", "/metrics", "/api/v1/status", "/style.css"] {
+        let url = controller.url(path);
+        let plain = client().get(&url).send().await.unwrap();
+        assert_eq!(plain.headers().get("content-encoding"), None);
+        let plain = plain.bytes().await.unwrap();
+        let packed = client().get(&url).header("accept-encoding", "br, gzip;q=0.9").send().await.unwrap();
+        assert_eq!(packed.headers()["content-encoding"], "gzip", "{path}");
+        assert!(packed.headers()["vary"].to_str().unwrap().contains("accept-encoding"), "{path}");
+        assert_eq!(packed.headers()["x-content-type-options"], "nosniff");
+        let packed = packed.bytes().await.unwrap();
+        assert!(2 * packed.len() < plain.len(), "{path}: {} of {} bytes", packed.len(), plain.len());
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).unwrap();
+        // Times differ.
+        assert_eq!(unpacked.len() / 100, plain.len() / 100, "{path}");
+        let refused = client().get(&url).header("accept-encoding", "gzip;q=0, identity").send().await.unwrap();
+        assert_eq!(refused.headers().get("content-encoding"), None, "{path}");
+    }
+    let short = client().get(controller.url("/healthz")).header("accept-encoding", "gzip").send().await.unwrap();
+    assert_eq!(short.headers().get("content-encoding"), None);
+    assert_eq!(short.text().await.unwrap(), "ok\n");
 }
 
 #[tokio::test]
