@@ -324,6 +324,62 @@ fn every_kind_of_url_works() {
 }
 
 #[test]
+fn a_program_at_the_other_end_gets_no_secrets_of_ours() {
+    // What a test always has, and no program needs.
+    assert!(std::env::var_os("CARGO_PKG_NAME").is_some());
+    let folder = TempDir::new().unwrap();
+    let spy = script(folder.path(), "spy", "env >\"$0.env\"; exit 1");
+    let programs = Programs { ssh: spy.clone(), git: spy };
+    for url in ["git@example.com:x.git", "file:///x.git"] {
+        open(&source(url, &["main"]), programs.clone()).fails();
+        let text = std::fs::read_to_string(folder.path().join("spy.env")).unwrap();
+        let got: BTreeSet<&str> = text.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+        assert!(got.is_superset(&BTreeSet::from(["GIT_PROTOCOL", "LC_ALL", "PATH"])), "{got:?}");
+        let known = [
+            "GIT_CONFIG_GLOBAL",
+            "GIT_CONFIG_NOSYSTEM",
+            "GIT_CONFIG_SYSTEM",
+            "GIT_EXEC_PATH",
+            "GIT_PROTOCOL",
+            "HOME",
+            "KRB5CCNAME",
+            "LC_ALL",
+            "LD_LIBRARY_PATH",
+            "LOGNAME",
+            "OLDPWD",
+            "PATH",
+            "PWD",
+            "SHELL",
+            "SHLVL",
+            "SSH_AUTH_SOCK",
+            "TMPDIR",
+            "TZ",
+            "USER",
+            "XDG_CONFIG_HOME",
+            "_",
+        ];
+        let more: Vec<&&str> = got.iter().filter(|name| !known.contains(name)).collect();
+        assert!(more.is_empty(), "{url}: {more:?}");
+    }
+}
+
+#[test]
+fn a_mirror_is_for_its_user_alone() {
+    let repo = started();
+    let fixture = mirror(&repo.file_url(), &["main"]);
+    fixture.poll();
+    let parent = fixture.mirror.folder().parent().unwrap();
+    for folder in [fixture.mirror.folder(), parent] {
+        let mode = std::fs::metadata(folder).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{}", folder.display());
+    }
+    // As an earlier version left it.
+    std::fs::set_permissions(fixture.mirror.folder(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    fixture.poll();
+    assert_eq!(std::fs::metadata(fixture.mirror.folder()).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
 fn an_ssh_key_is_the_only_one_offered_and_refusals_are_explained() {
     let repo = started();
     let folder = TempDir::new().unwrap();

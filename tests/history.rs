@@ -2,6 +2,7 @@
 
 //! and from what it left.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
@@ -256,4 +257,26 @@ fn drift_is_told_from_its_beginning_to_its_end() {
     });
     let figures = told(&stage, &["--dora"]);
     assert_eq!(figures["components"], json!([]), "healing isn't a deployment");
+}
+
+#[test]
+fn history_and_mirrors_are_for_pinions_user_alone() {
+    let stage = Stage::of(&world()).environments(FILES).start();
+    stage.wait_for_sync(&["dev/fargate/api"]);
+    stage.wait_until("the history is written", |stage| stage.cache().join(FILE).exists());
+    let (mut folders, mut files) = (vec![stage.cache()], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            // What is only there for a moment may be gone.
+            let Ok(about) = std::fs::symlink_metadata(&path) else { continue };
+            assert_eq!(about.permissions().mode() & 0o077, 0, "{}: {:o}", path.display(), about.permissions().mode());
+            if about.is_dir() {
+                folders.push(path);
+            } else {
+                files += 1;
+            }
+        }
+    }
+    assert!(files > 5, "{files} files");
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::Mode;
+
 use super::controller::{Branch, Controller, ResyncDesk, Wiring};
 use super::error::{CliError, ResultExt as _};
 use super::signers::read_pins;
@@ -41,6 +43,8 @@ pub struct Args {
 /// # Errors
 /// [`CliError`] if the configuration is wrong, the address can't be bound, or a part of the controller broke off.
 pub async fn run(args: Args) -> Result<(), CliError> {
+    // Mirrors and history are for nobody else on this machine; gix writes some of them.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let mut config = load(&args)?;
     let filter = config.log.filter.as_deref().unwrap_or(telemetry::DEFAULT_FILTER);
     telemetry::init(filter, format(config.log.format))?;

@@ -4,8 +4,9 @@
 //! The file is rewritten when it has about twice as many lines as needed. Damaged lines are skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -102,6 +103,13 @@ enum Record {
     Alias(String, String),
 }
 
+/// How files are opened that only Pinion's user may read: who writes commits is in them.
+fn private() -> OpenOptions {
+    let mut options = File::options();
+    options.mode(0o600);
+    options
+}
+
 /// The event history; safe to share between threads.
 #[derive(Debug)]
 pub struct Store {
@@ -120,11 +128,11 @@ impl Store {
             move |source| StoreError::Folder { path, source }
         };
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(failed(folder))?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed(folder))?;
         }
         // Beside the file, which is replaced when it is written again.
         let mark = path.with_extension("lock");
-        let lock = File::options().create(true).append(true).open(&mark).map_err(failed(&mark))?;
+        let lock = private().create(true).append(true).open(&mark).map_err(failed(&mark))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: path.to_owned() }),
@@ -404,7 +412,8 @@ impl State {
         if all {
             log.appended = None;
             let fresh = path.with_extension("new");
-            let mut file = BufWriter::new(File::create(&fresh).map_err(failed)?);
+            let mut file =
+                BufWriter::new(private().create(true).truncate(true).write(true).open(&fresh).map_err(failed)?);
             let lines = self.write_all(&mut file).and_then(|lines| file.flush().map(|()| lines)).map_err(failed)?;
             fs::rename(&fresh, &path).map_err(failed)?;
             self.lines = lines;
@@ -415,7 +424,7 @@ impl State {
             }
             let mut file = match log.appended.take() {
                 Some(file) => file,
-                None => File::options().create(true).append(true).open(&path).map_err(failed)?,
+                None => private().create(true).append(true).open(&path).map_err(failed)?,
             };
             file.write_all(&text).map_err(failed)?;
             log.appended = Some(file);

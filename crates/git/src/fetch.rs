@@ -2,6 +2,8 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -324,7 +326,11 @@ fn open_or_create(folder: &Path) -> Result<gix::Repository, Failure> {
         let options = gix::create::Options::default();
         gix::ThreadSafeRepository::init_opts(folder, gix::create::Kind::Bare, options, open_options)
     };
-    opened.map(Into::into).map_err(|error| Failure::Local(Cause::of_gix(&error)))
+    let opened = opened.map_err(|error| Failure::Local(Cause::of_gix(&error)))?;
+    // What is in a private repository is nobody else's business on this machine either.
+    std::fs::set_permissions(folder, Permissions::from_mode(0o700))
+        .map_err(|error| Failure::Local(Cause::of(&error)))?;
+    Ok(opened.into())
 }
 
 fn packs(folder: &Path) -> usize {

@@ -1,6 +1,7 @@
 //! Bare mirrors in a cache folder. A mirror may be deleted or damaged at any time: the next poll clones it again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -230,7 +231,7 @@ impl Mirror {
         let fresh = self.folder.with_extension("new");
         remove(&fresh).map_err(io)?;
         if let Some(parent) = fresh.parent() {
-            std::fs::create_dir_all(parent).map_err(io)?;
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(io)?;
         }
         let found = match self.exchange(&fresh, wanted, interrupt) {
             Ok(found) => found,

@@ -23,18 +23,24 @@ use super::watch::{Shown, Watch, Watched};
 /// Where a `git daemon` listens if the URL doesn't say.
 const DAEMON_PORT: u16 = 9418;
 
-/// What Git's own client takes out of the environment of the program at the other end.
-const LOCAL_VARIABLES: [&str; 10] = [
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_NAMESPACE",
-    "GIT_PREFIX",
-    "GIT_CONFIG_PARAMETERS",
-    "GIT_CONFIG_COUNT",
+/// All that a program at the other end gets of our environment: who and where it is, how the user has set up ssh and git, and the agent with
+/// the keys. Tokens, AWS credentials and what else is secret there aren't its business.
+const KEPT_VARIABLES: [&str; 15] = [
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_NOSYSTEM",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_EXEC_PATH",
+    "HOME",
+    "KRB5CCNAME",
+    "LD_LIBRARY_PATH",
+    "LOGNAME",
+    "PATH",
+    "SHELL",
+    "SSH_AUTH_SOCK",
+    "TMPDIR",
+    "TZ",
+    "USER",
+    "XDG_CONFIG_HOME",
 ];
 
 pub(super) type Http = http::Transport<Overseen>;
@@ -128,9 +134,8 @@ pub(super) fn program(remote: &Remote, programs: &Programs, watch: &Arc<Watch>) 
         command.arg("upload-pack").arg(remote.url.path.to_os_str_lossy());
         (command, "git")
     };
-    for variable in LOCAL_VARIABLES {
-        command.env_remove(variable);
-    }
+    let kept = KEPT_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    command.env_clear().envs(kept);
     command.env("GIT_PROTOCOL", "version=2").env("LC_ALL", "C");
     let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let failed = |source: Cause| GitError::Program {
