@@ -96,6 +96,39 @@ fn without_versions(mut policy: Value) -> Value {
     policy
 }
 
+/// Instances wait at hooks before they come into service and before they go, and a warm pool stands beside the group.
+#[test]
+fn hooks_and_warm_pools_are_waited_for() {
+    let groups = r#"
+    { name = "hooked", launch_template = "hooked", desired = 2, warmup = 10, warm_pool = {}, hooks = {
+        launching = { name = "boot", timeout = 30, proceeds = true }, terminating = { name = "drain", timeout = 30 },
+    } },
+"#;
+    let stage = stage(&world(&template("hooked", OLD), groups), &["hooked"], "1.0", 60.0);
+    stage.wait_for_sync(&["dev/asg/hooked"]);
+    stage.settles();
+    let from = stage.last();
+    let lifecycles = |stage: &Stage| -> Vec<String> {
+        let group = &stage.held(DEV)["groups"]["hooked"];
+        let instances = group["instances"].as_array().unwrap().iter();
+        instances.map(|one| one["lifecycle"].as_str().unwrap().to_owned()).collect()
+    };
+
+    stage.pin("dev", "frontend", "1.1");
+    for state in ["PendingWait", "TerminatingWait"] {
+        stage.wait_until(&format!("an instance is {state}"), |stage| lifecycles(stage).iter().any(|it| it == state));
+        assert_eq!(stage.target("dev/asg/hooked")["state"], "rolling-out");
+    }
+    stage.wait_until("hooked runs 1.1", |stage| stage.fleet().group_runs(DEV, "hooked", NEW));
+    stage.wait_for_sync(&["dev/asg/hooked"]);
+    let pool = stage.held(DEV)["groups"]["hooked"]["warm_pool"]["instances"].clone();
+    let images: Vec<&str> = pool.as_array().unwrap().iter().map(|one| one["image"].as_str().unwrap()).collect();
+    assert_eq!(images, [NEW, NEW], "a refresh replaces what is in the pool as well");
+    // Hours later the pool still stands there, and nothing is written about it.
+    stage.settles();
+    assert_eq!(names(&writes(&stage, from, "hooked")), ["CreateLaunchTemplateVersion", "StartInstanceRefresh"]);
+}
+
 #[test]
 fn every_way_to_name_a_template_is_served() {
     let templates: Vec<String> = ["latest", "default", "mixed", "own", "own-big", "moving", "moving-big", "kept"]

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::iam::PolicyError;
-use super::world::{Fate, Timing, World};
+use super::world::{Fate, PoolState, Timing, World};
 
 /// When everything that a world file names was made: 2026-01-01T00:00:00Z, in milliseconds.
 const BORN: i64 = 1_767_225_600_000;
@@ -231,6 +231,48 @@ struct GroupFile {
     /// How many of its instances somebody has attached by hand: they are of no launch template.
     #[serde(default)]
     attached: usize,
+    #[serde(default)]
+    hooks: HooksFile,
+    warm_pool: Option<WarmPoolFile>,
+}
+
+/// At most one hook of each kind.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HooksFile {
+    launching: Option<HookFile>,
+    terminating: Option<HookFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HookFile {
+    name: String,
+    /// Seconds.
+    #[serde(default = "heartbeat")]
+    timeout: u64,
+    /// What happens after that: whether it goes on; otherwise the instance is abandoned.
+    #[serde(default)]
+    proceeds: bool,
+}
+
+fn heartbeat() -> u64 {
+    3600
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WarmPoolFile {
+    #[serde(default)]
+    min: i64,
+    /// `MaxGroupPreparedCapacity`.
+    prepared: Option<i64>,
+    #[serde(default = "stopped")]
+    state: PoolState,
+}
+
+fn stopped() -> PoolState {
+    PoolState::Stopped
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,5 +1,8 @@
 //! Auto Scaling groups: instances come and go, and instance refreshes take their course.
 
+mod hooks;
+mod warm;
+
 use std::collections::BTreeSet;
 
 use super::super::world::{Group, Instance, Lifecycle, Refresh, RefreshStatus, Rollback, Scene, Source};
@@ -13,18 +16,24 @@ pub(crate) fn is_busy(group: &Group) -> bool {
         || group.instances.iter().any(|instance| match instance.lifecycle {
             Lifecycle::InService => !instance.healthy || instance.unhealthy_at.is_some(),
             Lifecycle::Standby => false,
-            Lifecycle::Pending | Lifecycle::Terminating => true,
+            _ => true,
         })
         || live(group) != group.desired
+        || warm::is_busy(group)
 }
 
 /// One tick of a group.
 pub(crate) fn step(group: &mut Group, scene: &mut Scene<'_>) {
     age(group, scene);
     match group.refreshes.pop_if(|refresh| refresh.status.is_active()) {
-        None => balance(group, &group.source.clone(), scene),
+        None => {
+            while live(group) < group.desired && warm::take(group, None, scene) {}
+            balance(group, &group.source.clone(), scene);
+            warm::fill(group, &group.source.clone(), scene);
+        }
         Some(mut refresh) => {
             drive(group, &mut refresh, scene);
+            warm::fill(group, &refresh.target, scene);
             group.refreshes.push(refresh);
         }
     }
@@ -41,6 +50,7 @@ pub(crate) fn settle(group: &mut Group, scene: &mut Scene<'_>) {
         instance.lifecycle = Lifecycle::InService;
         instance.ready_at = 0;
     }
+    warm::settle(group, scene);
 }
 
 /// Begins a rollback: what was launched since, and is not as the group's own template says, is replaced again.
@@ -57,7 +67,7 @@ pub(crate) fn begin_rollback(group: &Group, refresh: &mut Refresh, reason: &str,
     let (replace, keep): (Vec<_>, Vec<_>) = group
         .instances
         .iter()
-        .filter(|instance| instance.lifecycle != Lifecycle::Terminating)
+        .filter(|instance| !instance.is_leaving())
         .partition(|instance| !refresh.target.launches(instance.template.as_ref()));
     refresh.replace = replace.iter().map(|instance| instance.id.clone()).collect();
     refresh.keep = keep.iter().map(|instance| instance.id.clone()).collect();
@@ -70,6 +80,14 @@ pub(crate) fn begin_rollback(group: &Group, refresh: &mut Refresh, reason: &str,
 
 /// Terminates an instance as if from outside the group.
 pub(crate) fn terminate(instance: &mut Instance, scene: &Scene<'_>) {
+    match instance.hold {
+        Some(seconds) => hooks::hold(instance, seconds, scene),
+        None => end_of(instance, scene),
+    }
+}
+
+/// Nothing holds it any more.
+fn end_of(instance: &mut Instance, scene: &Scene<'_>) {
     instance.lifecycle = Lifecycle::Terminating;
     instance.gone_at = Some(scene.now() + scene.world.timing.terminate * 1000);
 }
@@ -105,10 +123,14 @@ fn age(group: &mut Group, scene: &mut Scene<'_>) {
     let checks = checks(group);
     for instance in &mut group.instances {
         match instance.lifecycle {
-            Lifecycle::Pending if now >= instance.ready_at => {
-                instance.lifecycle = Lifecycle::InService;
-                scene.tell(&group.name, format!("{} InService", instance.id));
-            }
+            Lifecycle::Pending if now >= instance.ready_at => match &group.hooks.launching {
+                Some(hook) => hooks::wait(instance, hook, Lifecycle::PendingWait, &group.name, scene),
+                None => {
+                    instance.lifecycle = Lifecycle::InService;
+                    scene.tell(&group.name, format!("{} InService", instance.id));
+                }
+            },
+            Lifecycle::PendingWait | Lifecycle::TerminatingWait => hooks::go_on(instance, &group.name, scene),
             Lifecycle::InService if !instance.healthy && replace => {
                 terminate(instance, scene);
                 scene.tell(&group.name, format!("{} Terminating: unhealthy", instance.id));
@@ -125,37 +147,46 @@ fn age(group: &mut Group, scene: &mut Scene<'_>) {
 
 /// Launches one instance, if the group may and the source can.
 fn launch(group: &mut Group, source: &Source, scene: &mut Scene<'_>) -> bool {
+    let launched = launched(group, source, Lifecycle::Pending, scene);
+    let any = launched.is_some();
+    group.instances.extend(launched);
+    any
+}
+
+/// A new instance for the group or its warm pool.
+fn launched(group: &mut Group, source: &Source, to: Lifecycle, scene: &mut Scene<'_>) -> Option<Instance> {
     if group.suspended.contains("Launch") || scene.now() < group.launch_after {
-        return false;
+        return None;
     }
     let launch = match scene.world.launch(scene.account, scene.region, source, turn(group, source)) {
         Ok(launch) => launch,
         Err(why) => {
             group.launch_after = scene.now() + LAUNCH_RETRY * 1000;
             scene.tell(&group.name, format!("launch failed: {why}"));
-            return false;
+            return None;
         }
     };
     let timing = &scene.world.timing;
     let id = format!("i-0{}", scene.chance.hex(16));
     let ready_at = scene.now() + scene.chance.about(launch.boot.unwrap_or(timing.boot));
     let zone = group.instances.len() % group.zones.len().max(1);
-    scene.tell(&group.name, format!("{id} Pending on {}", launch.image));
-    group.instances.push(Instance {
+    scene.tell(&group.name, format!("{id} {} on {}", to.name(), launch.image));
+    Some(Instance {
         id,
         image: launch.image,
         instance_type: launch.instance_type,
         zone: group.zones.get(zone).cloned().unwrap_or_else(|| format!("{}a", scene.region)),
         template: launch.template,
-        lifecycle: Lifecycle::Pending,
+        lifecycle: to,
         healthy: true,
         protected: group.protects,
         launched: scene.wall(),
         ready_at,
         unhealthy_at: (!launch.healthy).then_some(ready_at + timing.unhealthy * 1000),
         gone_at: None,
-    });
-    true
+        hold: group.hooks.terminating.as_ref().map(|hook| hook.timeout),
+        wait: None,
+    })
 }
 
 /// Brings the number of instances to the desired capacity.
@@ -206,8 +237,7 @@ fn drive(group: &mut Group, refresh: &mut Refresh, scene: &mut Scene<'_>) {
             }
         }
         RefreshStatus::Cancelling => {
-            let moving =
-                |instance: &Instance| matches!(instance.lifecycle, Lifecycle::Pending | Lifecycle::Terminating);
+            let moving = |instance: &Instance| !matches!(instance.lifecycle, Lifecycle::InService | Lifecycle::Standby);
             if !refresh.wait_for_transition || !group.instances.iter().any(moving) {
                 end(group, refresh, RefreshStatus::Cancelled, "Cancelled due to user request.", scene);
             }
@@ -229,7 +259,7 @@ fn begin(group: &mut Group, refresh: &mut Refresh, scene: &mut Scene<'_>) {
             || (instance.protected && preferences.protected == "Ignore")
             || (instance.lifecycle == Lifecycle::Standby && preferences.standby == "Ignore")
     };
-    let here = group.instances.iter().filter(|instance| instance.lifecycle != Lifecycle::Terminating);
+    let here = group.instances.iter().filter(|instance| !instance.is_leaving());
     let (keep, replace): (Vec<_>, Vec<_>) = here.partition(|instance| stays(instance));
     refresh.keep = keep.iter().map(|instance| instance.id.clone()).collect();
     refresh.replace = replace.iter().map(|instance| instance.id.clone()).collect();
@@ -297,20 +327,13 @@ fn replace(group: &mut Group, refresh: &mut Refresh, scene: &mut Scene<'_>) {
     };
 
     // Old ones go first where they are of no use, then as far as enough healthy ones remain.
-    let mut old = count(
-        group
-            .instances
-            .iter()
-            .filter(|one| one.lifecycle != Lifecycle::Terminating && refresh.replace.contains(&one.id))
-            .count(),
-    );
+    let mut old =
+        count(group.instances.iter().filter(|one| !one.is_leaving() && refresh.replace.contains(&one.id)).count());
     let mut healthy = count(group.instances.iter().filter(|one| warm(one, &refresh.replace, &refresh.keep)).count());
     for useless in [true, false] {
         for instance in &mut group.instances {
             let is_warm = warm(instance, &refresh.replace, &refresh.keep);
-            let candidate = instance.lifecycle != Lifecycle::Terminating
-                && refresh.replace.contains(&instance.id)
-                && !waits(instance);
+            let candidate = !instance.is_leaving() && refresh.replace.contains(&instance.id) && !waits(instance);
             if candidate && is_warm != useless && old > remain && (useless || healthy > least) {
                 terminate(instance, scene);
                 scene.tell(&group.name, format!("{} Terminating: refresh", instance.id));
@@ -323,7 +346,7 @@ fn replace(group: &mut Group, refresh: &mut Refresh, scene: &mut Scene<'_>) {
     // New ones fill the gap, and run ahead as far as the maximum allows.
     let target = refresh.target.clone();
     while live(group) < group.desired.max((group.desired + old - remain).min(most)) {
-        if !launch(group, &target, scene) {
+        if !warm::take(group, Some(&target), scene) && !launch(group, &target, scene) {
             break;
         }
     }
@@ -335,10 +358,15 @@ fn replace(group: &mut Group, refresh: &mut Refresh, scene: &mut Scene<'_>) {
     measure(group, refresh, old, warmup, scene);
     let settled = old <= remain
         && live(group) == group.desired
-        && !group.instances.iter().any(|one| {
-            one.lifecycle == Lifecycle::Terminating || (one.is_live() && !warm(one, &refresh.replace, &refresh.keep))
-        });
-    if settled && refresh.status == RefreshStatus::RollbackInProgress {
+        && !group
+            .instances
+            .iter()
+            .any(|one| one.is_leaving() || (one.is_live() && !warm(one, &refresh.replace, &refresh.keep)));
+    let last = last || refresh.status == RefreshStatus::RollbackInProgress;
+    if settled && last && !warm::renew(group, &refresh.target, scene) {
+        // Only once the group's own instances are replaced.
+        refresh.progressed_at = now;
+    } else if settled && refresh.status == RefreshStatus::RollbackInProgress {
         let reason = refresh.rollback.as_ref().map(|rollback| rollback.reason.clone()).unwrap_or_default();
         refresh.percentage = 0;
         refresh.to_update = 0;

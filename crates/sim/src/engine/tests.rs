@@ -1,5 +1,6 @@
 //! The engines without sockets: worlds from text, calls as values, time by hand.
 
+mod lifecycle;
 mod refreshes;
 mod rollouts;
 mod shifts;

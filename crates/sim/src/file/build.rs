@@ -6,10 +6,16 @@ use serde_json::{Map, Value};
 
 use super::super::engine;
 use super::super::world::{
-    Account, Cluster, ContainerImage, Group, Image, LaunchTemplate, Lifecycle, Parameter, Repository, Service, Source,
-    TemplateRef, TemplateVersion, World, shown_template, stable_hex,
+    Account, Cluster, ContainerImage, Group, Hook, Hooks, Image, LaunchTemplate, Lifecycle, Parameter, Repository,
+    Service, Source, TemplateRef, TemplateVersion, WarmPool, World, shown_template, stable_hex,
 };
-use super::{AccountFile, BORN, ClusterFile, ContainerImageFile, GroupFile, ImageFile, TemplateFile, WorldError};
+use super::{
+    AccountFile, BORN, ClusterFile, ContainerImageFile, GroupFile, HookFile, ImageFile, TemplateFile, WorldError,
+};
+
+fn hook(file: HookFile) -> Hook {
+    Hook { name: file.name, timeout: file.timeout, proceeds: file.proceeds }
+}
 
 impl World {
     /// Puts an image into its owner's account, replacing one with the same id. Answers the id.
@@ -223,6 +229,13 @@ impl World {
             instances: Vec::new(),
             refreshes: Vec::new(),
             launch_after: 0,
+            hooks: Hooks { launching: file.hooks.launching.map(hook), terminating: file.hooks.terminating.map(hook) },
+            warm_pool: file.warm_pool.map(|pool| WarmPool {
+                min: pool.min,
+                prepared: pool.prepared,
+                state: pool.state,
+                instances: Vec::new(),
+            }),
         };
         self.with_region(account, region, |_, _, scene| engine::asg::settle(&mut group, scene));
         // Only now: it had its instances before.

@@ -1,6 +1,7 @@
 //! Auto Scaling: groups and instance refreshes.
 
 mod groups;
+mod lifecycle;
 mod processes;
 mod refreshes;
 
@@ -17,6 +18,10 @@ pub(super) fn call(world: &mut World, call: &Call) -> Result<Value, ApiError> {
         "SetInstanceProtection" => processes::protect(world, call),
         "EnterStandby" => processes::enter_standby(world, call),
         "ExitStandby" => processes::exit_standby(world, call),
+        "DescribeLifecycleHooks" => lifecycle::describe(world, call),
+        "CompleteLifecycleAction" => lifecycle::complete(world, call),
+        "RecordLifecycleActionHeartbeat" => lifecycle::heartbeat(world, call),
+        "DescribeWarmPool" => lifecycle::describe_warm_pool(world, call),
         "SuspendProcesses" => processes::suspend(world, call),
         "ResumeProcesses" => processes::resume(world, call),
         "StartInstanceRefresh" => refreshes::start(world, call),

@@ -251,6 +251,73 @@ pub(crate) struct Group {
     pub(crate) refreshes: Vec<Refresh>,
     /// Engine time before which no launch is tried again after one failed.
     pub(crate) launch_after: u64,
+    #[serde(default)]
+    pub(crate) hooks: Hooks,
+    #[serde(default)]
+    pub(crate) warm_pool: Option<WarmPool>,
+}
+
+/// The lifecycle hooks of a group, one of each kind.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Hooks {
+    pub(crate) launching: Option<Hook>,
+    pub(crate) terminating: Option<Hook>,
+}
+
+/// A lifecycle hook.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Hook {
+    pub(crate) name: String,
+    /// `HeartbeatTimeout`, in seconds.
+    pub(crate) timeout: u64,
+    /// Whether `DefaultResult` is CONTINUE.
+    pub(crate) proceeds: bool,
+}
+
+/// What an instance waits for at a hook.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Wait {
+    /// Engine time.
+    pub(crate) until: u64,
+    /// Whether it then goes on; otherwise it is abandoned.
+    pub(crate) proceeds: bool,
+}
+
+/// Instances that stand beside a group until it scales out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct WarmPool {
+    pub(crate) min: i64,
+    /// `MaxGroupPreparedCapacity`.
+    pub(crate) prepared: Option<i64>,
+    pub(crate) state: PoolState,
+    pub(crate) instances: Vec<Instance>,
+}
+
+/// In which state the instances of a warm pool wait. The names are AWS's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum PoolState {
+    Stopped,
+    Running,
+    Hibernated,
+}
+
+impl PoolState {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Stopped => "Stopped",
+            Self::Running => "Running",
+            Self::Hibernated => "Hibernated",
+        }
+    }
+
+    /// An instance's that waits in it.
+    pub(crate) fn lifecycle(self) -> Lifecycle {
+        match self {
+            Self::Stopped => Lifecycle::WarmedStopped,
+            Self::Running => Lifecycle::WarmedRunning,
+            Self::Hibernated => Lifecycle::WarmedHibernated,
+        }
+    }
 }
 
 /// An instance of a group.
@@ -273,31 +340,57 @@ pub(crate) struct Instance {
     pub(crate) unhealthy_at: Option<u64>,
     /// Engine time at which it is gone, once terminating.
     pub(crate) gone_at: Option<u64>,
+    /// How long its group's hook holds it when it is to be terminated, in seconds.
+    #[serde(default)]
+    pub(crate) hold: Option<u64>,
+    /// What it waits for at a hook.
+    #[serde(default)]
+    pub(crate) wait: Option<Wait>,
 }
 
 /// An instance's place in its life. The names are AWS's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Lifecycle {
     Pending,
+    PendingWait,
     InService,
     Terminating,
+    TerminatingWait,
     Standby,
+    WarmedPending,
+    WarmedPendingWait,
+    WarmedStopped,
+    WarmedRunning,
+    WarmedHibernated,
+    WarmedTerminating,
 }
 
 impl Lifecycle {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Pending => "Pending",
+            Self::PendingWait => "Pending:Wait",
             Self::InService => "InService",
             Self::Terminating => "Terminating",
+            Self::TerminatingWait => "Terminating:Wait",
             Self::Standby => "Standby",
+            Self::WarmedPending => "Warmed:Pending",
+            Self::WarmedPendingWait => "Warmed:Pending:Wait",
+            Self::WarmedStopped => "Warmed:Stopped",
+            Self::WarmedRunning => "Warmed:Running",
+            Self::WarmedHibernated => "Warmed:Hibernated",
+            Self::WarmedTerminating => "Warmed:Terminating",
         }
     }
 }
 
 impl Instance {
     pub(crate) fn is_live(&self) -> bool {
-        matches!(self.lifecycle, Lifecycle::Pending | Lifecycle::InService)
+        matches!(self.lifecycle, Lifecycle::Pending | Lifecycle::PendingWait | Lifecycle::InService)
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        matches!(self.lifecycle, Lifecycle::Terminating | Lifecycle::TerminatingWait | Lifecycle::WarmedTerminating)
     }
 
     /// In service, healthy as far as anybody `checks`, and warmed up for `warmup` seconds.

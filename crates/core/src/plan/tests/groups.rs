@@ -354,3 +354,32 @@ fn what_stands_in_the_way_of_a_refresh_is_seen_before_it_starts() {
     rolling-out (getting ready) => create a version of launch template frontend from version 1 with ami-1.1 ["instances i-0 and i-2 are in standby: a refresh waits for that to end, and fails after an hour without progress; end it with `aws autoscaling exit-standby`"]
     "#);
 }
+
+/// What waits in a warm pool doesn't run, and what waits at a terminating hook doesn't any more; what waits at a launching hook is
+/// about to.
+#[test]
+fn instances_at_hooks_and_in_warm_pools_are_judged_by_whether_they_are_to_run() {
+    let environment = environment(("1.0", 'b'), ("2.0", 'b'));
+    let planned = |lifecycle: &str, version: u64| {
+        let mut seen = group(2, &[(1, "0.9", None), (2, "1.0", None)], &[2, 2, version]);
+        let ObservedTarget::Group(group) = &mut seen else { unreachable!() };
+        group.desired_capacity = 2;
+        group.instances[2].lifecycle = lifecycle.to_owned();
+        let history = history(&[(1, "0.9", None), (2, "1.0", None)], &[]);
+        decide_one(&environment, &web(), seen, Some(history), |_, _| {})
+    };
+    for lifecycle in ["Pending", "Pending:Wait", "Pending:Proceed", "InService", "Standby", "EnteringStandby"] {
+        assert!(planned(lifecycle, 1).action.is_some(), "an old one that is to run: {lifecycle}");
+        let plan = planned(lifecycle, 2);
+        assert_eq!((plan.state, plan.total, plan.action), (State::InSync, 3, None), "{lifecycle}");
+    }
+    let warmed = ["Pending", "Pending:Wait", "Pending:Proceed", "Stopped", "Running", "Hibernated", "Terminating:Wait"];
+    let warmed = warmed.map(|state| format!("Warmed:{state}"));
+    let leaving = ["Terminating", "Terminating:Wait", "Terminating:Proceed", "Terminating:Retained", "Terminated"];
+    for lifecycle in leaving.into_iter().chain(["Detaching", "Detached"]).chain(warmed.iter().map(String::as_str)) {
+        for version in [1, 2] {
+            let plan = planned(lifecycle, version);
+            assert_eq!((plan.state, plan.total, plan.action), (State::InSync, 2, None), "{lifecycle} {version}");
+        }
+    }
+}

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::super::super::wire::{ApiError, Args, Call, Service, iso, page};
 use super::super::super::world::{Group, Instance, Source, World, shown_template};
 use super::super::matches;
+use super::lifecycle::shown_pool;
 use super::{group, invalid, shown_source, source};
 
 pub(super) fn describe(world: &World, call: &Call) -> Result<Value, ApiError> {
@@ -86,6 +87,8 @@ fn shown(group: &Group, instances: bool) -> Value {
         "InstanceMaintenancePolicy": group.maintenance.map(|(least, most)| {
             json!({ "MinHealthyPercentage": least, "MaxHealthyPercentage": most })
         }),
+        "WarmPoolConfiguration": group.warm_pool.as_ref().map(shown_pool),
+        "WarmPoolSize": group.warm_pool.as_ref().map(|pool| pool.instances.len()),
     });
     if let Some(map) = shown.as_object_mut() {
         map.extend(shown_source(&group.source));
@@ -96,7 +99,7 @@ fn shown(group: &Group, instances: bool) -> Value {
     shown
 }
 
-fn shown_instance(group: &Group, instance: &Instance) -> Value {
+pub(super) fn shown_instance(group: &Group, instance: &Instance) -> Value {
     let configuration = match &group.source {
         Source::Configuration { name, .. } if instance.template.is_none() => Some(name.clone()),
         _ => None,

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::super::engine::asg;
 use super::super::super::wire::{ApiError, Args, Call, iso, page};
-use super::super::super::world::{Group, Preferences, Refresh, RefreshStatus, Source, World};
+use super::super::super::world::{Group, Instance, Preferences, Refresh, RefreshStatus, Source, World};
 use super::{group, invalid, shown_source, source};
 
 /// Six weeks, in milliseconds: instance refreshes before that are forgotten.
@@ -198,10 +198,23 @@ fn shown(group: &Group, refresh: &Refresh) -> Value {
         "EndTime": refresh.ended.map(iso),
         "PercentageComplete": refresh.percentage,
         "InstancesToUpdate": refresh.to_update,
-        "ProgressDetails": { "LivePoolProgress": {
-            "PercentageComplete": refresh.percentage,
-            "InstancesToUpdate": refresh.to_update,
-        } },
+        "ProgressDetails": {
+            "LivePoolProgress": {
+                "PercentageComplete": refresh.percentage,
+                "InstancesToUpdate": refresh.to_update,
+            },
+            "WarmPoolProgress": group.warm_pool.as_ref().map(|pool| {
+                let stays = || pool.instances.iter().filter(|one| !one.is_leaving());
+                let is_done = |one: &&Instance| {
+                    one.lifecycle == pool.state.lifecycle() && refresh.target.launches(one.template.as_ref())
+                };
+                let (all, done) = (stays().count(), stays().filter(is_done).count());
+                json!({
+                    "PercentageComplete": (done * 100).checked_div(all).unwrap_or(100),
+                    "InstancesToUpdate": all - done,
+                })
+            }),
+        },
         "Preferences": {
             "MinHealthyPercentage": preferences.min_healthy,
             "MaxHealthyPercentage": preferences.max_given.then_some(preferences.max_healthy),

@@ -16,7 +16,10 @@ pub(super) fn describe(world: &World, call: &Call) -> Result<Value, ApiError> {
     let all: Vec<(&Group, &Instance)> = held
         .into_iter()
         .flat_map(|held| held.groups.values())
-        .flat_map(|group| group.instances.iter().map(move |instance| (group, instance)))
+        .flat_map(|group| {
+            let pool = group.warm_pool.iter().flat_map(|pool| &pool.instances);
+            group.instances.iter().chain(pool).map(move |instance| (group, instance))
+        })
         .collect();
     let unknown: Vec<&str> =
         ids.iter().filter(|id| !all.iter().any(|(_, instance)| instance.id == **id)).map(String::as_str).collect();
@@ -64,9 +67,10 @@ fn tags(group: &Group, instance: &Instance) -> BTreeMap<String, String> {
 
 fn state(instance: &Instance) -> (i64, &'static str) {
     match instance.lifecycle {
-        Lifecycle::Pending => (0, "pending"),
-        Lifecycle::InService | Lifecycle::Standby => (16, "running"),
-        Lifecycle::Terminating => (32, "shutting-down"),
+        Lifecycle::Pending | Lifecycle::WarmedPending => (0, "pending"),
+        Lifecycle::Terminating | Lifecycle::WarmedTerminating => (32, "shutting-down"),
+        Lifecycle::WarmedStopped | Lifecycle::WarmedHibernated => (80, "stopped"),
+        _ => (16, "running"),
     }
 }
 
