@@ -83,7 +83,7 @@ pub enum GitError {
         source: Cause,
     },
     /// The repository is larger than is taken. What was fetched before stays.
-    #[error("repository {url} is too large: {what}; {advice}. What was fetched before is kept")]
+    #[error("repository {url} is too large: {what}; {advice}; what was fetched before is kept")]
     TooLarge {
         /// The repository.
         url: String,
