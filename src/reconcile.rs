@@ -9,10 +9,10 @@
 //! Environments are islands: each has its own task, backoff and memory; they share only the limit on passes at once.
 
 pub mod backoff;
-mod change_limits;
 mod crew;
 pub mod desired;
 mod environment;
+pub mod follow;
 pub mod pass;
 mod poll_now;
 mod probe;
@@ -25,24 +25,25 @@ mod supervisor;
 mod tests;
 mod unanswered;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-pub use self::change_limits::outline;
 pub use self::probe::HttpProber;
 pub use self::resync::Resyncs;
 pub use self::status_store::StatusStore;
+use crate::claims::{Claims, Coverage};
 use crate::clock::Clock;
 use crate::guardrail;
 use crate::metrics::Metrics;
+use crate::model::Installation;
 use crate::plan::change_limit::Limits;
 use crate::ports::{Accounts, EventSink, Prober, Repository};
 use crew::Crew;
-use desired::{Claim, News};
+use desired::News;
 use supervisor::Supervisor;
 
 /// How often to do what.
@@ -67,14 +68,26 @@ pub struct Source {
     /// Its URL, without credentials.
     pub url: String,
     /// The branches read from it, each with the environments that it may feed.
-    pub branches: BTreeMap<String, Claim>,
+    pub branches: BTreeMap<String, Branch>,
     /// Between polls.
     pub interval: Duration,
 }
 
+/// A branch of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Branch {
+    /// The environments that it may feed.
+    pub coverage: Coverage,
+    /// Its place among all branches in `pinion.toml`, from 0: of two that feed one environment, or claim one resource, the
+    /// first one counts.
+    pub place: usize,
+}
+
 /// What the controller works with.
 pub struct Parts {
-    /// The repositories, one for each URL. Of two that feed one environment the first one counts.
+    /// What this installation is called.
+    pub installation: Installation,
+    /// The repositories, one for each URL.
     pub sources: Vec<Source>,
     /// The way into the accounts.
     pub accounts: Arc<dyn Accounts>,
@@ -114,6 +127,8 @@ pub(crate) struct Shared {
     pub(crate) change_limits: Limits,
     /// What guardrails may ask about all targets.
     pub(crate) fleet: Mutex<guardrail::Fleet>,
+    /// Which target holds each AWS resource. Locked before `fleet`, where both are.
+    pub(crate) claims: Mutex<Claims>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -122,6 +137,14 @@ pub(crate) struct Shared {
 /// # Errors
 /// The text of the failure, if one of the tasks ended by itself, which none should.
 pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String> {
+    let branches = parts.sources.iter().flat_map(|source| source.branches.values());
+    let places = branches.clone().map(|branch| branch.place).max().map_or(0, |last| last + 1);
+    let mut coverages = vec![Coverage::Only(BTreeSet::new()); places];
+    for branch in branches {
+        if let Some(coverage) = coverages.get_mut(branch.place) {
+            coverage.clone_from(&branch.coverage);
+        }
+    }
     let shared = Arc::new(Shared {
         accounts: parts.accounts,
         prober: parts.prober,
@@ -135,6 +158,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
         passes: Semaphore::new(parts.concurrency.max(1)),
         change_limits: parts.change_limits,
         fleet: Mutex::default(),
+        claims: Mutex::new(Claims::new(parts.installation, coverages)),
         shutdown: shutdown.clone(),
     });
     shared.status_store.events_to(Arc::clone(&shared.events), Arc::clone(&shared.clock));
@@ -142,12 +166,12 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
     let (news, mut inbox) = mpsc::channel(16);
     let mut pollers = Crew::default();
     shared.resyncs.expect_sources(parts.sources.len());
-    let claims = parts.sources.iter().map(|source| source.branches.values().cloned().collect()).enumerate().collect();
+    let unpolled = parts.sources.iter().map(|source| source.branches.values().cloned().collect()).enumerate().collect();
     for (index, source) in parts.sources.into_iter().enumerate() {
         pollers.spawn(source.url.clone(), source::run(index, source, Arc::clone(&shared), news.clone()));
     }
 
-    let mut supervisor = Supervisor::new(Arc::clone(&shared), claims);
+    let mut supervisor = Supervisor::new(Arc::clone(&shared), unpolled);
     let verdict = loop {
         tokio::select! {
             () = shutdown.cancelled() => break Ok(()),

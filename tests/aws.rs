@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pinion::model::{
-    AmiQuery, Artifact, ArtifactQuery, Digest, ErrorClass, GroupTemplate, ImageReference, LocalRef, Marker,
+    AmiQuery, Artifact, ArtifactQuery, Digest, ErrorClass, GroupTemplate, ImageReference, LocalRef, Marker, Named,
     ObservedGroup, ObservedService, ObservedTarget, ResolveError, RolloutHistory, RolloutId, RolloutOutcome,
     RolloutTarget, TargetSpec, TemplateRef, TemplateVersionSpec,
 };
@@ -127,7 +127,12 @@ fn template(group: &ObservedGroup) -> TemplateRef {
 }
 
 fn marker(version: &str, base: &str) -> Marker {
-    Marker { version: version.try_into().unwrap(), commit: "a".repeat(40).try_into().unwrap(), base: base.to_owned() }
+    Marker {
+        version: version.try_into().unwrap(),
+        commit: "a".repeat(40).try_into().unwrap(),
+        base: base.to_owned(),
+        owner: Some(Named::try_from("pinion/dev/fargate/api".to_owned()).unwrap()),
+    }
 }
 
 #[tokio::test]
@@ -503,6 +508,7 @@ async fn a_service_is_rolled_and_nothing_but_the_image_changes() {
             { "key": "pinion:version", "value": "2.0.1" },
             { "key": "pinion:commit", "value": "a".repeat(40) },
             { "key": "pinion:base", "value": "api:1" },
+            { "key": "pinion:target", "value": "pinion/dev/fargate/api" },
         ])
     );
 

@@ -18,6 +18,7 @@ use axum::body::{Bytes, to_bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request};
 use jiff::Timestamp;
 use pinion::aws::{Aws, Keys, Options};
+use pinion::claims::Claims;
 use pinion::clock::{Clock, SystemClock};
 use pinion::guardrail::{Fleet, NoPolicies};
 use pinion::model::{
@@ -170,6 +171,7 @@ fn environment(version: &str, digit: char, alarms: &[&str]) -> Environment {
             rollout: RolloutSettings { alarms, ..RolloutSettings::default() },
             verify: Vec::new(),
             suspend: None,
+            take_over: None,
         };
         (local, target)
     };
@@ -247,6 +249,7 @@ impl Stage {
             memory,
             guardrails: &NoPolicies,
             fleet: &Fleet::default(),
+            claims: &Claims::alone(&self.environment),
             now: now(),
         });
         (observed, planned)

@@ -141,6 +141,7 @@ fn the_shortest_configuration() {
             in_flight_interval: 5s,
             concurrency: 16,
         },
+        installation: "pinion",
         change_limits: Limits {
             max_percent: 50,
             always_allowed: 4,
@@ -175,6 +176,7 @@ fn all_that_can_be_said() {
     let config = parse(
         r#"
 cache_dir = "cache"
+installation = "acme-2"
 grace_period = "5s"
 [[repository]]
 url = "https://example.com/a.git"
@@ -282,6 +284,7 @@ filter = "debug"
             in_flight_interval: 1s,
             concurrency: 2,
         },
+        installation: "acme-2",
         change_limits: Limits {
             max_percent: 50,
             always_allowed: 4,

@@ -11,15 +11,16 @@ use tokio_util::sync::CancellationToken;
 use super::error::CliError;
 use super::signers::read_pins;
 use crate::aws::{Aws, Keys, Options};
+use crate::claims::Coverage;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Notify, Verify};
 use crate::forge::{self, ReportedBranch};
 use crate::git::{Auth, MirroredRepository, Mirrors, Programs, RepositorySource};
 use crate::history::{History, Limits};
 use crate::metrics::Metrics;
+use crate::model::Installation;
 use crate::plan::change_limit;
 use crate::ports::EventSink;
-use crate::reconcile::desired::Claim;
 use crate::reconcile::{self, HttpProber, Intervals, Parts, Resyncs, Source, StatusStore};
 use crate::server::RequestResync;
 use crate::server::hooks::TakeHints;
@@ -37,7 +38,7 @@ pub struct Branch {
     /// Between polls. Where branches share a repository, the shortest counts.
     pub interval: Duration,
     /// The environments that it may feed.
-    pub claim: Claim,
+    pub coverage: Coverage,
     /// How long connecting to the server may take.
     pub connect_timeout: Duration,
     /// How long the server may send nothing.
@@ -51,6 +52,8 @@ pub struct Branch {
 /// What one run of the controller is given.
 #[derive(Debug, Clone)]
 pub struct Wiring {
+    /// What this installation is called.
+    pub installation: Installation,
     /// The branches.
     pub branches: Vec<Branch>,
     /// Where mirrors are kept.
@@ -144,6 +147,7 @@ impl Controller {
         let mut sinks = self.sinks.clone();
         sinks.push(Arc::new(NotificationSink::new(reporting.take_listeners())));
         let parts = Parts {
+            installation: wiring.installation,
             sources,
             accounts: Arc::new(accounts),
             prober: Arc::new(HttpProber::new(wiring.probe_hosts)?),
@@ -200,26 +204,30 @@ fn sources(wiring: &Wiring, interrupt: &Arc<AtomicBool>, clock: &Arc<dyn Clock>)
         let repository = MirroredRepository::new(mirrors, source, read_pins, interrupt, &verify, Arc::clone(clock))?;
         sources.push(Source {
             repository: Arc::new(repository),
-            url,
             interval: branches.iter().map(|branch| branch.interval).min().unwrap_or(first.interval),
-            branches: claims(&branches),
+            branches: followed(&wiring.branches, &url, &branches),
+            url,
         });
     }
     Ok(sources)
 }
 
-/// What each branch may feed. Blocks that name the same branch add up.
-fn claims(branches: &[&Branch]) -> BTreeMap<String, Claim> {
-    let mut claims: BTreeMap<String, Claim> = BTreeMap::new();
+/// What each branch of a repository may feed, and its place in the configuration. Blocks that name the same branch add up.
+fn followed(all: &[Branch], url: &str, branches: &[&Branch]) -> BTreeMap<String, reconcile::Branch> {
+    let mut followed: BTreeMap<String, reconcile::Branch> = BTreeMap::new();
     for branch in branches {
-        let claim = match (claims.remove(&branch.branch), &branch.claim) {
-            (Some(Claim::All), _) | (_, Claim::All) => Claim::All,
-            (Some(Claim::Only(before)), Claim::Only(more)) => Claim::Only(before.union(more).cloned().collect()),
-            (None, Claim::Only(names)) => Claim::Only(names.clone()),
+        let before = followed.remove(&branch.branch);
+        let place = all.iter().position(|one| one.url == url && one.branch == branch.branch).unwrap_or(all.len());
+        let coverage = match (before.map(|before| before.coverage), &branch.coverage) {
+            (Some(Coverage::All), _) | (_, Coverage::All) => Coverage::All,
+            (Some(Coverage::Only(before)), Coverage::Only(more)) => {
+                Coverage::Only(before.union(more).cloned().collect())
+            }
+            (None, Coverage::Only(names)) => Coverage::Only(names.clone()),
         };
-        claims.insert(branch.branch.clone(), claim);
+        followed.insert(branch.branch.clone(), reconcile::Branch { coverage, place });
     }
-    claims
+    followed
 }
 
 /// Takes requests for resyncs from the server and from signals, and push events from the server.

@@ -23,9 +23,9 @@ use super::controller::{Branch, Controller, ResyncDesk, Wiring};
 use super::error::{CliError, ResultExt as _};
 use super::output;
 use crate::aws::Keys;
+use crate::claims::Coverage;
 use crate::git::Auth;
 use crate::reconcile::Intervals;
-use crate::reconcile::desired::Claim;
 use crate::server::Server;
 use crate::shutdown::{self, Drained, Signal, Signals};
 use crate::sim::{Options, Sim, World};
@@ -93,13 +93,14 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     };
     let running = server.start(args.listen, signals.stop.clone()).await?;
     let wiring = Wiring {
+        installation: crate::model::Installation::default(),
         branches: vec![Branch {
             verify: None,
             url: workshop.url(),
             auth: Auth::None,
             branch: "main".to_owned(),
             interval: Duration::from_secs(1),
-            claim: Claim::All,
+            coverage: Coverage::All,
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(30),
             poll_timeout: Duration::from_secs(600),

@@ -2,6 +2,7 @@
 
 mod change;
 mod history;
+mod local;
 mod markdown;
 mod report;
 mod text;
@@ -24,17 +25,19 @@ use super::output::{self, Screen};
 use super::signers::Signers;
 use super::unknown;
 use crate::aws::{Aws, Options};
+use crate::claims::{Claims, Coverage};
 use crate::clock::{Clock, SystemClock};
-use crate::guardrail::{Fleet, Guardrails};
+use crate::guardrail::Fleet;
 use crate::manifest::{self, Findings};
 use crate::metrics::Metrics;
 use crate::model::escape::{one_line, plain_json};
 use crate::model::survey::Survey;
-use crate::model::{CommitId, EnvironmentName, LocalRef, State, words};
-use crate::plan::change_limit::{Acknowledgement, ChangeLimit, Held, Limits};
+use crate::model::{CommitId, EnvironmentName, Installation, LocalRef, State, words};
+use crate::plan::change_limit::Limits;
 use crate::plan::{Memory, Observed, Plan, TargetPlan};
 use crate::ports::{Accounts, Observe, Surveyor};
-use crate::reconcile::desired::{Desired, sources};
+use crate::reconcile::desired::Desired;
+use crate::reconcile::follow::Follower;
 use crate::reconcile::pass;
 
 /// How many targets of one account are surveyed at once.
@@ -69,6 +72,9 @@ pub struct Args {
     /// The role to assume in each account, by its name, instead of the one in environment.toml: one that only reads.
     #[arg(long, value_name = "NAME")]
     role: Option<String>,
+    /// What the installation is called that will apply this: `installation` of pinion.toml.
+    #[arg(long, value_name = "NAME", default_value_t)]
+    installation: Installation,
     /// Where the AWS API is, if it isn't AWS's own.
     #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
     endpoint_url: Option<String>,
@@ -143,36 +149,33 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         clock: Arc::clone(&clock),
     })
     .await;
-    let guardrails: Arc<dyn Guardrails> = Arc::new(loaded.policies.clone());
-    let soaking = sources(drafts.values().copied(), &loaded.policies);
-    let mut environments = Vec::new();
-    for draft in drafts.values() {
-        let mut environment = history.complete(draft, clock.as_ref());
+    let local = history.local(&args.dir, folder, clock.as_ref());
+    let mut follower = Follower::new("the folder", Coverage::All, limits);
+    let followed = follower
+        .read(&local, &CommitId::uncommitted(), None)
+        .await
+        .map_err(|error| CliError::failed(error.to_string()))?;
+    let mut claims = Claims::new(args.installation.clone(), [Coverage::All]);
+    claims.read(0, followed.claims);
+    let mut wanted = Vec::new();
+    for (_, desired) in followed.environments.into_iter().filter(|(name, _)| drafts.contains_key(name)) {
+        let mut desired = Arc::unwrap_or_clone(desired);
+        desired.revision = history.head.clone();
         if let Some(name) = &args.role {
-            environment.account.role = environment.account.role.renamed(name)?;
+            desired.environment.account.role = desired.environment.account.role.renamed(name)?;
         }
-        environments.push(environment);
-    }
-    let wanted = environments.into_iter().map(|mut environment| {
         // Probes are for after a rollout; a plan asks what would be rolled out.
-        environment.targets.values_mut().for_each(|target| target.verify.clear());
-        let soaks = soaking.contains(&environment.name);
-        let guardrails = Arc::clone(&guardrails);
-        let mut desired =
-            Desired { environment, revision: history.head.clone(), guardrails, soaks, seen: None, change_limit: None };
-        if let Some((change_limit, word)) = &change_limit {
-            hold(&mut desired, change_limit, word);
-        }
-        desired
-    });
-    let seen = futures_util::future::join_all(wanted.map(|desired| {
+        desired.environment.targets.values_mut().for_each(|target| target.verify.clear());
+        wanted.push(desired);
+    }
+    let seen = futures_util::future::join_all(wanted.into_iter().map(|desired| {
         let reader = aws.reader(&desired.environment.name, &desired.environment.account);
         let clock = Arc::clone(&clock);
         async move { look(desired, reader, clock.as_ref()).await }
     }))
     .await;
     let at = clock.now();
-    let (mut planned, fleet) = decide(seen, at);
+    let (mut planned, fleet) = decide(seen, &claims, at);
     planned.retain(|planned| named(&planned.desired.environment.name));
     let given = Given { history: &history, policies: &loaded.policies, fleet: &fleet, change_limit, removed, at };
     for planned in &mut planned {
@@ -219,18 +222,6 @@ fn refuse(broken: &Findings, format: Format, at: Timestamp) -> Result<CliError, 
         .hint("`pinion validate` shows the same, offline"))
 }
 
-/// Holds what a change limit holds, as a controller would after the merge.
-fn hold(desired: &mut Desired, change_limit: &ChangeLimit, word: &Acknowledgement) {
-    if *word == Acknowledgement::Given {
-        return;
-    }
-    let (commit, ignored_acknowledgement) = (CommitId::uncommitted(), word.ignored_acknowledgement().cloned());
-    let text = Held { commit, change_limit: change_limit.clone(), ignored_acknowledgement }.to_string();
-    let name = desired.environment.name.clone();
-    desired.environment.held =
-        change_limit.components(&name).map(|component| (component.clone(), text.clone())).collect();
-}
-
 async fn look(desired: Desired, reader: Arc<dyn Observe>, clock: &dyn Clock) -> (Desired, Observed) {
     let all = desired.environment.targets.keys().filter(|_| desired.soaks).cloned().collect();
     let span = tracing::info_span!("plan", environment = %desired.environment.name);
@@ -242,15 +233,15 @@ async fn look(desired: Desired, reader: Arc<dyn Observe>, clock: &dyn Clock) -> 
 
 /// Plans all environments, each by itself, knowing what all of them are doing now. What would start isn't counted: a
 /// controller takes one after the other, and which comes first is open.
-fn decide(seen: Vec<(Desired, Observed)>, now: Timestamp) -> (Vec<Planned>, Fleet) {
+fn decide(seen: Vec<(Desired, Observed)>, claims: &Claims, now: Timestamp) -> (Vec<Planned>, Fleet) {
     let memory = Memory::default();
     let mut fleet = Fleet::default();
     for (desired, observed) in &seen {
-        let plan = pass::decide(desired, observed, &memory, &Fleet::default(), now);
+        let plan = pass::decide(desired, observed, &memory, &Fleet::default(), claims, now);
         fleet.set(&desired.environment.name, pass::members(desired, &plan, now));
     }
     let planned = seen.into_iter().map(|(desired, observed)| {
-        let plan = pass::decide(&desired, &observed, &memory, &fleet, now);
+        let plan = pass::decide(&desired, &observed, &memory, &fleet, claims, now);
         Planned { desired, observed, plan, surveys: BTreeMap::new(), touched: BTreeMap::new() }
     });
     (planned.collect(), fleet)

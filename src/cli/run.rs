@@ -9,12 +9,12 @@ use rustix::fs::Mode;
 use super::controller::{Branch, Controller, ResyncDesk, Wiring};
 use super::error::{CliError, ResultExt as _};
 use super::signers::read_pins;
+use crate::claims::Coverage;
 use crate::config::{self, Config, LogFormat, Overrides, Secret};
 use crate::forge::ReportedBranch;
 use crate::git;
 use crate::history::Limits;
 use crate::reconcile::Intervals;
-use crate::reconcile::desired::Claim;
 use crate::server::hooks::{Hooks, TakeHints};
 use crate::server::{RequestResync as _, Server};
 use crate::shutdown::{self, Drained, Signal, Signals};
@@ -203,6 +203,7 @@ fn limits(config: &Config) -> Limits {
 
 fn wiring(config: &Config) -> Wiring {
     Wiring {
+        installation: config.installation.clone(),
         branches: config
             .repositories
             .iter()
@@ -211,7 +212,7 @@ fn wiring(config: &Config) -> Wiring {
                 auth: auth(&repository.auth),
                 branch: repository.branch.clone(),
                 interval: repository.interval,
-                claim: repository.environments.clone().map_or(Claim::All, Claim::Only),
+                coverage: repository.environments.clone().map_or(Coverage::All, Coverage::Only),
                 connect_timeout: repository.connect_timeout,
                 stall_timeout: repository.stall_timeout,
                 poll_timeout: repository.poll_timeout,

@@ -31,7 +31,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let folder = manifest::read::folder(&args.folder)
         .hint(|| "name the folder of an environments repository: `pinion validate DIR`".to_owned())?;
     let loaded = manifest::load_with_refused(&folder.files, &folder.refused);
-    let findings = loaded.stops(&[]);
+    let findings = loaded.all_findings();
     let now = SystemClock.now();
     for warning in render::warnings(&loaded, now) {
         // A path is a untrusted person's text.

@@ -5,28 +5,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::claims::{BranchClaims, Coverage};
 use crate::guardrail::{Guardrails, Policies};
 use crate::manifest::{self, Draft};
 use crate::model::{CommitId, Component, Environment, EnvironmentName, Files, PinKey, Provenance, RepositoryError};
 use crate::ports::Repository;
-
-/// The environments that a branch may feed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Claim {
-    /// All that it has.
-    All,
-    /// These.
-    Only(BTreeSet<EnvironmentName>),
-}
-
-impl Claim {
-    pub(super) fn covers(&self, name: &EnvironmentName) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(names) => names.contains(name),
-        }
-    }
-}
 
 /// What Git wants of one environment.
 #[derive(Clone)]
@@ -55,128 +38,93 @@ pub(crate) enum News {
 
 /// What one poll of one branch brought.
 pub(crate) struct SourceNews {
-    pub(crate) source: usize,
-    pub(crate) branch: String,
+    pub(crate) origin: Origin,
     pub(crate) environments: BTreeMap<EnvironmentName, Arc<Desired>>,
     pub(crate) broken: BTreeMap<EnvironmentName, Vec<String>>,
     /// Set if nothing could be read: no environments at all, or no files.
     pub(crate) whole: Option<Vec<String>>,
+    /// What the branch claims.
+    pub(crate) claims: BranchClaims,
 }
 
-/// What a commit wants.
-pub struct Reading {
+/// A branch that is followed. They are in the order of `pinion.toml`, which decides between two that have the same.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Origin {
+    /// Its place in `pinion.toml`.
+    pub(crate) place: usize,
+    /// Its source, by its index.
+    pub(crate) source: usize,
+    /// Its name.
+    pub(crate) branch: String,
+}
+
+/// What a commit's own files want.
+pub(super) struct Reading {
     /// The environments that are good.
-    pub environments: BTreeMap<EnvironmentName, Arc<Desired>>,
+    pub(super) environments: BTreeMap<EnvironmentName, Arc<Desired>>,
     /// The environments that aren't, each with all of its findings.
-    pub broken: BTreeMap<EnvironmentName, Vec<String>>,
+    pub(super) broken: BTreeMap<EnvironmentName, Vec<String>>,
     /// What is wrong with the repository as a whole.
-    pub whole: Vec<String>,
+    pub(super) whole: Vec<String>,
     /// The guardrails of all its environments.
-    pub policies: Policies,
+    pub(super) policies: Policies,
     /// What is wrong with the guardrails.
-    pub policy_errors: Vec<String>,
+    pub(super) policy_errors: Vec<String>,
     /// What is odd, and stops nothing.
-    pub warnings: Vec<String>,
-    /// Which of the good environments has each AWS resource.
-    pub claims: BTreeMap<String, EnvironmentName>,
+    pub(super) warnings: Vec<String>,
     /// The files that all this was read from.
-    pub files: Files,
+    pub(super) files: Files,
 }
 
-/// Reads what a commit of a branch wants. `held` says which environment had each AWS resource before.
-///
-/// # Errors
-/// [`RepositoryError`] if the repository can't be read. Mistakes in the files aren't errors of this function.
-pub async fn read(
-    repository: &dyn Repository,
-    branch: &str,
-    commit: &CommitId,
-    claim: &Claim,
-    seen: Option<Timestamp>,
-    held: &BTreeMap<String, EnvironmentName>,
-) -> Result<Reading, RepositoryError> {
-    let files = repository.files(commit).await?;
-    let loaded = manifest::load_after(&files.files, &files.refused, held);
-    let warnings = manifest::render::odd(&loaded).map(|warning| warning.to_string()).collect();
-    let mut reading = Reading {
-        environments: BTreeMap::new(),
-        broken: BTreeMap::new(),
-        whole: loaded.findings.iter().map(ToString::to_string).collect(),
-        policies: loaded.policies,
-        policy_errors: loaded.policy_findings.iter().map(ToString::to_string).collect(),
-        warnings,
-        claims: loaded.claims,
-        files,
-    };
-
-    let mut drafts = BTreeMap::new();
-    for (name, result) in loaded.environments {
-        if !claim.covers(&name) {
-            continue;
-        }
-        match result {
-            Ok(draft) => {
-                drafts.insert(name, draft);
-            }
-            Err(findings) => {
-                reading.broken.insert(name, findings.iter().map(ToString::to_string).collect());
-            }
-        }
-    }
-    if let Claim::Only(names) = claim {
-        for name in names.iter().filter(|name| !drafts.contains_key(*name)) {
-            let missing = format!("environments/{name} doesn't exist on branch {branch}, though pinion.toml names it");
-            reading.broken.entry(name.clone()).or_insert_with(|| vec![missing]);
-        }
-    }
-
-    reading.environments = complete(repository, branch, commit, drafts, &reading.policies, seen).await?;
-    Ok(reading)
-}
-
-/// How many commits are looked at for the last good desired state.
-pub(super) const LOOK_BACK: usize = 200;
-
-/// The last good desired state of environments that are broken at a commit: what a process that has run all the while
-/// would still have. For a process that has just started, history is all there is to know it by. Only those of `wanted`
-/// are looked for, or all that the nearest commit with any has; what isn't found within 200 commits has none.
-///
-/// # Errors
-/// [`RepositoryError`] if the repository can't be read.
-pub(crate) async fn last_good(
-    repository: &dyn Repository,
-    branch: &str,
-    tip: &CommitId,
-    claim: &Claim,
-    mut wanted: Option<BTreeSet<EnvironmentName>>,
-    policies: &Policies,
-) -> Result<BTreeMap<EnvironmentName, Arc<Desired>>, RepositoryError> {
-    let mut found = BTreeMap::new();
-    let mut at = tip.clone();
-    for _ in 0..LOOK_BACK {
-        if wanted.as_ref().is_some_and(BTreeSet::is_empty) {
-            break;
-        }
-        let Some(before) = repository.before(&at).await? else { break };
-        at = before;
-        let files = repository.files(&at).await?;
+impl Reading {
+    /// Reads a commit of a branch.
+    pub(super) async fn of(
+        repository: &dyn Repository,
+        branch: &str,
+        commit: &CommitId,
+        coverage: &Coverage,
+        seen: Option<Timestamp>,
+    ) -> Result<Self, RepositoryError> {
+        let files = repository.files(commit).await?;
         let loaded = manifest::load_with_refused(&files.files, &files.refused);
-        let is_wanted =
-            |name: &EnvironmentName| claim.covers(name) && wanted.as_ref().is_none_or(|wanted| wanted.contains(name));
-        let good = loaded.environments.into_iter().filter_map(|(name, draft)| Some((name, draft.ok()?)));
-        let drafts: BTreeMap<EnvironmentName, Draft> = good.filter(|(name, _)| is_wanted(name)).collect();
-        if drafts.is_empty() {
-            continue;
+        let warnings = manifest::render::odd(&loaded).map(|warning| warning.to_string()).collect();
+        let mut reading = Self {
+            environments: BTreeMap::new(),
+            broken: BTreeMap::new(),
+            whole: loaded.findings.iter().map(ToString::to_string).collect(),
+            policies: loaded.policies,
+            policy_errors: loaded.policy_findings.iter().map(ToString::to_string).collect(),
+            warnings,
+            files,
+        };
+        let mut drafts = BTreeMap::new();
+        for (name, result) in loaded.environments {
+            if !coverage.covers(&name) {
+                continue;
+            }
+            match result {
+                Ok(draft) => {
+                    drafts.insert(name, draft);
+                }
+                Err(findings) => {
+                    reading.broken.insert(name, findings.iter().map(ToString::to_string).collect());
+                }
+            }
         }
-        let remaining = wanted.unwrap_or_default();
-        wanted = Some(remaining.into_iter().filter(|name| !drafts.contains_key(name)).collect());
-        found.extend(complete(repository, branch, &at, drafts, policies, None).await?);
+        if let Coverage::Only(names) = coverage {
+            for name in names.iter().filter(|name| !drafts.contains_key(*name)) {
+                let missing =
+                    format!("environments/{name} doesn't exist on branch {branch}, though pinion.toml names it");
+                reading.broken.entry(name.clone()).or_insert_with(|| vec![missing]);
+            }
+        }
+        reading.environments = complete(repository, branch, commit, drafts, &reading.policies, seen).await?;
+        Ok(reading)
     }
-    Ok(found)
 }
 
 /// Adds to drafts where their pins come from.
-async fn complete(
+pub(super) async fn complete(
     repository: &dyn Repository,
     branch: &str,
     commit: &CommitId,

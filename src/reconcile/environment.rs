@@ -21,7 +21,8 @@ use crate::clock::entropy;
 use crate::events;
 use crate::guardrail::{Denial, Member};
 use crate::model::{
-    Environment, EnvironmentName, ErrorClass, LocalRef, Outcome, PortError, ResolveError, State, Target, TargetState,
+    Environment, EnvironmentName, ErrorClass, LocalRef, Outcome, PortError, Refusal, ResolveError, State, Target,
+    TargetState,
 };
 use crate::plan::{self, Action, Converged, Made, Memory, Observed, Pass, Plan, Reason, Rollback, TargetPlan};
 
@@ -121,6 +122,9 @@ impl Reconciler {
     ) -> Option<Duration> {
         let environment = &desired.environment;
         let started = Instant::now();
+        for local in self.memory.keep(environment) {
+            self.states.remove(&local);
+        }
         let reader = self.shared.accounts.reader(&self.name, &environment.account);
         let retry = fresh.then(|| self.shared.resyncs.retry_asked(&self.name)).flatten();
         if fresh {
@@ -161,6 +165,7 @@ impl Reconciler {
             let meant = Meant::of(write.action.clone(), pin, plan.targets.get(&local));
             self.unanswered.leave(local, meant, write);
         }
+        self.written(&plan, &outcomes);
         self.remember(environment, &plan, &outcomes);
         self.tell(desired, &plan, &outcomes, now);
 
@@ -179,8 +184,14 @@ impl Reconciler {
     /// Plans, and lets all other environments know what is about to start before any of them plans: a limit on rollouts
     /// at once holds across accounts.
     fn decide(&self, desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
+        let mut claims = self.shared.claims.lock().unwrap_or_else(PoisonError::into_inner);
         let mut fleet = self.shared.fleet.lock().unwrap_or_else(PoisonError::into_inner);
-        let plan = pass::decide(desired, observed, &self.memory, &fleet, now);
+        let plan = pass::decide(desired, observed, &self.memory, &fleet, &claims, now);
+        for (local, _) in plan.actions().filter(|(_, action)| action.is_write()) {
+            if let Some(target) = desired.environment.targets.get(local) {
+                claims.begin(target.spec.resource(&desired.environment.account), target.reference.clone());
+            }
+        }
         for (local, planned) in &plan.targets {
             let target = desired.environment.targets.get(local);
             if let Some((target, pin)) = target.and_then(|target| Some((target, desired.environment.pin_of(target)?)))
@@ -207,6 +218,18 @@ impl Reconciler {
         let quarantined = self.states.iter().filter(|(_, state)| state.known() == State::Quarantined);
         let known = quarantined.filter_map(|(local, state)| Some((local.clone(), state.rollout.as_ref()?.id.clone())));
         self.memory.retry(environment, known.collect(), self.shared.clock.now());
+    }
+
+    /// The writes are over, but for those that AWS hasn't answered: what has passed to another target since is free for it.
+    fn written(&self, plan: &Plan, outcomes: &BTreeMap<LocalRef, Outcome>) {
+        let marked = plan
+            .actions()
+            .filter(|(local, action)| outcomes.get(*local).is_some_and(|outcome| has_marked(action, outcome)))
+            .map(|(local, _)| local.within(&self.name))
+            .collect();
+        let go_on = self.unanswered.targets().map(|local| local.within(&self.name)).collect();
+        let mut claims = self.shared.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.end(&self.name, &marked, &go_on, self.shared.clock.now());
     }
 
     /// Remembers the rollouts that were asked for, also where nobody knows whether AWS has heard it.
@@ -245,6 +268,10 @@ impl Reconciler {
         }
         self.memory.answered(local, &meant.action, error, now);
         self.remember_made(local, &meant.action, &outcome);
+        let marked = has_marked(&meant.action, &outcome);
+        let mut claims = self.shared.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.answered(&local.within(&self.name), marked, now);
+        drop(claims);
         if let Some(before) = self.states.remove(local) {
             let after = plan::answered(&before, &meant.action, meant.started(now).as_ref(), &outcome);
             for event in events::of_answer(&before, &after, (&meant.action, &outcome), now) {
@@ -270,7 +297,6 @@ impl Reconciler {
     }
 
     fn remember(&mut self, environment: &Environment, plan: &Plan, outcomes: &BTreeMap<LocalRef, Outcome>) {
-        self.memory.keep(environment);
         self.memory.note(environment, plan);
         for (local, target) in &environment.targets {
             let (Some(plan), Some(pin)) = (plan.targets.get(local), environment.pin_of(target)) else { continue };
@@ -345,6 +371,7 @@ impl Reconciler {
         let moving = |state: &TargetState| matches!(state.state, State::RollingOut | State::Verifying | State::Overdue);
         let foreign = |plan: &TargetPlan| match &plan.reason {
             Some(Reason::ForeignRollout { .. }) => true,
+            Some(Reason::Claimed(refusal)) => matches!(refusal, Refusal::Passing(_) | Refusal::GivenUp),
             Some(Reason::Rollback { .. }) => true,
             Some(Reason::RolloutFailed { back, .. }) => matches!(back, Some(Rollback::Running { .. })),
             Some(Reason::Guardrail(denials)) => denials.iter().all(Denial::is_brief),
@@ -358,6 +385,15 @@ impl Reconciler {
             pace.steady
         }
     }
+}
+
+/// Whether a write has made a revision, or may have, on which a marker names its target.
+fn has_marked(action: &Action, outcome: &Outcome) -> bool {
+    let heard = match outcome {
+        Outcome::Applied(_) => true,
+        Outcome::Failed(error) => error.is_unsure(),
+    };
+    action.marker().is_some() && heard
 }
 
 /// The time to plan with: after reading, as reading takes its time. But what was left unread because it was suspended

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::desired::Desired;
 use super::unanswered::{Unanswered, Write};
+use crate::claims::Claims;
 use crate::guardrail::{Fleet, Member};
 use crate::model::{ArtifactQuery, Environment, LocalRef, Outcome, State, TargetRef, TargetSpec};
 use crate::plan::{self, Action, Input, Memory, Observed, Plan};
@@ -91,9 +92,16 @@ pub async fn observe(
 
 /// Plans with what was read.
 #[must_use]
-pub fn decide(desired: &Desired, observed: &Observed, memory: &Memory, fleet: &Fleet, now: Timestamp) -> Plan {
+pub fn decide(
+    desired: &Desired,
+    observed: &Observed,
+    memory: &Memory,
+    fleet: &Fleet,
+    claims: &Claims,
+    now: Timestamp,
+) -> Plan {
     let guardrails = desired.guardrails.as_ref();
-    plan::plan(Input { desired: &desired.environment, observed, memory, guardrails, fleet, now })
+    plan::plan(Input { desired: &desired.environment, observed, memory, guardrails, fleet, claims, now })
 }
 
 /// What a plan says of the targets of its environment, for the guardrails of others. What would only start now isn't

@@ -1,26 +1,29 @@
 //! One repository: polls it, and hands on what its branches want.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
-use super::change_limits::ChangeLimits;
-use super::desired::{self, News, SourceNews};
+use super::desired::{News, Origin, SourceNews};
+use super::follow::{Followed, Follower};
 use super::poll_now::{APART, PollNow};
 use super::{Shared, Source};
 use crate::clock::entropy;
 use crate::metrics::PollResult;
 use crate::model::status::Fault;
-use crate::model::{CommitId, EnvironmentName, RepositoryError, Tip};
+use crate::model::{CommitId, RepositoryError, Tip};
 
 /// Polls until shutdown.
 pub(super) async fn run(index: usize, source: Source, shared: Arc<Shared>, news: mpsc::Sender<News>) {
-    let change_limits = ChangeLimits::new(shared.change_limits);
-    let (read, good, held) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let mut poller = Poller { index, source, shared, news, read, good, held, change_limits, first: true };
+    let limits = shared.change_limits;
+    let follower = |(branch, followed): (&String, &super::Branch)| {
+        (branch.clone(), Follower::new(branch, followed.coverage.clone(), limits))
+    };
+    let followers = source.branches.iter().map(follower).collect();
+    let mut poller = Poller { index, source, shared, news, read: BTreeMap::new(), followers, first: true };
     let pace = poller.shared.pace;
     let mut backoff = Backoff::new(pace.backoff_first, pace.backoff_longest, entropy());
     let mut requests = poller.shared.resyncs.poll_requests(&poller.source.url);
@@ -63,12 +66,8 @@ struct Poller {
     news: mpsc::Sender<News>,
     /// What of each branch was last read to its end.
     read: BTreeMap<String, LastRead>,
-    /// The environments of each branch that were good at some time, so that their last good desired state is known.
-    good: BTreeMap<String, BTreeSet<EnvironmentName>>,
-    /// Which environment of each branch had each AWS resource when it was last good.
-    held: BTreeMap<String, BTreeMap<String, EnvironmentName>>,
-    /// What one commit may not do unnoticed.
-    change_limits: ChangeLimits,
+    /// What each branch wants.
+    followers: BTreeMap<String, Follower>,
     first: bool,
 }
 
@@ -170,93 +169,53 @@ impl Poller {
         self.read(branch, &tip, commit.clone(), Fault::of_signatures(&verified)).await
     }
 
+    /// Reads a commit of a branch and hands on what it wants. Says whether all went well.
     async fn read(&mut self, branch: &str, tip: &CommitId, commit: CommitId, refused: Option<Fault>) -> bool {
-        let Some(claim) = self.source.branches.get(branch) else { return true };
+        let Some(follower) = self.followers.get_mut(branch) else { return true };
         let now = self.shared.clock.now();
         let seen = (!self.first).then_some(now);
-        let held = self.held.entry(branch.to_owned()).or_default();
-        let read = desired::read(self.source.repository.as_ref(), branch, &commit, claim, seen, held).await;
-        let mut reading = match read {
-            Ok(reading) => reading,
+        let followed = match follower.read(self.source.repository.as_ref(), &commit, seen).await {
+            Ok(followed) => followed,
             Err(error) => {
                 self.shared.status_store.git_failed(&self.source.url, branch, &error.to_string());
                 return false;
             }
         };
-        tracing::info!(
-            repository = self.source.url,
-            branch,
-            revision = commit.short(),
-            environments = reading.environments.len(),
-            broken = reading.broken.len(),
-            "new revision"
-        );
-        held.retain(|_, name| reading.broken.contains_key(name));
-        held.extend(reading.claims.clone());
-        let nothing = reading.environments.is_empty() && reading.broken.is_empty();
-        let good = self.good.entry(branch.to_owned()).or_default();
-        let lost = match (nothing, good.is_empty()) {
-            (true, true) => Some(None),
-            (true, false) => None,
-            (false, _) => Some(Some(reading.broken.keys().filter(|name| !good.contains(*name)).cloned().collect())),
-        };
-        if let Some(lost) = lost {
-            let repository = self.source.repository.as_ref();
-            let found = desired::last_good(repository, branch, &commit, claim, lost, &reading.policies).await;
-            let found = match found {
-                Ok(found) => found,
-                Err(error) => {
-                    self.shared.status_store.git_failed(&self.source.url, branch, &error.to_string());
-                    return false;
-                }
-            };
-            for (name, desired) in found {
-                tracing::warn!(environment = %name, revision = desired.revision.short(),
-                    "environment is broken; its last good desired state is of an earlier commit");
-                let whole = || reading.whole.clone();
-                reading.broken.entry(name.clone()).or_insert_with(whole);
-                reading.environments.insert(name, desired);
-            }
+        self.report(branch, &commit, &followed);
+        let Followed { environments, broken, mut whole, empty, claims, .. } = followed;
+        if empty && whole.is_empty() {
+            whole.push("no environment was found".to_owned());
         }
-        let repository = self.source.repository.as_ref();
-        match self.change_limits.apply(repository, branch, &commit, claim, &mut reading).await {
-            Ok(None) => {}
-            Ok(Some(held)) => {
-                tracing::warn!(repository = self.source.url, branch, revision = held.commit.short(), "{held}");
-            }
-            Err(error) => {
-                self.shared.status_store.git_failed(&self.source.url, branch, &error.to_string());
-                return false;
-            }
-        }
-        good.extend(reading.environments.keys().cloned());
-        for finding in reading.whole.iter().filter(|_| !nothing) {
-            tracing::error!(repository = self.source.url, branch, "{finding}");
-        }
-        for warning in &reading.warnings {
-            tracing::warn!(repository = self.source.url, branch, "{warning}");
-        }
-        for error in &reading.policy_errors {
-            tracing::error!(
-                repository = self.source.url,
-                branch,
-                "guardrails are invalid, so nothing is rolled out: {error}"
-            );
-        }
-        self.shared.status_store.guardrails(&self.source.url, branch, &reading.policies, &reading.policy_errors);
-        if nothing && reading.whole.is_empty() {
-            reading.whole.push("no environment was found".to_owned());
-        }
-        let wrong = nothing.then(|| Fault::Unusable(reading.whole.join("; ")));
-        let message = SourceNews {
-            source: self.index,
-            branch: branch.to_owned(),
-            whole: (nothing && reading.environments.is_empty()).then_some(reading.whole),
-            environments: reading.environments,
-            broken: reading.broken,
-        };
+        let wrong = empty.then(|| Fault::Unusable(whole.join("; ")));
         self.shared.status_store.git_polled(&self.source.url, branch, tip, now, refused.or_else(|| wrong.clone()));
         self.read.insert(branch.to_owned(), LastRead { tip: tip.clone(), commit, wrong });
-        self.news.send(News::Read(message)).await.is_ok()
+        let place = self.source.branches.get(branch).map_or(usize::MAX, |branch| branch.place);
+        let origin = Origin { place, source: self.index, branch: branch.to_owned() };
+        let whole = (empty && environments.is_empty()).then_some(whole);
+        self.news.send(News::Read(SourceNews { origin, environments, broken, whole, claims })).await.is_ok()
+    }
+
+    /// Says what is new and what is wrong.
+    fn report(&self, branch: &str, commit: &CommitId, followed: &Followed) {
+        let (repository, revision) = (&self.source.url, commit.short());
+        let (environments, broken) = (followed.environments.len(), followed.broken.len());
+        tracing::info!(repository, branch, revision, environments, broken, "new revision");
+        for (name, desired) in followed.environments.iter().filter(|(name, _)| followed.recovered.contains(*name)) {
+            tracing::warn!(environment = %name, revision = desired.revision.short(),
+                "environment is broken; its last good desired state is of an earlier commit");
+        }
+        if let Some(held) = &followed.held {
+            tracing::warn!(repository, branch, revision = held.commit.short(), "{held}");
+        }
+        for finding in followed.whole.iter().filter(|_| !followed.empty) {
+            tracing::error!(repository, branch, "{finding}");
+        }
+        for warning in &followed.warnings {
+            tracing::warn!(repository, branch, "{warning}");
+        }
+        for error in &followed.policy_errors {
+            tracing::error!(repository, branch, "guardrails are invalid, so nothing is rolled out: {error}");
+        }
+        self.shared.status_store.guardrails(repository, branch, &followed.policies, &followed.policy_errors);
     }
 }

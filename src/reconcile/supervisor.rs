@@ -7,13 +7,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::crew::Crew;
-use super::desired::{Claim, Desired, SourceNews};
-use super::{Shared, environment};
+use super::desired::{Desired, Origin, SourceNews};
+use super::{Branch, Shared, environment};
 use crate::guardrail;
 use crate::model::EnvironmentName;
-
-/// A source, by its index, and one of its branches.
-type Origin = (usize, String);
 
 /// The environments' tasks.
 pub(super) struct Supervisor {
@@ -27,7 +24,7 @@ pub(super) struct Supervisor {
     leaving: BTreeMap<EnvironmentName, CancellationToken>,
     /// The sources that haven't been polled yet, each with what its branches may feed: what comes before in the
     /// configuration counts, however long its first answer takes.
-    unpolled: BTreeMap<usize, Vec<Claim>>,
+    unpolled: BTreeMap<usize, Vec<Branch>>,
     crew: Crew,
 }
 
@@ -39,7 +36,7 @@ struct Member {
 }
 
 impl Supervisor {
-    pub(super) fn new(shared: Arc<Shared>, unpolled: BTreeMap<usize, Vec<Claim>>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, unpolled: BTreeMap<usize, Vec<Branch>>) -> Self {
         Self {
             shared,
             members: BTreeMap::new(),
@@ -69,8 +66,7 @@ impl Supervisor {
 
     /// Takes what a poller read: gives each environment its desired state, starts what is new, stops what is gone.
     pub(super) fn take(&mut self, news: SourceNews) {
-        let SourceNews { source, branch, environments, broken, whole } = news;
-        let origin = (source, branch);
+        let SourceNews { origin, environments, broken, whole, claims } = news;
         if let Some(errors) = whole {
             // Nothing could be read at all. What runs keeps its last good desired state.
             for (name, _) in self.members.iter().filter(|(_, member)| member.origin == origin) {
@@ -78,6 +74,8 @@ impl Supervisor {
             }
             return;
         }
+        // Before anybody plans with what is new: what has passed to another target isn't touched by the former one.
+        self.shared.claims.lock().unwrap_or_else(PoisonError::into_inner).read(origin.place, claims);
         self.stillborn.retain(|name, from| {
             let stays = *from != origin || broken.contains_key(name);
             if !stays && !self.members.contains_key(name) && !environments.contains_key(name) {
@@ -121,7 +119,7 @@ impl Supervisor {
         }
         self.offers.retain(|_, offers| !offers.is_empty());
         for (name, member) in &self.members {
-            let (source, branch) = &member.origin;
+            let Origin { source, branch, .. } = &member.origin;
             let url = self.shared.urls.get(*source).map(String::as_str).unwrap_or_default();
             self.shared.status_store.fed(name, url, branch);
         }
@@ -145,16 +143,17 @@ impl Supervisor {
         self.unpolled.is_empty()
     }
 
-    /// Whether a source that comes before may yet turn out to feed this environment.
+    /// Whether a branch that comes before may yet turn out to feed this environment.
     fn is_early(&self, name: &EnvironmentName, origin: &Origin) -> bool {
-        self.unpolled.range(..origin.0).any(|(_, claims)| claims.iter().any(|claim| claim.covers(name)))
+        let mut branches = self.unpolled.values().flatten();
+        branches.any(|branch| branch.place < origin.place && branch.coverage.covers(name))
     }
 
     /// The environment is gone from the branch that fed it: another one takes over, or nobody looks after it any more.
     fn leave(&mut self, name: &EnvironmentName) {
         let heir = self.offers.get_mut(name).and_then(BTreeMap::pop_first);
         if let (Some((origin, desired)), Some(member)) = (heir, self.members.get_mut(name)) {
-            tracing::warn!(environment = %name, branch = origin.1,
+            tracing::warn!(environment = %name, branch = origin.branch,
                 "environment is gone from the branch that fed it; the other branch that has it feeds it now");
             self.shared.status_store.valid(name, &desired);
             member.origin = origin;
@@ -180,7 +179,11 @@ impl Supervisor {
         match self.members.get(&name) {
             Some(member) if member.origin == *origin => {
                 self.shared.status_store.valid(&name, &desired);
-                member.desired.send_replace(desired);
+                member.desired.send_if_modified(|known| {
+                    let is_new = !Arc::ptr_eq(known, &desired);
+                    *known = desired;
+                    is_new
+                });
             }
             Some(member) => {
                 let first = member.origin.clone().min(origin.clone());
@@ -197,7 +200,7 @@ impl Supervisor {
                 };
                 let offers = self.offers.entry(name.clone()).or_default();
                 if offers.insert(second.clone(), other).is_none() {
-                    tracing::error!(environment = %name, branch = second.1,
+                    tracing::error!(environment = %name, branch = second.branch,
                         "two repositories or branches feed this environment; the first one counts; name it under \
                          `environments` of only one of them in pinion.toml");
                 }

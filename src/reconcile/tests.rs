@@ -23,10 +23,11 @@ use tracing::subscriber::DefaultGuard;
 
 use self::git::Git;
 use self::world::{Doors, World};
-use super::desired::Claim;
 use super::{Intervals, Parts, Resyncs, Source, StatusStore, run};
+use crate::claims::Coverage;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::model::Installation;
 use crate::model::State;
 use crate::model::status::{EnvironmentStatus, Status, TargetStatus};
 use crate::plan::change_limit::Limits;
@@ -97,7 +98,7 @@ struct Setup {
     change_limits: Limits,
     world: Arc<World>,
     /// The repositories, each with its branches.
-    sources: Vec<(Arc<Git>, BTreeMap<String, Claim>)>,
+    sources: Vec<(Arc<Git>, BTreeMap<String, Coverage>)>,
     status_store: Arc<StatusStore>,
     resyncs: Arc<Resyncs>,
     clock: Arc<PausedClock>,
@@ -126,7 +127,7 @@ impl Setup {
             // Most tests remove environments as if that were nothing.
             change_limits: Limits { removals: false, ..Limits::default() },
             world: Arc::new(World::new(Arc::clone(&clock))),
-            sources: vec![(git, BTreeMap::from([("main".to_owned(), Claim::All)]))],
+            sources: vec![(git, BTreeMap::from([("main".to_owned(), Coverage::All)]))],
             status_store: Arc::default(),
             resyncs: Arc::default(),
             clock,
@@ -138,7 +139,7 @@ impl Setup {
     /// Another repository, with a branch of this name.
     fn source(&mut self, branch: &str) -> Arc<Git> {
         let git = Arc::new(Git::new(Arc::clone(&self.clock)));
-        self.sources.push((Arc::clone(&git), BTreeMap::from([(branch.to_owned(), Claim::All)])));
+        self.sources.push((Arc::clone(&git), BTreeMap::from([(branch.to_owned(), Coverage::All)])));
         git
     }
 
@@ -150,12 +151,17 @@ impl Setup {
         self.status_store
             .start(shown.flat_map(|(index, (_, branches))| branches.keys().map(move |it| (url(index), it.clone()))));
         let sources = self.sources.into_iter().enumerate();
+        let mut places = 0..;
         let parts = Parts {
+            installation: Installation::default(),
             sources: sources
                 .map(|(index, (repository, branches))| Source {
                     repository,
                     url: url(index),
-                    branches,
+                    branches: branches
+                        .into_iter()
+                        .map(|(name, coverage)| (name, super::Branch { coverage, place: places.next().unwrap() }))
+                        .collect(),
                     interval: POLLS,
                 })
                 .collect(),

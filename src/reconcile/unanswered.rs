@@ -85,6 +85,11 @@ impl Unanswered {
         self.0.is_empty()
     }
 
+    /// The targets that they are for.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &LocalRef> {
+        self.0.keys()
+    }
+
     pub(super) fn leave(&mut self, local: LocalRef, meant: Meant, write: Write) {
         self.0.insert(local, (meant, write));
     }

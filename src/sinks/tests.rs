@@ -31,6 +31,7 @@ fn target() -> Target {
         rollout: RolloutSettings::default(),
         verify: Vec::new(),
         suspend: None,
+        take_over: None,
     }
 }
 

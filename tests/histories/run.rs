@@ -7,13 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use pinion::aws::{Aws, Keys, Options};
+use pinion::claims::Coverage;
 use pinion::clock::Clock;
 use pinion::metrics::Metrics;
+use pinion::model::Installation;
 use pinion::model::status::{Snapshot, Status};
 use pinion::model::{Probe, State};
 use pinion::plan::change_limit::Limits;
 use pinion::ports::{NoEventSink, Prober, RecordCalls};
-use pinion::reconcile::desired::Claim;
 use pinion::reconcile::{self, Intervals, Parts, Resyncs, Source, StatusStore};
 use pinion::sim::{Local, World};
 use serde_json::{Value, json};
@@ -160,11 +161,12 @@ impl Play {
         let source = Source {
             repository: Arc::clone(&self.git) as _,
             url: "memory".to_owned(),
-            branches: BTreeMap::from([("main".to_owned(), Claim::All)]),
+            branches: BTreeMap::from([("main".to_owned(), reconcile::Branch { coverage: Coverage::All, place: 0 })]),
             interval: secs(15),
         };
         let status = status_store.subscribe();
         let parts = Parts {
+            installation: Installation::default(),
             sources: vec![source],
             accounts: Arc::new(Doors::new(aws, self.mutant)),
             prober: Arc::new(NoProbes),

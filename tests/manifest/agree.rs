@@ -6,12 +6,14 @@ use std::path::Path;
 use std::process::Command;
 
 use async_trait::async_trait;
+use pinion::claims::Coverage;
 use pinion::git::WorkingCopy;
 use pinion::manifest::gather::{Entry, Kind, Limits, Listing, Source, gather};
 use pinion::manifest::{self, Loaded};
 use pinion::model::{CommitId, EnvironmentName, Files, PinKey, Provenance, RepositoryError, Tip, Trailer};
+use pinion::plan::change_limit;
 use pinion::ports::Repository;
-use pinion::reconcile::desired::{self, Claim};
+use pinion::reconcile::follow::Follower;
 use proptest::prelude::*;
 
 use super::files::{ENVIRONMENT, PINS};
@@ -98,10 +100,9 @@ impl Repository for One {
 fn applied(files: &Files) -> (BTreeSet<EnvironmentName>, bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (repository, commit) = (One(files.clone()), CommitId::try_from("1".repeat(40)).unwrap());
-    let held = BTreeMap::new();
-    let read = desired::read(&repository, "main", &commit, &Claim::All, None, &held);
-    let reading = runtime.block_on(read).unwrap();
-    (reading.environments.into_keys().collect(), reading.policy_errors.is_empty())
+    let mut follower = Follower::new("main", Coverage::All, change_limit::Limits::default());
+    let followed = runtime.block_on(follower.read(&repository, &commit, None)).unwrap();
+    (followed.environments.into_keys().collect(), followed.policy_errors.is_empty())
 }
 
 /// Holds the rule for one tree.

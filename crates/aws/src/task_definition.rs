@@ -130,7 +130,7 @@ fn clone_task_definition(
 
     // Another team's tags are kept; AWS refuses those that it set itself.
     let foreign = tags_of(answer).iter().filter(|tag| is_others(tag));
-    let ours = marker.tags().map(|(key, value)| json!({ "key": key, "value": value }));
+    let ours = marker.tags().into_iter().map(|(key, value)| json!({ "key": key, "value": value }));
     request.insert("tags".to_owned(), foreign.cloned().chain(ours).collect());
     Ok(Value::Object(request))
 }
@@ -202,6 +202,7 @@ mod tests {
 
     fn marker() -> Marker {
         Marker {
+            owner: None,
             version: Version::try_from("1.4.2").unwrap(),
             commit: CommitId::try_from("a".repeat(40)).unwrap(),
             base: "api:7".to_owned(),

@@ -315,6 +315,7 @@ mod tests {
     #[test]
     fn a_description_says_how_the_image_was_looked_up() {
         let marker = Marker {
+            owner: None,
             version: pinion_core::model::Version::try_from("1.4.2").unwrap(),
             commit: pinion_core::model::CommitId::try_from("a".repeat(40)).unwrap(),
             base: "7".to_owned(),

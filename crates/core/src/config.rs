@@ -24,7 +24,7 @@ pub use self::secret::{Secret, SecretError, hmac_sha256};
 use crate::manifest::shape::Shape as _;
 use crate::manifest::tree::Node;
 use crate::manifest::{self, Findings};
-use crate::model::{CommitId, EnvironmentName};
+use crate::model::{CommitId, EnvironmentName, Installation};
 use crate::plan::change_limit::Limits;
 
 /// The file that is read where none is named.
@@ -38,6 +38,8 @@ pub struct Config {
     pub repositories: Vec<Repository>,
     /// How often to reconcile, and how much at a time.
     pub reconcile: Reconcile,
+    /// What this installation is called in the markers that it leaves in AWS.
+    pub installation: Installation,
     /// What one commit may not do unnoticed.
     pub change_limits: Limits,
     /// Where to listen.

@@ -6,6 +6,7 @@
 //!   AWS's answers ──────────────► model::Observed ────┘
 //! ```
 
+pub mod claims;
 pub mod config;
 pub mod events;
 pub mod guardrail;

@@ -52,14 +52,22 @@ pub struct Loaded {
     pub policies: Policies,
     /// What is wrong with the guardrails.
     pub policy_findings: Findings,
-    /// Which of the good environments has each AWS resource, by a text that names it.
-    pub claims: BTreeMap<String, EnvironmentName>,
+    /// The targets of several environments that claim one AWS resource. One of them holds it, and the others are blocked;
+    /// their environments count all the same.
+    pub contested: Findings,
 }
 
 impl Loaded {
     /// All that is wrong anywhere.
     #[must_use]
     pub fn all_findings(&self) -> Findings {
+        let mut all = self.broken();
+        all.extend(&self.contested);
+        all
+    }
+
+    /// All that is wrong with the files themselves.
+    fn broken(&self) -> Findings {
         let mut all = self.findings.clone();
         all.extend(&self.policy_findings);
         for findings in self.environments.values().filter_map(|environment| environment.as_ref().err()) {
@@ -68,12 +76,12 @@ impl Loaded {
         all
     }
 
-    /// What keeps environments from being applied, all of them if none is named. `pinion validate` fails by this and
-    /// `pinion plan` refuses by it; what is left for an environment of which it has nothing is what `pinion run` applies.
+    /// What keeps environments from being applied, all of them if none is named. `pinion validate` fails by this (and by what
+    /// is contested) and `pinion plan` refuses by it; what is left for an environment of which it has nothing is what `pinion run` applies.
     #[must_use]
     pub fn stops(&self, names: &[EnvironmentName]) -> Findings {
         if names.is_empty() {
-            return self.all_findings();
+            return self.broken();
         }
         let mut found = self.policy_findings.clone();
         if self.environments.is_empty() {
@@ -122,17 +130,6 @@ pub fn load(files: &BTreeMap<String, Vec<u8>>) -> Loaded {
 /// by path, and each is a finding.
 #[must_use]
 pub fn load_with_refused(files: &BTreeMap<String, Vec<u8>>, refused: &BTreeMap<String, String>) -> Loaded {
-    load_after(files, refused, &BTreeMap::new())
-}
-
-/// Like [`load_with_refused`], after it was known which environment has each AWS resource ([`Loaded::claims`] of earlier
-/// commits): another one that claims it is wrong, and the one that has it isn't.
-#[must_use]
-pub fn load_after(
-    files: &BTreeMap<String, Vec<u8>>,
-    refused: &BTreeMap<String, String>,
-    held: &BTreeMap<String, EnvironmentName>,
-) -> Loaded {
     let mut loaded = Loaded::default();
     let mut folders = sort(files, refused, &mut loaded);
     if folders.is_empty() {
@@ -178,14 +175,12 @@ pub fn load_after(
             found.report_with_help(&place, "too-many-targets", message.clone(), help);
         }
     }
-    check::across(&views, held, &mut findings, &mut loaded.warnings);
+    check::across(&views, &mut loaded.warnings);
+    loaded.contested = check::contested(&views);
     for (name, view) in &views {
         let mut found = findings.remove(name).unwrap_or_default();
         let outcome = match build::draft(view, &mut found) {
-            Some(draft) if found.is_empty() => {
-                loaded.claims.extend(check::claims(view).map(|claim| (claim, name.clone())));
-                Ok(draft)
-            }
+            Some(draft) if found.is_empty() => Ok(draft),
             _ => Err(found),
         };
         loaded.environments.insert(name.clone(), outcome);

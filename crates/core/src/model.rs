@@ -3,6 +3,7 @@
 pub mod artifact;
 pub mod call;
 pub mod cause;
+pub mod claim;
 pub mod desired;
 pub mod error;
 pub mod escape;
@@ -23,14 +24,15 @@ pub mod words;
 
 pub use artifact::{Artifact, ArtifactQuery, ImageReference, Pattern, same_repository};
 pub use call::{Applied, CallRecord, Outcome};
+pub use claim::{Claimed, EnvironmentClaims, Named, Owner, Refusal, Resource};
 pub use desired::{
     Account, AmiQuery, AsgSpec, Environment, FargateSpec, Probe, Promotion, RolloutSettings, Suspension, Target,
     TargetSpec,
 };
 pub use error::{ErrorClass, PortError, ResolveError};
 pub use names::{
-    AccountId, ClusterName, CommitId, Component, Digest, EnvironmentName, GroupName, InvalidName, Kind, LocalRef,
-    Region, RoleArn, ServiceName, TargetRef, Version,
+    AccountId, ClusterName, CommitId, Component, Digest, EnvironmentName, GroupName, Installation, InvalidName, Kind,
+    LocalRef, Region, RoleArn, ServiceName, TargetRef, Version,
 };
 pub use observed::{
     Container, GroupInstance, GroupTemplate, GroupTraits, MixedPolicy, ObservedDeployment, ObservedGroup,

@@ -27,6 +27,7 @@ pub use self::action::{Action, RefreshPreferences, VersionMove};
 pub use self::memory::{Converged, Failed, Forgiven, Made, Memory, ProbeRecord, Refused, Started};
 pub use self::order::{Cycle, in_order};
 pub use self::settle::{Pass, answered, settle, unknown_pin};
+use crate::claims::Claims;
 use crate::guardrail::{Fleet, Guardrails, Member};
 use crate::model::{
     AccountId, Artifact, Environment, LocalRef, ObservedTarget, PortError, ResolveError, Rollout, RolloutHistory,
@@ -62,6 +63,8 @@ pub struct Input<'a> {
     pub guardrails: &'a dyn Guardrails,
     /// What is known of all targets, for guardrails; what is planned here counts at once.
     pub fleet: &'a Fleet,
+    /// Which target holds each AWS resource.
+    pub claims: &'a Claims,
     /// The time.
     pub now: Timestamp,
 }

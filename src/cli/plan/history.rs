@@ -6,6 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::change::changed;
+use super::local::Local;
 use crate::cli::error::CliError;
 use crate::cli::output;
 use crate::cli::signers::{self, Signers, read_pins};
@@ -13,9 +14,9 @@ use crate::clock::Clock;
 use crate::git::{GitError, Provenances, WorkingCopy};
 use crate::guardrail::Policies;
 use crate::manifest::{self, Draft};
-use crate::model::{CommitId, Component, Environment, EnvironmentName, LocalRef, Provenance, Trailer};
+use crate::model::{CommitId, Component, Environment, EnvironmentName, Files, LocalRef, Provenance, Trailer};
 use crate::plan::change_limit::{self, Acknowledgement, ChangeLimit, Extent, Limits};
-use crate::reconcile::outline;
+use crate::reconcile::follow::outline;
 
 /// What the working copy's history says about the files.
 pub(in crate::cli) struct History {
@@ -117,6 +118,22 @@ impl History {
             })
             .collect();
         draft.clone().complete(&of_this)
+    }
+
+    /// The folder as the repository that a controller would follow.
+    pub(super) fn local(&self, dir: &Path, files: Files, clock: &dyn Clock) -> Local {
+        let base = self.base.as_ref();
+        Local {
+            files,
+            copy: WorkingCopy::discover(dir).ok(),
+            before: match base {
+                Some(base) => Some(base.commit.clone()),
+                None => Some(self.head.clone()).filter(|head| !head.is_uncommitted()),
+            },
+            trailers: base.map(|base| base.trailers.clone()).unwrap_or_default(),
+            provenance: self.provenance.clone(),
+            uncommitted: Provenance::uncommitted(clock.now()),
+        }
     }
 
     /// What this change changes of a target; `None` without a base.

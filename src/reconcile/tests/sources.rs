@@ -193,7 +193,7 @@ async fn a_removed_environment_is_dropped_and_nothing_is_written() {
 #[tokio::test(start_paused = true)]
 async fn an_environment_that_pinion_toml_names_and_nobody_has_is_broken_not_gone() {
     let mut setup = Setup::new(&["dev", "prod"]);
-    let only = |name: &str| Claim::Only(BTreeSet::from([EnvironmentName::try_from(name).unwrap()]));
+    let only = |name: &str| Coverage::Only(BTreeSet::from([EnvironmentName::try_from(name).unwrap()]));
     setup.sources[0].1.insert("main".to_owned(), only("dev"));
     let rig = setup.start();
     rig.until_state("dev", State::InSync).await;
@@ -334,23 +334,24 @@ async fn a_hint_brings_a_poll_at_once_and_many_bring_one_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_claims_what_another_environment_has_is_broken_and_the_other_goes_on() {
+async fn who_claims_what_another_environment_has_is_blocked_and_the_other_goes_on() {
     let rig = Rig::converged(&["dev", "prod"]).await;
     // Of another name and folder, but the same account and group.
     rig.git.commit(|tree| {
         let text = super::git::environment("dev", "");
         tree.insert("environments/aaa/environment.toml".to_owned(), text.into_bytes());
-        tree.insert("environments/aaa/pins.toml".to_owned(), b"web = \"2.0\"\n".to_vec());
     });
-    sleep(secs(31)).await;
+    rig.git.pin("aaa", "2.0");
+    rig.until_state("aaa", State::Blocked).await;
     let status = rig.status();
-    assert!(status.environments["dev"].valid, "it had the group first: {:#?}", status.environments["dev"].errors);
-    let newcomer = &status.environments["aaa"];
-    assert!(!newcomer.valid && newcomer.errors[0].contains("claims the"), "{newcomer:#?}");
+    assert!(status.environments["dev"].valid && status.environments["aaa"].valid);
+    let reason = rig.web("aaa").reason.unwrap();
+    assert!(reason.contains("held by dev/asg/web, which claimed it first"), "{reason}");
     rig.git.pin("dev", "1.1");
     rig.until(|status| status.environments["dev"].targets["asg/web"].desired == "1.1").await;
     rig.until_state("dev", State::InSync).await;
-    assert_eq!(rig.world.writes("aaa").len(), 0);
+    assert_eq!(rig.world.refreshes("dev"), 1, "only the holder has rolled out");
+    assert_eq!(rig.state("aaa"), State::Blocked);
 }
 
 #[tokio::test(start_paused = true)]

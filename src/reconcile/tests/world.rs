@@ -219,12 +219,21 @@ struct Door {
 }
 
 impl Accounts for Doors {
-    fn reader(&self, environment: &EnvironmentName, _: &Account) -> Arc<dyn Observe> {
-        Arc::new(Door { world: Arc::clone(&self.0), environment: environment.to_string() })
+    fn reader(&self, environment: &EnvironmentName, to: &Account) -> Arc<dyn Observe> {
+        Arc::new(self.door(environment, to))
     }
 
-    fn writer(&self, environment: &EnvironmentName, _: &Account) -> Arc<dyn Apply> {
-        Arc::new(Door { world: Arc::clone(&self.0), environment: environment.to_string() })
+    fn writer(&self, environment: &EnvironmentName, to: &Account) -> Arc<dyn Apply> {
+        Arc::new(self.door(environment, to))
+    }
+}
+
+impl Doors {
+    /// The account that an environment names: its own, or that of the environment from which it was copied.
+    fn door(&self, environment: &EnvironmentName, to: &Account) -> Door {
+        let copied = ["dev", "prod"].into_iter().find(|name| account(name) == to.id);
+        let environment = copied.unwrap_or(environment.as_str()).to_owned();
+        Door { world: Arc::clone(&self.0), environment }
     }
 }
 

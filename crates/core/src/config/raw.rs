@@ -7,7 +7,7 @@ use super::notifications::{RawForge, RawHooks, RawNotify};
 use crate::manifest::Findings;
 use crate::manifest::shape::{At, Number, Shape, Span, Text, table};
 use crate::manifest::tree::{Node, Value};
-use crate::model::{CommitId, EnvironmentName};
+use crate::model::{CommitId, EnvironmentName, Installation};
 
 /// The longest interval: a day.
 pub(super) const DAY: u64 = 24 * 3600;
@@ -17,6 +17,9 @@ table! {
     RawConfig {
         /// The repositories to follow, and the branch of each. Two branches of one repository are two of these.
         repository: Vec<At<RawRepository>>,
+        /// What this installation is called in the markers that it leaves in AWS. Installations that may reach the same
+        /// accounts need different names. Default: "pinion".
+        installation: Installation,
         /// How often to reconcile, and how much at a time.
         reconcile: RawReconcile,
         /// What one commit may not do unless a trailer acknowledges it.

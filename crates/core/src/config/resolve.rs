@@ -65,6 +65,7 @@ impl Resolver<'_> {
         };
         Some(Config {
             repositories: repositories?,
+            installation: raw.installation.value().cloned().unwrap_or_default(),
             change_limits: change_limits(raw),
             reconcile: Reconcile {
                 interval: flags.interval.unwrap_or_else(|| seconds(reconcile.map(|raw| &raw.interval), 60)),

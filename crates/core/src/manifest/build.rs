@@ -137,6 +137,7 @@ impl<'a> Builder<'a> {
         let after = copied(self.raw.after())?.unwrap_or_default();
         let after: BTreeSet<LocalRef> = after.into_iter().map(|at| at.value).collect();
         let (component, _) = self.raw.component()?;
+        let take_over = copied(self.raw.take_over())?;
         Some(Target {
             reference: self.raw.local.within(&self.view.name),
             component,
@@ -145,6 +146,7 @@ impl<'a> Builder<'a> {
             rollout: rollout?,
             verify: verify?,
             suspend: suspend?,
+            take_over,
         })
     }
 

@@ -27,27 +27,18 @@ const CHECKS: [(&str, Check); 13] = [
     ("health-range", health_range),
     ("checkpoints", checkpoints),
     ("alarms", alarms),
+    (CLAIMED_TWICE, claimed_twice),
 ];
+
+const CLAIMED_TWICE: &str = "claimed-twice";
 
 /// A check of all environments together.
-type CheckAcross = fn(&BTreeMap<EnvironmentName, View>, &Claims, &mut dyn FnMut(&EnvironmentName, Complaint));
+type CheckAcross = fn(&BTreeMap<EnvironmentName, View>, &mut dyn FnMut(&EnvironmentName, Complaint));
 
-/// The checks of all environments together, and whether what they find is a mistake of the environment in which it is found.
-/// What the files of another environment make wrong in this one is only a warning: a commit reaches no further than its
-/// folder.
-const ACROSS: [(&str, CheckAcross, bool); 3] = [
-    ("promotion-unknown", promotion_unknown, false),
-    ("promotion-cycle", promotion_cycle, false),
-    ("claimed-twice", claimed_twice, true),
-];
-
-/// Which environment has each AWS resource.
-pub(super) type Claims = BTreeMap<String, EnvironmentName>;
-
-/// What an environment claims.
-pub(super) fn claims(view: &View) -> impl Iterator<Item = String> {
-    view.targets().into_iter().filter_map(|target| claim(view, &target))
-}
+/// The checks of all environments together. What the files of another environment make wrong in this one is only a warning: a
+/// commit reaches no further than its folder.
+const ACROSS: [(&str, CheckAcross); 2] =
+    [("promotion-unknown", promotion_unknown), ("promotion-cycle", promotion_cycle)];
 
 struct Report<'a> {
     check: &'static str,
@@ -72,16 +63,10 @@ pub(super) fn one(view: &View, findings: &mut Findings) {
 }
 
 /// Runs the checks of all environments together.
-pub(super) fn across(
-    views: &BTreeMap<EnvironmentName, View>,
-    held: &Claims,
-    findings: &mut BTreeMap<EnvironmentName, Findings>,
-    warnings: &mut Findings,
-) {
-    for (check, run, is_mistake) in ACROSS {
-        run(views, held, &mut |environment, (place, message, help)| {
-            let own = if is_mistake { Some(findings.entry(environment.clone()).or_default()) } else { None };
-            let findings = own.unwrap_or(&mut *warnings);
+pub(super) fn across(views: &BTreeMap<EnvironmentName, View>, warnings: &mut Findings) {
+    for (check, run) in ACROSS {
+        run(views, &mut |_, (place, message, help)| {
+            let findings = &mut *warnings;
             findings.report_with_help(&place, check, message, help);
         });
     }
@@ -322,11 +307,7 @@ fn promotions(views: &BTreeMap<EnvironmentName, View>) -> BTreeMap<&EnvironmentN
     promotions.collect()
 }
 
-fn promotion_unknown(
-    views: &BTreeMap<EnvironmentName, View>,
-    _: &Claims,
-    report: &mut dyn FnMut(&EnvironmentName, Complaint),
-) {
+fn promotion_unknown(views: &BTreeMap<EnvironmentName, View>, report: &mut dyn FnMut(&EnvironmentName, Complaint)) {
     for (name, (from, place)) in promotions(views) {
         if !views.contains_key(from) {
             let known = views.keys().filter(|known| *known != name).map(EnvironmentName::as_str).collect::<Vec<_>>();
@@ -339,11 +320,7 @@ fn promotion_unknown(
     }
 }
 
-fn promotion_cycle(
-    views: &BTreeMap<EnvironmentName, View>,
-    _: &Claims,
-    report: &mut dyn FnMut(&EnvironmentName, Complaint),
-) {
+fn promotion_cycle(views: &BTreeMap<EnvironmentName, View>, report: &mut dyn FnMut(&EnvironmentName, Complaint)) {
     let promotions = promotions(views);
     for (name, (_, place)) in &promotions {
         let mut path = vec![*name];
@@ -381,13 +358,27 @@ pub(super) fn claim(view: &View, target: &RawTarget<'_>) -> Option<String> {
     Some(format!("{resource} in {account}, {region}"))
 }
 
-/// Of two environments that claim one resource both are wrong, unless it is known which of them had it before: which one
-/// is to have it is not ours to guess. Within one environment the later target is.
-fn claimed_twice(
-    views: &BTreeMap<EnvironmentName, View>,
-    held: &Claims,
-    report: &mut dyn FnMut(&EnvironmentName, Complaint),
-) {
+/// Of two targets of one environment that claim one resource, the later one is wrong.
+fn claimed_twice(view: &View, report: &mut Report<'_>) {
+    let mut claims: BTreeMap<String, RawTarget<'_>> = BTreeMap::new();
+    for target in view.targets() {
+        let Some(claim) = claim(view, &target) else { continue };
+        match claims.get(&claim) {
+            Some(other) => {
+                let other = format!("{}/{} ({})", view.name, other.local, other.place.line());
+                let message = format!("{other} claims the {claim}, too");
+                report.at(target.place, message, "let only one target have it");
+            }
+            None => {
+                claims.insert(claim, target);
+            }
+        }
+    }
+}
+
+/// Targets of several environments that claim one resource. None of their environments is wrong for it: which target holds
+/// the resource is known only with the history, the other branches and the account (`crate::claims`).
+pub(super) fn contested(views: &BTreeMap<EnvironmentName, View>) -> Findings {
     let mut claims: BTreeMap<String, Vec<(&EnvironmentName, RawTarget<'_>)>> = BTreeMap::new();
     for (name, view) in views {
         for target in view.targets() {
@@ -396,17 +387,14 @@ fn claimed_twice(
             }
         }
     }
+    let mut findings = Findings::default();
     for (claim, claimants) in &claims {
-        for (index, (name, target)) in claimants.iter().enumerate() {
-            let earlier = claimants.iter().take(index).next();
-            let had = held.get(claim) == Some(*name);
-            let elsewhere = claimants.iter().find(|(other, _)| other != name && !had);
-            let earlier = earlier.filter(|(other, _)| other == name || !had);
-            if let Some((other, claimant)) = earlier.or(elsewhere) {
-                let by = format!("{other}/{} ({})", claimant.local, claimant.place.line());
-                let message = format!("{by} claims the {claim}, too");
-                report(name, (target.place.clone(), message, "let only one target have it".to_owned()));
+        for (name, target) in claimants {
+            if let Some((other, claimant)) = claimants.iter().find(|(other, _)| other != name) {
+                let message = format!("{other}/{} ({}) claims the {claim}, too", claimant.local, claimant.place.line());
+                findings.report_with_help(target.place, CLAIMED_TWICE, message, "let only one target have it");
             }
         }
     }
+    findings
 }

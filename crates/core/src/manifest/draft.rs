@@ -9,7 +9,8 @@ use super::raw::RawPins;
 use super::shape::Shape as _;
 use super::tree::Node;
 use crate::model::{
-    Account, Component, Digest, Environment, EnvironmentName, LocalRef, Pin, Promotion, Provenance, Target, Version,
+    Account, Component, Digest, Environment, EnvironmentClaims, EnvironmentName, LocalRef, Pin, Promotion, Provenance,
+    Target, Version, desired,
 };
 
 /// The value of a pin.
@@ -50,6 +51,12 @@ impl Draft {
     #[must_use]
     pub fn pins(&self) -> BTreeMap<Component, String> {
         self.pins.iter().map(|(component, value)| (component.clone(), value.to_string())).collect()
+    }
+
+    /// What each target claims.
+    #[must_use]
+    pub fn claims(&self) -> EnvironmentClaims {
+        desired::claims(&self.account, &self.targets)
     }
 
     /// The value of a component's pin.

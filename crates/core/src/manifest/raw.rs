@@ -9,7 +9,7 @@ use super::finding::Findings;
 use super::shape::{At, Field, Number, OneOrMore, Shape, Span, Text, table};
 use super::template::Template;
 use super::tree::{Node, Value};
-use crate::model::{AccountId, Component, Digest, EnvironmentName, LocalRef, Region, Version};
+use crate::model::{AccountId, Component, Digest, EnvironmentName, LocalRef, Named, Region, Version};
 
 /// Text in which `{version}` may stand.
 pub(crate) type Versioned = Template<true>;
@@ -90,6 +90,9 @@ table! {
         verify: Vec<At<RawProbe>>,
         /// Switches the target off for a while.
         suspend: RawSuspend,
+        /// The target of another installation that holds this resource so far, and gives it up:
+        /// "INSTALLATION/ENVIRONMENT/KIND/NAME", as the reason of a blocked target names it.
+        take_over: Named,
     }
 }
 
@@ -154,6 +157,9 @@ table! {
         verify: Vec<At<RawProbe>>,
         /// Switches the target off for a while.
         suspend: RawSuspend,
+        /// The target of another installation that holds this resource so far, and gives it up:
+        /// "INSTALLATION/ENVIRONMENT/KIND/NAME", as the reason of a blocked target names it.
+        take_over: Named,
     }
 }
 

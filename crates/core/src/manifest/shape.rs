@@ -11,7 +11,9 @@ use schemars::{Schema, json_schema};
 use super::finding::{Findings, Place};
 use super::template::{Placeholder, Template};
 use super::tree::{Node, Value};
-use crate::model::{AccountId, CommitId, Component, Digest, EnvironmentName, LocalRef, Region, Version, words};
+use crate::model::{
+    AccountId, CommitId, Component, Digest, EnvironmentName, Installation, LocalRef, Named, Region, Version, words,
+};
 
 /// What can be read from a node.
 pub(crate) trait Shape: Sized {
@@ -236,6 +238,8 @@ names! {
     Digest, "^sha256:[0-9a-f]{64}$";
     EnvironmentName, "^[a-z0-9][a-z0-9_-]{0,62}$";
     LocalRef, "^(asg|fargate)/[a-z0-9][a-z0-9_-]{0,62}$";
+    Installation, "^[a-z0-9][a-z0-9_-]{0,62}$";
+    Named, "^([a-z0-9][a-z0-9_-]{0,62}/[a-z0-9][a-z0-9_-]{0,62}/(asg|fargate)/[a-z0-9][a-z0-9_-]{0,62}|~[0-9a-f]{20})$";
     Region, "^[a-z0-9]+(-[a-z0-9]+)+-[a-z0-9]*[0-9]$";
     Version, "^\\S{1,128}$";
 }

@@ -7,7 +7,7 @@ use super::finding::{Findings, Place};
 use super::raw::{Fixed, RawAsg, RawEnvironment, RawFargate, RawPin, RawPins};
 use super::shape::{At, Field};
 use super::template::Scope;
-use crate::model::{Component, EnvironmentName, InvalidName, Kind, LocalRef};
+use crate::model::{Component, EnvironmentName, InvalidName, Kind, LocalRef, Named};
 
 /// One environment's files. What couldn't be read is `None`, and has been reported.
 pub(super) struct View {
@@ -116,6 +116,13 @@ impl RawTarget<'_> {
             Field::Absent => Some((Component::try_from(self.local.name.as_str()).ok()?, self.place)),
             Field::Bad => None,
             Field::Given(at) => Some((at.value.clone(), &at.place)),
+        }
+    }
+
+    pub(super) fn take_over(&self) -> &Field<Named> {
+        match self.table {
+            Table::Asg(asg) => &asg.take_over,
+            Table::Fargate(fargate) => &fargate.take_over,
         }
     }
 

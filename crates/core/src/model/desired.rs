@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::hex::sha256;
 use super::{
-    AccountId, ArtifactQuery, ClusterName, Component, EnvironmentName, GroupName, ImageReference, LocalRef, Pin,
-    Region, RoleArn, ServiceName, TargetRef,
+    AccountId, ArtifactQuery, Claimed, ClusterName, Component, EnvironmentClaims, EnvironmentName, GroupName,
+    ImageReference, Kind, LocalRef, Named, Pin, Region, Resource, RoleArn, ServiceName, TargetRef,
 };
 
 /// An environment as Git wants it: one account, its targets and its pins.
@@ -34,6 +34,12 @@ impl Environment {
     #[must_use]
     pub fn pin_of(&self, target: &Target) -> Option<&Pin> {
         self.pins.get(&target.component)
+    }
+
+    /// What each target claims.
+    #[must_use]
+    pub fn claims(&self) -> EnvironmentClaims {
+        claims(&self.account, &self.targets)
     }
 }
 
@@ -74,6 +80,8 @@ pub struct Target {
     pub verify: Vec<Probe>,
     /// Set while the target is switched off in Git.
     pub suspend: Option<Suspension>,
+    /// The target of another installation whose claim this one takes over.
+    pub take_over: Option<Named>,
 }
 
 /// Which AWS resource a target is, and how its artifact is found.
@@ -84,6 +92,25 @@ pub enum TargetSpec {
     Asg(AsgSpec),
     /// An ECS service on Fargate.
     Fargate(FargateSpec),
+}
+
+/// What targets of an account claim.
+pub(crate) fn claims(account: &Account, targets: &BTreeMap<LocalRef, Target>) -> EnvironmentClaims {
+    let claim =
+        |target: &Target| Claimed { resource: target.spec.resource(account), take_over: target.take_over.clone() };
+    targets.iter().map(|(local, target)| (local.clone(), claim(target))).collect()
+}
+
+impl TargetSpec {
+    /// The AWS resource in an account.
+    #[must_use]
+    pub fn resource(&self, account: &Account) -> Resource {
+        let (kind, name) = match self {
+            Self::Asg(asg) => (Kind::Asg, asg.group.to_string()),
+            Self::Fargate(fargate) => (Kind::Fargate, format!("{}/{}", fargate.cluster, fargate.service)),
+        };
+        Resource { account: account.id.clone(), region: account.region.clone(), kind, name }
+    }
 }
 
 /// An Auto Scaling group.

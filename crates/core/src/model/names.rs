@@ -104,6 +104,14 @@ name!(
     is_label
 );
 name!(
+    /// The name of an installation of Pinion: one controller, or several that stand in for each other. Two that may reach the
+    /// same AWS accounts need two names.
+    Installation,
+    "an installation's name",
+    "it has 1 to 63 of a-z, 0-9, - and _, and starts with a letter or digit",
+    is_label
+);
+name!(
     /// A thing that is released, such as `frontend`.
     Component,
     "a component's name",
@@ -188,6 +196,12 @@ name!(
         && value.len() <= 255
         && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 );
+
+impl Default for Installation {
+    fn default() -> Self {
+        Self("pinion".to_owned())
+    }
+}
 
 impl RoleArn {
     /// The account that the role belongs to.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{AccountId, LocalRef, PortError, RolloutId, State, words};
+use super::{AccountId, LocalRef, PortError, Refusal, RolloutId, State, words};
 
 /// Why a target is in its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub enum Reason {
     NoArtifact(String),
     /// Blocked: Pinion can't roll out to something of this shape. Says what to change.
     UnsupportedShape(String),
+    /// Blocked, or pending where it ends by itself: another target holds the AWS resource.
+    Claimed(Refusal),
     /// Pending: another target has to be in sync first.
     After {
         /// The target waited for.
@@ -347,6 +349,7 @@ impl fmt::Display for Reason {
             }
             Self::NoArtifact(error) => f.write_str(error),
             Self::UnsupportedShape(what) => f.write_str(what),
+            Self::Claimed(refusal) => fmt::Display::fmt(refusal, f),
             Self::After { target, state } => write!(f, "waits for {target}, which is {state}"),
             Self::ForeignRollout { id, status, failing } => {
                 write!(f, "waits for a rollout that Pinion didn't start: {}{}", id.short(), bracketed(status))?;

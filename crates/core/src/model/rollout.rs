@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CommitId, TaskDefinition, TemplateUser, TemplateVersion, Version};
+use super::{CommitId, Named, TaskDefinition, TemplateUser, TemplateVersion, Version};
 
 /// What Pinion writes into each launch-template version (its description) and task-definition revision (its tags)
 /// that it makes. By it a rollout is known as ours, and for which pin it was made, after any restart.
@@ -18,13 +18,19 @@ pub struct Marker {
     pub commit: CommitId,
     /// What it was made from: a launch-template version's number, or a task definition's `family:revision`.
     pub base: String,
+    /// The target that it was made for; `None` in what was made before markers named it.
+    pub owner: Option<Named>,
 }
+
+/// AWS's limit for the description of a launch-template version (`VersionDescription`, up to 255 characters).
+const MAX_DESCRIPTION: usize = 255;
 
 impl Marker {
     /// The tag keys used on a task definition.
-    pub const TAGS: [&'static str; 3] = ["pinion:version", "pinion:commit", "pinion:base"];
+    pub const TAGS: [&'static str; 4] = ["pinion:version", "pinion:commit", "pinion:base", "pinion:target"];
 
-    /// Reads a launch-template version's description: `pinion 1.4.2 commit=… base=7`. `None` if Pinion didn't write it.
+    /// Reads a launch-template version's description: `pinion 1.4.2 commit=… base=7 for=pinion/prod/asg/web`. `None` if
+    /// Pinion didn't write it.
     #[must_use]
     pub fn parse(description: &str) -> Option<Self> {
         let mut words = description.split(' ');
@@ -34,36 +40,47 @@ impl Marker {
         let version = Version::try_from(words.next()?).ok()?;
         let commit = CommitId::try_from(words.next()?.strip_prefix("commit=")?).ok()?;
         let base = words.next()?.strip_prefix("base=")?.to_owned();
-        Some(Self { version, commit, base })
+        let owner = words.next().and_then(|word| Named::try_from(word.strip_prefix("for=")?.to_owned()).ok());
+        Some(Self { version, commit, base, owner })
     }
 
     /// Reads a task definition's tags. `None` if one is missing or Pinion didn't write it.
     #[must_use]
     pub fn from_tags<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<Self> {
-        let (mut version, mut commit, mut base) = (None, None, None);
+        let (mut version, mut commit, mut base, mut owner) = (None, None, None, None);
         for (key, value) in tags {
             match key {
                 "pinion:version" => version = Version::try_from(value).ok(),
                 "pinion:commit" => commit = CommitId::try_from(value).ok(),
                 "pinion:base" => base = Some(value.to_owned()),
+                "pinion:target" => owner = Named::try_from(value.to_owned()).ok(),
                 _ => {}
             }
         }
-        Some(Self { version: version?, commit: commit?, base: base? })
+        Some(Self { version: version?, commit: commit?, base: base?, owner })
     }
 
-    /// The tags that say this on a task definition.
+    /// The tags that say this on a task definition. Each value fits: the longest has 199 of 256 characters.
     #[must_use]
-    pub fn tags(&self) -> [(&'static str, String); 3] {
-        let [version, commit, base] = Self::TAGS;
-        [(version, self.version.to_string()), (commit, self.commit.to_string()), (base, self.base.clone())]
+    pub fn tags(&self) -> Vec<(&'static str, String)> {
+        let [version, commit, base, target] = Self::TAGS;
+        let mut tags =
+            vec![(version, self.version.to_string()), (commit, self.commit.to_string()), (base, self.base.clone())];
+        tags.extend(self.owner.as_ref().map(|owner| (target, owner.to_string())));
+        tags
     }
 }
 
-/// Written as a launch-template version's description, at most 255 characters (AWS's limit).
+/// Written as a launch-template version's description. An owner whose name doesn't fit is named by its digest.
 impl fmt::Display for Marker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pinion {} commit={} base={}", self.version, self.commit, self.base)
+        let text = format!("pinion {} commit={} base={}", self.version, self.commit, self.base);
+        let Some(owner) = &self.owner else { return f.write_str(&text) };
+        let full = format!("{text} for={owner}");
+        match owner {
+            Named::Owner(owner) if full.chars().count() > MAX_DESCRIPTION => write!(f, "{text} for={}", owner.digest()),
+            _ => f.write_str(&full),
+        }
     }
 }
 

@@ -149,6 +149,15 @@ impl Action {
         self.leads_to().is_some()
     }
 
+    /// What it writes on the revision that it makes; `None` if it makes none.
+    #[must_use]
+    pub fn marker(&self) -> Option<&Marker> {
+        match self {
+            Self::CreateTemplateVersion { marker, .. } | Self::RegisterTaskDefinition { marker, .. } => Some(marker),
+            _ => None,
+        }
+    }
+
     /// Where the rollout that it starts moves to; `None` if it starts none.
     #[must_use]
     pub fn leads_to(&self) -> Option<RolloutTarget> {

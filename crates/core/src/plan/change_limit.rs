@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::model::{CommitId, Component, EnvironmentName, Trailer};
+use crate::claims::Ancestry;
+use crate::model::{CommitId, Component, EnvironmentClaims, EnvironmentName, Resource, TargetRef, Trailer};
 
 /// The key of the trailer that acknowledges, with one capital, as trailers are kept.
 pub const TRAILER: &str = "Pinion-acknowledge";
@@ -41,6 +42,8 @@ pub struct Outline {
     pub promoted: bool,
     /// Its pins, each as canonical text.
     pub pins: BTreeMap<Component, String>,
+    /// What its targets claim.
+    pub claims: EnvironmentClaims,
 }
 
 /// What a branch has, environment by environment.
@@ -209,20 +212,39 @@ pub struct Ledger {
     pub kept: BTreeMap<EnvironmentName, CommitId>,
     /// What isn't accepted.
     pub held: Option<Held>,
+    /// What each environment of which something is held claimed before.
+    claiming: BTreeMap<EnvironmentName, BTreeSet<(Resource, TargetRef)>>,
+    /// What is claimed: by what is there, and by what was there before where something is held.
+    pub claimed: BTreeSet<(Resource, TargetRef)>,
+    /// Since when each target claims its resource.
+    pub since: Ancestry,
 }
 
 impl Ledger {
     /// Begins with a commit that is accepted as it is.
     #[must_use]
     pub fn new(commit: CommitId, extent: Extent) -> Self {
-        Self { seen: commit, there: extent.clone(), accepted: extent, kept: BTreeMap::new(), held: None }
+        let (claimed, mut since) = (claims(&extent), Ancestry::default());
+        since.step(&claimed);
+        Self {
+            seen: commit,
+            there: extent.clone(),
+            accepted: extent,
+            kept: BTreeMap::new(),
+            held: None,
+            claiming: BTreeMap::new(),
+            claimed,
+            since,
+        }
     }
 
     /// Takes the next commit of the branch. What of it isn't held is accepted, so that the next one is compared with that.
     pub fn step(&mut self, commit: CommitId, extent: Extent, word: Acknowledgement, limits: Limits) {
         let found = change_limit(&self.accepted, &extent, limits).filter(|_| word != Acknowledgement::Given);
         let Some(mut found) = found else {
-            *self = Self::new(commit, extent);
+            let since = std::mem::take(&mut self.since);
+            *self = Self { since, ..Self::new(commit, extent) };
+            self.since.step(&self.claimed);
             return;
         };
         let earlier = self.held.take();
@@ -233,7 +255,16 @@ impl Ledger {
         for name in &found.removed {
             self.kept.entry(name.clone()).or_insert_with(|| self.seen.clone());
         }
+        self.claiming.retain(|name, _| found.concerns(name));
+        for (name, outline) in self.accepted.iter().filter(|(name, _)| found.concerns(name)) {
+            let before = || claims_of([(name, outline)].into_iter()).collect();
+            self.claiming.entry(name.clone()).or_insert_with(before);
+        }
         self.accepted = found.accepted(&self.accepted, &extent);
+        self.claimed = claims(&extent);
+        self.claimed.extend(claims(&self.accepted));
+        self.claimed.extend(self.claiming.values().flatten().cloned());
+        self.since.step(&self.claimed);
         // What began it may have been taken back since.
         let earlier = earlier.filter(|earlier| found.has_of(&earlier.change_limit));
         let (first, before) =
@@ -242,6 +273,11 @@ impl Ledger {
         self.held = Some(Held { commit: first, change_limit: found, ignored_acknowledgement });
         self.seen = commit;
         self.there = extent;
+    }
+
+    /// Takes a commit before all that were looked at, where they don't tell who came first.
+    pub fn step_back(&mut self, extent: &Extent) {
+        self.since.step_back(&claims(extent));
     }
 }
 
@@ -280,6 +316,19 @@ impl ChangeLimit {
     }
 }
 
+/// What the environments of a branch claim.
+fn claims(extent: &Extent) -> BTreeSet<(Resource, TargetRef)> {
+    claims_of(extent.iter()).collect()
+}
+
+fn claims_of<'a>(
+    environments: impl Iterator<Item = (&'a EnvironmentName, &'a Outline)>,
+) -> impl Iterator<Item = (Resource, TargetRef)> {
+    environments.flat_map(|(name, outline)| {
+        outline.claims.iter().map(move |(local, claimed)| (claimed.resource.clone(), local.within(name)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,6 +339,7 @@ mod tests {
     fn extent(environments: &[Given<'_>]) -> Extent {
         let outline = |promoted: bool, pins: &[(&str, &str)]| Outline {
             promoted,
+            claims: BTreeMap::new(),
             pins: pins
                 .iter()
                 .map(|(component, version)| (Component::try_from(*component).unwrap(), (*version).to_owned()))
@@ -369,7 +419,7 @@ mod tests {
         assert_eq!((ledger.kept.clone(), ledger.seen.clone()), ([(prod, commit('a'))].into(), commit('c')));
         let mut reverted = ledger.clone();
         reverted.step(commit('d'), both.clone(), Acknowledgement::Missing, limits);
-        assert_eq!(reverted, Ledger::new(commit('d'), both));
+        assert_eq!(reverted, Ledger { since: reverted.since.clone(), ..Ledger::new(commit('d'), both) });
         let ignored_acknowledgement = Acknowledgement::Ignored(commit('d'));
         ledger.step(commit('d'), newer.clone(), ignored_acknowledgement, limits);
         ledger.step(commit('e'), newer.clone(), Acknowledgement::Missing, limits);
@@ -381,7 +431,7 @@ mod tests {
             "{ledger:?}"
         );
         ledger.step(commit('d'), newer.clone(), Acknowledgement::Given, limits);
-        assert_eq!(ledger, Ledger::new(commit('d'), newer));
+        assert_eq!(ledger, Ledger { since: ledger.since.clone(), ..Ledger::new(commit('d'), newer) });
     }
 
     fn step(ledger: &mut Ledger, digit: char, extent: &Extent) -> Option<String> {

@@ -19,8 +19,8 @@ pub(super) use self::start::NOT_SHOWN;
 use super::revision::{Revision, View};
 use super::{Action, Failing, Input, Memory, Observed, Plan, Reason, Refused, TargetPlan, back, group, service};
 use crate::model::{
-    Artifact, Environment, LocalRef, ObservedTarget, Pin, Rollout, RolloutHistory, RolloutOutcome, State, Target,
-    TargetSpec,
+    Artifact, Environment, LocalRef, ObservedTarget, Pin, Refusal, Rollout, RolloutHistory, RolloutOutcome, State,
+    Target, TargetSpec,
 };
 
 /// For this long reads of a target may lag behind what its rollouts say.
@@ -126,10 +126,13 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     let verdict = match preconditions(input, target) {
         Err(verdict) => *verdict,
         Ok(Preconditions { pin, artifact, seen }) => match &view {
-            Some(Ok(view)) => {
-                let decision = Decision { input, target, pin, artifact, seen, view, so_far };
-                decision.on_its_number(decision.verdict())
-            }
+            Some(Ok(view)) => match input.claims.check(input.desired, target, view.marked_for(), input.now) {
+                Ok(()) => {
+                    let decision = Decision { input, target, pin, artifact, seen, view, so_far };
+                    decision.on_its_number(decision.verdict())
+                }
+                Err(refusal) => refused(refusal),
+            },
             Some(Err(shape)) => Verdict::of(State::Blocked, Reason::UnsupportedShape(shape.clone())),
             None => Verdict::of(State::Unknown, Reason::Unread),
         },
@@ -184,6 +187,12 @@ fn held_back(input: Input<'_>, local: &LocalRef, verdict: Verdict) -> Verdict {
     }
 }
 
+/// Another target holds the AWS resource.
+fn refused(refusal: Refusal) -> Verdict {
+    let state = if refusal.is_passing() { State::Pending } else { State::Blocked };
+    Verdict::of(state, Reason::Claimed(refusal))
+}
+
 fn view(target: &Target, seen: &ObservedTarget, history: Option<&RolloutHistory>) -> Result<View, String> {
     match (seen, &target.spec) {
         (ObservedTarget::Group(group), TargetSpec::Asg(_)) => group::view(group, history),
@@ -219,8 +228,10 @@ fn describe(revision: &Revision) -> String {
 fn drifted(input: Input<'_>, target: &Target, verdict: &Verdict, attempt: Option<&Rollout>, pin: &Pin) -> bool {
     let local = &target.reference.local;
     let write = verdict.action.as_ref().is_some_and(Action::is_write);
+    // Of what another target holds nothing is due.
+    let waits = verdict.state == State::Pending && !matches!(verdict.reason, Some(Reason::Claimed(_)));
     let contested = matches!(verdict.reason, Some(Reason::Contested { .. }));
-    let due = verdict.state == State::Pending || contested || (write && verdict.state != State::Quarantined);
+    let due = waits || contested || (write && verdict.state != State::Quarantined);
     let moving = matches!(verdict.state, State::RollingOut | State::Overdue) && input.memory.drifted.contains(local);
     let remembered =
         input.memory.converged.get(local).is_some_and(|converged| converged.commit == pin.provenance.commit);

@@ -14,8 +14,8 @@ use super::action::VersionMove;
 use super::revision::{Revision, View};
 use super::{Action, Input, RefreshPreferences};
 use crate::model::{
-    Artifact, GroupInstance, GroupTemplate, Marker, ObservedGroup, Pin, RolloutHistory, RolloutSettings, RolloutTarget,
-    Target, TemplateVersion, TemplateVersionSpec,
+    Artifact, GroupInstance, GroupTemplate, Marker, Named, ObservedGroup, Pin, RolloutHistory, RolloutSettings,
+    RolloutTarget, Target, TemplateVersion, TemplateVersionSpec,
 };
 
 /// Auto Scaling forgets instance refreshes after six weeks (`DescribeInstanceRefreshes`: "the last six weeks").
@@ -110,6 +110,7 @@ pub(super) fn next_step(
                     version: pin.version.clone(),
                     commit: pin.provenance.commit.clone(),
                     base: slot.current.number.to_string(),
+                    owner: Some(Named::Owner(input.claims.owner(&target.reference))),
                 },
                 root_device: match artifact {
                     Artifact::Ami { root_device, .. } => root_device.clone(),

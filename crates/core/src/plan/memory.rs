@@ -7,13 +7,16 @@ use jiff::Timestamp;
 
 use super::{Action, Observed, Plan, decide};
 use crate::model::{
-    CommitId, Environment, ErrorClass, LocalRef, Marker, PortError, Reason, RolloutId, RolloutTarget, State, Version,
+    CommitId, Environment, ErrorClass, LocalRef, Marker, PortError, Reason, Resource, RolloutId, RolloutTarget, State,
+    Version,
 };
 
 /// What this process remembers from its own earlier passes. Losing it is harmless: probes are sent once more, drift may be
 /// called a rollout, while reads lag a rollout may be asked for twice, and a request to retry has to be made again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Memory {
+    /// The AWS resource of each target, which all else here is about.
+    pub resources: BTreeMap<LocalRef, Resource>,
     /// With what each target was last in sync.
     pub converged: BTreeMap<LocalRef, Converged>,
     /// The targets that have drifted since, and aren't back yet.
@@ -132,19 +135,35 @@ pub struct ProbeRecord {
     pub after_rollout: bool,
 }
 
+/// Gives what is remembered of a target to the one that it is now.
+fn rename<T>(all: &mut BTreeMap<LocalRef, T>, moved: impl Fn(LocalRef) -> Option<LocalRef>) {
+    let entries = std::mem::take(all).into_iter();
+    *all = entries.filter_map(|(local, entry)| Some((moved(local)?, entry))).collect();
+}
+
 impl Memory {
-    /// Forgets the targets that an environment doesn't have any more.
-    pub fn keep(&mut self, desired: &Environment) {
-        let has = |local: &LocalRef| desired.targets.contains_key(local);
-        self.converged.retain(|local, _| has(local));
-        self.drifted.retain(|local| has(local));
-        self.probes.retain(|local, _| has(local));
-        self.made.retain(|local, _| has(local));
-        self.started.retain(|local, _| has(local));
-        self.forgiven.retain(|local, _| has(local));
-        self.refused.retain(|local, _| has(local));
-        self.withdrawn.retain(|local, _| has(local));
-        self.failed.retain(|local, _| has(local));
+    /// Follows the AWS resources of an environment's targets: what is remembered of a resource goes with it to a target of
+    /// another name, and is forgotten when no target has it any more. The targets that have another resource than before.
+    pub fn keep(&mut self, desired: &Environment) -> BTreeSet<LocalRef> {
+        let claims = desired.claims().into_iter();
+        let now: BTreeMap<LocalRef, Resource> = claims.map(|(local, claimed)| (local, claimed.resource)).collect();
+        let before = std::mem::replace(&mut self.resources, now);
+        let now = &self.resources;
+        let moved = |local: LocalRef| match before.get(&local) {
+            Some(resource) => now.iter().find(|(_, at)| *at == resource).map(|(local, _)| local.clone()),
+            None => Some(local).filter(|local| now.contains_key(local)),
+        };
+        rename(&mut self.converged, moved);
+        rename(&mut self.probes, moved);
+        rename(&mut self.made, moved);
+        rename(&mut self.started, moved);
+        rename(&mut self.forgiven, moved);
+        rename(&mut self.refused, moved);
+        rename(&mut self.withdrawn, moved);
+        rename(&mut self.failed, moved);
+        self.drifted = std::mem::take(&mut self.drifted).into_iter().filter_map(moved).collect();
+        let others = before.into_iter().filter(|(local, resource)| now.get(local).is_some_and(|now| now != resource));
+        others.map(|(local, _)| local).collect()
     }
 
     /// A write was answered: what AWS refuses is remembered.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::model::{Artifact, Digest, Marker, Rollout, RolloutTarget, Version, same_repository};
+use crate::model::{Artifact, Digest, Marker, Named, Rollout, RolloutTarget, Version, same_repository};
 
 /// A launch-template version or a task-definition revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,6 +149,19 @@ impl View {
     pub(super) fn is_ours(&self, revision: &Revision) -> bool {
         let base = revision.marker.as_ref().map(|marker| &marker.base);
         base.is_some_and(|base| self.bases.as_ref().is_none_or(|bases| bases.contains(base)))
+    }
+
+    /// The target that the marker of the newest revision names that Pinion made. Of a service only revisions of the family
+    /// that it is on compare.
+    pub(super) fn marked_for(&self) -> Option<&Named> {
+        let family = |revision: &Revision| revision.name.rsplit_once(':').map(|(family, _)| family.to_owned());
+        let number =
+            |revision: &Revision| revision.name.rsplit(':').next().and_then(|number| number.parse::<u64>().ok());
+        let mine = family(&self.current);
+        let all = std::iter::once(&self.current).chain(&self.others);
+        let made = all.filter(|revision| revision.marker.is_some() && family(revision) == mine);
+        let newest = made.max_by_key(|revision| number(revision));
+        newest.and_then(|revision| revision.marker.as_ref()).and_then(|marker| marker.owner.as_ref())
     }
 
     /// How many instances or tasks run an artifact.

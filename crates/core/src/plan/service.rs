@@ -7,8 +7,8 @@ use super::action::short_arn;
 use super::revision::{ContainerImage, Revision, View, disown_copies};
 use super::{Action, Made};
 use crate::model::{
-    Artifact, Container, FargateSpec, Marker, ObservedDeployment, ObservedService, Pin, Rollout, RolloutHistory,
-    RolloutId, RolloutOutcome, RolloutTarget, TaskDefinition, same_repository, words,
+    Artifact, Container, FargateSpec, Marker, Named, ObservedDeployment, ObservedService, Owner, Pin, Rollout,
+    RolloutHistory, RolloutId, RolloutOutcome, RolloutTarget, TaskDefinition, same_repository, words,
 };
 
 /// ECS forgets service deployments after 90 days (`ListServiceDeployments`).
@@ -103,6 +103,7 @@ pub(super) fn next_step(
     pin: &Pin,
     artifact: &Artifact,
     made: Option<&Made>,
+    owner: Owner,
 ) -> Result<Action, String> {
     runs_on(&service.task_definition, artifact)?;
     let image = artifact.identity();
@@ -122,10 +123,16 @@ pub(super) fn next_step(
     let own = made.filter(|made| {
         made.image == image && made.marker.commit == pin.provenance.commit && made.marker.base == view.current.name
     });
-    let marker =
-        Marker { version: pin.version.clone(), commit: pin.provenance.commit.clone(), base: view.current.name.clone() };
+    let mut marker = Marker {
+        version: pin.version.clone(),
+        commit: pin.provenance.commit.clone(),
+        base: view.current.name.clone(),
+        owner: Some(Named::Owner(owner)),
+    };
     let found = listed.or(own.map(|made| &made.arn));
-    if found.is_none() {
+    if found.is_none() && has_room(&service.task_definition, &marker).is_err() {
+        // The owner's name is what it can do without.
+        marker.owner = None;
         has_room(&service.task_definition, &marker)?;
     }
     Ok(match found {

@@ -20,6 +20,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::*;
+use crate::claims::Claims;
 use crate::guardrail::{DenyAll, Fleet, NoPolicies};
 use crate::model::ErrorClass;
 use crate::model::*;
@@ -69,6 +70,7 @@ pub(super) fn environment(frontend: (&str, char), backend: (&str, char)) -> Envi
         rollout: RolloutSettings::default(),
         verify: Vec::new(),
         suspend: None,
+        take_over: None,
     };
     let asg = TargetSpec::Asg(AsgSpec {
         group: GroupName::try_from("frontend").unwrap(),
@@ -120,7 +122,12 @@ pub(super) fn container_image(text: &str) -> Artifact {
 }
 
 pub(super) fn marker(version: &str, digit: char, base: &str) -> Option<Marker> {
-    Some(Marker { version: Version::try_from(version).unwrap(), commit: commit(digit), base: base.to_owned() })
+    Some(Marker {
+        version: Version::try_from(version).unwrap(),
+        commit: commit(digit),
+        base: base.to_owned(),
+        owner: None,
+    })
 }
 
 /// The artifacts that an environment's pins resolve to.
@@ -168,6 +175,7 @@ pub(super) fn decide_one(
         memory: &memory,
         guardrails: &NoPolicies,
         fleet: &Fleet::default(),
+        claims: &Claims::alone(environment),
         now: at(10),
     };
     plan(input).targets.remove(local).unwrap()
@@ -282,6 +290,7 @@ fn a_target_waits_for_those_that_it_comes_after() {
             memory: &memory,
             guardrails: &NoPolicies,
             fleet: &Fleet::default(),
+            claims: &Claims::alone(&environment),
             now: at(10),
         })
     };
@@ -313,6 +322,7 @@ fn a_guardrail_holds_a_rollout_back_and_is_named() {
         memory: &memory,
         guardrails: &guardrails,
         fleet: &Fleet::default(),
+        claims: &Claims::alone(&environment),
         now: at(1),
     });
     assert_eq!(plan.targets[&web()].state, State::Pending);
@@ -360,6 +370,7 @@ fn markers_survive_being_written() {
         version: Version::try_from("v".repeat(128)).unwrap(),
         commit: CommitId::try_from("a".repeat(64)).unwrap(),
         base: "10000".to_owned(),
+        owner: None,
     };
     assert!(longest.to_string().len() <= 255, "AWS takes at most 255 characters");
 }

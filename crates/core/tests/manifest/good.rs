@@ -54,6 +54,7 @@ fn a_target_is_what_its_table_and_its_pin_say() {
             },
             verify: [],
             suspend: None,
+            take_over: None,
         },
         fargate/api: Target {
             reference: prod/fargate/api,
@@ -83,6 +84,7 @@ fn a_target_is_what_its_table_and_its_pin_say() {
             },
             verify: [],
             suspend: None,
+            take_over: None,
         },
     }
     "#);

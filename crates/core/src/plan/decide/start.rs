@@ -30,6 +30,7 @@ impl Decision<'_> {
             Ok(settings) => settings,
             Err(held) => return *held,
         };
+        let owner = self.input.claims.owner(&self.target.reference);
         let step = match (self.seen, &self.target.spec) {
             (ObservedTarget::Group(group), _) => {
                 let target = Target { rollout: settings, ..self.target.clone() };
@@ -37,7 +38,7 @@ impl Decision<'_> {
             }
             (ObservedTarget::Service(service), TargetSpec::Fargate(spec)) => {
                 let made = self.input.memory.made.get(&self.target.reference.local);
-                service::next_step(service, spec, self.view, self.pin, self.artifact, made)
+                service::next_step(service, spec, self.view, self.pin, self.artifact, made, owner)
             }
             _ => Err(format!("{} is of another kind than what was read for it", self.target.reference)),
         };

@@ -23,8 +23,15 @@ fn planned(environment: &Environment, guardrails: &dyn Guardrails, refreshes: &[
         histories: history.into_iter().map(|history| (web(), Ok(history))).collect(),
     };
     let (memory, fleet) = (Memory::default(), Fleet::default());
-    let input =
-        Input { desired: environment, observed: &observed, memory: &memory, guardrails, fleet: &fleet, now: at(10) };
+    let input = Input {
+        desired: environment,
+        observed: &observed,
+        memory: &memory,
+        guardrails,
+        fleet: &fleet,
+        claims: &Claims::alone(environment),
+        now: at(10),
+    };
     plan(input).targets.remove(&web()).unwrap()
 }
 
@@ -203,6 +210,7 @@ fn a_pin_that_no_commit_answers_for_is_blocked() {
         memory: &memory,
         guardrails: &NoPolicies,
         fleet: &fleet,
+        claims: &Claims::alone(&environment),
         now: at(10),
     };
     let plan = plan(input).targets.remove(&web()).unwrap();

@@ -17,6 +17,7 @@ fn converge(world: &mut World, environment: &Environment) -> Plan {
             memory: &memory,
             guardrails: &NoPolicies,
             fleet: &Fleet::default(),
+            claims: &Claims::alone(environment),
             now: at(10),
         });
         if plan.writes_nothing() {
@@ -91,7 +92,7 @@ proptest! {
         let observed = world.observe(&environment);
         let guardrails = DenyAll { reason: "frozen".to_owned() };
         let memory = Memory::default();
-        let plan = plan(Input { desired: &environment, observed: &observed, memory: &memory, guardrails: &guardrails, fleet: &Fleet::default(), now: at(10) });
+        let plan = plan(Input { desired: &environment, observed: &observed, memory: &memory, guardrails: &guardrails, fleet: &Fleet::default(), claims: &Claims::alone(&environment), now: at(10) });
         prop_assert!(plan.writes_nothing());
         let expected = if start == pinned { State::InSync } else { State::Pending };
         prop_assert!(plan.targets.values().all(|plan| plan.state == expected));

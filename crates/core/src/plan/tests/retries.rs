@@ -31,7 +31,15 @@ fn pass(memory: &mut Memory, observed: &Observed) -> TargetPlan {
     let environment = pinned();
     memory.forgive(&environment, observed, at(10));
     let (guardrails, fleet) = (&NoPolicies, &Fleet::default());
-    let input = Input { desired: &environment, observed, memory, guardrails, fleet, now: at(10) };
+    let input = Input {
+        desired: &environment,
+        observed,
+        memory,
+        guardrails,
+        fleet,
+        claims: &Claims::alone(&environment),
+        now: at(10),
+    };
     plan(input).targets.remove(&web()).unwrap()
 }
 
