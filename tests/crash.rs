@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::support::loopback;
 use crate::support::stage::git::Repo;
 use crate::support::stage::http::Application;
 use crate::support::stage::process::{Process, TIMEOUT, figure, now, pinion};
@@ -53,7 +54,7 @@ struct End {
 /// One run: a simulator, and a controller that is to bring about the release.
 struct Run<'a> {
     case: &'a Case,
-    /// Ends before the simulator does: another run's may take the same port at once.
+    /// Ends before the simulator does.
     controller: Option<Process>,
     sim: SimHandle,
     folder: TempDir,
@@ -70,7 +71,7 @@ impl<'a> Run<'a> {
             path
         });
         let world = stage::changed(WORLD, case.world);
-        let options = Options { speed: 0.0, state, ..Options::default() };
+        let options = Options { listen: loopback::own(), speed: 0.0, state, ..Options::default() };
         let sim = runtime.block_on(Sim::start(World::parse(&world).unwrap(), options)).unwrap();
         let configuration = format!(
             "cache_dir = \"cache\"\n[[repository]]\nurl = \"{url}\"\nbranch = \"main\"\ninterval = \"1h\"\n\
@@ -347,4 +348,22 @@ fn a_repository_without_the_release_does_nothing() {
     assert_eq!(run.end().state, "in-sync");
     assert!(Path::new(&run.folder.path().join("cache")).is_dir());
     assert!(run.calls(0).iter().all(|call| !call.write), "{}", run.shown());
+}
+
+/// A controller that was left running by a killed test once deployed its version in a simulator that had got the same port.
+#[test]
+fn who_asks_for_a_simulator_that_is_gone_reaches_no_other() {
+    let runtime = Runtime::new().unwrap();
+    let start = |listen| {
+        let options = Options { listen, speed: 0.0, ..Options::default() };
+        runtime.block_on(Sim::start(World::parse(WORLD).unwrap(), options)).unwrap()
+    };
+    let gone = start(loopback::own());
+    let (endpoint, port) = (gone.endpoint(), gone.endpoint().rsplit_once(':').unwrap().1.parse().unwrap());
+    drop(gone);
+    let mut listen = loopback::own();
+    listen.set_port(port);
+    let other = start(listen);
+    assert!(http::get(&format!("{}/_sim/state", other.endpoint())).is_some());
+    assert!(http::get(&format!("{endpoint}/_sim/state")).is_none(), "{endpoint} is answered by {}", other.endpoint());
 }

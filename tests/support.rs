@@ -4,6 +4,7 @@ pub(crate) mod aws;
 pub(crate) mod forge;
 pub(crate) mod git;
 pub(crate) mod http;
+pub(crate) mod loopback;
 pub(crate) mod masked;
 pub(crate) mod pair;
 pub(crate) mod process;

@@ -11,6 +11,7 @@ use super::rules::runs;
 use super::run::{ends, file_of, pins_of};
 use super::story::{Event, History, Trouble, Version};
 use super::world::{Target, account, begin, environment, environment_file, targets, tree, world_file};
+use crate::support::loopback;
 use crate::support::stage::git::Repo;
 use crate::support::stage::process::{Process, TIMEOUT, now, pinion};
 use crate::support::stage::view::Call;
@@ -22,7 +23,7 @@ const SPEED: f64 = 40.0;
 struct Play {
     targets: Vec<Target>,
     repo: Repo,
-    /// Ends before the simulator does: another one may take the same port at once.
+    /// Ends before the simulator does.
     controller: Option<Process>,
     sim: SimHandle,
     folder: TempDir,
@@ -41,7 +42,8 @@ pub(crate) fn run(history: &History, runtime: &Runtime) -> Result<(), String> {
     repo.commit("as it is");
     repo.push();
     let world = World::parse(&world_file(history, &targets)).unwrap();
-    let sim = runtime.block_on(Sim::start(world, Options { speed: SPEED, ..Options::default() })).unwrap();
+    let options = Options { listen: loopback::own(), speed: SPEED, ..Options::default() };
+    let sim = runtime.block_on(Sim::start(world, options)).unwrap();
     let folder = TempDir::new().unwrap();
     let configuration = format!(
         "cache_dir = \"cache\"\n[[repository]]\nurl = \"{}\"\nbranch = \"main\"\ninterval = \"1s\"\n\

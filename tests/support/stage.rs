@@ -58,7 +58,7 @@ pub(crate) struct Stage {
     own_time: bool,
     repository_has: String,
     configuration_has: String,
-    /// Ends before the simulator does: another one may take the same port at once.
+    /// Ends before the simulator does.
     controller: Option<Process>,
     sim: Option<Process>,
     endpoint: String,

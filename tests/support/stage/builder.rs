@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::git::{GitServer, Repo};
 use super::process::FakeTime;
 use super::{Git, GitEnd, Stage};
+use crate::support::loopback;
 
 /// A world file with other words in it, each of which stands there.
 pub(crate) fn changed(world: &str, changes: &[(&str, &str)]) -> String {
@@ -209,7 +210,7 @@ impl Builder {
             address: String::new(),
             opened: Cell::new(0),
         };
-        stage.start_sim("127.0.0.1:0");
+        stage.start_sim(&loopback::own().to_string());
         if self.controlled {
             stage.start_controller();
             stage.wait_until_ready();
