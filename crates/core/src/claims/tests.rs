@@ -1,6 +1,7 @@
 //! Who holds what, case by case; and over random histories: no resource is ever written for two targets.
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
 
 use super::*;
 use crate::model::{
@@ -338,90 +339,173 @@ impl Truth {
     }
 }
 
+/// Who may write: the rule as it is, or one that is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    Sound,
+    /// Each claimant may write.
+    Nobodys,
+    /// Markers don't count.
+    Unmarked,
+    /// What hasn't been read since the start holds nothing.
+    Hasty,
+    /// An environment whose files are broken holds nothing.
+    BrokenGivesUp,
+    /// What a change limit holds back holds nothing.
+    HeldGivesUp,
+    /// A broken file ends its environment, as if it were gone: no last good state claims anything.
+    NoLastGood,
+}
+
+impl Rule {
+    const BROKEN: [Self; 6] =
+        [Self::Nobodys, Self::Unmarked, Self::Hasty, Self::BrokenGivesUp, Self::HeldGivesUp, Self::NoLastGood];
+
+    /// What a process with this rule keeps of what a branch claims.
+    fn read(self, files: &BTreeMap<usize, Option<usize>>, mut claims: BranchClaims) -> BranchClaims {
+        match self {
+            Self::HeldGivesUp => {
+                claims.kept.clear();
+                claims.environments.retain(|name, _| files.keys().any(|it| ENVIRONMENTS[*it] == name.as_str()));
+            }
+            Self::NoLastGood => {
+                let broken = |name: &EnvironmentName| {
+                    files.iter().any(|(it, group)| group.is_none() && ENVIRONMENTS[*it] == name.as_str())
+                };
+                claims.environments.retain(|name, _| !broken(name));
+            }
+            _ => {}
+        }
+        claims
+    }
+
+    fn check(self, claims: &Claims, environment: &Environment, target: &Target, marked: Option<&Named>) -> bool {
+        let marked = marked.filter(|_| self != Self::Unmarked);
+        match claims.check(environment, target, marked, now()) {
+            Ok(()) => true,
+            Err(refusal) => match self {
+                Self::Nobodys => refusal != Refusal::GivenUp,
+                Self::Hasty => matches!(refusal, Refusal::Unread(_)),
+                Self::BrokenGivesUp => matches!(refusal, Refusal::Broken(_)),
+                _ => false,
+            },
+        }
+    }
+}
+
+fn steps() -> impl Strategy<Value = (Vec<Step>, bool)> {
+    (prop::collection::vec(step(), 1..60), any::<bool>())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_resource_is_ever_written_for_two_targets(
-        steps in prop::collection::vec(step(), 1..60), shared in any::<bool>(),
-    ) {
-        let mine = |branch: usize, environment: usize| shared || environment / 2 == branch;
-        let coverage = |branch: usize| match shared {
-            true => Coverage::All,
-            false => Coverage::Only(
-                (0..4).filter(|it| it / 2 == branch).map(|it| EnvironmentName::try_from(ENVIRONMENTS[it]).unwrap()).collect()
-            ),
-        };
-        let fresh = || Claims::new(Installation::default(), (0..2).map(coverage));
-        let mut truth = [Truth::default(), Truth::default()];
-        let mut process = fresh();
-        // What the process has read of each branch, which its environments' tasks go by.
-        let mut wanted: [BTreeMap<usize, Environment>; 2] = Default::default();
-        // All that any process has read last.
-        let mut ever = fresh();
-        let mut markers: BTreeMap<Resource, Named> = BTreeMap::new();
-        let mut writers: BTreeMap<Resource, TargetRef> = BTreeMap::new();
-        for step in steps {
-            match step {
-                Step::Write(branch, environment, group) if mine(branch, environment) => {
-                    truth[branch].files.insert(environment, group);
+    fn no_resource_is_ever_written_for_two_targets((steps, shared) in steps()) {
+        let played = play(&steps, shared, Rule::Sound);
+        prop_assert!(played.is_ok(), "{}", played.unwrap_err());
+    }
+}
+
+/// How many histories are tried before a broken rule counts as not caught.
+const FOR_BROKEN_RULES: usize = 5_000;
+
+#[test]
+fn each_broken_rule_of_who_holds_a_resource_is_caught() {
+    for rule in Rule::BROKEN {
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let caught = (1..=FOR_BROKEN_RULES).find(|_| {
+            let (steps, shared) = steps().new_tree(&mut runner).unwrap().current();
+            play(&steps, shared, rule).is_err()
+        });
+        assert!(caught.is_some(), "{rule:?}: nobody sees it");
+    }
+}
+
+/// Plays a history, in which the processes have this rule: a resource that is written for two targets, if there is one.
+fn play(steps: &[Step], shared: bool, rule: Rule) -> Result<(), String> {
+    let mine = |branch: usize, environment: usize| shared || environment / 2 == branch;
+    let coverage = |branch: usize| match shared {
+        true => Coverage::All,
+        false => Coverage::Only(
+            (0..4)
+                .filter(|it| it / 2 == branch)
+                .map(|it| EnvironmentName::try_from(ENVIRONMENTS[it]).unwrap())
+                .collect(),
+        ),
+    };
+    let fresh = || Claims::new(Installation::default(), (0..2).map(coverage));
+    let mut truth = [Truth::default(), Truth::default()];
+    let mut process = fresh();
+    // What the process has read of each branch, which its environments' tasks go by.
+    let mut wanted: [BTreeMap<usize, Environment>; 2] = Default::default();
+    // All that any process has read last.
+    let mut ever = fresh();
+    let mut markers: BTreeMap<Resource, Named> = BTreeMap::new();
+    let mut writers: BTreeMap<Resource, TargetRef> = BTreeMap::new();
+    for step in steps.iter().cloned() {
+        match step {
+            Step::Write(branch, environment, group) if mine(branch, environment) => {
+                truth[branch].files.insert(environment, group);
+                let files = truth[branch].files.clone();
+                truth[branch].commits.push((files, false));
+            }
+            Step::Remove(branch, environment, said) => {
+                // Without any environment a commit is broken as a whole.
+                if truth[branch].files.len() > 1 && truth[branch].files.remove(&environment).is_some() {
+                    let files = truth[branch].files.clone();
+                    truth[branch].commits.push((files, said));
+                }
+            }
+            Step::Rename(branch, from, to) if mine(branch, to) => {
+                if let Some(group) = truth[branch].files.remove(&from) {
+                    truth[branch].files.insert(to, group);
                     let files = truth[branch].files.clone();
                     truth[branch].commits.push((files, false));
                 }
-                Step::Remove(branch, environment, said) => {
-                    // Without any environment a commit is broken as a whole.
-                    if truth[branch].files.len() > 1 && truth[branch].files.remove(&environment).is_some() {
-                        let files = truth[branch].files.clone();
-                        truth[branch].commits.push((files, said));
-                    }
-                }
-                Step::Rename(branch, from, to) if mine(branch, to) => {
-                    if let Some(group) = truth[branch].files.remove(&from) {
-                        truth[branch].files.insert(to, group);
-                        let files = truth[branch].files.clone();
-                        truth[branch].commits.push((files, false));
-                    }
-                }
-                Step::Write(..) | Step::Rename(..) => {}
-                Step::Read(branch) if truth[branch].commits.is_empty() => {}
-                Step::Read(branch) => {
-                    let (environments, claims) = truth[branch].read();
-                    ever.read(branch, claims.clone());
-                    process.read(branch, claims);
-                    wanted[branch] = environments;
-                }
-                Step::Restart => {
-                    process = fresh();
-                    wanted = Default::default();
-                }
-                Step::Pass(converged) => {
-                    let mut holders: BTreeMap<Resource, TargetRef> = BTreeMap::new();
-                    for (branch, environments) in wanted.iter().enumerate() {
-                        for (index, environment) in environments {
-                            // The first branch that has an environment feeds it.
-                            let first = process.branches[0].claims.as_ref();
-                            if branch == 1 && shared && (first.is_none() || wanted[0].contains_key(index)) {
-                                continue;
-                            }
-                            let target = environment.targets.values().next().unwrap();
-                            let resource = target.spec.resource(&environment.account);
-                            if process.check(environment, target, markers.get(&resource), now()).is_err() {
-                                continue;
-                            }
-                            let other = holders.insert(resource.clone(), target.reference.clone());
-                            prop_assert_eq!(other, None, "two targets may write at once");
-                            if converged & (1 << index) != 0 {
-                                continue;
-                            }
-                            markers.insert(resource.clone(), Named::Owner(process.owner(&target.reference)));
-                            let before = writers.insert(resource.clone(), target.reference.clone());
-                            if let Some(before) = before.filter(|before| *before != target.reference) {
-                                // The former one had given it up, as far as anybody has read.
-                                let claimants = ever.claimants(&resource);
-                                prop_assert!(
-                                    claimants.iter().all(|claimant| claimant.target != before),
-                                    "{} is written for {} while {} claims it", resource, target.reference, before
-                                );
+            }
+            Step::Write(..) | Step::Rename(..) => {}
+            Step::Read(branch) if truth[branch].commits.is_empty() => {}
+            Step::Read(branch) => {
+                let (environments, claims) = truth[branch].read();
+                let files = &truth[branch].commits.last().unwrap().0;
+                ever.read(branch, claims.clone());
+                process.read(branch, rule.read(files, claims));
+                wanted[branch] = environments;
+            }
+            Step::Restart => {
+                process = fresh();
+                wanted = Default::default();
+            }
+            Step::Pass(converged) => {
+                let mut holders: BTreeMap<Resource, TargetRef> = BTreeMap::new();
+                for (branch, environments) in wanted.iter().enumerate() {
+                    for (index, environment) in environments {
+                        // The first branch that has an environment feeds it.
+                        let first = process.branches[0].claims.as_ref();
+                        if branch == 1 && shared && (first.is_none() || wanted[0].contains_key(index)) {
+                            continue;
+                        }
+                        let target = environment.targets.values().next().unwrap();
+                        let resource = target.spec.resource(&environment.account);
+                        if !rule.check(&process, environment, target, markers.get(&resource)) {
+                            continue;
+                        }
+                        let other = holders.insert(resource.clone(), target.reference.clone());
+                        if let Some(other) = other {
+                            return Err(format!("{other} and {} may write {resource} at once", target.reference));
+                        }
+                        if converged & (1 << index) != 0 {
+                            continue;
+                        }
+                        markers.insert(resource.clone(), Named::Owner(process.owner(&target.reference)));
+                        let before = writers.insert(resource.clone(), target.reference.clone());
+                        if let Some(before) = before.filter(|before| *before != target.reference) {
+                            // The former one had given it up, as far as anybody has read.
+                            let claimants = ever.claimants(&resource);
+                            if claimants.iter().any(|claimant| claimant.target == before) {
+                                let now = &target.reference;
+                                return Err(format!("{resource} is written for {now} while {before} claims it"));
                             }
                         }
                     }
@@ -429,4 +513,5 @@ proptest! {
             }
         }
     }
+    Ok(())
 }
