@@ -23,7 +23,7 @@ use pinion::clock::{Clock, SystemClock};
 use pinion::guardrail::{Fleet, NoPolicies};
 use pinion::model::{
     AmiQuery, AsgSpec, CommitId, Component, Environment, EnvironmentName, FargateSpec, ImageReference, LocalRef, Pin,
-    Provenance, RolloutSettings, State, Target, TargetSpec, Version,
+    Provenance, RolloutSettings, Session, State, Target, TargetSpec, Version,
 };
 use pinion::plan::{Action, Converged, Input, Memory, Observed, Plan, plan};
 use pinion::ports::Accounts as _;
@@ -233,7 +233,7 @@ impl Stage {
         let options = Options {
             endpoint_url: Some("http://simulator.invalid".to_owned()),
             keys: Some(keys),
-            session_name: "pinion".to_owned(),
+            session: Session::Run,
             recorder: Arc::new(Unrecorded),
             clock: Arc::new(SystemClock),
         };

@@ -18,7 +18,7 @@ use crate::forge::{self, ReportedBranch};
 use crate::git::{Auth, MirroredRepository, Mirrors, Programs, RepositorySource};
 use crate::history::{History, Limits};
 use crate::metrics::Metrics;
-use crate::model::Installation;
+use crate::model::{Installation, Session};
 use crate::plan::change_limit;
 use crate::ports::EventSink;
 use crate::reconcile::{self, HttpProber, Intervals, Parts, Resyncs, Source, StatusStore};
@@ -130,7 +130,7 @@ impl Controller {
         let accounts = Aws::new(Options {
             endpoint_url: wiring.endpoint_url,
             keys: wiring.keys,
-            session_name: "pinion".to_owned(),
+            session: Session::Run,
             recorder: Arc::clone(&self.metrics) as Arc<dyn crate::ports::RecordCalls>,
             clock: Arc::clone(&self.clock),
         })

@@ -32,7 +32,7 @@ use crate::manifest::{self, Findings};
 use crate::metrics::Metrics;
 use crate::model::escape::{one_line, plain_json};
 use crate::model::survey::Survey;
-use crate::model::{CommitId, EnvironmentName, Installation, LocalRef, State, words};
+use crate::model::{CommitId, EnvironmentName, Installation, LocalRef, Session, State, words};
 use crate::plan::change_limit::Limits;
 use crate::plan::{Memory, Observed, Plan, TargetPlan};
 use crate::ports::{Accounts, Observe, Surveyor};
@@ -144,7 +144,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     let aws = Aws::new(Options {
         endpoint_url: args.endpoint_url.clone(),
         keys: None,
-        session_name: "pinion-plan".to_owned(),
+        session: Session::Plan,
         recorder: Arc::new(Metrics::new()?),
         clock: Arc::clone(&clock),
     })

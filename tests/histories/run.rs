@@ -12,7 +12,7 @@ use pinion::clock::Clock;
 use pinion::metrics::Metrics;
 use pinion::model::Installation;
 use pinion::model::status::{Snapshot, Status};
-use pinion::model::{Probe, State};
+use pinion::model::{Probe, Session, State};
 use pinion::plan::change_limit::Limits;
 use pinion::ports::{NoEventSink, Prober, RecordCalls};
 use pinion::reconcile::{self, Intervals, Parts, Resyncs, Source, StatusStore};
@@ -149,7 +149,7 @@ impl Play {
             Options {
                 endpoint_url: None,
                 keys: Some(Keys { access_key_id: "AKIATEST".to_owned(), secret_access_key: "secret".into() }),
-                session_name: "pinion".to_owned(),
+                session: Session::Run,
                 recorder: Arc::clone(&metrics) as Arc<dyn RecordCalls>,
                 clock: Arc::clone(&self.clock) as _,
             },

@@ -9,6 +9,7 @@ use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::retry::RetryConfig;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
+use pinion::model::{EnvironmentName, Session};
 use pinion::sim::{Options, Sim, SimHandle, World};
 use tempfile::TempDir;
 
@@ -50,9 +51,15 @@ impl Simulator {
     }
 
     /// Assumes a role with an access key; the answer, or the refusal's text.
-    async fn assume(&self, id: &str, role: &str, external_id: Option<&str>) -> Result<Credentials, String> {
+    async fn assume(
+        &self,
+        id: &str,
+        role: &str,
+        external_id: Option<&str>,
+        session: &str,
+    ) -> Result<Credentials, String> {
         let sts = aws_sdk_sts::Client::new(&config(&self.sim, key(id), "us-west-1"));
-        let request = sts.assume_role().role_arn(role).role_session_name("test");
+        let request = sts.assume_role().role_arn(role).role_session_name(session);
         let answer = request.set_external_id(external_id.map(str::to_owned)).send().await;
         let answer = answer.map_err(|error| DisplayErrorContext(&error).to_string())?;
         let issued = answer.credentials().unwrap();
@@ -61,8 +68,8 @@ impl Simulator {
     }
 
     async fn enter(&self, case: &Case, region: &'static str) -> SdkConfig {
-        let external_id = format!("ext-{}", case.name);
-        config(&self.sim, self.assume("test", &case.role(), Some(&external_id)).await.unwrap(), region)
+        let (external_id, session) = (format!("ext-{}", case.name), format!("pinion-{}", case.name));
+        config(&self.sim, self.assume("test", &case.role(), Some(&external_id), &session).await.unwrap(), region)
     }
 }
 
@@ -72,23 +79,36 @@ fn refused<T: std::fmt::Debug, E: std::error::Error>(answer: Result<T, E>) -> St
 }
 
 #[tokio::test]
-async fn only_pinion_gets_in_and_only_with_the_external_id() {
+async fn only_pinion_gets_in_and_only_with_the_external_id_and_for_that_environment() {
     let stand = Simulator::start().await;
     let case = stand.case(Kind::Service);
     let external_id = format!("ext-{}", case.name);
     let (role, plan) = (case.role(), format!("{}-plan", case.role()));
+    let own = EnvironmentName::try_from(case.name.as_str()).unwrap();
+    let [run, look, bump] = [Session::Run, Session::Plan, Session::Bump].map(|session| session.name(&own));
+    let other = stand.case(Kind::Group);
+    assert_ne!(other.name, case.name);
+    let [other_run, other_look] =
+        [Session::Run, Session::Plan].map(|it| it.name(&EnvironmentName::try_from(other.name.as_str()).unwrap()));
     let cases = [
-        ("test", role.as_str(), Some(external_id.as_str()), true),
-        ("AKIAPLANNER", &plan, Some(&external_id), true),
-        ("test", &role, Some("ext-other"), false),
-        ("test", &role, None, false),
-        ("test", &plan, Some(&external_id), false),
-        ("AKIAPLANNER", &role, Some(&external_id), false),
-        ("AKIASOMEBODY", &role, Some(&external_id), false),
+        ("test", role.as_str(), Some(external_id.as_str()), &run, true),
+        ("test", &role, Some(&external_id), &look, true),
+        ("test", &role, Some(&external_id), &bump, true),
+        ("AKIAPLANNER", &plan, Some(&external_id), &look, true),
+        ("AKIAPLANNER", &plan, Some(&external_id), &bump, true),
+        ("test", &role, Some("ext-other"), &run, false),
+        ("test", &role, None, &run, false),
+        ("test", &plan, Some(&external_id), &run, false),
+        ("AKIAPLANNER", &role, Some(&external_id), &look, false),
+        ("AKIASOMEBODY", &role, Some(&external_id), &run, false),
+        // Another environment's files name this role, and even the external id.
+        ("test", &role, Some(&external_id), &other_run, false),
+        ("test", &role, Some(&external_id), &other_look, false),
+        ("AKIAPLANNER", &plan, Some(&external_id), &other_look, false),
     ];
-    for (id, role, external_id, expected) in cases {
-        let answer = stand.assume(id, role, external_id).await;
-        assert_eq!(answer.is_ok(), expected, "{id} {role} {external_id:?}: {answer:?}");
+    for (id, role, external_id, session, expected) in cases {
+        let answer = stand.assume(id, role, external_id, session).await;
+        assert_eq!(answer.is_ok(), expected, "{id} {role} {external_id:?} {session}: {answer:?}");
         if let Err(text) = answer {
             assert!(
                 text.contains("AccessDenied") && text.contains("is not authorized to perform: sts:AssumeRole"),
@@ -158,9 +178,9 @@ async fn a_service_and_the_roles_of_its_tasks_are_all_that_can_be_touched() {
 
     let other = refused(ecs.update_service().cluster("app").service("other").desired_count(9).send().await);
     let expected = format!(
-        "User: arn:aws:sts::{0}:assumed-role/pinion/test is not authorized to perform: ecs:UpdateService on resource: \
+        "User: arn:aws:sts::{0}:assumed-role/pinion/pinion-{1} is not authorized to perform: ecs:UpdateService on resource: \
          arn:aws:ecs:us-west-1:{0}:service/app/other because no identity-based policy allows the ecs:UpdateService action",
-        case.account
+        case.account, case.name
     );
     assert!(other.contains("AccessDeniedException") && other.contains(&expected), "{other}");
     let definition = |role: &str| {

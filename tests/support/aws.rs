@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use pinion::aws::{Aws, Keys, Options};
 use pinion::clock::SystemClock;
 use pinion::model::{
-    Account, AmiQuery, AsgSpec, CallRecord, EnvironmentName, FargateSpec, ImageReference, LocalRef, TargetSpec,
+    Account, AmiQuery, AsgSpec, CallRecord, EnvironmentName, FargateSpec, ImageReference, LocalRef, Session, TargetSpec,
 };
 use pinion::ports::{Accounts as _, Apply, Observe, RecordCalls};
 use pinion::sim::{Sim, SimHandle, World};
@@ -60,7 +60,7 @@ impl Simulator {
         let aws = Aws::new(Options {
             endpoint_url: Some(sim.endpoint()),
             keys: Some(keys),
-            session_name: "pinion".to_owned(),
+            session: Session::Run,
             recorder: Arc::clone(&recorded) as Arc<dyn RecordCalls>,
             clock: Arc::new(SystemClock),
         })

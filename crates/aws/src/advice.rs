@@ -73,7 +73,7 @@ const RESOURCE_CONTROL: &str = "a resource control policy is the organisation's:
 const ENDPOINT: &str = "allow it in the policy of the VPC endpoint that Pinion's calls go through";
 
 /// What to do about a role that can't be assumed.
-pub(super) fn for_role(code: &str, message: &str, external_id: bool) -> String {
+pub(super) fn for_role(code: &str, message: &str, external_id: bool, session: &str) -> String {
     let given = match code {
         "ExpiredToken" | "ExpiredTokenException" => {
             "Pinion's own credentials have expired: renew what provides them (log in again, or see why nobody issues new \
@@ -98,14 +98,14 @@ pub(super) fn for_role(code: &str, message: &str, external_id: bool) -> String {
             "the account itself isn't let in: sign in to its console to see what AWS wants of it"
         }
         code if code.starts_with("AccessDenied") || code.starts_with("Unauthorized") => {
-            return for_denied_role(message, external_id);
+            return for_denied_role(message, external_id, session);
         }
         _ => "correct `account.role` or `account.external_id` in environment.toml",
     };
     given.to_owned()
 }
 
-fn for_denied_role(message: &str, external_id: bool) -> String {
+fn for_denied_role(message: &str, external_id: bool, session: &str) -> String {
     // What comes with assuming is an action of its own, and the trust policy has to allow it, too.
     for action in ["sts:TagSession", "sts:SetSourceIdentity"] {
         if message.contains(action) {
@@ -116,7 +116,10 @@ fn for_denied_role(message: &str, external_id: bool) -> String {
         true => "asks for this very external id (sts:ExternalId)",
         false => "doesn't ask for an external id (sts:ExternalId)",
     };
-    let trust = format!("its trust policy names Pinion's identity as principal, allows sts:AssumeRole, and {id}");
+    let trust = format!(
+        "its trust policy names Pinion's identity as principal, allows sts:AssumeRole, {id}, and allows the session name \
+         {session} if it asks for one (sts:RoleSessionName)"
+    );
     match named(message) {
         Some((Kind::Identity, false)) => {
             "allow sts:AssumeRole on this role in the policies of Pinion's own identity; the role's trust policy isn't what \
@@ -202,11 +205,12 @@ mod tests {
 
     #[test]
     fn the_trust_policy_is_blamed_only_where_it_may_be_it() {
-        let role = |code: &str, end: &str| for_role(code, &format!("{USER}{end}"), true);
+        let role = |code: &str, end: &str| for_role(code, &format!("{USER}{end}"), true, "pinion-prod");
         let denied = |end: &str| role("AccessDenied", &format!("sts:AssumeRole on resource: r{end}"));
         for (said, advice) in [
             (denied(""), "that the role exists; that its trust policy"),
             (denied(""), "asks for this very external id"),
+            (denied(""), "allows the session name pinion-prod if it asks for one (sts:RoleSessionName)"),
             (denied(""), "the policies of Pinion's own identity allow sts:AssumeRole on it; and the service control"),
             (denied(" because no role trust policy allows the sts:AssumeRole action"), "check that its trust policy"),
             (role("AccessDenied", "sts:TagSession on resource: r"), "allow sts:TagSession in the role's trust policy"),
@@ -233,6 +237,6 @@ mod tests {
             assert!(said.contains(advice), "{said}");
             assert!(!said.contains("check that") || !said.contains("trust policy"), "{said}");
         }
-        assert!(for_role("AccessDenied", "", false).contains("doesn't ask for an external id"));
+        assert!(for_role("AccessDenied", "", false, "pinion-prod").contains("doesn't ask for an external id"));
     }
 }

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::cache::Kept;
-use super::credentials::{Provider, RoleCredentials, session_name, with};
+use super::credentials::{Provider, RoleCredentials, with};
 use super::error::{is_expired, port_error};
 use super::limits::{AllLimits, Limits};
 use super::operation::Operation;
@@ -30,7 +30,8 @@ use super::task_definition::Definition;
 use super::users::User;
 use pinion_clock::Clock;
 use pinion_core::model::{
-    Account, AccountId, Artifact, ArtifactQuery, EnvironmentName, ErrorClass, PortError, Rollout, TemplateVersion,
+    Account, AccountId, Artifact, ArtifactQuery, EnvironmentName, ErrorClass, PortError, Rollout, Session,
+    TemplateVersion,
 };
 use pinion_core::ports::RecordCalls;
 
@@ -73,7 +74,7 @@ pub(super) struct Shared {
     pub(super) sdk: SdkConfig,
     pub(super) recorder: Arc<dyn RecordCalls>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) session_name: String,
+    pub(super) session: Session,
     pub(super) limits: AllLimits,
 }
 
@@ -137,7 +138,7 @@ impl Connection {
             sts: client!(aws_sdk_sts, "sts", shared, environment, format!("{partition}/assume"), region, None),
             role: account.role.clone(),
             external_id: account.external_id.clone(),
-            session: session_name(&shared.session_name, environment),
+            session: shared.session.name(environment),
             clock: Arc::clone(&shared.clock),
             held: tokio::sync::Mutex::default(),
         });

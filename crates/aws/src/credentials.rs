@@ -14,7 +14,7 @@ use super::advice;
 use super::error::port_error;
 use super::operation::Operation;
 use pinion_clock::Clock;
-use pinion_core::model::{EnvironmentName, ErrorClass, PortError, RoleArn};
+use pinion_core::model::{ErrorClass, PortError, RoleArn};
 
 /// How long before they expire credentials are renewed.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
@@ -26,8 +26,6 @@ const SURELY_GOOD: Duration = Duration::from_secs(60);
 const DOUBT_EVERY: Duration = Duration::from_secs(5 * 60);
 /// For this long a failure stands for the next one, so that the calls of one pass don't each ask again.
 const SAME_FAILURE: Duration = Duration::from_secs(1);
-/// AWS's limit for a role session's name.
-const MAX_SESSION_NAME: usize = 64;
 
 /// One role's credentials.
 pub(super) struct RoleCredentials {
@@ -170,7 +168,7 @@ impl RoleCredentials {
                 Some(_) => "with an external id",
                 None => "without an external id",
             };
-            let advice = advice::for_role(&error.code, &error.message, self.external_id.is_some());
+            let advice = advice::for_role(&error.code, &error.message, self.external_id.is_some(), &self.session);
             let said = error.message.trim_end_matches(['.', ' ']);
             error.message = format!("role {} can't be assumed {given}: {said}; {advice}", self.role);
         }
@@ -208,24 +206,5 @@ impl ProvideCredentials for Provider {
                 Err(_) => self.0.current().await.map_err(CredentialsError::provider_error),
             }
         })
-    }
-}
-
-/// The name of an environment's role sessions, as CloudTrail shows it.
-pub(super) fn session_name(prefix: &str, environment: &EnvironmentName) -> String {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "_=,.@-".contains(c);
-    format!("{prefix}-{environment}").chars().filter(|c| allowed(*c)).take(MAX_SESSION_NAME).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn session_names_are_legal() {
-        let long = EnvironmentName::try_from("x".repeat(63)).unwrap();
-        assert_eq!(session_name("pinion", &EnvironmentName::try_from("prod").unwrap()), "pinion-prod");
-        assert_eq!(session_name("pinion", &long).len(), 64);
-        assert_eq!(session_name("a team's/pinion", &EnvironmentName::try_from("dev").unwrap()), "ateamspinion-dev");
     }
 }

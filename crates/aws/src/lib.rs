@@ -46,7 +46,7 @@ use self::operation::Operation;
 use pinion_clock::Clock;
 use pinion_core::model::{
     Account, AccountId, Applied, Artifact, ArtifactQuery, EnvironmentName, LocalRef, ObservedTarget, PortError,
-    ResolveError, RolloutHistory, TargetSpec,
+    ResolveError, RolloutHistory, Session, TargetSpec,
 };
 use pinion_core::plan::Action;
 use pinion_core::ports::{Accounts, Apply, Observe, RecordCalls, Surveyor};
@@ -58,8 +58,8 @@ pub struct Options {
     pub endpoint_url: Option<String>,
     /// Pinion's own credentials, where they are known. `None` leaves them to AWS's standard chain.
     pub keys: Option<Keys>,
-    /// What role sessions are called; the environment's name is added.
-    pub session_name: String,
+    /// What role sessions are for, by which they are named.
+    pub session: Session,
     /// Is told of each call.
     pub recorder: Arc<dyn RecordCalls>,
     /// Tells when credentials expire.
@@ -108,7 +108,7 @@ impl Aws {
             sdk: loader.load().await,
             recorder: options.recorder,
             clock: options.clock,
-            session_name: options.session_name,
+            session: options.session,
             limits: AllLimits::default(),
         };
         Self { shared, connections: Mutex::new(BTreeMap::new()) }

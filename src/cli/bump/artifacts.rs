@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::model::escape::one_line;
 use crate::model::{
     Account, AmiQuery, ArtifactQuery, Component, Digest, EnvironmentName, ImageReference, Pattern, Provenance,
-    ResolveError, TargetSpec, Version, words,
+    ResolveError, Session, TargetSpec, Version, words,
 };
 use crate::ports::Accounts;
 
@@ -52,7 +52,7 @@ impl Lookup {
         Ok(Aws::new(Options {
             endpoint_url: self.endpoint_url.clone(),
             keys: None,
-            session_name: "pinion-bump".to_owned(),
+            session: Session::Bump,
             recorder: Arc::new(Metrics::new()?),
             clock: Arc::new(SystemClock),
         })

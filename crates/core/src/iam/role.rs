@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::policy::literal;
 use super::{BadRoleName, Options, Policy, Role, Roles, Scope, Statement};
-use crate::model::{AmiQuery, AsgSpec, FargateSpec, ImageReference, RoleArn, TargetSpec};
+use crate::model::{AmiQuery, AsgSpec, FargateSpec, ImageReference, RoleArn, Session, TargetSpec};
 
 /// What an update of a group mustn't say, as far as AWS has a condition key for it: sizes, subnets, what it launches on. The
 /// desired capacity, health checks and cooldowns have none (docs/threat-model.md).
@@ -27,18 +27,28 @@ pub(super) fn roles(scope: &Scope, options: &Options) -> Result<Roles, BadRoleNa
     let arn = RoleArn::try_from(arn).ok().filter(|_| fits).ok_or_else(|| BadRoleName { name: name.to_owned() })?;
     let mut reads = place.reads();
     let plan_reads = Policy::of(reads.iter().cloned().chain(place.plan_reads()).collect());
-    let plan = Role { arn, trust: trust(&options.planners, scope, options), permissions: plan_reads };
+    let plan = Role {
+        arn,
+        trust: trust(&options.planners, scope, options, &[Session::Plan, Session::Bump]),
+        permissions: plan_reads,
+    };
     reads.extend(place.writes());
     let role = Role {
         arn: scope.account.role.clone(),
-        trust: trust(&options.controllers, scope, options),
+        trust: trust(&options.controllers, scope, options, &[Session::Run, Session::Plan, Session::Bump]),
         permissions: Policy::of(reads),
     };
     Ok(Roles { role, plan })
 }
 
-fn trust(principals: &BTreeSet<String>, scope: &Scope, options: &Options) -> Policy {
-    let assume = Statement::allow("AssumedByPinion", ["sts:AssumeRole"]).for_whom(principals.iter().cloned());
+/// Who may assume a role: these identities, and only for its own environment, as the name of the session says. Who can change
+/// the files of another environment can have Pinion assume that role there, too, but under that environment's name.
+fn trust(principals: &BTreeSet<String>, scope: &Scope, options: &Options, sessions: &[Session]) -> Policy {
+    let assume = Statement::allow("AssumedByPinion", ["sts:AssumeRole"]).for_whom(principals.iter().cloned()).only_if(
+        "StringEquals",
+        "sts:RoleSessionName",
+        sessions.iter().map(|session| session.name(&scope.name)),
+    );
     let assume = match &scope.account.external_id {
         Some(id) => assume.only_if("StringEquals", "sts:ExternalId", [id.as_str()]),
         None => assume,
