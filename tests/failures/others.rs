@@ -169,6 +169,52 @@ fn somebody_stops_or_replaces_our_deployment() {
 }
 
 #[test]
+fn a_resource_belongs_to_one_target() {
+    let place = Place::new().group("web", "", "").service("api", "", "");
+    let mut stage = place.start();
+    // A copy of the folder, with the account id as it was.
+    stage.commit("stage: a copy of dev", |repo| {
+        repo.write("environments/stage/environment.toml", place.environment());
+        repo.write("environments/stage/pins.toml", "api = \"1.1\"\nweb = \"1.0\"\n");
+    });
+    failure_mode("claimed").holds(&stage, "stage/asg/web");
+    stage.pin("dev", "web", "1.1");
+    let (dev, copies) = (["dev/asg/web", "dev/fargate/api"], ["stage/asg/web", "stage/fargate/api"]);
+    stage.wait_until("dev runs 1.1", |stage| stage.fleet().group_runs(DEV, "web", ami("1.1")));
+    stage.wait_for_sync(&dev);
+    stage.kill_controller();
+    stage.start_controller();
+    stage.wait_for_sync(&dev);
+    copies.iter().for_each(|copy| failure_mode("claimed").holds(&stage, copy));
+    stage.settles();
+    assert_eq!((attempts(&stage, "web"), attempts(&stage, "api")), (1, 0), "dev's own rollout, and no other");
+
+    // The holder gives the group up, and the other one has it without a rollout.
+    let from = stage.last();
+    stage.commit("web is stage's", |repo| {
+        repo.write("environments/dev/environment.toml", Place::new().service("api", "", "").environment());
+        repo.write("environments/dev/pins.toml", "api = \"1.0\"\n");
+        repo.write("environments/stage/pins.toml", "api = \"1.1\"\nweb = \"1.1\"\n");
+    });
+    stage.wait_for_sync(&["stage/asg/web", "dev/fargate/api"]);
+    failure_mode("claimed").holds(&stage, "stage/fargate/api");
+
+    // An installation of another name: the marker is that of a target which isn't its own.
+    stage.configure(&format!("installation = \"acme\"\n{}", stage.configuration()));
+    stage.signal("HUP");
+    failure_mode("claimed-elsewhere").holds(&stage, "stage/asg/web");
+    let taken = place.environment().replace("[asg.web]\n", "[asg.web]\ntake_over = \"pinion/dev/asg/web\"\n");
+    stage.commit("web is acme's", |repo| {
+        repo.write("environments/stage/environment.toml", taken);
+    });
+    stage.wait_for_sync(&["stage/asg/web"]);
+    stage.settles();
+    assert_eq!(stage.written(from), Vec::<String>::new());
+    stage.pin("stage", "web", "1.0");
+    stage.wait_until("stage goes back to 1.0", |stage| stage.fleet().group_runs(DEV, "web", ami("1.0")));
+}
+
+#[test]
 fn capacity_belongs_to_others() {
     let stage = Place::new().group("web", "", "").service("api", "", "").start();
     stage.meddle("/_sim/speed", &json!({ "speed": 15 }));
