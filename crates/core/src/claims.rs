@@ -233,7 +233,9 @@ impl Claims {
                 }
             }
             for (_, target) in claims.kept.iter().filter(|(kept, _)| kept == resource) {
-                if claimants.iter().all(|claimant| claimant.target != *target) {
+                // Another branch may have taken the environment over.
+                let feeds = self.feeder(&target.environment).is_none_or(|feeder| feeder == place);
+                if feeds && claimants.iter().all(|claimant| claimant.target != *target) {
                     let (since, target) = (since(target), target.clone());
                     claimants.push(Claimant { target, branch: place, since, take_over: None });
                 }

@@ -137,6 +137,19 @@ fn what_the_holder_gives_up_passes_on_whatever_the_marker_says() {
 }
 
 #[test]
+fn what_a_change_limit_keeps_of_an_environment_ends_when_an_earlier_branch_feeds_it() {
+    let (production, prod) = (web("production"), web("prod"));
+    let kept = prod.claims().into_iter().map(|(local, claimed)| (claimed.resource, local.within(&prod.name))).collect();
+    let limited = BranchClaims { kept, ..branch(&[&[&prod]]) };
+    let marked = Some("pinion/prod/asg/web");
+    let both = claims(&[branch(&[&[&production]]), limited.clone()]);
+    assert_eq!(check(&both, &production, marked), held("prod/asg/web"));
+    let elsewhere = environment("prod", &[("web", "other")]);
+    let taken_over = claims(&[branch(&[&[&production, &elsewhere]]), limited]);
+    assert_eq!(check(&taken_over, &production, marked), Ok(()));
+}
+
+#[test]
 fn a_marker_of_what_is_not_read_or_never_was_good_is_waited_for() {
     let production = web("production");
     let marked = Some("pinion/prod/asg/web");
@@ -398,7 +411,7 @@ fn steps() -> impl Strategy<Value = (Vec<Step>, bool)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
     fn no_resource_is_ever_written_for_two_targets((steps, shared) in steps()) {

@@ -13,7 +13,7 @@ use crate::plan::Cycle;
 type Check = fn(&View, &mut Report<'_>);
 
 /// The checks of one environment, in the order in which they run.
-const CHECKS: [(&str, Check); 13] = [
+const CHECKS: [(&str, Check); 14] = [
     ("no-target", no_target),
     ("too-many-targets", too_many_targets),
     ("role-account", role_account),
