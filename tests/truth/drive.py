@@ -106,6 +106,12 @@ protected = 1
 target_groups = ["arn:aws:elasticloadbalancing:{REGION}:{DEV}:targetgroup/web/0123456789abcdef"]
 tags = {{ team = "web" }}
 [[account.group]]
+name = "hooked"
+launch_template = "web"
+desired = 1
+hooks = {{ launching = {{ name = "boot" }}, terminating = {{ name = "drain" }} }}
+warm_pool = {{ min = 1 }}
+[[account.group]]
 name = "mixed"
 launch_template = "web"
 desired = 1
@@ -371,6 +377,20 @@ def drive_autoscaling(clients, keys, sim):
         },
     )
     asg.describe_auto_scaling_groups()
+    # Hooks, and a warm pool from which the group scales out.
+    hooked = {"AutoScalingGroupName": "hooked"}
+    asg.describe_lifecycle_hooks(**hooked)
+    asg.describe_warm_pool(**hooked)
+    asg.set_desired_capacity(**hooked, DesiredCapacity=2)
+    sim.advance(30)
+    instances = asg.describe_auto_scaling_groups(AutoScalingGroupNames=["hooked"])["AutoScalingGroups"][0]["Instances"]
+    (waiting,) = (one["InstanceId"] for one in instances if one["LifecycleState"] == "Pending:Wait")
+    action = {**hooked, "LifecycleHookName": "boot", "InstanceId": waiting}
+    asg.record_lifecycle_action_heartbeat(**action)
+    asg.complete_lifecycle_action(**action, LifecycleActionResult="CONTINUE")
+    sim.advance(2)
+    refused("ValidationError", asg.complete_lifecycle_action, **action, LifecycleActionResult="CONTINUE")
+    asg.describe_warm_pool(**hooked)
     refused("ValidationError", asg.start_instance_refresh, AutoScalingGroupName="no")
     refused("ValidationError", asg.start_instance_refresh, **web, Preferences={"AutoRollback": True})
     refused("ValidationError", asg.start_instance_refresh, **web, Preferences={"MaxHealthyPercentage": 120})
