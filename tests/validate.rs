@@ -485,7 +485,7 @@ events = []
     );
     let wanted = [
         "repository[0].forge: the repository's URL doesn't hold the repository's name",
-        "repository[0].forge: the repository's URL doesn't tell where the forge's API is",
+        "repository[0].forge: the repository's URL doesn't say where the forge's API is",
         "repository[0].forge: there is no token for the forge",
         "repository[1].forge.kind: `gitlabs` isn't known here; did you mean \"gitlab\"?",
         "repository[1].forge.api_url: a token isn't sent in clear text over the network",
