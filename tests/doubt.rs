@@ -240,9 +240,9 @@ impl Stage {
         (Aws::over(options, line.clone()).await, line)
     }
 
-    async fn planned(&self, aws: &Aws, memory: &Memory) -> (Observed, Plan) {
+    async fn planned(&self, aws: &Aws, memory: &Memory, now: Timestamp) -> (Observed, Plan) {
         let reader = aws.reader(&self.environment.name, &self.environment.account);
-        let observed = pass::observe(&self.environment, reader.as_ref(), memory, &BTreeSet::new(), now()).await;
+        let observed = pass::observe(&self.environment, reader.as_ref(), memory, &BTreeSet::new(), now).await;
         let planned = plan(Input {
             desired: &self.environment,
             observed: &observed,
@@ -250,7 +250,7 @@ impl Stage {
             guardrails: &NoPolicies,
             fleet: &Fleet::default(),
             claims: &Claims::alone(&self.environment),
-            now: now(),
+            now,
         });
         (observed, planned)
     }
@@ -260,7 +260,7 @@ impl Stage {
         let (aws, _) = self.process(None).await;
         let writer = aws.writer(&self.environment.name, &self.environment.account);
         for _ in 0..60 {
-            let (observed, planned) = self.planned(&aws, &self.memory).await;
+            let (observed, planned) = self.planned(&aws, &self.memory, now()).await;
             self.memory.note(&self.environment, &planned);
             for (local, target) in &planned.targets {
                 let pin = self.environment.pin_of(&self.environment.targets[local]).unwrap();
@@ -292,7 +292,9 @@ impl Stage {
     /// Changes every answer of a pass, one by one; how many there were, and those that led to a write.
     async fn tried(&self, name: &str) -> (usize, Vec<String>) {
         let (aws, line) = self.process(None).await;
-        let (_, planned) = self.planned(&aws, &self.memory).await;
+        // All at one moment: what was written a moment ago is known of, however busy this machine is.
+        let now = now();
+        let (_, planned) = self.planned(&aws, &self.memory, now).await;
         assert!(planned.writes_nothing(), "{name}: {planned:?}");
         let heard = line.heard.lock().unwrap().clone();
         let (mut tried, mut wrote) = (0, Vec::new());
@@ -306,7 +308,7 @@ impl Stage {
                 let runs = ("that runs", self.memory.clone());
                 for (process, memory) in std::iter::once(runs).chain(fresh.map(|memory| ("that begins", memory))) {
                     tried += 1;
-                    let (_, planned) = self.planned(&aws, &memory).await;
+                    let (_, planned) = self.planned(&aws, &memory, now).await;
                     for (local, action) in planned.actions().filter(|(_, action)| action.is_write()) {
                         let (what, asked) = (tree.name(&place), &asked.operation);
                         if !is_said_so(asked, &what, change, action) {
