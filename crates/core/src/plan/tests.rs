@@ -6,6 +6,7 @@ mod failures;
 mod groups;
 mod healing;
 mod images;
+mod memory;
 mod model;
 mod probes;
 mod properties;
