@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::ledger::{Ledger, Report};
+use self::ledger::{CommitReport, Ledger};
 use self::notifier::Listener;
 use self::outbox::Outbox;
 use self::sender::{Sender, Statuses, Webhook};
@@ -112,7 +112,7 @@ pub fn start(parts: Parts, stop: &CancellationToken) -> Result<Reporting, reqwes
 async fn report(
     branch: ReportedBranch,
     mut status: watch::Receiver<Arc<Snapshot>>,
-    outbox: Arc<Outbox<Report>>,
+    outbox: Arc<Outbox<CommitReport>>,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) {

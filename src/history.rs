@@ -29,7 +29,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 pub use self::query::{Cursor, Query};
-pub use self::store::{Limits, Store, StoreError};
+pub use self::store::{Retention, Store, StoreError};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::TargetRef;
@@ -75,7 +75,7 @@ impl History {
     /// [`StoreError`] if there is no thread for it.
     pub fn start(
         folder: &Path,
-        limits: Limits,
+        limits: Retention,
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, StoreError> {

@@ -40,7 +40,7 @@ use crate::clock::Clock;
 use crate::guardrail;
 use crate::metrics::Metrics;
 use crate::model::Installation;
-use crate::plan::change_limit::Limits;
+use crate::plan::change_limit::ChangeLimits;
 use crate::ports::{Accounts, EventSink, Prober, Repository};
 use crew::Crew;
 use desired::News;
@@ -108,7 +108,7 @@ pub struct Parts {
     /// How many environments may be in a pass at once.
     pub concurrency: usize,
     /// What one commit may not do unnoticed.
-    pub change_limits: Limits,
+    pub change_limits: ChangeLimits,
 }
 
 /// What every environment's task shares.
@@ -124,7 +124,7 @@ pub(crate) struct Shared {
     pub(crate) urls: Vec<String>,
     pub(crate) pace: Intervals,
     pub(crate) passes: Semaphore,
-    pub(crate) change_limits: Limits,
+    pub(crate) change_limits: ChangeLimits,
     /// What guardrails may ask about all targets.
     pub(crate) fleet: Mutex<guardrail::Fleet>,
     /// Which target holds each AWS resource. Locked before `fleet`, where both are.

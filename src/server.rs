@@ -75,7 +75,7 @@ pub struct ListenError {
 
 /// How much untrusted people may use. Not configurable: no honest client comes near.
 #[derive(Debug, Clone, Copy)]
-struct Limits {
+struct HttpLimits {
     /// Connections at a time; where one more comes, the oldest gives way.
     connections: usize,
     /// How long the head of a request may take, and a connection may idle.
@@ -88,7 +88,7 @@ struct Limits {
     body: usize,
 }
 
-const LIMITS: Limits = Limits {
+const LIMITS: HttpLimits = HttpLimits {
     connections: 128,
     header: Duration::from_secs(10),
     request: Duration::from_secs(75),

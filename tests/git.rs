@@ -13,7 +13,7 @@ use std::time::Duration;
 use pinion::git::{
     Auth, GitError, Mirror, Mirrors, Objects, Poll, Programs, Provenances, RepositorySource, TokenSource, WorkingCopy,
 };
-use pinion::manifest::gather::Limits;
+use pinion::manifest::gather::TreeLimits;
 use pinion::model::{CommitId, Provenance};
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -698,11 +698,11 @@ fn what_is_not_pinions_is_not_looked_at_and_what_cannot_be_taken_is_refused_by_n
         ]
     );
     // Only what concerns the whole repository is refused as a whole, and then without an error.
-    let few = Limits { environments: 1, ..Limits::default() };
+    let few = TreeLimits { environments: 1, ..TreeLimits::default() };
     let files = objects.files_within(&commit, few).unwrap();
     assert_eq!(refusals(&files), ["environments: there are more than 1 environments in it"]);
     assert_eq!(files.files.keys().collect::<Vec<_>>(), ["policies/guardrails/freeze.cedar"]);
-    let small = Limits { total_bytes: 30, ..Limits::default() };
+    let small = TreeLimits { total_bytes: 30, ..TreeLimits::default() };
     let found = refusals(&objects.files_within(&commit, small).unwrap());
     assert!(found.iter().any(|one| one.contains("have more than 30 bytes together")), "{found:?}");
     let nothing = CommitId::try_from("1".repeat(40)).unwrap();

@@ -142,7 +142,7 @@ fn the_shortest_configuration() {
             concurrency: 16,
         },
         installation: "pinion",
-        change_limits: Limits {
+        change_limits: ChangeLimits {
             max_percent: 50,
             always_allowed: 4,
             removals: true,
@@ -285,7 +285,7 @@ filter = "debug"
             concurrency: 2,
         },
         installation: "acme-2",
-        change_limits: Limits {
+        change_limits: ChangeLimits {
             max_percent: 50,
             always_allowed: 4,
             removals: true,

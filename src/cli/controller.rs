@@ -16,7 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Notify, Verify};
 use crate::forge::{self, ReportedBranch};
 use crate::git::{Auth, MirroredRepository, Mirrors, Programs, RepositorySource};
-use crate::history::{History, Limits};
+use crate::history::{History, Retention};
 use crate::metrics::Metrics;
 use crate::model::{Installation, Session};
 use crate::plan::change_limit;
@@ -67,7 +67,7 @@ pub struct Wiring {
     /// How many environments may be in a pass at once.
     pub concurrency: usize,
     /// What one commit may not do unnoticed.
-    pub change_limits: change_limit::Limits,
+    pub change_limits: change_limit::ChangeLimits,
     /// The branches whose commits get statuses.
     pub reported: Vec<ReportedBranch>,
     /// Who is notified of events.
@@ -97,10 +97,10 @@ impl Controller {
     ///
     /// # Errors
     /// If the metrics can't be registered, which is a mistake of ours, or there is no thread for the history.
-    pub fn new(folder: &Path, limits: Limits) -> Result<Self, CliError> {
+    pub fn new(folder: &Path, retention: Retention) -> Result<Self, CliError> {
         let metrics = Arc::new(Metrics::new()?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let history = History::start(folder, limits, Arc::clone(&metrics), Arc::clone(&clock))?;
+        let history = History::start(folder, retention, Arc::clone(&metrics), Arc::clone(&clock))?;
         let (status_store, resyncs) = (Arc::new(StatusStore::default()), Arc::new(Resyncs::default()));
         let sinks: Vec<Arc<dyn EventSink>> = vec![
             Arc::new(LogSink),

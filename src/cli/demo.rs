@@ -77,7 +77,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         .hint(|| "is another demo running? `--aws 127.0.0.1:0 --listen 127.0.0.1:0` takes free ports".to_owned())?;
     let endpoint = sim.endpoint();
 
-    let controller = Arc::new(Controller::new(&workshop.cache(), crate::history::Limits::default())?);
+    let controller = Arc::new(Controller::new(&workshop.cache(), crate::history::Retention::default())?);
     let desk = Arc::new(ResyncDesk {
         resyncs: Arc::clone(&controller.resyncs),
         status_store: Arc::clone(&controller.status_store),
@@ -113,7 +113,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         }),
         pace: INTERVALS,
         concurrency: 16,
-        change_limits: crate::plan::change_limit::Limits::default(),
+        change_limits: crate::plan::change_limit::ChangeLimits::default(),
         reported: Vec::new(),
         notify: Vec::new(),
         probe_hosts: std::collections::BTreeSet::new(),

@@ -76,8 +76,8 @@ pub async fn run(args: Args) -> Result<(), CliError> {
             .hint("write an environment like prod, a target like prod/asg/web"));
     }
     let source = match &args.cache_dir {
-        Some(folder) => Source::Store(open(folder)?),
-        None => Source::Controller(Controller::new(args.address.clone())?),
+        Some(folder) => EventSource::Store(open(folder)?),
+        None => EventSource::Controller(Controller::new(args.address.clone())?),
     };
     if args.dora {
         if scope.is_some_and(|scope| scope.contains('/')) {
@@ -120,12 +120,12 @@ fn print<T: serde::Serialize>(output: Output, value: &T, text: impl FnOnce() -> 
 }
 
 /// Where the history is read.
-enum Source {
+enum EventSource {
     Controller(Controller),
     Store(Store),
 }
 
-impl Source {
+impl EventSource {
     async fn page(&self, query: &Query) -> Result<EventPage, CliError> {
         match self {
             Self::Controller(controller) => controller.history(query).await,

@@ -27,7 +27,7 @@ pub struct Args {
     output: Form,
     /// Only a part of it. Without, all as JSON, or both roles of each environment as a template.
     #[arg(long, value_enum)]
-    kind: Option<Kind>,
+    kind: Option<DocumentKind>,
     /// The identity that `pinion run` has; may be repeated.
     #[arg(long, value_name = "ARN", required = true)]
     controller: Vec<String>,
@@ -71,7 +71,7 @@ pub enum Form {
 
 /// What to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Kind {
+pub enum DocumentKind {
     /// The role of each environment: trust and permissions.
     Role,
     /// The read-only role of each environment: trust and permissions.
@@ -100,7 +100,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
             .hint("it looks like `lt-0123456789abcdef0`; `aws ec2 describe-launch-templates` lists them"));
     }
     let drafts = drafts(&args)?;
-    let roles = matches!(args.kind, None | Some(Kind::Role | Kind::Plan));
+    let roles = matches!(args.kind, None | Some(DocumentKind::Role | DocumentKind::Plan));
     if args.output != Form::Json && roles && drafts.len() > 1 {
         return Err(CliError::usage("a template with roles is for one account")
             .hint("name one environment: `pinion iam prod …`"));
@@ -130,11 +130,11 @@ pub async fn run(args: Args) -> Result<(), CliError> {
 fn text(access: &Access, args: &Args) -> serde_json::Result<String> {
     let part = match args.kind {
         None => Part::All,
-        Some(Kind::Role) => Part::Role,
-        Some(Kind::Plan) => Part::Plan,
-        Some(Kind::Controller) => Part::Controller,
-        Some(Kind::Planner) => Part::Planner,
-        Some(Kind::Common) => Part::Common,
+        Some(DocumentKind::Role) => Part::Role,
+        Some(DocumentKind::Plan) => Part::Plan,
+        Some(DocumentKind::Controller) => Part::Controller,
+        Some(DocumentKind::Planner) => Part::Planner,
+        Some(DocumentKind::Common) => Part::Common,
     };
     match args.output {
         Form::Json => access.json(part),

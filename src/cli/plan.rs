@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 pub(super) use self::history::History;
 pub use self::markdown::MARKER;
 use self::report::Given;
-pub use self::report::Report;
+pub use self::report::PlanReport;
 use super::error::CliError;
 use super::output::{self, Screen};
 use super::signers::Signers;
@@ -33,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::model::escape::{one_line, plain_json};
 use crate::model::survey::Survey;
 use crate::model::{CommitId, EnvironmentName, Installation, LocalRef, Session, State, words};
-use crate::plan::change_limit::Limits;
+use crate::plan::change_limit::ChangeLimits;
 use crate::plan::{Memory, Observed, Plan, TargetPlan};
 use crate::ports::{Accounts, Observe, Surveyor};
 use crate::reconcile::desired::Desired;
@@ -64,10 +64,10 @@ pub struct Args {
     #[command(flatten)]
     signers: Signers,
     /// The share of prod's pins, in per cent, that a change may move unheld: `change_limits.max_percent` of pinion.toml.
-    #[arg(long, value_name = "PERCENT", default_value_t = Limits::default().max_percent)]
+    #[arg(long, value_name = "PERCENT", default_value_t = ChangeLimits::default().max_percent)]
     change_limit_max_percent: u32,
     /// How many of prod's pins a change may move whatever share that is: `change_limits.always_allowed` of pinion.toml.
-    #[arg(long, value_name = "PINS", default_value_t = Limits::default().always_allowed)]
+    #[arg(long, value_name = "PINS", default_value_t = ChangeLimits::default().always_allowed)]
     change_limit_always_allowed: u32,
     /// The role to assume in each account, by its name, instead of the one in environment.toml: one that only reads.
     #[arg(long, value_name = "NAME")]
@@ -125,7 +125,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
 
     let mut history = History::of(&args.dir, args.base.as_deref(), drafts.values().copied())?;
     history.sign(&args.signers, &args.dir, clock.now())?;
-    let limits = Limits {
+    let limits = ChangeLimits {
         max_percent: args.change_limit_max_percent,
         always_allowed: args.change_limit_always_allowed,
         removals: true,
@@ -187,7 +187,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     }))
     .await;
 
-    let report = Report::of(&planned, &given);
+    let report = PlanReport::of(&planned, &given);
     print(&report, args.output)?;
     if report.blocked > 0 {
         return Err(CliError::failed(format!("{} can't be planned", words::count(report.blocked, "target")))
@@ -203,7 +203,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     Ok(if args.detailed_exitcode && report.changes > 0 { ExitCode::from(2) } else { ExitCode::SUCCESS })
 }
 
-fn print(report: &Report, format: Format) -> Result<(), CliError> {
+fn print(report: &PlanReport, format: Format) -> Result<(), CliError> {
     match format {
         Format::Json => output::print(&plain_json(&(serde_json::to_string_pretty(report)? + "\n")))?,
         Format::Markdown => output::print(&markdown::render(report))?,
@@ -215,7 +215,7 @@ fn print(report: &Report, format: Format) -> Result<(), CliError> {
 /// Says what is wrong with the files, also where only standard output is kept.
 fn refuse(broken: &Findings, format: Format, at: Timestamp) -> Result<CliError, CliError> {
     if format != Format::Text {
-        print(&Report::broken(at, broken.iter().map(ToString::to_string).collect()), format)?;
+        print(&PlanReport::broken(at, broken.iter().map(ToString::to_string).collect()), format)?;
     }
     output::note(&super::validate::text(broken, Screen::stderr()));
     Ok(CliError::failed(format!("{}: nothing was planned", words::count(broken.len(), "finding")))

@@ -12,7 +12,7 @@ use super::plan::History;
 use super::signers::Signers;
 use super::unknown;
 use crate::clock::{Clock, SystemClock};
-use crate::guardrail::{Ending, Explanation, Fleet, Member, Proposal, Verdict};
+use crate::guardrail::{Effect, Ending, Explanation, Fleet, Member, Proposal};
 use crate::manifest;
 use crate::model::escape::{one_line, plain_json};
 use crate::model::status::{Status, TargetStatus};
@@ -61,7 +61,7 @@ fn target(text: &str) -> Result<TargetRef, String> {
 
 /// What `--output json` prints. Stable: fields are added, never renamed or removed.
 #[derive(Debug, Serialize)]
-struct Report {
+struct PolicyCheck {
     target: String,
     at: Timestamp,
     /// What runs, where it is known.
@@ -209,21 +209,21 @@ fn report(
     proposal: Proposal<'_>,
     explanation: Explanation,
     endings: &[Ending],
-) -> Report {
+) -> PolicyCheck {
     let (rolling, quarantined) = (proposal.fleet.rolling(target, pin), proposal.fleet.quarantined(target, pin));
     let promoted_from = environment.promotion.as_ref().map(|promotion| &promotion.from);
     let allowed = explanation.allows();
     let policies = explanation.opinions.into_iter().map(|opinion| {
         let (verdict, error) = match opinion.verdict {
-            Verdict::Allows => ("allows", None),
-            Verdict::Forbids => ("forbids", None),
-            Verdict::Fails(error) => ("fails", Some(error)),
+            Effect::Allows => ("allows", None),
+            Effect::Forbids => ("forbids", None),
+            Effect::Fails(error) => ("fails", Some(error)),
         };
         let until = endings.iter().find(|ending| ending.policy == opinion.policy).map(|ending| ending.until);
         PolicyReport { id: opinion.policy, verdict, reason: opinion.reason, error, until }
     });
     let commit = &pin.provenance.commit;
-    Report {
+    PolicyCheck {
         target: target.to_string(),
         at: proposal.now,
         from: proposal.running.map(str::to_owned),
@@ -248,7 +248,7 @@ fn report(
     }
 }
 
-fn text(report: &Report, screen: Screen) -> String {
+fn text(report: &PolicyCheck, screen: Screen) -> String {
     let from = report.from.as_deref().unwrap_or("?");
     let mut text = format!("{}  {} → {}  at {}\n", report.target, one_line(from), one_line(&report.to), report.at);
     let (author, subject) = (one_line(&report.author), one_line(&report.subject));

@@ -13,7 +13,7 @@ use crate::claims::Coverage;
 use crate::config::{self, Config, LogFormat, Overrides, Secret};
 use crate::forge::ReportedBranch;
 use crate::git;
-use crate::history::Limits;
+use crate::history::Retention;
 use crate::reconcile::Intervals;
 use crate::server::hooks::{Hooks, TakeHints};
 use crate::server::{RequestResync as _, Server};
@@ -52,7 +52,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let token = token.hint(|| "`server.token_file` in pinion.toml names it".to_owned())?;
     let signals = shutdown::listen()?;
 
-    let controller = Arc::new(Controller::new(&config.cache_dir, limits(&config))?);
+    let controller = Arc::new(Controller::new(&config.cache_dir, retention(&config))?);
     let desk = Arc::new(ResyncDesk {
         resyncs: Arc::clone(&controller.resyncs),
         status_store: Arc::clone(&controller.status_store),
@@ -197,8 +197,8 @@ fn format(format: Option<LogFormat>) -> telemetry::LogFormat {
     }
 }
 
-fn limits(config: &Config) -> Limits {
-    Limits { events: config.history.events, age: config.history.keep }
+fn retention(config: &Config) -> Retention {
+    Retention { events: config.history.events, age: config.history.keep }
 }
 
 fn wiring(config: &Config) -> Wiring {

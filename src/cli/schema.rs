@@ -85,7 +85,7 @@ impl Name {
 
 /// The schema of a plan, all of it in one piece.
 fn plan() -> Value {
-    whole::<super::plan::Report>("pinion plan --output json")
+    whole::<super::plan::PlanReport>("pinion plan --output json")
 }
 
 /// The schema of a notification, all of it in one piece.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use url::Url;
 
-use super::ledger::{Report, Verdict};
+use super::ledger::{CommitReport, CommitState};
 use super::words;
 use crate::config::{Forge, ForgeKind};
 
@@ -33,21 +33,21 @@ pub fn longest(kind: ForgeKind) -> usize {
 
 /// The forge's word for a verdict.
 #[must_use]
-pub fn state(kind: ForgeKind, verdict: Verdict) -> &'static str {
+pub fn state(kind: ForgeKind, verdict: CommitState) -> &'static str {
     match (kind, verdict) {
-        (ForgeKind::GitLab, Verdict::Running) => "running",
-        (_, Verdict::Waiting | Verdict::Running) => "pending",
-        (_, Verdict::Succeeded) => "success",
-        (ForgeKind::GitLab, Verdict::Failed | Verdict::Blocked) => "failed",
-        (_, Verdict::Failed) => "failure",
-        (ForgeKind::GitLab, Verdict::Superseded) => "canceled",
-        (_, Verdict::Blocked | Verdict::Superseded) => "error",
+        (ForgeKind::GitLab, CommitState::Running) => "running",
+        (_, CommitState::Waiting | CommitState::Running) => "pending",
+        (_, CommitState::Succeeded) => "success",
+        (ForgeKind::GitLab, CommitState::Failed | CommitState::Blocked) => "failed",
+        (_, CommitState::Failed) => "failure",
+        (ForgeKind::GitLab, CommitState::Superseded) => "canceled",
+        (_, CommitState::Blocked | CommitState::Superseded) => "error",
     }
 }
 
 /// What a report says in the forge's words.
 #[must_use]
-pub fn known(kind: ForgeKind, report: &Report) -> Known {
+pub fn known(kind: ForgeKind, report: &CommitReport) -> Known {
     let description = words::fitting(&report.description, longest(kind));
     Known { state: state(kind, report.verdict).to_owned(), description }
 }
@@ -58,11 +58,11 @@ pub fn known(kind: ForgeKind, report: &Report) -> Known {
 /// no matter of the commit's. Within one state another description is: the ledger makes the same one as long as nothing has
 /// changed.
 #[must_use]
-pub fn is_news(kind: ForgeKind, before: Option<&Known>, report: &Report) -> bool {
+pub fn is_news(kind: ForgeKind, before: Option<&Known>, report: &CommitReport) -> bool {
     let Some(before) = before else { return true };
     let after = known(kind, report);
-    if before.state == state(kind, Verdict::Succeeded) {
-        return report.verdict == Verdict::Failed;
+    if before.state == state(kind, CommitState::Succeeded) {
+        return report.verdict == CommitState::Failed;
     }
     // GitLab doesn't take another description for the same state.
     before.state != after.state || (kind != ForgeKind::GitLab && before.description != after.description)
@@ -70,7 +70,7 @@ pub fn is_news(kind: ForgeKind, before: Option<&Known>, report: &Report) -> bool
 
 /// The URL that a status is sent to, and its body.
 #[must_use]
-pub fn status(forge: &Forge, branch: &str, report: &Report) -> Option<(Url, Value)> {
+pub fn status(forge: &Forge, branch: &str, report: &CommitReport) -> Option<(Url, Value)> {
     let known = known(forge.kind, report);
     let context = context(&report.environment);
     let url = match forge.kind {
@@ -94,7 +94,7 @@ pub fn status(forge: &Forge, branch: &str, report: &Report) -> Option<(Url, Valu
 
 /// The URL of the statuses that a commit has.
 #[must_use]
-pub fn statuses(forge: &Forge, report: &Report) -> Option<Url> {
+pub fn statuses(forge: &Forge, report: &CommitReport) -> Option<Url> {
     let commit = report.commit.as_str();
     let mut url = match forge.kind {
         ForgeKind::GitHub | ForgeKind::Gitea => repository(forge, &["commits", commit, "status"]),

@@ -16,7 +16,7 @@ const OLD: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// What became of a commit in an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CommitState {
     /// It waits for something.
     Waiting,
     /// Its rollouts run.
@@ -33,13 +33,13 @@ pub enum Verdict {
 
 /// The status that a commit is to get.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct CommitReport {
     /// The commit that set the pins.
     pub commit: String,
     /// The environment.
     pub environment: String,
     /// What became of it.
-    pub verdict: Verdict,
+    pub verdict: CommitState,
     /// One line of text for the forge, such as `asg/web: rolling out 1.4.2`.
     pub description: String,
 }
@@ -47,7 +47,7 @@ pub struct Report {
 /// What is known of a commit in an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
-    verdict: Verdict,
+    verdict: CommitState,
     /// What makes the verdict; `None` if all is well.
     cause: Option<Cause>,
     /// When this process first saw it not in sync.
@@ -92,7 +92,7 @@ impl Ledger {
     }
 
     /// What is to be reported now and hasn't been.
-    pub fn take(&mut self, status: &Snapshot, now: Timestamp) -> Vec<Report> {
+    pub fn take(&mut self, status: &Snapshot, now: Timestamp) -> Vec<CommitReport> {
         let mine = |environment: &EnvironmentStatus<TargetState>| {
             environment.repository == self.url && environment.branch == self.branch && environment.passes > 0
         };
@@ -100,7 +100,12 @@ impl Ledger {
         environments.into_iter().flat_map(|(name, environment)| self.environment(name, environment, now)).collect()
     }
 
-    fn environment(&mut self, name: &str, environment: &EnvironmentStatus<TargetState>, now: Timestamp) -> Vec<Report> {
+    fn environment(
+        &mut self,
+        name: &str,
+        environment: &EnvironmentStatus<TargetState>,
+        now: Timestamp,
+    ) -> Vec<CommitReport> {
         let mut commits: BTreeMap<&str, Vec<&TargetState>> = BTreeMap::new();
         for target in environment.targets.values() {
             let commit = &target.pin.provenance.commit;
@@ -125,14 +130,14 @@ impl Ledger {
         targets: &[&TargetState],
         cutoff: Option<Timestamp>,
         now: Timestamp,
-    ) -> Option<Report> {
+    ) -> Option<CommitReport> {
         let key = (name.to_owned(), commit.to_owned());
         let before = self.entries.get(&key);
         let verdict = verdict_of(targets);
-        let settled = verdict == Verdict::Succeeded;
+        let settled = verdict == CommitState::Succeeded;
         let since = before.and_then(|before| before.since).or((!settled).then_some(now));
         let description = match verdict {
-            Verdict::Succeeded => success(targets, since, now),
+            CommitState::Succeeded => success(targets, since, now),
             _ => because(targets, verdict),
         };
         let cause = deciding_targets(targets, verdict).first().map(|first| cause_of(first));
@@ -151,11 +156,11 @@ impl Ledger {
         let since = since.filter(|_| !settled);
         self.entries.insert(key, Entry { verdict, cause, since });
         let (commit, environment) = (commit.to_owned(), name.to_owned());
-        (!already_reported).then_some(Report { commit, environment, verdict, description })
+        (!already_reported).then_some(CommitReport { commit, environment, verdict, description })
     }
 
     /// Commits that no target of the environment is pinned by any more.
-    fn superseded(&mut self, name: &str, commits: &BTreeMap<&str, Vec<&TargetState>>) -> Vec<Report> {
+    fn superseded(&mut self, name: &str, commits: &BTreeMap<&str, Vec<&TargetState>>) -> Vec<CommitReport> {
         let gone =
             |(environment, commit): &(String, String)| environment == name && !commits.contains_key(commit.as_str());
         let gone: Vec<_> = self.entries.keys().filter(|key| gone(key)).cloned().collect();
@@ -166,39 +171,39 @@ impl Ledger {
         gone.into_iter()
             .filter_map(|key| {
                 let entry = self.entries.remove(&key)?;
-                let open = matches!(entry.verdict, Verdict::Waiting | Verdict::Running | Verdict::Blocked);
+                let open = matches!(entry.verdict, CommitState::Waiting | CommitState::Running | CommitState::Blocked);
                 let (environment, commit) = key;
                 let description = format!("superseded{by} before it was in sync");
-                open.then_some(Report { commit, environment, verdict: Verdict::Superseded, description })
+                open.then_some(CommitReport { commit, environment, verdict: CommitState::Superseded, description })
             })
             .collect()
     }
 }
 
-fn verdict_of(targets: &[&TargetState]) -> Verdict {
+fn verdict_of(targets: &[&TargetState]) -> CommitState {
     let states: BTreeSet<State> = targets.iter().map(|target| target.known()).collect();
     let any = |wanted: &[State]| wanted.iter().any(|state| states.contains(state));
     if any(&[State::Quarantined]) {
-        Verdict::Failed
+        CommitState::Failed
     } else if any(&[State::Blocked]) {
-        Verdict::Blocked
+        CommitState::Blocked
     } else if any(&[State::RollingOut, State::Verifying, State::Overdue]) {
-        Verdict::Running
+        CommitState::Running
     } else if any(&[State::Pending, State::Suspended, State::Unknown]) {
-        Verdict::Waiting
+        CommitState::Waiting
     } else {
-        Verdict::Succeeded
+        CommitState::Succeeded
     }
 }
 
 /// The targets in a state that makes the verdict, the one that matters most first.
-fn deciding_targets<'a>(targets: &[&'a TargetState], verdict: Verdict) -> Vec<&'a TargetState> {
+fn deciding_targets<'a>(targets: &[&'a TargetState], verdict: CommitState) -> Vec<&'a TargetState> {
     let matters: &[State] = match verdict {
-        Verdict::Failed => &[State::Quarantined],
-        Verdict::Blocked => &[State::Blocked],
-        Verdict::Running => &[State::Overdue, State::RollingOut, State::Verifying],
-        Verdict::Waiting => &[State::Pending, State::Suspended, State::Unknown],
-        Verdict::Succeeded | Verdict::Superseded => &[],
+        CommitState::Failed => &[State::Quarantined],
+        CommitState::Blocked => &[State::Blocked],
+        CommitState::Running => &[State::Overdue, State::RollingOut, State::Verifying],
+        CommitState::Waiting => &[State::Pending, State::Suspended, State::Unknown],
+        CommitState::Succeeded | CommitState::Superseded => &[],
     };
     let found = |wanted: State| targets.iter().copied().filter(move |target| target.known() == wanted);
     matters.iter().flat_map(|state| found(*state)).collect()
@@ -212,7 +217,7 @@ fn cause_of(target: &TargetState) -> Cause {
 }
 
 /// The targets in a state that makes the verdict, and why.
-fn because(targets: &[&TargetState], verdict: Verdict) -> String {
+fn because(targets: &[&TargetState], verdict: CommitState) -> String {
     let culprits = deciding_targets(targets, verdict);
     let Some(first) = culprits.first() else { return String::new() };
     let (name, version) = (&first.target.local, &first.pin.version);

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::api::{self, Known};
-use super::ledger::Report;
+use super::ledger::CommitReport;
 use super::notifier;
 use super::outbox::{Item, Outbox};
 use super::{FAREWELL, words};
@@ -188,7 +188,7 @@ impl Statuses {
         })
     }
 
-    async fn post(&mut self, report: &Report, now: Timestamp) -> Result<Outcome, Outcome> {
+    async fn post(&mut self, report: &CommitReport, now: Timestamp) -> Result<Outcome, Outcome> {
         let never = || Outcome::Never("the forge's URL can't be put together".to_owned());
         let key = (report.commit.clone(), report.environment.clone());
         if !self.known.contains_key(&key) {
@@ -219,8 +219,8 @@ impl Statuses {
     }
 }
 
-impl Deliver<Report> for Statuses {
-    async fn deliver(&mut self, report: &Report, now: Timestamp) -> Outcome {
+impl Deliver<CommitReport> for Statuses {
+    async fn deliver(&mut self, report: &CommitReport, now: Timestamp) -> Outcome {
         self.post(report, now).await.unwrap_or_else(|outcome| outcome)
     }
 }

@@ -35,14 +35,14 @@ const SLACK: usize = 1000;
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct Retention {
     /// The most events.
     pub events: u64,
     /// The greatest age.
     pub age: Duration,
 }
 
-impl Default for Limits {
+impl Default for Retention {
     fn default() -> Self {
         Self { events: 20_000, age: Duration::from_secs(400 * 86_400) }
     }
@@ -114,7 +114,7 @@ fn private() -> OpenOptions {
 #[derive(Debug)]
 pub struct Store {
     state: Mutex<State>,
-    limits: Limits,
+    limits: Retention,
 }
 
 impl Store {
@@ -122,7 +122,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the folder can't be written, or another process writes the file.
-    pub fn create(path: &Path, limits: Limits) -> Result<Self, StoreError> {
+    pub fn create(path: &Path, limits: Retention) -> Result<Self, StoreError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| StoreError::Folder { path, source }
@@ -172,7 +172,7 @@ impl Store {
 
     /// A store that ends with the process.
     #[must_use]
-    pub fn in_memory(limits: Limits) -> Self {
+    pub fn in_memory(limits: Retention) -> Self {
         Self { state: Mutex::default(), limits }
     }
 
@@ -184,7 +184,7 @@ impl Store {
         let mut state = State::default();
         // The last line may be one that is being written.
         let _ = state.read(path)?;
-        Ok(Self { state: Mutex::new(state), limits: Limits::default() })
+        Ok(Self { state: Mutex::new(state), limits: Retention::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -374,7 +374,7 @@ impl State {
     }
 
     /// Removes the oldest until all limits hold.
-    fn prune(&mut self, limits: Limits, now: Timestamp) {
+    fn prune(&mut self, limits: Retention, now: Timestamp) {
         let oldest = now.checked_sub(limits.age).map_or(i64::MIN, Timestamp::as_microsecond);
         let many = |state: &Self| u64::try_from(state.events.len()).unwrap_or(u64::MAX) > limits.events;
         while let Some(first) = self.events.first_entry().map(|first| *first.key())

@@ -52,7 +52,7 @@ fn kinds(store: &Store) -> Vec<EventKind> {
 }
 
 fn memory() -> Store {
-    Store::in_memory(Limits::default())
+    Store::in_memory(Retention::default())
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn pages_follow_each_other_and_scopes_are_apart() {
 
 #[test]
 fn it_stays_within_its_limits() {
-    let limits = Limits { events: 100, age: Duration::from_secs(3600) };
+    let limits = Retention { events: 100, age: Duration::from_secs(3600) };
     let folder = TempDir::new().unwrap();
     let store = Store::create(&folder.path().join(FILE), limits).unwrap();
     let text = "ö".repeat(2000);
@@ -159,7 +159,7 @@ fn it_stays_within_its_limits() {
 }
 
 fn fill(path: &Path) {
-    let store = Store::create(path, Limits::default()).unwrap();
+    let store = Store::create(path, Retention::default()).unwrap();
     let events = (0..300).map(|minute| event(minute, EventKind::PinChanged, WEB, &minute.to_string()));
     store.append(events.collect(), time(300)).unwrap();
 }
@@ -184,13 +184,13 @@ fn of_a_damaged_file_the_rest_is_read() {
     }
     for bytes in damaged {
         std::fs::write(&path, bytes).unwrap();
-        let store = Store::create(&path, Limits::default()).unwrap();
+        let store = Store::create(&path, Retention::default()).unwrap();
         let before = store.page(&Query::newest(500)).events.len();
         store.append(vec![event(500, EventKind::PinChanged, WEB, "new")], time(500)).unwrap();
         assert_eq!(store.page(&Query::newest(500)).events.len(), before + 1);
         let now = store.page(&Query::newest(500));
         drop(store);
-        assert_eq!(Store::create(&path, Limits::default()).unwrap().page(&Query::newest(500)), now);
+        assert_eq!(Store::create(&path, Retention::default()).unwrap().page(&Query::newest(500)), now);
     }
 }
 
@@ -199,7 +199,7 @@ fn what_is_read_from_the_file_is_what_was_kept() {
     use EventKind::{DriftCorrected, Drifted, InSync, PinChanged, TargetDiscovered};
     let folder = TempDir::new().unwrap();
     let path = folder.path().join(FILE);
-    let limits = Limits { events: 50, age: Duration::from_secs(36_000) };
+    let limits = Retention { events: 50, age: Duration::from_secs(36_000) };
     let notes = |minute: i64| {
         let mut notes = vec![event(1, TargetDiscovered, WEB, "a"), event(1, InSync, WEB, "a")];
         notes.push(event(minute, Drifted, WEB, "a"));
@@ -226,9 +226,9 @@ fn one_process_has_it_and_others_read_what_is_left() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join(FILE);
     assert!(matches!(Store::read(&path), Err(StoreError::Missing { .. })));
-    let store = Store::create(&path, Limits::default()).unwrap();
+    let store = Store::create(&path, Retention::default()).unwrap();
     store.append(vec![event(1, EventKind::PinChanged, WEB, "a")], time(1)).unwrap();
-    assert!(matches!(Store::create(&path, Limits::default()), Err(StoreError::InUse { .. })));
+    assert!(matches!(Store::create(&path, Retention::default()), Err(StoreError::InUse { .. })));
     assert_eq!(kinds(&Store::read(&path).unwrap()), [EventKind::PinChanged]);
     drop(store);
     assert_eq!(kinds(&Store::read(&path).unwrap()), [EventKind::PinChanged]);
@@ -255,7 +255,7 @@ impl Clock for Fixed {
 }
 
 fn start(folder: &Path) -> Arc<History> {
-    History::start(folder, Limits::default(), Arc::new(Metrics::new().unwrap()), Arc::new(Fixed)).unwrap()
+    History::start(folder, Retention::default(), Arc::new(Metrics::new().unwrap()), Arc::new(Fixed)).unwrap()
 }
 
 fn flush(history: &History) {

@@ -14,7 +14,7 @@ use crate::claims::{BranchClaims, Coverage};
 use crate::guardrail::{Guardrails, Policies};
 use crate::manifest::{self, Draft};
 use crate::model::{CommitId, EnvironmentName, Files, RepositoryError};
-use crate::plan::change_limit::{self, Acknowledgement, Extent, Held, Ledger, Limits, Outline};
+use crate::plan::change_limit::{self, Acknowledgement, ChangeLimits, Extent, Held, Ledger, Outline};
 use crate::ports::Repository;
 
 /// How many commits are looked at for the last good desired state, and for what has been accepted.
@@ -27,7 +27,7 @@ const MAX_ANCESTRY: usize = 2000;
 pub struct Follower {
     branch: String,
     coverage: Coverage,
-    limits: Limits,
+    limits: ChangeLimits,
     /// What is accepted of the branch.
     ledger: Option<Ledger>,
     /// The commit that was read last, and what was good then.
@@ -61,7 +61,7 @@ pub struct Followed {
 impl Follower {
     /// Nothing has been read yet of this branch, which may feed these environments.
     #[must_use]
-    pub fn new(branch: &str, coverage: Coverage, limits: Limits) -> Self {
+    pub fn new(branch: &str, coverage: Coverage, limits: ChangeLimits) -> Self {
         Self { branch: branch.to_owned(), coverage, limits, ledger: None, last: None }
     }
 

@@ -25,9 +25,9 @@ const HISTORIES_AT_ONCE: usize = 8;
 /// How many writes of one environment are under way at once.
 const WRITES_AT_ONCE: usize = 8;
 
-/// For so long a pass begins writes, and waits for their answers. What AWS's rate limits or slow answers have kept waiting
-/// until then is left to the next pass, which plans it with what Git wants by then, and looks after all other targets first.
-const BEGINS_FOR: Duration = Duration::from_secs(5);
+/// How long a pass may start writes, and wait for their answers. Writes still waiting after that are left to the next pass,
+/// which plans again from the then-current state.
+const WRITE_FOR: Duration = Duration::from_secs(5);
 
 /// Reads what one pass has to know. Writes nothing. Rollouts are read of targets that aren't settled, and of those that
 /// `remember` names.
@@ -104,8 +104,7 @@ pub fn decide(
     plan::plan(Input { desired: &desired.environment, observed, memory, guardrails, fleet, claims, now })
 }
 
-/// What a plan says of the targets of its environment, for the guardrails of others. What would only start now isn't
-/// rolling out.
+/// Summarizes the planned targets for other environments' guardrails. A rollout that hasn't started yet counts as pending.
 pub fn members<'a>(
     desired: &'a Desired,
     plan: &'a Plan,
@@ -167,7 +166,7 @@ pub(super) async fn execute(
         }
     }
     let gate =
-        Gate { writer, cancel, wanted, slots: Semaphore::new(WRITES_AT_ONCE), closes: Instant::now() + BEGINS_FOR };
+        Gate { writer, cancel, wanted, slots: Semaphore::new(WRITES_AT_ONCE), closes: Instant::now() + WRITE_FOR };
     let mut running = FuturesUnordered::new();
     for (_, lane) in lanes {
         running.push(gate.write(lane));
@@ -180,7 +179,7 @@ pub(super) async fn execute(
     executed
 }
 
-/// What every write of a pass has to get through.
+/// The limits that all writes of a pass share.
 struct Gate<'a> {
     writer: &'a Arc<dyn Apply>,
     cancel: &'a CancellationToken,
@@ -190,11 +189,11 @@ struct Gate<'a> {
 }
 
 impl Gate<'_> {
-    /// Writes for the same thing, one after the other.
+    /// Runs the writes of one lane in sequence.
     async fn write(&self, lane: Vec<(&LocalRef, &Action)>) -> Executed {
         let mut executed = Executed::default();
         for (local, action) in lane {
-            // Who waits for the rate limit takes nobody's slot.
+            // Wait for the rate limit first, so that a waiting write doesn't occupy a slot.
             let ready = async {
                 self.writer.turn(action).await;
                 self.slots.acquire().await

@@ -45,7 +45,8 @@ pub(super) async fn run(index: usize, source: Source, shared: Arc<Shared>, news:
         let request = requests.begin();
         started = Instant::now();
         let went_well = poller.poll().await;
-        // Through the same channel as what was read, so that no environment completes a resync with what was before.
+        // Sent on the same channel as the files, so that no environment completes a resync before it has received what this
+        // poll read.
         if poller.news.send(News::Polled { source: index, number: request }).await.is_err() {
             return;
         }
@@ -76,7 +77,7 @@ struct LastRead {
     tip: CommitId,
     /// The commit that was read: the tip, unless signatures say otherwise.
     commit: CommitId,
-    /// What is wrong with it as a whole, so that nothing in it counts.
+    /// Why nothing in this commit can be used, if so.
     wrong: Option<Fault>,
 }
 
@@ -103,7 +104,7 @@ impl Poller {
         };
         let found = if tips.iter().any(moved) { PollResult::Changed } else { PollResult::Unchanged };
         let went_well = self.follow(tips).await;
-        // What can't be read has been polled in vain, however well the server answered.
+        // If something can't be read, the poll has failed, even though the server answered.
         let result = if went_well { found } else { PollResult::Failed };
         self.shared.metrics.git_polled(&self.source.url, result, took);
         self.first = false;

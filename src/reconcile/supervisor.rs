@@ -15,7 +15,7 @@ use crate::model::EnvironmentName;
 /// The environments' tasks.
 pub(super) struct Supervisor {
     shared: Arc<Shared>,
-    members: BTreeMap<EnvironmentName, Member>,
+    members: BTreeMap<EnvironmentName, EnvironmentTask>,
     /// What other branches want of an environment that is fed already: they take over when it is gone from there.
     offers: BTreeMap<EnvironmentName, BTreeMap<Origin, Arc<Desired>>>,
     /// Environments that were never good, so that nothing runs for them, and who says that they are there.
@@ -28,7 +28,7 @@ pub(super) struct Supervisor {
     crew: Crew,
 }
 
-struct Member {
+struct EnvironmentTask {
     origin: Origin,
     desired: watch::Sender<Arc<Desired>>,
     stop: CancellationToken,
@@ -217,7 +217,8 @@ impl Supervisor {
         self.shared.resyncs.expect_environment(&name);
         let (sender, receiver) = watch::channel(desired);
         let (stop, ended) = (self.shared.shutdown.child_token(), CancellationToken::new());
-        let member = Member { origin: origin.clone(), desired: sender, stop: stop.clone(), ended: ended.clone() };
+        let member =
+            EnvironmentTask { origin: origin.clone(), desired: sender, stop: stop.clone(), ended: ended.clone() };
         self.members.insert(name.clone(), member);
         let (shared, before) = (Arc::clone(&self.shared), self.leaving.get(&name).cloned());
         self.crew.spawn(name.to_string(), async move {

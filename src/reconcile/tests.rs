@@ -30,7 +30,7 @@ use crate::metrics::Metrics;
 use crate::model::Installation;
 use crate::model::State;
 use crate::model::status::{EnvironmentStatus, Status, TargetStatus};
-use crate::plan::change_limit::Limits;
+use crate::plan::change_limit::ChangeLimits;
 use crate::sinks::{LogSink, MetricsSink, Sinks};
 
 const INTERVALS: Intervals = Intervals {
@@ -95,7 +95,7 @@ impl io::Write for Log {
 struct Setup {
     pace: Intervals,
     concurrency: usize,
-    change_limits: Limits,
+    change_limits: ChangeLimits,
     world: Arc<World>,
     /// The repositories, each with its branches.
     sources: Vec<(Arc<Git>, BTreeMap<String, Coverage>)>,
@@ -125,7 +125,7 @@ impl Setup {
             pace: INTERVALS,
             concurrency: 16,
             // Most tests remove environments as if that were nothing.
-            change_limits: Limits { removals: false, ..Limits::default() },
+            change_limits: ChangeLimits { removals: false, ..ChangeLimits::default() },
             world: Arc::new(World::new(Arc::clone(&clock))),
             sources: vec![(git, BTreeMap::from([("main".to_owned(), Coverage::All)]))],
             status_store: Arc::default(),

@@ -18,10 +18,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::Limits;
+use super::HttpLimits;
 
 /// Serves until `stop`, then until the connections have ended.
-pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
+pub(super) async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, stop: CancellationToken) {
     let permits = Arc::new(Semaphore::new(limits.connections));
     let mut open = VecDeque::new();
     let mut connections = JoinSet::new();
@@ -91,7 +91,7 @@ async fn permit(permits: &Arc<Semaphore>, open: &mut VecDeque<Open>) -> Option<O
     Arc::clone(permits).acquire_owned().await.ok()
 }
 
-async fn connection(stream: TcpStream, router: Router, vouched: Vouched, limits: Limits, stop: CancellationToken) {
+async fn connection(stream: TcpStream, router: Router, vouched: Vouched, limits: HttpLimits, stop: CancellationToken) {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(vouched.clone());
@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
 
-    const TIGHT: Limits = Limits {
+    const TIGHT: HttpLimits = HttpLimits {
         connections: 1,
         header: Duration::from_millis(200),
         request: Duration::from_secs(5),
@@ -171,7 +171,7 @@ mod tests {
         let vouch = |axum::Extension(vouched): axum::Extension<Vouched>| async move { vouched.set() };
         let router = Router::new().route("/", get(|| async { "hello" })).route("/vouch", get(vouch));
         // No time-out ends those that stall.
-        let limits = Limits { connections: 4, header: Duration::from_secs(600), ..TIGHT };
+        let limits = HttpLimits { connections: 4, header: Duration::from_secs(600), ..TIGHT };
         let task = tokio::spawn(serve(listener, router, limits, stop.clone()));
         let mut known = TcpStream::connect(address).await.unwrap();
         known.write_all(b"GET /vouch HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use pinion::config::ForgeKind;
 use pinion::forge::api::{self, Known};
-use pinion::forge::ledger::{Ledger, Report, Verdict};
+use pinion::forge::ledger::{CommitReport, CommitState, Ledger};
 use pinion::model::status::{EnvironmentStatus, Snapshot, Status, TargetStatus};
 use pinion::model::{ErrorClass, PortError, Reason};
 use serde_json::json;
@@ -41,11 +41,11 @@ fn status(targets: &[TargetStatus]) -> Status {
     Status { environments: [("prod".to_owned(), environment)].into(), ..Status::default() }
 }
 
-fn take(ledger: &mut Ledger, targets: &[TargetStatus], seconds: i64) -> Vec<(String, Verdict, String)> {
+fn take(ledger: &mut Ledger, targets: &[TargetStatus], seconds: i64) -> Vec<(String, CommitState, String)> {
     take_states(ledger, &snapshot(&status(targets)), seconds)
 }
 
-fn take_states(ledger: &mut Ledger, snapshot: &Snapshot, seconds: i64) -> Vec<(String, Verdict, String)> {
+fn take_states(ledger: &mut Ledger, snapshot: &Snapshot, seconds: i64) -> Vec<(String, CommitState, String)> {
     let reports = ledger.take(snapshot, at(seconds));
     reports.into_iter().map(|report| (report.commit[..1].to_owned(), report.verdict, report.description)).collect()
 }
@@ -56,26 +56,30 @@ fn ledger() -> Ledger {
 
 #[test]
 fn the_worst_of_its_targets_makes_the_verdict() {
-    type Case<'a> = (&'a [(&'a str, &'a str)], Verdict, &'a str);
+    type Case<'a> = (&'a [(&'a str, &'a str)], CommitState, &'a str);
     let cases: [Case<'_>; 10] = [
-        (&[("in-sync", ""), ("in-sync", "")], Verdict::Succeeded, "frontend 2 in sync"),
+        (&[("in-sync", ""), ("in-sync", "")], CommitState::Succeeded, "frontend 2 in sync"),
         (
             &[("in-sync", ""), ("pending", "forbidden by soak: wait")],
-            Verdict::Waiting,
+            CommitState::Waiting,
             "asg/t1: forbidden by soak: wait",
         ),
         (
             &[("pending", "waits for t1"), ("rolling-out", "InProgress, 40 %")],
-            Verdict::Running,
+            CommitState::Running,
             "asg/t1: rolling out 2",
         ),
-        (&[("rolling-out", "a"), ("rolling-out", "b")], Verdict::Running, "asg/t0: rolling out 2 (and 1 more)"),
-        (&[("verifying", "probes are sent"), ("in-sync", "")], Verdict::Running, "asg/t0: verifying 2"),
-        (&[("rolling-out", ""), ("overdue", "still Pending")], Verdict::Running, "asg/t1: still Pending (and 1 more)"),
-        (&[("rolling-out", ""), ("blocked", "no image")], Verdict::Blocked, "asg/t1: no image"),
-        (&[("blocked", "no image"), ("quarantined", "it failed")], Verdict::Failed, "asg/t1: it failed"),
-        (&[("suspended", "by Ada"), ("in-sync", "")], Verdict::Waiting, "asg/t0: by Ada"),
-        (&[("unknown", "x"), ("in-sync", "")], Verdict::Waiting, "asg/t0: the account can't be read now"),
+        (&[("rolling-out", "a"), ("rolling-out", "b")], CommitState::Running, "asg/t0: rolling out 2 (and 1 more)"),
+        (&[("verifying", "probes are sent"), ("in-sync", "")], CommitState::Running, "asg/t0: verifying 2"),
+        (
+            &[("rolling-out", ""), ("overdue", "still Pending")],
+            CommitState::Running,
+            "asg/t1: still Pending (and 1 more)",
+        ),
+        (&[("rolling-out", ""), ("blocked", "no image")], CommitState::Blocked, "asg/t1: no image"),
+        (&[("blocked", "no image"), ("quarantined", "it failed")], CommitState::Failed, "asg/t1: it failed"),
+        (&[("suspended", "by Ada"), ("in-sync", "")], CommitState::Waiting, "asg/t0: by Ada"),
+        (&[("unknown", "x"), ("in-sync", "")], CommitState::Waiting, "asg/t0: the account can't be read now"),
     ];
     for (states, verdict, description) in cases {
         let targets: Vec<_> = states
@@ -87,7 +91,7 @@ fn the_worst_of_its_targets_makes_the_verdict() {
     }
     let mut unread = target("t0", A, "2", "unknown", "can't be read now");
     unread.last_known = Some(pinion::model::State::InSync);
-    assert_eq!(take(&mut ledger(), &[unread], 0)[0].1, Verdict::Succeeded, "what was last known counts");
+    assert_eq!(take(&mut ledger(), &[unread], 0)[0].1, CommitState::Succeeded, "what was last known counts");
 }
 
 #[test]
@@ -103,7 +107,7 @@ fn only_what_changes_is_told() {
     assert_eq!(told("blocked", "it has no launch template", 62).len(), 1);
     assert_eq!(told("blocked", "it has no launch template", 63), []);
     let done = told("in-sync", "", 3725);
-    assert_eq!(done, [("a".to_owned(), Verdict::Succeeded, "frontend 2 in sync after 1h 2m".to_owned())]);
+    assert_eq!(done, [("a".to_owned(), CommitState::Succeeded, "frontend 2 in sync after 1h 2m".to_owned())]);
     assert_eq!(told("in-sync", "", 3726), []);
 }
 
@@ -126,7 +130,7 @@ fn the_same_refusal_is_told_once_whatever_its_request_and_message_are() {
     let mut ledger = ledger();
     let first = take_states(&mut ledger, &refused("UnauthorizedOperation", "not you", "8f3a-11"), 0);
     let text = "asg/t: ec2:DescribeImages failed: UnauthorizedOperation: not you".to_owned();
-    assert_eq!(first, [("a".to_owned(), Verdict::Blocked, text)], "without the request's id, which says nothing");
+    assert_eq!(first, [("a".to_owned(), CommitState::Blocked, text)], "without the request's id, which says nothing");
     assert_eq!(take_states(&mut ledger, &refused("UnauthorizedOperation", "encoded: x2Yf", "9e21-12"), 1), []);
     assert_eq!(take_states(&mut ledger, &refused("AccessDenied", "not you", "9e21-13"), 2).len(), 1);
 }
@@ -156,7 +160,7 @@ fn a_commit_that_is_overtaken_is_told_so_if_it_was_still_open() {
         take(&mut ledger, &[target("t", A, "2", state, "why")], 0);
         let reports = take(&mut ledger, &[target("t", B, "3", "pending", "why")], 1);
         let overtaken =
-            ("a".to_owned(), Verdict::Superseded, "superseded by bbbbbbbb before it was in sync".to_owned());
+            ("a".to_owned(), CommitState::Superseded, "superseded by bbbbbbbb before it was in sync".to_owned());
         assert_eq!(reports.contains(&overtaken), told, "{state}: {reports:?}");
     }
     let mut ledger = ledger();
@@ -164,7 +168,7 @@ fn a_commit_that_is_overtaken_is_told_so_if_it_was_still_open() {
     take(&mut ledger, &both(A), 0);
     let reports = take(&mut ledger, &both(B), 1);
     assert!(
-        reports.iter().all(|(_, verdict, _)| *verdict != Verdict::Superseded),
+        reports.iter().all(|(_, verdict, _)| *verdict != CommitState::Superseded),
         "it still pins the other: {reports:?}"
     );
 }
@@ -187,7 +191,7 @@ fn other_branches_and_what_has_not_been_looked_at_are_no_matter() {
 
 #[test]
 fn a_success_is_only_followed_by_a_failure() {
-    let report = |verdict, description: &str| Report {
+    let report = |verdict, description: &str| CommitReport {
         commit: A.to_owned(),
         environment: "prod".to_owned(),
         verdict,
@@ -197,26 +201,26 @@ fn a_success_is_only_followed_by_a_failure() {
         |state: &str, description: &str| Some(Known { state: state.to_owned(), description: description.to_owned() });
     use ForgeKind::{GitHub, GitLab};
     let cases = [
-        (GitHub, None, report(Verdict::Waiting, "x"), true),
-        (GitHub, known("pending", "x"), report(Verdict::Waiting, "x"), false),
-        (GitHub, known("pending", "x"), report(Verdict::Waiting, "y"), true),
-        (GitLab, known("pending", "x"), report(Verdict::Waiting, "y"), false),
-        (GitLab, known("pending", "x"), report(Verdict::Running, "x"), true),
-        (GitHub, known("pending", "x"), report(Verdict::Succeeded, "x"), true),
-        (GitHub, known("success", "x"), report(Verdict::Running, "drifted"), false),
-        (GitHub, known("success", "x"), report(Verdict::Blocked, "y"), false),
-        (GitHub, known("success", "x"), report(Verdict::Superseded, "y"), false),
-        (GitHub, known("success", "after 2m"), report(Verdict::Succeeded, "after 3m"), false),
-        (GitHub, known("success", "x"), report(Verdict::Failed, "y"), true),
-        (GitHub, known("failure", "x"), report(Verdict::Running, "retried"), true),
-        (GitHub, known("failure", "x"), report(Verdict::Failed, "x"), false),
+        (GitHub, None, report(CommitState::Waiting, "x"), true),
+        (GitHub, known("pending", "x"), report(CommitState::Waiting, "x"), false),
+        (GitHub, known("pending", "x"), report(CommitState::Waiting, "y"), true),
+        (GitLab, known("pending", "x"), report(CommitState::Waiting, "y"), false),
+        (GitLab, known("pending", "x"), report(CommitState::Running, "x"), true),
+        (GitHub, known("pending", "x"), report(CommitState::Succeeded, "x"), true),
+        (GitHub, known("success", "x"), report(CommitState::Running, "drifted"), false),
+        (GitHub, known("success", "x"), report(CommitState::Blocked, "y"), false),
+        (GitHub, known("success", "x"), report(CommitState::Superseded, "y"), false),
+        (GitHub, known("success", "after 2m"), report(CommitState::Succeeded, "after 3m"), false),
+        (GitHub, known("success", "x"), report(CommitState::Failed, "y"), true),
+        (GitHub, known("failure", "x"), report(CommitState::Running, "retried"), true),
+        (GitHub, known("failure", "x"), report(CommitState::Failed, "x"), false),
     ];
     for (kind, before, report, expected) in cases {
         assert_eq!(api::is_news(kind, before.as_ref(), &report), expected, "{before:?} then {report:?}");
     }
-    let long = report(Verdict::Failed, &format!("{}\n\u{1b}[31mred\u{202e}", "ä".repeat(300)));
+    let long = report(CommitState::Failed, &format!("{}\n\u{1b}[31mred\u{202e}", "ä".repeat(300)));
     let description = api::known(GitHub, &long).description;
     assert!(description.chars().count() == 140 && description.ends_with('…'), "{description}");
-    let hostile = api::known(GitLab, &report(Verdict::Failed, "a\r\n\u{1b}[31mred\u{202e}")).description;
+    let hostile = api::known(GitLab, &report(CommitState::Failed, "a\r\n\u{1b}[31mred\u{202e}")).description;
     assert_eq!(hostile, "a\\r\\n\\u{1b}[31mred\\u{202e}");
 }

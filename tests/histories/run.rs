@@ -13,7 +13,7 @@ use pinion::metrics::Metrics;
 use pinion::model::Installation;
 use pinion::model::status::{Snapshot, Status};
 use pinion::model::{Probe, Session, State};
-use pinion::plan::change_limit::Limits;
+use pinion::plan::change_limit::ChangeLimits;
 use pinion::ports::{NoEventSink, Prober, RecordCalls};
 use pinion::reconcile::{self, Intervals, Parts, Resyncs, Source, StatusStore};
 use pinion::sim::{Local, World};
@@ -175,7 +175,7 @@ impl Play {
             status_store,
             resyncs: Arc::clone(&resyncs),
             events: Arc::new(NoEventSink),
-            change_limits: Limits::default(),
+            change_limits: ChangeLimits::default(),
             pace: INTERVALS,
             concurrency: 16,
         };

@@ -8,7 +8,7 @@ use std::process::Command;
 use async_trait::async_trait;
 use pinion::claims::Coverage;
 use pinion::git::WorkingCopy;
-use pinion::manifest::gather::{Entry, Kind, Limits, Listing, Source, gather};
+use pinion::manifest::gather::{Entry, Listing, NodeKind, TreeLimits, TreeSource, gather};
 use pinion::manifest::{self, Loaded};
 use pinion::model::{CommitId, EnvironmentName, Files, PinKey, Provenance, RepositoryError, Tip, Trailer};
 use pinion::plan::change_limit;
@@ -30,23 +30,23 @@ type Tree = BTreeMap<String, What>;
 
 struct Memory<'a>(&'a Tree);
 
-impl Source for Memory<'_> {
+impl TreeSource for Memory<'_> {
     type Handle = String;
     type Error = std::convert::Infallible;
 
     fn list(&mut self, folder: Option<&String>) -> Result<Listing<String>, Self::Error> {
         let prefix = folder.map_or(String::new(), |folder| format!("{folder}/"));
-        let mut entries: BTreeMap<String, Kind> = BTreeMap::new();
+        let mut entries: BTreeMap<String, NodeKind> = BTreeMap::new();
         for (path, what) in self.0 {
             let Some(inner) = path.strip_prefix(&prefix) else { continue };
             let (name, kind) = match (inner.split_once('/'), what) {
-                (Some((name, _)), _) => (name, Kind::Folder),
-                (None, What::File(_)) => (inner, Kind::File),
-                (None, What::Link) => (inner, Kind::Link),
+                (Some((name, _)), _) => (name, NodeKind::Folder),
+                (None, What::File(_)) => (inner, NodeKind::File),
+                (None, What::Link) => (inner, NodeKind::Link),
             };
             entries.insert(name.to_owned(), kind);
         }
-        let entry = |(name, kind): (String, Kind)| {
+        let entry = |(name, kind): (String, NodeKind)| {
             let handle = format!("{prefix}{name}");
             Entry { name, legible: true, kind, handle }
         };
@@ -100,7 +100,7 @@ impl Repository for One {
 fn applied(files: &Files) -> (BTreeSet<EnvironmentName>, bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (repository, commit) = (One(files.clone()), CommitId::try_from("1".repeat(40)).unwrap());
-    let mut follower = Follower::new("main", Coverage::All, change_limit::Limits::default());
+    let mut follower = Follower::new("main", Coverage::All, change_limit::ChangeLimits::default());
     let followed = runtime.block_on(follower.read(&repository, &commit, None)).unwrap();
     (followed.environments.into_keys().collect(), followed.policy_errors.is_empty())
 }
@@ -261,7 +261,7 @@ proptest! {
 
     #[test]
     fn validate_plan_and_run_refuse_the_same(tree in trees()) {
-        let files = gather(&mut Memory(&tree), Limits::default()).unwrap();
+        let files = gather(&mut Memory(&tree), TreeLimits::default()).unwrap();
         agree(&files);
     }
 }
@@ -271,7 +271,7 @@ proptest! {
 
     #[test]
     fn a_folder_and_a_commit_are_read_alike(tree in trees()) {
-        let memory = gather(&mut Memory(&tree), Limits::default()).unwrap();
+        let memory = gather(&mut Memory(&tree), TreeLimits::default()).unwrap();
         let (disk, git) = from_disk_and_git(&tree);
         prop_assert_eq!(&disk, &memory);
         prop_assert_eq!(&git, &memory);
@@ -294,7 +294,7 @@ fn what_lies_in_one_folder_changes_nothing_of_another() {
     tree.insert(format!("environments/dev/{}x", "deep/".repeat(400)), What::File(Vec::new()));
     tree.insert("environments/dev/big.bin".to_owned(), What::File(vec![0; 2 << 20]));
     tree.insert("environments/dev/link".to_owned(), What::Link);
-    let files = gather(&mut Memory(&tree), Limits::default()).unwrap();
+    let files = gather(&mut Memory(&tree), TreeLimits::default()).unwrap();
     let loaded = agree(&files);
     assert_eq!(loaded.all_findings().to_string(), "");
     assert_eq!((files.files.len(), loaded.environments.len()), (4, 2));

@@ -70,7 +70,7 @@ def accounts(elsewhere):
     """The accounts of the world file, and what is in each."""
     of, *parts = WORLD.removeprefix(HEAD).split("\n\n")
     if not elsewhere:
-        there = "\n\n".join([re.sub(r"\n(key|user) = .*", "", of), *parts]).replace(ACCOUNT, PROD)
+        there = "\n\n".join([of, *parts]).replace(ACCOUNT, PROD)
         # An AMI is one account's.
         there = re.sub(r"(ami-\w+)aa", r"\1bb", there)
         return {ACCOUNT: "\n\n".join([of, *parts]), PROD: there}
@@ -171,7 +171,7 @@ exec {shlex.quote(str(pathlib.Path(sys.executable).parent / "aws"))} "$@"
         subprocess.run(["git", "init", "--quiet", "--bare", folder / "remote.git"], check=True, env=self.environment)
         self.sim = self.controller = None
         self.accounts = accounts(elsewhere)
-        self.accounts[ACCOUNT] = self.accounts[ACCOUNT].replace("AKIAADMIN", self.keys[ACCOUNT])
+        self.accounts = {account: text.replace("AKIAADMIN", self.keys[account]) for account, text in self.accounts.items()}
         self.amis = self.images() if elsewhere else []
         # What runs was shared once.
         self.simulator(self.world(f'allowed = ["{ACCOUNT}"]', {ami: [ACCOUNT] for ami in self.amis}, {}))

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use pinion::clock::Clock;
-use pinion::history::{History, Limits};
+use pinion::history::{History, Retention};
 use pinion::metrics::Metrics;
 use pinion::model::status::{
     EnvironmentStatus, GuardrailEnd, PinStatus, RepositoryStatus, ResyncStatus, RolloutStatus, SignaturesStatus,
@@ -186,7 +186,8 @@ impl Controller {
         let stop = CancellationToken::new();
         let metrics = Arc::new(Metrics::new().unwrap());
         let folder = TempDir::new().unwrap();
-        let history = History::start(folder.path(), Limits::default(), Arc::clone(&metrics), Arc::new(Fixed)).unwrap();
+        let history =
+            History::start(folder.path(), Retention::default(), Arc::clone(&metrics), Arc::new(Fixed)).unwrap();
         let server = Server {
             metrics,
             status: receiver,

@@ -6,7 +6,7 @@ use super::error::{is_expired, is_foreign_key};
 /// The kinds of policy in the words that AWS ends a refusal with: `because no … allows the … action`, or `with an explicit
 /// deny in a …`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum PolicyKind {
     Identity,
     Trust,
     Service,
@@ -17,19 +17,19 @@ enum Kind {
     Resource,
 }
 
-const KINDS: [(&str, Kind); 8] = [
-    ("identity-based policy", Kind::Identity),
-    ("role trust policy", Kind::Trust),
-    ("service control policy", Kind::Service),
-    ("resource control policy", Kind::Resources),
-    ("permissions boundary", Kind::Boundary),
-    ("session policy", Kind::Session),
-    ("VPC endpoint policy", Kind::Endpoint),
-    ("resource-based policy", Kind::Resource),
+const KINDS: [(&str, PolicyKind); 8] = [
+    ("identity-based policy", PolicyKind::Identity),
+    ("role trust policy", PolicyKind::Trust),
+    ("service control policy", PolicyKind::Service),
+    ("resource control policy", PolicyKind::Resources),
+    ("permissions boundary", PolicyKind::Boundary),
+    ("session policy", PolicyKind::Session),
+    ("VPC endpoint policy", PolicyKind::Endpoint),
+    ("resource-based policy", PolicyKind::Resource),
 ];
 
 /// The kind of policy that AWS names as the one that refuses, and whether it does so explicitly.
-fn named(message: &str) -> Option<(Kind, bool)> {
+fn named(message: &str) -> Option<(PolicyKind, bool)> {
     if let Some((_, rest)) = message.split_once("explicit deny in ") {
         let rest = ["a ", "an ", "the "].iter().find_map(|article| rest.strip_prefix(article))?;
         return KINDS.iter().find(|(words, _)| rest.starts_with(words)).map(|(_, kind)| (*kind, true));
@@ -55,12 +55,12 @@ pub(super) fn for_call(code: &str, message: &str) -> &'static str {
         "KMSAccessDeniedException" => "allow it in the key's policy and in the role's permission policy",
         code if code == "AuthFailure" || is_expired(code) => NOT_TAKEN,
         _ => match named(message) {
-            Some((Kind::Identity, true)) => "take that deny out of the role's policies: no allow outweighs it",
-            Some((Kind::Service, _)) => SERVICE_CONTROL,
-            Some((Kind::Resources, _)) => RESOURCE_CONTROL,
-            Some((Kind::Boundary, _)) => "allow it in the role's permissions boundary",
-            Some((Kind::Endpoint, _)) => ENDPOINT,
-            Some((Kind::Resource, _)) => "allow it in the policy of that resource",
+            Some((PolicyKind::Identity, true)) => "take that deny out of the role's policies: no allow outweighs it",
+            Some((PolicyKind::Service, _)) => SERVICE_CONTROL,
+            Some((PolicyKind::Resources, _)) => RESOURCE_CONTROL,
+            Some((PolicyKind::Boundary, _)) => "allow it in the role's permissions boundary",
+            Some((PolicyKind::Endpoint, _)) => ENDPOINT,
+            Some((PolicyKind::Resource, _)) => "allow it in the policy of that resource",
             _ => "allow it in the role's permission policy",
         },
     }
@@ -121,23 +121,23 @@ fn for_denied_role(message: &str, external_id: bool, session: &str) -> String {
          {session} if it asks for one (sts:RoleSessionName)"
     );
     match named(message) {
-        Some((Kind::Identity, false)) => {
+        Some((PolicyKind::Identity, false)) => {
             "allow sts:AssumeRole on this role in the policies of Pinion's own identity; the role's trust policy isn't what \
              refuses"
                 .to_owned()
         }
-        Some((Kind::Identity, true)) => {
+        Some((PolicyKind::Identity, true)) => {
             "take that deny out of the policies of Pinion's own identity: no allow outweighs it".to_owned()
         }
-        Some((Kind::Trust, true)) => "take that deny out of the role's trust policy: no allow outweighs it".to_owned(),
-        Some((Kind::Trust | Kind::Resource, _)) => format!("check that {trust}"),
-        Some((Kind::Service, _)) => SERVICE_CONTROL.to_owned(),
-        Some((Kind::Resources, _)) => RESOURCE_CONTROL.to_owned(),
-        Some((Kind::Boundary, _)) => "allow sts:AssumeRole in the permissions boundary of Pinion's own identity".to_owned(),
-        Some((Kind::Session, _)) => {
+        Some((PolicyKind::Trust, true)) => "take that deny out of the role's trust policy: no allow outweighs it".to_owned(),
+        Some((PolicyKind::Trust | PolicyKind::Resource, _)) => format!("check that {trust}"),
+        Some((PolicyKind::Service, _)) => SERVICE_CONTROL.to_owned(),
+        Some((PolicyKind::Resources, _)) => RESOURCE_CONTROL.to_owned(),
+        Some((PolicyKind::Boundary, _)) => "allow sts:AssumeRole in the permissions boundary of Pinion's own identity".to_owned(),
+        Some((PolicyKind::Session, _)) => {
             "allow sts:AssumeRole in the session policy that Pinion's own session was made with".to_owned()
         }
-        Some((Kind::Endpoint, _)) => ENDPOINT.to_owned(),
+        Some((PolicyKind::Endpoint, _)) => ENDPOINT.to_owned(),
         None => format!(
             "AWS doesn't say what refuses; check, in this order, that the role exists; that {trust}; that the policies of \
              Pinion's own identity allow sts:AssumeRole on it; and the service control policies of both accounts"
@@ -156,20 +156,20 @@ mod tests {
         for (end, expected) in [
             (
                 "ecs:X on resource: * because no identity-based policy allows the ecs:X action",
-                Some((Kind::Identity, false)),
+                Some((PolicyKind::Identity, false)),
             ),
-            ("ecs:X with an explicit deny in an identity-based policy", Some((Kind::Identity, true))),
+            ("ecs:X with an explicit deny in an identity-based policy", Some((PolicyKind::Identity, true))),
             (
                 "ecs:X with an explicit deny in an identity-based policy: arn:aws:iam::1:policy/no",
-                Some((Kind::Identity, true)),
+                Some((PolicyKind::Identity, true)),
             ),
-            ("ecs:X with an explicit deny in a service control policy", Some((Kind::Service, true))),
-            ("ecs:X because no service control policy allows the ecs:X action", Some((Kind::Service, false))),
+            ("ecs:X with an explicit deny in a service control policy", Some((PolicyKind::Service, true))),
+            ("ecs:X because no service control policy allows the ecs:X action", Some((PolicyKind::Service, false))),
             (
                 "sts:AssumeRole because no role trust policy allows the sts:AssumeRole action",
-                Some((Kind::Trust, false)),
+                Some((PolicyKind::Trust, false)),
             ),
-            ("sts:AssumeRole with an explicit deny in the role trust policy", Some((Kind::Trust, true))),
+            ("sts:AssumeRole with an explicit deny in the role trust policy", Some((PolicyKind::Trust, true))),
             ("ecs:X on resource: arn:aws:ecs:::session policy", None),
             ("ecs:X because no policy of this kind is known yet", None),
         ] {

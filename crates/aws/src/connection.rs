@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::cache::Kept;
 use super::credentials::{Provider, RoleCredentials, with};
 use super::error::{is_expired, port_error};
-use super::limits::{AllLimits, Limits};
+use super::limits::{AllLimits, RateLimits};
 use super::operation::Operation;
 use super::record::Recorder;
 use super::services::Deployed;
@@ -92,7 +92,7 @@ pub(super) struct Connection {
     pub(super) shared: Shared,
     partition: String,
     credentials: Arc<RoleCredentials>,
-    limits: Arc<Limits>,
+    limits: Arc<RateLimits>,
     /// The access key id that was asked about last, and the account that it belongs to.
     identity: tokio::sync::Mutex<Option<(String, AccountId)>>,
     /// Whether ECS has answered about service deployments. If it has, it isn't a simulator that lacks them.
@@ -235,7 +235,7 @@ impl Connection {
 
     async fn call_within<T, E, F>(
         &self,
-        limits: &Limits,
+        limits: &RateLimits,
         operation: Operation,
         send: impl Fn() -> F + Send + Sync,
     ) -> Result<T, PortError>
@@ -264,7 +264,7 @@ impl Connection {
     /// Makes a call with these credentials, after making sure whose they are.
     async fn attempt<T, E, F>(
         &self,
-        limits: &Limits,
+        limits: &RateLimits,
         operation: Operation,
         credentials: &Credentials,
         send: &(impl Fn() -> F + Send + Sync),
@@ -280,7 +280,7 @@ impl Connection {
 
     async fn send<T, E, F>(
         &self,
-        limits: &Limits,
+        limits: &RateLimits,
         operation: Operation,
         credentials: &Credentials,
         send: &(impl Fn() -> F + Send + Sync),

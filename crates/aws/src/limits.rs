@@ -15,19 +15,19 @@ use pinion_core::plan::forecast::Quota;
 pub(super) struct AllLimits(Arc<Mutex<ByPlace>>);
 
 /// By account and region.
-type ByPlace = BTreeMap<(AccountId, String), Arc<Limits>>;
+type ByPlace = BTreeMap<(AccountId, String), Arc<RateLimits>>;
 
 impl AllLimits {
     /// Those of an account in a region. The same ones each time.
-    pub(super) fn of(&self, account: &AccountId, region: &str) -> Arc<Limits> {
+    pub(super) fn of(&self, account: &AccountId, region: &str) -> Arc<RateLimits> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(all.entry((account.clone(), region.to_owned())).or_insert_with(|| Arc::new(Limits::new())))
+        Arc::clone(all.entry((account.clone(), region.to_owned())).or_insert_with(|| Arc::new(RateLimits::new())))
     }
 }
 
 /// A token bucket for each family of calls.
 #[derive(Debug)]
-pub(super) struct Limits(BTreeMap<Family, Bucket>);
+pub(super) struct RateLimits(BTreeMap<Family, Bucket>);
 
 #[derive(Debug)]
 struct Bucket {
@@ -45,7 +45,7 @@ struct Level {
     reserved: u32,
 }
 
-impl Limits {
+impl RateLimits {
     /// Full buckets.
     fn new() -> Self {
         let now = Instant::now();
@@ -125,7 +125,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_passes_and_then_the_rate_holds() {
-        let limits = Limits::new();
+        let limits = RateLimits::new();
         let start = Instant::now();
         for _ in 0..20 {
             limits.acquire(Family::EcsDefinitionWrite).await;
@@ -140,7 +140,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_throttle_empties_the_bucket_and_no_other() {
-        let limits = Limits::new();
+        let limits = RateLimits::new();
         limits.throttled(Family::EcsServiceWrite);
         let start = Instant::now();
         limits.acquire(Family::EcsServiceRead).await;
@@ -151,7 +151,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_stops_waiting_leaves_no_debt_and_a_reserved_token_serves_the_next_call() {
-        let limits = Arc::new(Limits::new());
+        let limits = Arc::new(RateLimits::new());
         for _ in 0..20 {
             limits.acquire(Family::EcsDefinitionWrite).await;
         }

@@ -25,7 +25,7 @@ use crate::manifest::shape::Shape as _;
 use crate::manifest::tree::Node;
 use crate::manifest::{self, Findings};
 use crate::model::{CommitId, EnvironmentName, Installation};
-use crate::plan::change_limit::Limits;
+use crate::plan::change_limit::ChangeLimits;
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "pinion.toml";
@@ -41,7 +41,7 @@ pub struct Config {
     /// What this installation is called in the markers that it leaves in AWS.
     pub installation: Installation,
     /// What one commit may not do unnoticed.
-    pub change_limits: Limits,
+    pub change_limits: ChangeLimits,
     /// Where to listen.
     pub server: Server,
     /// What push events are signed with; a file has one secret a line. `None`: they are refused.

@@ -19,7 +19,7 @@ mod zone;
 use jiff::Timestamp;
 
 pub use self::check::Mistake;
-pub use self::explain::{Explanation, Opinion, Verdict};
+pub use self::explain::{Effect, Explanation, Opinion};
 pub use self::fleet::{Counts, Fleet, Member, is_rolling};
 pub use self::policies::{Ending, Known, Policies};
 pub use crate::model::Denial;

@@ -11,7 +11,7 @@ use super::error::GitError;
 use super::port::{FOLDERS, ReadPins};
 use super::provenance::printable;
 use super::tree::Objects;
-use pinion_core::manifest::gather::Limits;
+use pinion_core::manifest::gather::TreeLimits;
 
 /// The files that have pins.
 const PINS: &[u8] = b"/pins.toml";
@@ -154,7 +154,7 @@ impl<'a> Comparison<'a> {
         if folders.follow() {
             return Ok(None);
         }
-        if depth > Limits::default().depth {
+        if depth > TreeLimits::default().depth {
             return Ok(Some(format!("`{}` in it lies too deep to be compared", printable(path))));
         }
         let mut names: BTreeMap<BString, Sides<Option<Entry>>> = BTreeMap::new();
@@ -208,7 +208,7 @@ impl<'a> Comparison<'a> {
         let mut text = |(_, id): Entry| -> Result<Option<Vec<u8>>, GitError> {
             let header = self.objects.repository.find_header(id);
             let size = header.map_err(|error| self.objects.unreadable(format!("`{shown}` ({id})"), &error))?.size();
-            if size > Limits::default().file_bytes {
+            if size > TreeLimits::default().file_bytes {
                 return Ok(None);
             }
             self.read += 1;

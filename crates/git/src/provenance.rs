@@ -12,7 +12,7 @@ use super::commit::subject;
 use super::error::GitError;
 use super::trailers::trailers;
 use super::tree::{Objects, commit_id};
-use pinion_core::manifest::{self, gather::Limits};
+use pinion_core::manifest::{self, gather::TreeLimits};
 use pinion_core::model::escape::stripped;
 use pinion_core::model::{CommitId, Provenance, Trailer};
 
@@ -375,7 +375,7 @@ impl<'a> Walk<'a> {
     fn bytes(&self, blob: ObjectId, path: &str) -> Result<Option<Vec<u8>>, GitError> {
         let header = self.objects.repository.find_header(blob);
         let header = header.map_err(|error| self.objects.unreadable(format!("`{path}` ({blob})"), &error))?;
-        if header.size() > Limits::default().file_bytes {
+        if header.size() > TreeLimits::default().file_bytes {
             return Ok(None);
         }
         self.objects.blob(blob, path).map(Some)

@@ -10,7 +10,7 @@ use gix::objs::tree::EntryKind;
 
 use super::error::{Cause, GitError};
 use super::fetch::local_name;
-use pinion_core::manifest::gather::{Entry, Kind, Limits, Listing, Source, gather};
+use pinion_core::manifest::gather::{Entry, Listing, NodeKind, TreeLimits, TreeSource, gather};
 use pinion_core::model::{CommitId, Files};
 
 /// The objects of a repository, as they were when this was opened.
@@ -65,14 +65,14 @@ impl Objects {
     /// # Errors
     /// As [`Objects::files_within`].
     pub fn files(&self, commit: &CommitId) -> Result<Files, GitError> {
-        self.files_within(commit, Limits::default())
+        self.files_within(commit, TreeLimits::default())
     }
 
     /// The files at a commit that count. What can't be taken is refused by name, and stops nothing else.
     ///
     /// # Errors
     /// [`GitError::Object`] if the commit or what belongs to it isn't there.
-    pub fn files_within(&self, commit: &CommitId, limits: Limits) -> Result<Files, GitError> {
+    pub fn files_within(&self, commit: &CommitId, limits: TreeLimits) -> Result<Files, GitError> {
         let root = self.tree_of(self.find(commit)?)?;
         gather(&mut Tree { objects: self, root }, limits)
     }
@@ -134,7 +134,7 @@ struct Tree<'a> {
     root: ObjectId,
 }
 
-impl Source for Tree<'_> {
+impl TreeSource for Tree<'_> {
     type Handle = ObjectId;
     type Error = GitError;
 
@@ -146,10 +146,10 @@ impl Source for Tree<'_> {
             let Ok(entry) = entry else { return Ok(Err("it isn't as Git writes folders".to_owned())) };
             let (bytes, handle) = (entry.filename(), entry.object_id());
             let kind = match entry.mode().kind() {
-                EntryKind::Tree => Kind::Folder,
-                EntryKind::Blob | EntryKind::BlobExecutable => Kind::File,
-                EntryKind::Link => Kind::Link,
-                EntryKind::Commit => Kind::Submodule,
+                EntryKind::Tree => NodeKind::Folder,
+                EntryKind::Blob | EntryKind::BlobExecutable => NodeKind::File,
+                EntryKind::Link => NodeKind::Link,
+                EntryKind::Commit => NodeKind::Submodule,
             };
             let name = bytes.to_str_lossy().into_owned();
             entries.push(Entry { name, legible: bytes.to_str().is_ok(), kind, handle });

@@ -29,7 +29,7 @@ const MAX_NAMED: usize = 20;
 const LARGEST_FILE: u64 = 8 << 20;
 
 /// What is to be said of a commit by itself.
-type Verdict = Result<Arc<Signed>, Refusal>;
+type Judgement = Result<Arc<Signed>, Refusal>;
 
 /// Whether a commit counts with all that it rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub struct Verifier {
     trust: Trust,
     merges: Merges,
     /// The verdict on each commit that was looked at.
-    verdicts: HashMap<ObjectId, Verdict>,
+    verdicts: HashMap<ObjectId, Judgement>,
     /// What is to be said of a commit with all that it rests on.
     standings: HashMap<ObjectId, Standing>,
     /// The newest date of a commit and of all that it rests on, in seconds since 1970, for those that have a standing.
@@ -225,7 +225,7 @@ impl Verifier {
         self.standings.get(&id) == Some(&Standing::Trusted) || signed.is_some_and(|signed| !signed.by_forge)
     }
 
-    fn verdict(&mut self, objects: &Objects, id: ObjectId, now: Timestamp) -> Result<Verdict, GitError> {
+    fn verdict(&mut self, objects: &Objects, id: ObjectId, now: Timestamp) -> Result<Judgement, GitError> {
         match self.verdicts.get(&id) {
             Some(verdict) => Ok(verdict.clone()),
             None => Ok(self.judge(objects, id, now)?.1),
@@ -301,7 +301,12 @@ impl Verifier {
     }
 
     /// The parents of a commit, and the verdict on the commit itself.
-    fn judge(&mut self, objects: &Objects, id: ObjectId, now: Timestamp) -> Result<(Vec<ObjectId>, Verdict), GitError> {
+    fn judge(
+        &mut self,
+        objects: &Objects,
+        id: ObjectId,
+        now: Timestamp,
+    ) -> Result<(Vec<ObjectId>, Judgement), GitError> {
         let commit = match read(objects, id)? {
             Ok(commit) => commit,
             Err(refusal) => {

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 pub(crate) use self::condition::Context;
 pub(crate) use self::evaluate::Ask;
-use self::evaluate::{Verdict, Who, verdict};
+use self::evaluate::{Permission, Who, verdict};
 pub(crate) use self::policy::Policy;
 pub use self::policy::PolicyError;
 use super::wire::{ApiError, Call, Caller, Service};
@@ -33,7 +33,7 @@ pub(crate) fn check(world: &World, call: &Call) -> Result<(), ApiError> {
         let ask = Ask { action: need.action, resource: need.resource, context: need.context };
         let ask = with_caller(ask, call);
         match verdict(policies, &ask, None) {
-            Verdict::Allowed | Verdict::AllowedToAccount => {}
+            Permission::Allowed | Permission::AllowedToAccount => {}
             verdict => {
                 return Err(refusal(call, &ask, &why(verdict, NO_IDENTITY, &ask.action), need.template.as_deref()));
             }
@@ -53,22 +53,22 @@ pub(crate) fn check_trust(world: &World, call: &Call, role_arn: &str, role: &Rol
         let denied = || refusal(call, &ask, "", None);
         let own = match policies(world, &call.caller) {
             // What a session inherits and is tagged with is for the trust policy alone to allow.
-            _ if ask.action != "sts:AssumeRole" => Verdict::Allowed,
-            None => Verdict::Allowed,
+            _ if ask.action != "sts:AssumeRole" => Permission::Allowed,
+            None => Permission::Allowed,
             Some(policies) => verdict(policies, &ask, None),
         };
         let role_of = caller_role(&call.caller).map(|(account, name)| role_arn_of(account, name));
         let who = Who { account: &call.caller.account, arn: &call.caller.arn, role: role_of.as_deref() };
         let trust = match &role.trust {
-            None => Verdict::AllowedToAccount,
+            None => Permission::AllowedToAccount,
             Some(trust) => verdict([trust], &ask, Some(who)),
         };
         let same_account = role_arn.split(':').nth(4) == Some(call.caller.account.as_str());
         match (trust, own) {
-            (Verdict::Silent | Verdict::Denied, _) | (_, Verdict::Denied) => return Err(denied()),
-            (Verdict::Allowed, _) if same_account => {}
-            (_, Verdict::Silent) => {
-                return Err(refusal(call, &ask, &why(Verdict::Silent, NO_IDENTITY, &ask.action), None));
+            (Permission::Silent | Permission::Denied, _) | (_, Permission::Denied) => return Err(denied()),
+            (Permission::Allowed, _) if same_account => {}
+            (_, Permission::Silent) => {
+                return Err(refusal(call, &ask, &why(Permission::Silent, NO_IDENTITY, &ask.action), None));
             }
             _ => {}
         }
@@ -87,7 +87,7 @@ pub(crate) fn check_repository(call: &Call, held: &Repository, arn: &str) -> Res
     let role = caller_role(caller).map(|(account, name)| role_arn_of(account, name));
     let who = Who { account: &caller.account, arn: &caller.arn, role: role.as_deref() };
     match repository_verdict(held, &ask, who) {
-        Verdict::Allowed | Verdict::AllowedToAccount => Ok(()),
+        Permission::Allowed | Permission::AllowedToAccount => Ok(()),
         verdict => Err(refusal(call, &ask, &why(verdict, NO_RESOURCE, &ask.action), None)),
     }
 }
@@ -118,7 +118,7 @@ pub(crate) fn check_pull(
         }
         let resource = format!("arn:aws:ecr:{}:{owner}:repository/{}", held.region, held.name);
         let ask = Ask { action: action.to_owned(), resource, context };
-        let open = |verdict| matches!(verdict, Verdict::Allowed | Verdict::AllowedToAccount);
+        let open = |verdict| matches!(verdict, Permission::Allowed | Permission::AllowedToAccount);
         let own = policies.is_none_or(|policies| open(verdict(policies, &ask, None)));
         let theirs = owner == account || open(repository_verdict(held, &ask, who));
         if !own || !theirs {
@@ -132,11 +132,11 @@ pub(crate) fn check_pull(
     Ok(())
 }
 
-fn repository_verdict(held: &Repository, ask: &Ask, who: Who<'_>) -> Verdict {
+fn repository_verdict(held: &Repository, ask: &Ask, who: Who<'_>) -> Permission {
     match &held.policy {
         Some(policy) => verdict([policy], ask, Some(who)),
-        None if held.allowed.contains(who.account) => Verdict::AllowedToAccount,
-        None => Verdict::Silent,
+        None if held.allowed.contains(who.account) => Permission::AllowedToAccount,
+        None => Permission::Silent,
     }
 }
 
@@ -191,10 +191,10 @@ fn with_caller(mut ask: Ask, call: &Call) -> Ask {
     ask
 }
 
-fn why(verdict: Verdict, silent: &str, action: &str) -> String {
+fn why(verdict: Permission, silent: &str, action: &str) -> String {
     match verdict {
-        Verdict::Denied if silent == NO_RESOURCE => " with an explicit deny in a resource-based policy".to_owned(),
-        Verdict::Denied => " with an explicit deny in an identity-based policy".to_owned(),
+        Permission::Denied if silent == NO_RESOURCE => " with an explicit deny in a resource-based policy".to_owned(),
+        Permission::Denied => " with an explicit deny in an identity-based policy".to_owned(),
         _ => format!(" because {silent} the {action} action"),
     }
 }

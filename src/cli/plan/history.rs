@@ -15,7 +15,7 @@ use crate::git::{GitError, Provenances, WorkingCopy};
 use crate::guardrail::Policies;
 use crate::manifest::{self, Draft};
 use crate::model::{CommitId, Component, Environment, EnvironmentName, Files, LocalRef, Provenance, Trailer};
-use crate::plan::change_limit::{self, Acknowledgement, ChangeLimit, Extent, Limits};
+use crate::plan::change_limit::{self, Acknowledgement, ChangeLimit, ChangeLimits, Extent};
 use crate::reconcile::follow::outline;
 
 /// What the working copy's history says about the files.
@@ -159,7 +159,7 @@ impl History {
     pub(super) fn change_limit<'a>(
         &self,
         drafts: impl IntoIterator<Item = &'a Draft>,
-        limits: Limits,
+        limits: ChangeLimits,
     ) -> Option<(ChangeLimit, Acknowledgement)> {
         let base = self.base.as_ref()?;
         let extent = |drafts: &mut dyn Iterator<Item = &Draft>| -> Extent {

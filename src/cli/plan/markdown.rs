@@ -3,7 +3,7 @@
 //! Whatever comes from Git or AWS stands in code spans: there neither links nor mentions, HTML nor pictures mean
 //! anything, to GitHub or to GitLab.
 
-use super::report::{PolicyReport, Report, TargetReport, also_changed, course};
+use super::report::{PlanReport, PolicyReport, TargetReport, also_changed, course};
 use super::text;
 use crate::cli::markdown::{cell, code};
 use crate::cli::output;
@@ -20,7 +20,7 @@ const ROWS: usize = 40_000;
 /// Kept for what is said at the end.
 const RESERVE: usize = 600;
 
-pub(super) fn render(report: &Report) -> String {
+pub(super) fn render(report: &PlanReport) -> String {
     let mut text = format!("{MARKER}\n### Pinion: {}\n\n", headline(report));
     if let Some(base) = &report.base {
         let commit = base.commit.get(..12).unwrap_or(&base.commit);
@@ -98,7 +98,7 @@ pub(super) fn render(report: &Report) -> String {
     text
 }
 
-fn headline(report: &Report) -> String {
+fn headline(report: &PlanReport) -> String {
     if !report.findings.is_empty() {
         return format!("{} in the files, nothing was planned", words::count(report.findings.len(), "mistake"));
     }
@@ -122,7 +122,7 @@ fn headline(report: &Report) -> String {
     parts.join(", ")
 }
 
-fn findings(report: &Report) -> String {
+fn findings(report: &PlanReport) -> String {
     let mut text = String::new();
     for (index, finding) in report.findings.iter().enumerate() {
         if !append(&mut text, MAX_LENGTH - RESERVE, &format!("- {}\n", code(finding))) {
@@ -133,7 +133,7 @@ fn findings(report: &Report) -> String {
     text
 }
 
-fn rows(text: &mut String, report: &Report) {
+fn rows(text: &mut String, report: &PlanReport) {
     let mut left_out = 0_usize;
     for (index, target) in report.targets().enumerate() {
         if index == 0 {
@@ -185,7 +185,7 @@ fn caveats(target: &TargetReport) -> String {
     caveats.map(|(_, caveat)| format!("; **{caveat}**")).collect()
 }
 
-fn details(target: &TargetReport, report: &Report) -> String {
+fn details(target: &TargetReport, report: &PlanReport) -> String {
     // The reference has only letters, digits, - and _.
     let mut text = format!("\n<details><summary>{}</summary>\n\n", target.target);
     let mut line = |key: &str, value: String| text += &format!("- **{key}:** {value}\n");
@@ -329,7 +329,7 @@ mod tests {
         target.checks =
             vec![CheckReport { check: "current".to_owned(), ok: Some(false), detail: "deprecated".to_owned() }];
         target.rollback = Some(RollbackReport { automatic: false, how: "no".to_owned() });
-        let mut report = Report::broken("2026-01-02T12:00:00Z".parse().unwrap(), Vec::new());
+        let mut report = PlanReport::broken("2026-01-02T12:00:00Z".parse().unwrap(), Vec::new());
         let (account, region) = ("222222222222".to_owned(), "us-west-1".to_owned());
         let environment = EnvironmentReport { account, region, targets: vec![target], removed: Vec::new(), wave: None };
         report.environments.insert("prod".to_owned(), environment);
@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn a_comment_is_never_longer_than_a_forge_takes() {
         for (count, long) in [(1, 0), (400, 40), (3000, 10), (60, 5000), (5, 60_000)] {
-            let mut report = Report::broken("2026-01-02T12:00:00Z".parse().unwrap(), Vec::new());
+            let mut report = PlanReport::broken("2026-01-02T12:00:00Z".parse().unwrap(), Vec::new());
             let long = "ü|`".repeat(long);
             let targets = (0..count).map(|number| target(number, &long)).collect();
             let (account, region) = ("222222222222".to_owned(), "us-west-1".to_owned());

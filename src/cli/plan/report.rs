@@ -19,7 +19,7 @@ use crate::plan::{Reason, TargetPlan};
 
 /// What a merge would do. Stable: fields are added, never renamed or removed.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Report {
+pub struct PlanReport {
     /// Pinion's version.
     pub version: String,
     /// When AWS was looked at.
@@ -258,7 +258,7 @@ pub struct Next {
     pub summary: String,
 }
 
-impl Report {
+impl PlanReport {
     /// A report about files in which something is wrong.
     pub(super) fn broken(at: Timestamp, findings: Vec<String>) -> Self {
         Self {

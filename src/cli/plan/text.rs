@@ -1,12 +1,12 @@
 //! `--output text`.
 
-use super::report::{PolicyReport, Range, Report, TargetReport, also_changed, course};
+use super::report::{PlanReport, PolicyReport, Range, TargetReport, also_changed, course};
 use crate::cli::output::{self, Screen};
 use crate::model::State;
 use crate::model::escape::one_line;
 use crate::plan::change_limit;
 
-pub(super) fn render(report: &Report, screen: Screen) -> String {
+pub(super) fn render(report: &PlanReport, screen: Screen) -> String {
     let mut text = String::new();
     if let Some(base) = &report.base {
         let commit = base.commit.get(..12).unwrap_or(&base.commit);
@@ -81,7 +81,7 @@ pub(super) fn render(report: &Report, screen: Screen) -> String {
 }
 
 /// Whether what this change removes is kept by a change limit.
-pub(super) fn is_held(report: &Report) -> bool {
+pub(super) fn is_held(report: &PlanReport) -> bool {
     report.change_limit.as_ref().is_some_and(|change_limit| !change_limit.acknowledged)
 }
 
@@ -118,7 +118,7 @@ fn what(target: &TargetReport) -> String {
     }
 }
 
-fn details(target: &TargetReport, report: &Report) -> String {
+fn details(target: &TargetReport, report: &PlanReport) -> String {
     let mut text = format!("    {}\n", one_line(&target.target));
     let mut line = |key: &str, value: &str| text += &format!("      {key:<10} {}\n", one_line(value));
     let age = |created| output::ago(created, report.at);

@@ -4,7 +4,7 @@ use super::*;
 
 fn setup() -> Setup {
     let mut setup = Setup::new(&["dev", "prod"]);
-    setup.change_limits = Limits::default();
+    setup.change_limits = ChangeLimits::default();
     setup
 }
 
@@ -47,7 +47,7 @@ async fn a_removal_that_is_allowed_is_none_to_speak_of() {
 #[tokio::test(start_paused = true)]
 async fn what_is_removed_while_something_is_held_stays_as_it_was_last() {
     let mut setup = Setup::new(&["dev", "prod", "test"]);
-    setup.change_limits = Limits::default();
+    setup.change_limits = ChangeLimits::default();
     let rig = setup.start();
     rig.until_state("prod", State::InSync).await;
     rig.git.remove("dev");

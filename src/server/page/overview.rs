@@ -102,7 +102,7 @@ struct Body<'a> {
     states: Vec<Choice>,
     components: Vec<Choice>,
     names: Vec<Choice>,
-    repositories: Vec<Source<'a>>,
+    repositories: Vec<RepositoryRow<'a>>,
     environments: Vec<Group<'a>>,
     events: Vec<Line>,
 }
@@ -116,7 +116,7 @@ struct Count {
 }
 
 #[derive(Debug, Hash)]
-struct Source<'a> {
+struct RepositoryRow<'a> {
     url: &'a str,
     branch: &'a str,
     revision: &'a str,
@@ -274,8 +274,8 @@ fn counts(states: &BTreeMap<State, usize>, all: &[&TargetState], selected: &str)
     by_state.chain((drifted.count > 0).then_some(drifted)).collect()
 }
 
-fn source(repository: &RepositoryStatus, now: Timestamp) -> Source<'_> {
-    Source {
+fn source(repository: &RepositoryStatus, now: Timestamp) -> RepositoryRow<'_> {
+    RepositoryRow {
         url: &repository.url,
         branch: &repository.branch,
         revision: repository.revision.as_deref().unwrap_or_default(),

@@ -8,7 +8,7 @@ use crate::model::{
     Account, AccountId, AmiQuery, AsgSpec, CommitId, Component, GroupName, Kind, LocalRef, Region, RoleArn,
     RolloutSettings, TargetSpec,
 };
-use crate::plan::change_limit::{Acknowledgement, Extent, Ledger, Limits, Outline};
+use crate::plan::change_limit::{Acknowledgement, ChangeLimits, Extent, Ledger, Outline};
 
 /// An environment with targets of these names, each of them a group of one account.
 fn environment(name: &str, targets: &[(&str, &str)]) -> Environment {
@@ -72,7 +72,7 @@ fn branch(commits: &[&[&Environment]]) -> BranchClaims {
     let mut last = commits.next().unwrap();
     let mut ledger = Ledger::new(commit(1), extent(last));
     for (number, next) in commits.enumerate() {
-        let limits = Limits { removals: false, ..Limits::default() };
+        let limits = ChangeLimits { removals: false, ..ChangeLimits::default() };
         ledger.step(commit(number + 2), extent(next), Acknowledgement::Missing, limits);
         last = next;
     }
@@ -261,10 +261,10 @@ fn what_a_commit_gives_up_that_is_held_is_given_up_when_it_is_acknowledged() {
     };
     let mut ledger = Ledger::new(commit(1), extent(&prod, "1"));
     for number in 2..4 {
-        ledger.step(commit(number), extent(&elsewhere, "2"), Acknowledgement::Missing, Limits::default());
+        ledger.step(commit(number), extent(&elsewhere, "2"), Acknowledgement::Missing, ChangeLimits::default());
         assert!(ledger.held.is_some() && ledger.claimed.contains(&claim), "commit {number} moves all of prod's pins");
     }
-    ledger.step(commit(4), extent(&elsewhere, "2"), Acknowledgement::Given, Limits::default());
+    ledger.step(commit(4), extent(&elsewhere, "2"), Acknowledgement::Given, ChangeLimits::default());
     assert!(ledger.held.is_none() && !ledger.claimed.contains(&claim));
 }
 
@@ -329,7 +329,7 @@ impl Truth {
             let extent: Extent = good.values().map(|it| (it.name.clone(), outline(it))).collect();
             let word = if *acknowledged { Acknowledgement::Given } else { Acknowledgement::Missing };
             match &mut ledger {
-                Some(ledger) => ledger.step(commit(number + 1), extent, word, Limits::default()),
+                Some(ledger) => ledger.step(commit(number + 1), extent, word, ChangeLimits::default()),
                 None => ledger = Some(Ledger::new(commit(number + 1), extent)),
             }
             if ledger.as_ref().is_some_and(|ledger| ledger.held.is_none()) {

@@ -12,7 +12,7 @@ use super::{Auth, Aws, Config, Environment, History, Log, Overrides, Reconcile, 
 use crate::manifest::shape::{At, Field, Text};
 use crate::manifest::{Findings, Place};
 use crate::model::EnvironmentName;
-use crate::plan::change_limit::Limits;
+use crate::plan::change_limit::ChangeLimits;
 
 /// The environment variable that the bearer token may stand in.
 const TOKEN: &str = "PINION_TOKEN";
@@ -33,13 +33,13 @@ fn seconds<const A: u64, const B: u64>(
     field.and_then(Field::value).map_or(Duration::from_secs(default), |span| span.0)
 }
 
-fn change_limits(raw: &RawConfig) -> Limits {
-    let (raw, default) = (raw.change_limits.value(), Limits::default());
+fn change_limits(raw: &RawConfig) -> ChangeLimits {
+    let (raw, default) = (raw.change_limits.value(), ChangeLimits::default());
     let max_percent = raw.and_then(|raw| raw.max_percent.value()).map(|max_percent| u32::from(max_percent.0));
     let always_allowed =
         raw.and_then(|raw| raw.always_allowed.value()).map(|always_allowed| u32::from(always_allowed.0));
     let removals = raw.and_then(|raw| raw.removals.value()).copied();
-    Limits {
+    ChangeLimits {
         max_percent: max_percent.unwrap_or(default.max_percent),
         always_allowed: always_allowed.unwrap_or(default.always_allowed),
         removals: removals.map_or(default.removals, |removals| removals == Removal::Hold),

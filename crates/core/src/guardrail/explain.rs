@@ -12,12 +12,12 @@ pub struct Opinion {
     /// Its `@reason`, with its `@owner` if it names one.
     pub reason: String,
     /// What it comes to.
-    pub verdict: Verdict,
+    pub verdict: Effect,
 }
 
 /// What a policy comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Effect {
     /// It doesn't forbid the rollout.
     Allows,
     /// It forbids the rollout.
@@ -31,9 +31,9 @@ impl Opinion {
     #[must_use]
     pub fn denial(self) -> Option<Denial> {
         match self.verdict {
-            Verdict::Allows => None,
-            Verdict::Forbids => Some(Denial { policy: self.policy, reason: self.reason }),
-            Verdict::Fails(error) => {
+            Effect::Allows => None,
+            Effect::Forbids => Some(Denial { policy: self.policy, reason: self.reason }),
+            Effect::Fails(error) => {
                 let reason = format!("it can't be evaluated, and so forbids: {error}; correct the policy");
                 Some(Denial { policy: self.policy, reason })
             }
@@ -58,7 +58,7 @@ impl Explanation {
     /// Whether it may start now.
     #[must_use]
     pub fn allows(&self) -> bool {
-        self.opinions.iter().all(|opinion| opinion.verdict == Verdict::Allows)
+        self.opinions.iter().all(|opinion| opinion.verdict == Effect::Allows)
     }
 }
 

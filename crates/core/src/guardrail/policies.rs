@@ -9,17 +9,17 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::check::{self, Mistake};
-use super::explain::{Opinion, Verdict};
+use super::explain::{Effect, Opinion};
 use super::request::{self, Unaskable};
 use super::{Denial, DenyAll, Guardrails, Proposal, SCHEMA};
 use crate::model::{EnvironmentName, TargetRef, words};
 
 /// The policies of an environments repository. By default there are none, and nothing is forbidden.
 #[derive(Debug, Clone, Default)]
-pub struct Policies(Kind);
+pub struct Policies(Loaded);
 
 #[derive(Debug, Clone, Default)]
-enum Kind {
+enum Loaded {
     #[default]
     None,
     Valid(Arc<Valid>),
@@ -144,25 +144,25 @@ impl Policies {
         }
         endings.sort();
         let valid = Valid { schema, set, words, zones: checked.zones, endings };
-        (Self(Kind::Valid(Arc::new(valid))), checked.mistakes)
+        (Self(Loaded::Valid(Arc::new(valid))), checked.mistakes)
     }
 
     /// Policies that can't be used, for the reason given: everything is forbidden.
     #[must_use]
     pub fn invalid(reason: String) -> Self {
-        Self(Kind::Invalid(DenyAll { reason }))
+        Self(Loaded::Invalid(DenyAll { reason }))
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_none(&self) -> bool {
-        matches!(self.0, Kind::None)
+        matches!(self.0, Loaded::None)
     }
 
     /// How many there are; 0 if they are invalid.
     #[must_use]
     pub fn len(&self) -> usize {
-        if let Kind::Valid(valid) = &self.0 { valid.words.len() } else { 0 }
+        if let Loaded::Valid(valid) = &self.0 { valid.words.len() } else { 0 }
     }
 
     /// Whether [`Policies::len`] is 0.
@@ -174,7 +174,7 @@ impl Policies {
     /// Those that end by themselves, or have ended, in the order of their ids; none if the policies are invalid.
     #[must_use]
     pub fn endings(&self) -> &[Ending] {
-        if let Kind::Valid(valid) = &self.0 { &valid.endings } else { &[] }
+        if let Loaded::Valid(valid) = &self.0 { &valid.endings } else { &[] }
     }
 
     /// Which policies differ from what they were, by their ids. Comments and layout don't count.
@@ -192,7 +192,7 @@ impl Policies {
 
     /// Each policy in Cedar's own form; none if they are invalid.
     fn meanings(&self) -> BTreeMap<String, Option<serde_json::Value>> {
-        let Kind::Valid(valid) = &self.0 else { return BTreeMap::new() };
+        let Loaded::Valid(valid) = &self.0 else { return BTreeMap::new() };
         let meaning = |id: &String| valid.set.policy(&PolicyId::new(id)).and_then(|policy| policy.to_json().ok());
         valid.words.keys().map(|id| (id.clone(), meaning(id))).collect()
     }
@@ -201,13 +201,13 @@ impl Policies {
     #[must_use]
     pub fn opinions(&self, proposal: Proposal<'_>) -> Vec<Opinion> {
         match &self.0 {
-            Kind::None => Vec::new(),
-            Kind::Invalid(all) => all
+            Loaded::None => Vec::new(),
+            Loaded::Invalid(all) => all
                 .check(proposal)
                 .into_iter()
-                .map(|denial| Opinion { policy: denial.policy, reason: denial.reason, verdict: Verdict::Forbids })
+                .map(|denial| Opinion { policy: denial.policy, reason: denial.reason, verdict: Effect::Forbids })
                 .collect(),
-            Kind::Valid(valid) => valid.opinions(proposal),
+            Loaded::Valid(valid) => valid.opinions(proposal),
         }
     }
 }
@@ -217,7 +217,7 @@ const PERMIT: &str = "pinion:permit";
 
 impl Guardrails for Policies {
     fn check(&self, proposal: Proposal<'_>) -> Vec<Denial> {
-        if let (Kind::Valid(_), Some(first)) = (&self.0, proposal.fleet.unseen(proposal.now)) {
+        if let (Loaded::Valid(_), Some(first)) = (&self.0, proposal.fleet.unseen(proposal.now)) {
             let reason = format!("environment {first} hasn't been looked at since the start");
             return vec![Denial { policy: Denial::STARTING.to_owned(), reason }];
         }
@@ -226,9 +226,9 @@ impl Guardrails for Policies {
 
     fn text(&self) -> String {
         match &self.0 {
-            Kind::None => String::new(),
-            Kind::Invalid(deny) => deny.text(),
-            Kind::Valid(valid) => valid.set.to_string(),
+            Loaded::None => String::new(),
+            Loaded::Invalid(deny) => deny.text(),
+            Loaded::Valid(valid) => valid.set.to_string(),
         }
     }
 }
@@ -239,7 +239,7 @@ impl Valid {
             Ok(opinions) => opinions,
             Err(error) => {
                 // Facts that don't fit the schema: no policy can have said that they may.
-                let verdict = Verdict::Fails(error.to_string());
+                let verdict = Effect::Fails(error.to_string());
                 let reason = "Cedar can't be asked about this rollout".to_owned();
                 vec![Opinion { policy: Denial::INVALID.to_owned(), reason, verdict }]
             }
@@ -262,9 +262,9 @@ impl Valid {
         let opinions = self.words.iter().map(|(id, reason)| {
             // Cedar passes over a policy that fails; here it forbids.
             let verdict = match failing.get(id.as_str()) {
-                Some(error) => Verdict::Fails(error.clone()),
-                None if forbidding.contains(id.as_str()) => Verdict::Forbids,
-                None => Verdict::Allows,
+                Some(error) => Effect::Fails(error.clone()),
+                None if forbidding.contains(id.as_str()) => Effect::Forbids,
+                None => Effect::Allows,
             };
             Opinion { policy: id.clone(), reason: reason.clone(), verdict }
         });

@@ -10,7 +10,7 @@ use crate::model::{Component, EnvironmentName, LocalRef, RoleArn};
 use crate::plan::Cycle;
 
 /// A check of one environment.
-type Check = fn(&View, &mut Report<'_>);
+type Check = fn(&View, &mut Reporter<'_>);
 
 /// The checks of one environment, in the order in which they run.
 const CHECKS: [(&str, Check); 14] = [
@@ -40,12 +40,12 @@ type CheckAcross = fn(&BTreeMap<EnvironmentName, View>, &mut dyn FnMut(&Environm
 const ACROSS: [(&str, CheckAcross); 2] =
     [("promotion-unknown", promotion_unknown), ("promotion-cycle", promotion_cycle)];
 
-struct Report<'a> {
+struct Reporter<'a> {
     check: &'static str,
     findings: &'a mut Findings,
 }
 
-impl Report<'_> {
+impl Reporter<'_> {
     fn at(&mut self, place: &Place, message: impl Into<String>, help: impl Into<String>) {
         self.findings.report_with_help(place, self.check, message, help);
     }
@@ -58,7 +58,7 @@ type Complaint = (Place, String, String);
 pub(super) fn one(view: &View, findings: &mut Findings) {
     view.check_names(findings);
     for (check, run) in CHECKS {
-        run(view, &mut Report { check, findings });
+        run(view, &mut Reporter { check, findings });
     }
 }
 
@@ -85,7 +85,7 @@ pub(super) fn too_many(views: &BTreeMap<EnvironmentName, View>) -> Option<(Strin
     })
 }
 
-fn too_many_targets(view: &View, report: &mut Report<'_>) {
+fn too_many_targets(view: &View, report: &mut Reporter<'_>) {
     let count = view.targets().len();
     if count > MOST_OF_ONE {
         let message = format!("this environment has {count} targets; the most is {MOST_OF_ONE}");
@@ -93,7 +93,7 @@ fn too_many_targets(view: &View, report: &mut Report<'_>) {
     }
 }
 
-fn no_target(view: &View, report: &mut Report<'_>) {
+fn no_target(view: &View, report: &mut Reporter<'_>) {
     let Some(raw) = &view.raw else { return };
     let none = |absent: bool, empty: Option<bool>| absent || empty == Some(true);
     let no_asg = none(raw.asg.is_absent(), raw.asg.value().map(BTreeMap::is_empty));
@@ -103,7 +103,7 @@ fn no_target(view: &View, report: &mut Report<'_>) {
     }
 }
 
-fn role_account(view: &View, report: &mut Report<'_>) {
+fn role_account(view: &View, report: &mut Reporter<'_>) {
     let Some(account) = view.raw.as_ref().and_then(|raw| raw.account.value()) else { return };
     let (Some(id), Some(role)) = (account.id.value(), account.role.at()) else { return };
     let Some(arn) = view.expand(role).and_then(|arn| RoleArn::try_from(arn).ok()) else { return };
@@ -113,7 +113,7 @@ fn role_account(view: &View, report: &mut Report<'_>) {
     }
 }
 
-fn after_unknown(view: &View, report: &mut Report<'_>) {
+fn after_unknown(view: &View, report: &mut Reporter<'_>) {
     for target in view.targets() {
         for before in target.after().value().into_iter().flatten().filter(|before| !view.mentions(&before.value)) {
             let others = view.targets().into_iter().map(|other| other.local).filter(|other| *other != target.local);
@@ -128,7 +128,7 @@ fn after_unknown(view: &View, report: &mut Report<'_>) {
     }
 }
 
-fn after_cycle(view: &View, report: &mut Report<'_>) {
+fn after_cycle(view: &View, report: &mut Reporter<'_>) {
     let targets: BTreeMap<LocalRef, RawTarget<'_>> =
         view.targets().into_iter().map(|target| (target.local.clone(), target)).collect();
     let mut graph: BTreeMap<LocalRef, BTreeSet<LocalRef>> = BTreeMap::new();
@@ -159,7 +159,7 @@ fn components(view: &View) -> Option<BTreeMap<Component, Vec<RawTarget<'_>>>> {
     Some(used)
 }
 
-fn pin_unused(view: &View, report: &mut Report<'_>) {
+fn pin_unused(view: &View, report: &mut Reporter<'_>) {
     let (Some(used), Some(pins)) = (components(view), &view.pins) else { return };
     for (name, pin) in pins {
         let Some(pin) = pin.at() else { continue };
@@ -174,7 +174,7 @@ fn pin_unused(view: &View, report: &mut Report<'_>) {
     }
 }
 
-fn pin_missing(view: &View, report: &mut Report<'_>) {
+fn pin_missing(view: &View, report: &mut Reporter<'_>) {
     let Some(pins) = &view.pins else { return };
     for target in view.targets() {
         let Some((component, place)) = target.component() else { continue };
@@ -185,7 +185,7 @@ fn pin_missing(view: &View, report: &mut Report<'_>) {
     }
 }
 
-fn digest_unused(view: &View, report: &mut Report<'_>) {
+fn digest_unused(view: &View, report: &mut Reporter<'_>) {
     for (component, targets) in components(view).into_iter().flatten() {
         let digest = view.pin(&component).and_then(|pin| pin.digest.at());
         if let Some(digest) = digest.filter(|_| targets.iter().all(|target| matches!(target.table, Table::Asg(_)))) {
@@ -195,7 +195,7 @@ fn digest_unused(view: &View, report: &mut Report<'_>) {
     }
 }
 
-fn version_unused(view: &View, report: &mut Report<'_>) {
+fn version_unused(view: &View, report: &mut Reporter<'_>) {
     const MESSAGE: &str = "{version} doesn't occur, so that a pin would change nothing";
     for target in view.targets() {
         match target.table {
@@ -232,7 +232,7 @@ fn asg_rollouts(view: &View) -> Vec<&RawAsgRollout> {
     groups.filter_map(|group| group.value()?.rollout.value()).collect()
 }
 
-fn health_range(view: &View, report: &mut Report<'_>) {
+fn health_range(view: &View, report: &mut Reporter<'_>) {
     for rollout in asg_rollouts(view) {
         let Some(max) = rollout.max_healthy.at() else { continue };
         match &rollout.min_healthy {
@@ -246,7 +246,7 @@ fn health_range(view: &View, report: &mut Report<'_>) {
     }
 }
 
-fn checkpoints(view: &View, report: &mut Report<'_>) {
+fn checkpoints(view: &View, report: &mut Reporter<'_>) {
     for rollout in asg_rollouts(view) {
         let Some(checkpoints) = rollout.checkpoints.at() else { continue };
         if let Some((_, next)) = checkpoints
@@ -271,7 +271,7 @@ fn checkpoints(view: &View, report: &mut Report<'_>) {
     }
 }
 
-fn alarms(view: &View, report: &mut Report<'_>) {
+fn alarms(view: &View, report: &mut Reporter<'_>) {
     for rollout in asg_rollouts(view) {
         let Some(alarms) = rollout.alarms.at() else { continue };
         if alarms.value.len() > 10 {
@@ -287,7 +287,7 @@ fn alarms(view: &View, report: &mut Report<'_>) {
     }
 }
 
-fn promotion_from_itself(view: &View, report: &mut Report<'_>) {
+fn promotion_from_itself(view: &View, report: &mut Reporter<'_>) {
     let from = view.raw.as_ref().and_then(|raw| raw.promotion.value()?.from.at());
     if let Some(from) = from.filter(|from| from.value == view.name) {
         report.at(
@@ -359,7 +359,7 @@ pub(super) fn claim(view: &View, target: &RawTarget<'_>) -> Option<String> {
 }
 
 /// Of two targets of one environment that claim one resource, the later one is wrong.
-fn claimed_twice(view: &View, report: &mut Report<'_>) {
+fn claimed_twice(view: &View, report: &mut Reporter<'_>) {
     let mut claims: BTreeMap<String, RawTarget<'_>> = BTreeMap::new();
     for target in view.targets() {
         let Some(claim) = claim(view, &target) else { continue };

@@ -15,12 +15,12 @@ const MOST: usize = 200;
 
 /// A file as it was given: its path and its text.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Source {
+pub(crate) struct SourceText {
     pub(crate) path: String,
     pub(crate) text: String,
 }
 
-impl Source {
+impl SourceText {
     /// Line and column of a byte offset, both from 1; the column counts characters.
     fn position(&self, offset: usize) -> (usize, usize) {
         let before = self.text.get(..offset).unwrap_or(&self.text);
@@ -33,7 +33,7 @@ impl Source {
 /// A place in a file, and the key that stands there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
-    pub(crate) source: Arc<Source>,
+    pub(crate) source: Arc<SourceText>,
     pub(crate) span: Range<usize>,
     /// The path of the key, such as `asg.web.rollout.min_healthy`; empty for the file as a whole.
     pub(crate) key: String,
@@ -42,10 +42,10 @@ pub(crate) struct Place {
 impl Place {
     /// A file as a whole, also one that isn't there.
     pub(crate) fn file(path: &str) -> Self {
-        Self::of(Arc::new(Source { path: path.to_owned(), text: String::new() }), 0..0, String::new())
+        Self::of(Arc::new(SourceText { path: path.to_owned(), text: String::new() }), 0..0, String::new())
     }
 
-    pub(crate) fn of(source: Arc<Source>, span: Range<usize>, key: String) -> Self {
+    pub(crate) fn of(source: Arc<SourceText>, span: Range<usize>, key: String) -> Self {
         Self { source, span, key }
     }
 
@@ -81,7 +81,7 @@ pub struct Finding {
     #[serde(skip)]
     pub(crate) span: (usize, usize),
     #[serde(skip)]
-    pub(crate) source: Arc<Source>,
+    pub(crate) source: Arc<SourceText>,
 }
 
 impl Finding {

@@ -11,7 +11,7 @@ use crate::model::{EnvironmentName, Files};
 
 /// How much is read at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct TreeLimits {
     /// Bytes of one file.
     pub file_bytes: u64,
     /// Environments.
@@ -26,7 +26,7 @@ pub struct Limits {
 
 /// 1 MiB a file, 10 000 environments, 10 000 entries of `policies/` at most 16 deep, 2 MiB in all: files take up to 60
 /// times their size while they are read.
-impl Default for Limits {
+impl Default for TreeLimits {
     fn default() -> Self {
         Self { file_bytes: 1 << 20, environments: 10_000, policies: 10_000, total_bytes: 2 << 20, depth: 16 }
     }
@@ -34,7 +34,7 @@ impl Default for Limits {
 
 /// What an entry of a folder is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum NodeKind {
     /// A file.
     File,
     /// A folder.
@@ -47,7 +47,7 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl NodeKind {
     fn word(self) -> &'static str {
         match self {
             Self::File => "a file",
@@ -77,7 +77,7 @@ pub struct Entry<H> {
     /// Whether the name is UTF-8.
     pub legible: bool,
     /// What it is.
-    pub kind: Kind,
+    pub kind: NodeKind,
     /// What it is read by.
     pub handle: H,
 }
@@ -86,7 +86,7 @@ pub struct Entry<H> {
 pub type Listing<H> = Result<Vec<Entry<H>>, String>;
 
 /// Where files are read from.
-pub trait Source {
+pub trait TreeSource {
     /// What a file or folder is read by.
     type Handle;
     /// Why nothing at all can be read.
@@ -115,7 +115,7 @@ pub trait Source {
 ///
 /// # Errors
 /// As the source. What is wrong with the repository itself is in [`Files::refused`].
-pub fn gather<S: Source>(source: &mut S, limits: Limits) -> Result<Files, S::Error> {
+pub fn gather<S: TreeSource>(source: &mut S, limits: TreeLimits) -> Result<Files, S::Error> {
     let mut walk = Walk { source, limits, bytes: 0, policies: 0, files: Files::default() };
     let root = match walk.source.list(None)? {
         Ok(root) => root,
@@ -127,11 +127,11 @@ pub fn gather<S: Source>(source: &mut S, limits: Limits) -> Result<Files, S::Err
     let mut found = false;
     for entry in &root {
         match (entry.name.as_str(), entry.kind) {
-            (ROOT, Kind::Folder) => {
+            (ROOT, NodeKind::Folder) => {
                 found = true;
                 walk.environments(&entry.handle)?;
             }
-            ("policies", Kind::Folder) => walk.policies("policies", &entry.handle, 0)?,
+            ("policies", NodeKind::Folder) => walk.policies("policies", &entry.handle, 0)?,
             (name @ (ROOT | "policies"), kind) => {
                 found |= name == ROOT;
                 walk.files.refused.insert(name.to_owned(), format!("it is {}, not a folder", kind.word()));
@@ -139,7 +139,7 @@ pub fn gather<S: Source>(source: &mut S, limits: Limits) -> Result<Files, S::Err
             _ => {}
         }
     }
-    if !found && root.iter().any(|entry| entry.name == SINGULAR && entry.kind == Kind::Folder) {
+    if !found && root.iter().any(|entry| entry.name == SINGULAR && entry.kind == NodeKind::Folder) {
         walk.files.files.insert(format!("{SINGULAR}/"), Vec::new());
     }
     if walk.bytes > limits.total_bytes {
@@ -158,15 +158,15 @@ pub(super) const SINGULAR: &str = "environment";
 /// The files of an environment.
 const OWN: [&str; 2] = ["environment.toml", "pins.toml"];
 
-struct Walk<'a, S: Source> {
+struct Walk<'a, S: TreeSource> {
     source: &'a mut S,
-    limits: Limits,
+    limits: TreeLimits,
     bytes: u64,
     policies: usize,
     files: Files,
 }
 
-impl<S: Source> Walk<'_, S> {
+impl<S: TreeSource> Walk<'_, S> {
     fn environments(&mut self, folder: &S::Handle) -> Result<(), S::Error> {
         let entries = match self.source.list(Some(folder))? {
             Ok(entries) => entries,
@@ -184,9 +184,9 @@ impl<S: Source> Walk<'_, S> {
             let twice = !seen.insert(name.clone());
             let is_name = entry.legible && EnvironmentName::try_from(name.as_str()).is_ok();
             match entry.kind {
-                Kind::Folder if twice => self.refuse_folder(&path, "there are two of this name".to_owned()),
-                Kind::Folder if !entry.legible => self.refuse_folder(&path, "its name isn't UTF-8".to_owned()),
-                Kind::Folder => {
+                NodeKind::Folder if twice => self.refuse_folder(&path, "there are two of this name".to_owned()),
+                NodeKind::Folder if !entry.legible => self.refuse_folder(&path, "its name isn't UTF-8".to_owned()),
+                NodeKind::Folder => {
                     count += 1;
                     if count > self.limits.environments {
                         let most = self.limits.environments;
@@ -197,10 +197,10 @@ impl<S: Source> Walk<'_, S> {
                 }
                 _ if path == DEFAULTS => self.file(&path, entry)?,
                 // A link to a folder looks like an environment; one with another name is another tool's.
-                Kind::Link | Kind::Submodule if is_name => {
+                NodeKind::Link | NodeKind::Submodule if is_name => {
                     self.refuse_folder(&path, format!("it is {}, which Pinion doesn't follow", entry.kind.word()));
                 }
-                Kind::File if entry.legible && is_stray(&name) => {
+                NodeKind::File if entry.legible && is_stray(&name) => {
                     self.files.files.insert(path, Vec::new());
                 }
                 _ => {}
@@ -244,7 +244,7 @@ impl<S: Source> Walk<'_, S> {
                 } else {
                     self.file(&inner, entry)?;
                 }
-            } else if entry.kind != Kind::Folder
+            } else if entry.kind != NodeKind::Folder
                 && !name.contains(['/', '\0'])
                 && (is_stray(name) || is_lookalike(name))
             {
@@ -281,14 +281,14 @@ impl<S: Source> Walk<'_, S> {
             let inner = format!("{path}/{}", entry.name.replace(['/', '\0'], "?"));
             let twice = self.files.files.contains_key(&inner) || self.files.refused.contains_key(&inner);
             match entry.kind {
-                Kind::Folder if entry.legible => self.policies(&inner, &entry.handle, depth + 1)?,
-                Kind::File if !is_policy(&entry.name) => {}
+                NodeKind::Folder if entry.legible => self.policies(&inner, &entry.handle, depth + 1)?,
+                NodeKind::File if !is_policy(&entry.name) => {}
                 _ if twice => {
                     self.files.files.remove(&inner);
                     self.files.refused.insert(inner, "there are two of this name".to_owned());
                 }
-                Kind::File if entry.legible => self.file(&inner, entry)?,
-                Kind::File | Kind::Folder => {
+                NodeKind::File if entry.legible => self.file(&inner, entry)?,
+                NodeKind::File | NodeKind::Folder => {
                     self.files.refused.insert(inner, "its name isn't UTF-8".to_owned());
                 }
                 // It may be a policy, or a folder of them.
@@ -299,7 +299,7 @@ impl<S: Source> Walk<'_, S> {
     }
 
     fn file(&mut self, path: &str, entry: &Entry<S::Handle>) -> Result<(), S::Error> {
-        let refusal = if entry.kind == Kind::File {
+        let refusal = if entry.kind == NodeKind::File {
             let (size, most) = (self.source.size(&entry.handle)?, self.limits.file_bytes);
             if size <= most {
                 self.bytes = self.bytes.saturating_add(size);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::draft::Draft;
-use super::finding::{Findings, Place, Source};
+use super::finding::{Findings, Place, SourceText};
 use super::tree::{POINTER, POINTER_HELP, is_pointer};
 use crate::guardrail::{Known, Policies};
 use crate::model::EnvironmentName;
@@ -54,7 +54,7 @@ pub(super) fn read(
     let (policies, mistakes) = Policies::read(&texts, &known);
     for mistake in mistakes {
         let text = texts.get(&mistake.path).cloned().unwrap_or_default();
-        let source = Arc::new(Source { path: mistake.path, text });
+        let source = Arc::new(SourceText { path: mistake.path, text });
         let place = Place::of(source, mistake.span, mistake.policy.unwrap_or_default());
         let findings = if mistake.is_warning { &mut *warnings } else { &mut *findings };
         match mistake.help {

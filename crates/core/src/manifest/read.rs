@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::gather::{self, Entry, Kind, Limits, Listing, Source};
+use super::gather::{self, Entry, Listing, NodeKind, TreeLimits, TreeSource};
 use crate::model::Files;
 
 /// A folder can't be read.
@@ -28,14 +28,14 @@ pub fn folder(root: &Path) -> Result<Files, ReadError> {
     if !root.metadata().map_err(failed)?.is_dir() {
         return Err(failed(io::ErrorKind::NotADirectory.into()));
     }
-    gather::gather(&mut Disk { root }, Limits::default())
+    gather::gather(&mut Disk { root }, TreeLimits::default())
 }
 
 struct Disk<'a> {
     root: &'a Path,
 }
 
-impl Source for Disk<'_> {
+impl TreeSource for Disk<'_> {
     type Handle = PathBuf;
     type Error = ReadError;
 
@@ -49,18 +49,18 @@ impl Source for Disk<'_> {
             let failed = |source| ReadError { path: handle.clone(), source };
             let metadata = handle.symlink_metadata().map_err(failed)?;
             let kind = if metadata.is_symlink() {
-                Kind::Link
+                NodeKind::Link
             } else if metadata.is_file() {
-                Kind::File
+                NodeKind::File
             } else if !metadata.is_dir() {
-                Kind::Other
+                NodeKind::Other
             } else if is_repository(&handle) {
-                Kind::Submodule
+                NodeKind::Submodule
             } else if !holds_anything(&handle) {
                 // Git has no empty folders.
                 continue;
             } else {
-                Kind::Folder
+                NodeKind::Folder
             };
             let legible = entry.file_name().to_str().is_some();
             let name = entry.file_name().to_string_lossy().into_owned();

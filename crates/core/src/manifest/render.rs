@@ -32,7 +32,7 @@ pub fn plain(findings: &Findings) -> String {
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+struct Summary<'a> {
     valid: bool,
     environments: usize,
     targets: usize,
@@ -106,7 +106,7 @@ pub fn odd(loaded: &Loaded) -> impl Iterator<Item = Warning> {
 /// Never, for these types.
 pub fn json(loaded: &Loaded, now: Timestamp) -> serde_json::Result<String> {
     let findings = loaded.all_findings();
-    let report = Report {
+    let report = Summary {
         valid: findings.is_empty(),
         environments: loaded.environments.len(),
         targets: loaded.targets(),

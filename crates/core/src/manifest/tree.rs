@@ -7,7 +7,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::finding::{Findings, Place, Source};
+use super::finding::{Findings, Place, SourceText};
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
@@ -55,13 +55,13 @@ impl Node {
             Err(error) => {
                 let valid = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default()).into_owned();
                 let end = valid.len();
-                let source = Arc::new(Source { path: path.to_owned(), text: valid });
+                let source = Arc::new(SourceText { path: path.to_owned(), text: valid });
                 let place = Place::of(source, end..end, String::new());
                 findings.report_with_help(&place, "syntax", "this is not UTF-8", "save the file as UTF-8");
                 return None;
             }
         };
-        let source = Arc::new(Source { path: path.to_owned(), text });
+        let source = Arc::new(SourceText { path: path.to_owned(), text });
         let (table, errors) = DeTable::parse_recoverable(&source.text);
         report_syntax(&source, &errors, findings);
         if !errors.is_empty() {
@@ -117,7 +117,7 @@ impl Value {
 }
 
 /// Reports the first error of each line: what follows it there is mostly its echo.
-fn report_syntax(source: &Arc<Source>, errors: &[toml::de::Error], findings: &mut Findings) {
+fn report_syntax(source: &Arc<SourceText>, errors: &[toml::de::Error], findings: &mut Findings) {
     let mut lines = BTreeSet::new();
     for error in errors {
         let span = error.span().unwrap_or(0..0);
@@ -164,7 +164,7 @@ pub(crate) fn join(parent: &str, key: &str) -> String {
     if parent.is_empty() { key } else { format!("{parent}.{key}") }
 }
 
-fn table_of(table: &DeTable<'_>, source: &Arc<Source>, parent: &str) -> Value {
+fn table_of(table: &DeTable<'_>, source: &Arc<SourceText>, parent: &str) -> Value {
     let entries = table.iter().map(|(key, value)| {
         let path = join(parent, key.get_ref());
         let node = node_of(value, key.span(), source, path.clone());
@@ -174,7 +174,7 @@ fn table_of(table: &DeTable<'_>, source: &Arc<Source>, parent: &str) -> Value {
     Value::Table(entries.collect())
 }
 
-fn node_of(value: &Spanned<DeValue<'_>>, key: Range<usize>, source: &Arc<Source>, path: String) -> Node {
+fn node_of(value: &Spanned<DeValue<'_>>, key: Range<usize>, source: &Arc<SourceText>, path: String) -> Node {
     let kind = match value.get_ref() {
         DeValue::String(text) => Value::String(text.to_string()),
         // What doesn't fit is as far out of every range as the greatest number.

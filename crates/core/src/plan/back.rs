@@ -27,7 +27,7 @@ impl Decision<'_> {
             return None;
         }
         let status = active.status.clone();
-        let of_this_pin = self.attempt().is_some_and(|attempt| attempt.id == failed.id && self.counts(attempt));
+        let of_this_pin = self.attempt().is_some_and(|attempt| attempt.id == failed.id && self.prevents_retry(attempt));
         if !of_this_pin {
             let id = active.id.clone();
             return Some(Verdict::of(State::Pending, Reason::Rollback { to, id, status }).about(active, false));

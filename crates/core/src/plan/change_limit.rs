@@ -20,7 +20,7 @@ pub const LINE: &str = "Pinion-Acknowledge: blast-radius";
 
 /// What is held and what isn't.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct ChangeLimits {
     /// The share of prod's pins, in per cent, that one commit may move; 100 holds none.
     pub max_percent: u32,
     /// So many pins may be moved at once whatever share that is.
@@ -29,7 +29,7 @@ pub struct Limits {
     pub removals: bool,
 }
 
-impl Default for Limits {
+impl Default for ChangeLimits {
     fn default() -> Self {
         Self { max_percent: 50, always_allowed: 4, removals: true }
     }
@@ -127,7 +127,7 @@ impl fmt::Display for Held {
 
 /// What a commit does, compared with what was accepted before, that has to be acknowledged; `None` if nothing has.
 #[must_use]
-pub fn change_limit(before: &Extent, after: &Extent, limits: Limits) -> Option<ChangeLimit> {
+pub fn change_limit(before: &Extent, after: &Extent, limits: ChangeLimits) -> Option<ChangeLimit> {
     let mut change_limit = ChangeLimit { max_percent: limits.max_percent, ..ChangeLimit::default() };
     for (name, old) in before {
         let new = after.get(name);
@@ -152,7 +152,7 @@ pub fn change_limit(before: &Extent, after: &Extent, limits: Limits) -> Option<C
 }
 
 /// Whether so many pins of prod may not be moved at once.
-fn too_many(moved: usize, of: usize, limits: Limits) -> bool {
+fn too_many(moved: usize, of: usize, limits: ChangeLimits) -> bool {
     let (moved, of) = (moved as u64, of as u64);
     moved > u64::from(limits.always_allowed) && moved * 100 > of * u64::from(limits.max_percent)
 }
@@ -239,7 +239,7 @@ impl Ledger {
     }
 
     /// Takes the next commit of the branch. What of it isn't held is accepted, so that the next one is compared with that.
-    pub fn step(&mut self, commit: CommitId, extent: Extent, word: Acknowledgement, limits: Limits) {
+    pub fn step(&mut self, commit: CommitId, extent: Extent, word: Acknowledgement, limits: ChangeLimits) {
         let found = change_limit(&self.accepted, &extent, limits).filter(|_| word != Acknowledgement::Given);
         let Some(mut found) = found else {
             let since = std::mem::take(&mut self.since);
@@ -284,7 +284,7 @@ impl Ledger {
 impl ChangeLimit {
     /// With what was held before: a commit that comes on top counts by itself, and pins of an environment that it removes
     /// are held as they were.
-    fn go_on(&mut self, earlier: &Self, limits: Limits) {
+    fn go_on(&mut self, earlier: &Self, limits: ChangeLimits) {
         let new = self.moved.difference(&earlier.moved).count();
         if new < self.moved.len() && !too_many(new, self.of, limits) {
             self.moved.retain(|pin| earlier.moved.contains(pin));
@@ -370,16 +370,16 @@ mod tests {
 
     #[test]
     fn a_share_of_prods_pins_may_move() {
-        let limits = Limits::default();
+        let limits = ChangeLimits::default();
         let before = prods(6, 0, 0);
         assert_eq!(change_limit(&before, &prods(6, 6, 0), limits), None, "half of them may");
         let held = change_limit(&before, &prods(6, 6, 1), limits).unwrap();
         assert_eq!(held.to_string(), "moves 7 of 12 pins of prod at once, more than 50 %");
         assert_eq!(held.kinds().collect::<Vec<_>>(), ["pins"]);
-        let allowed = Limits { max_percent: 100, ..limits };
+        let allowed = ChangeLimits { max_percent: 100, ..limits };
         assert_eq!(change_limit(&before, &prods(6, 6, 6), allowed), None, "the configuration allows it");
         assert_eq!(change_limit(&prods(2, 0, 0), &prods(2, 2, 2), limits), None, "a release of four pins is no blast");
-        let strict = Limits { always_allowed: 0, ..limits };
+        let strict = ChangeLimits { always_allowed: 0, ..limits };
         assert!(change_limit(&prods(2, 0, 0), &prods(2, 2, 2), strict).is_some());
         let dev = |version| extent(&[("dev", false, &[("a", version), ("b", version), ("c", version)])]);
         assert_eq!(change_limit(&dev("1"), &dev("2"), strict), None, "dev isn't prod");
@@ -391,17 +391,17 @@ mod tests {
 
     #[test]
     fn environments_do_not_vanish_unnoticed() {
-        let limits = Limits::default();
+        let limits = ChangeLimits::default();
         let both = extent(&[("dev", false, &[("a", "1")]), ("prod", true, &[("a", "1")])]);
         let one = extent(&[("dev", false, &[("a", "1")])]);
         assert_eq!(change_limit(&both, &one, limits).unwrap().to_string(), "removes prod");
         assert_eq!(change_limit(&one, &both, limits), None);
-        assert_eq!(change_limit(&both, &Extent::new(), Limits { removals: false, ..limits }), None);
+        assert_eq!(change_limit(&both, &Extent::new(), ChangeLimits { removals: false, ..limits }), None);
     }
 
     #[test]
     fn what_is_held_stays_so_until_it_is_acknowledged_or_taken_back() {
-        let limits = Limits::default();
+        let limits = ChangeLimits::default();
         let both = extent(&[("dev", false, &[("a", "1")]), ("prod", true, &[("a", "1")])]);
         let one = extent(&[("dev", false, &[("a", "1")])]);
         let newer = extent(&[("dev", false, &[("a", "2")])]);
@@ -435,7 +435,7 @@ mod tests {
     }
 
     fn step(ledger: &mut Ledger, digit: char, extent: &Extent) -> Option<String> {
-        ledger.step(commit(digit), extent.clone(), Acknowledgement::Missing, Limits::default());
+        ledger.step(commit(digit), extent.clone(), Acknowledgement::Missing, ChangeLimits::default());
         ledger.held.as_ref().map(|held| held.change_limit.to_string())
     }
 

@@ -54,7 +54,7 @@ impl Verdict {
     }
 }
 
-/// Whether the target's rollouts must be known; `None` if it is left alone, or what has to be known first isn't.
+/// Whether this target's rollouts have to be read. `None` if it is suspended, or its state, artifact or pin isn't known.
 pub(super) fn needs_history(
     desired: &Environment,
     observed: &Observed,
@@ -77,7 +77,7 @@ pub(super) fn needs_history(
     Some(!at_rest || moved_on || follows || !(target.verify.is_empty() || probed))
 }
 
-/// Whether what runs has the artifact's name, and other bytes.
+/// Whether the running image has the pinned name but different content, so that the artifact has to be looked up again.
 pub(super) fn needs_second_look(desired: &Environment, observed: &Observed, local: &LocalRef) -> bool {
     let Some(target) = desired.targets.get(local) else { return false };
     let (Some(Ok(seen)), Some(Ok(artifact)), Some(pin)) =
@@ -155,7 +155,7 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     };
     warnings.extend(verdict.warning.clone());
     let drifted = pin.is_some_and(|pin| drifted(input, target, &verdict, attempt, pin));
-    let verdict = held_back(input, local, verdict);
+    let verdict = suppress_refused(input, local, verdict);
     TargetPlan {
         drifted,
         running: view.as_ref().map(|view| {
@@ -175,12 +175,12 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     }
 }
 
-/// What AWS has only just refused isn't asked for again yet.
-fn held_back(input: Input<'_>, local: &LocalRef, verdict: Verdict) -> Verdict {
+/// Drops an action that AWS refused a moment ago.
+fn suppress_refused(input: Input<'_>, local: &LocalRef, verdict: Verdict) -> Verdict {
     let same = |refused: &&Refused| verdict.action.as_ref() == Some(&refused.action) && refused.holds(input.now);
     let Some(refused) = input.memory.refused.get(local).filter(same) else { return verdict };
     let verdict = Verdict { action: None, ..verdict };
-    // The way back that can't be begun makes the pin no better.
+    // The pin stays quarantined even if AWS refuses the rollback.
     match verdict.state {
         State::Quarantined => verdict,
         _ => Verdict { state: State::Blocked, reason: Some(refused.reason.clone()), ..verdict },
@@ -272,14 +272,14 @@ impl Decision<'_> {
         {
             return verdict;
         }
-        if let Some(failed) = self.attempt().filter(|attempt| self.counts(attempt)) {
+        if let Some(failed) = self.attempt().filter(|attempt| self.prevents_retry(attempt)) {
             return self.quarantined(failed);
         }
         if runs(&view.current, self.artifact) && matches!(self.target.spec, TargetSpec::Fargate(_)) {
             return self.unsettled_service();
         }
         if let Probes::Failed(why) | Probes::Unproven(why) = self.probes() {
-            // Whatever was done about it since: what failed isn't rolled out again.
+            // Whatever has been done since, a version whose probes failed isn't rolled out again.
             return Verdict::of(State::Quarantined, Reason::ProbeGaveUp(why));
         }
         if let Some(moved) = self.tag_moved().filter(|_| self.view.settled && self.pin.digest.is_none()) {
@@ -309,8 +309,8 @@ impl Decision<'_> {
         self.attempts().decisive()
     }
 
-    /// Everything runs what the pin names, but by now its tag is on an image that nobody has released here. Neither does
-    /// a commit that takes the digest out of a pin.
+    /// The pinned tag is running, but the tag has since moved to another image. No commit released that image here, so it
+    /// isn't rolled out; removing the digest from a pin doesn't release it either.
     fn tag_moved(&self) -> Option<Verdict> {
         let Artifact::Image { image, digest: Some(now), .. } = self.artifact else { return None };
         let running = self.view.current.moved_from(self.artifact, &self.pin.version)?;
@@ -324,8 +324,8 @@ impl Decision<'_> {
         matches!(self.seen, ObservedTarget::Group(_)) && active.is_some()
     }
 
-    /// Whether a rollout of this pin speaks against trying again.
-    pub(super) fn counts(&self, rollout: &Rollout) -> bool {
+    /// Whether a rollout failed and no operator has asked for a retry since.
+    pub(super) fn prevents_retry(&self, rollout: &Rollout) -> bool {
         let forgiven = self.input.memory.forgiven.get(&self.target.reference.local);
         back::ended_badly(rollout) && !forgiven.is_some_and(|forgiven| forgiven.rollouts.contains(&rollout.id))
     }
@@ -420,14 +420,15 @@ impl Decision<'_> {
         Some(Verdict::of(State::Overdue, Reason::Overdue { deadline, status, superseded }))
     }
 
-    /// Our rollout to what another pin wanted runs.
+    /// A rollout that Pinion started for another pin is still running.
     fn superseded(&self, active: &Rollout) -> Option<Verdict> {
         let id = active.id.clone();
         if active.outcome == RolloutOutcome::Undoing {
             let stopping = || Verdict::of(State::RollingOut, Reason::Superseded { id });
             return Some(self.overdue(active, true).unwrap_or_else(stopping));
         }
-        // It isn't stopped before the next one may start: a half-done rollout would be left behind. The way out may.
+        // Don't cancel it until its successor may start, or the group would be left half rolled out. (A return to the last
+        // good version doesn't wait for `after`.)
         if let Some(waiting) = self.waits() {
             return Some(waiting);
         }
@@ -452,7 +453,7 @@ impl Decision<'_> {
         }
         // What a retry forgives has to go back first: from where it has left the service nothing can be rolled out.
         let left = newest.filter(failed).filter(|rollout| !self.was_tried_again(rollout));
-        if let Some(failed) = led_here.find(|rollout| failed(rollout) && self.counts(rollout)).or(left) {
+        if let Some(failed) = led_here.find(|rollout| failed(rollout) && self.prevents_retry(rollout)).or(left) {
             return self.quarantined(failed);
         }
         let status = "old tasks are stopping".to_owned();

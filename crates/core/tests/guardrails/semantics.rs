@@ -1,6 +1,6 @@
 //! What policies see, and what becomes of those that can't be evaluated.
 
-use pinion_core::guardrail::{Denial, Fleet, Verdict};
+use pinion_core::guardrail::{Denial, Effect, Fleet};
 use pinion_core::model::State;
 
 use super::case::{Case, environment};
@@ -60,7 +60,7 @@ fn a_policy_that_cannot_be_evaluated_forbids_and_is_named() {
         let case = Case::new(&forbids_when(condition));
         let explanation = case.explain();
         assert!(!explanation.allows());
-        assert!(matches!(explanation.opinions[0].verdict, Verdict::Fails(_)), "{explanation:?}");
+        assert!(matches!(explanation.opinions[0].verdict, Effect::Fails(_)), "{explanation:?}");
         let denials = case.denials();
         assert!(denials.starts_with("x: it can't be evaluated, and so forbids: "), "{denials}");
     }

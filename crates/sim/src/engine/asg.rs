@@ -5,7 +5,7 @@ mod warm;
 
 use std::collections::BTreeSet;
 
-use super::super::world::{Group, Instance, Lifecycle, Refresh, RefreshStatus, Rollback, Scene, Source};
+use super::super::world::{Group, GroupSource, Instance, Lifecycle, Refresh, RefreshStatus, Rollback, Scene};
 
 /// Seconds until a launch is tried again after one failed.
 const LAUNCH_RETRY: u64 = 30;
@@ -98,8 +98,8 @@ fn checks(group: &Group) -> bool {
 }
 
 /// Which override the next instance is launched from: the one that the fewest live instances are of.
-fn turn(group: &Group, source: &Source) -> usize {
-    let Source::Mixed { overrides, .. } = source else { return 0 };
+fn turn(group: &Group, source: &GroupSource) -> usize {
+    let GroupSource::Mixed { overrides, .. } = source else { return 0 };
     let used = |given: &serde_json::Map<String, serde_json::Value>| {
         let kind = given.get("InstanceType").and_then(serde_json::Value::as_str);
         group.instances.iter().filter(|one| one.is_live() && Some(one.instance_type.as_str()) == kind).count()
@@ -146,7 +146,7 @@ fn age(group: &mut Group, scene: &mut Scene<'_>) {
 }
 
 /// Launches one instance, if the group may and the source can.
-fn launch(group: &mut Group, source: &Source, scene: &mut Scene<'_>) -> bool {
+fn launch(group: &mut Group, source: &GroupSource, scene: &mut Scene<'_>) -> bool {
     let launched = launched(group, source, Lifecycle::Pending, scene);
     let any = launched.is_some();
     group.instances.extend(launched);
@@ -154,7 +154,7 @@ fn launch(group: &mut Group, source: &Source, scene: &mut Scene<'_>) -> bool {
 }
 
 /// A new instance for the group or its warm pool.
-fn launched(group: &mut Group, source: &Source, to: Lifecycle, scene: &mut Scene<'_>) -> Option<Instance> {
+fn launched(group: &mut Group, source: &GroupSource, to: Lifecycle, scene: &mut Scene<'_>) -> Option<Instance> {
     if group.suspended.contains("Launch") || scene.now() < group.launch_after {
         return None;
     }
@@ -190,7 +190,7 @@ fn launched(group: &mut Group, source: &Source, to: Lifecycle, scene: &mut Scene
 }
 
 /// Brings the number of instances to the desired capacity.
-fn balance(group: &mut Group, source: &Source, scene: &mut Scene<'_>) {
+fn balance(group: &mut Group, source: &GroupSource, scene: &mut Scene<'_>) {
     while live(group) < group.desired && launch(group, source, scene) {}
     let surplus = live(group) - group.desired;
     shrink(group, surplus, scene);

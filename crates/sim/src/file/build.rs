@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use super::super::engine;
 use super::super::world::{
-    Account, Cluster, ContainerImage, Group, Hook, Hooks, Image, LaunchTemplate, Lifecycle, Parameter, Repository,
-    Service, Source, TemplateRef, TemplateVersion, WarmPool, World, shown_template, stable_hex,
+    Account, Cluster, ContainerImage, Group, GroupSource, Hook, Hooks, Image, LaunchTemplate, Lifecycle, Parameter,
+    Repository, Service, TemplateRef, TemplateVersion, WarmPool, World, shown_template, stable_hex,
 };
 use super::{
     AccountFile, BORN, ClusterFile, ContainerImageFile, GroupFile, HookFile, ImageFile, TemplateFile, WorldError,
@@ -185,7 +185,7 @@ impl World {
         };
         let source = match (&file.launch_template, &file.launch_configuration) {
             (Some(name), _) => match file.mixed {
-                None => Source::Template(find(name, &file.version)?),
+                None => GroupSource::Template(find(name, &file.version)?),
                 Some(mixed) => {
                     let mut overrides = mixed.overrides;
                     for given in &mut overrides {
@@ -196,11 +196,11 @@ impl World {
                         given.insert("LaunchTemplateSpecification".to_owned(), shown_template(&own));
                     }
                     let template = find(name, &file.version)?;
-                    Source::Mixed { template, overrides, distribution: mixed.distribution }
+                    GroupSource::Mixed { template, overrides, distribution: mixed.distribution }
                 }
             },
             (None, Some(configuration)) => {
-                Source::Configuration { name: configuration.name.clone(), image: configuration.image.clone() }
+                GroupSource::Configuration { name: configuration.name.clone(), image: configuration.image.clone() }
             }
             (None, None) => return Err(missing("neither a launch template nor a launch configuration".to_owned())),
         };

@@ -26,7 +26,7 @@ pub(crate) struct Who<'a> {
 
 /// What policies say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Permission {
     /// To the very principal, or to anybody.
     Allowed,
     /// To the principal's account, which has to hand it on by a policy of its own.
@@ -38,21 +38,25 @@ pub(crate) enum Verdict {
 }
 
 /// What policies say to a request. `who` is absent for the policies of the asking identity itself.
-pub(crate) fn verdict<'p>(policies: impl IntoIterator<Item = &'p Policy>, ask: &Ask, who: Option<Who<'_>>) -> Verdict {
-    let mut verdict = Verdict::Silent;
+pub(crate) fn verdict<'p>(
+    policies: impl IntoIterator<Item = &'p Policy>,
+    ask: &Ask,
+    who: Option<Who<'_>>,
+) -> Permission {
+    let mut verdict = Permission::Silent;
     for statement in policies.into_iter().flat_map(|policy| &policy.statements) {
         let named = match (who, &statement.principals) {
-            (None, _) => Verdict::Allowed,
-            (Some(_), None) => Verdict::Silent,
+            (None, _) => Permission::Allowed,
+            (Some(_), None) => Permission::Silent,
             (Some(who), Some(principals)) => names(principals, who),
         };
-        if named == Verdict::Silent || !applies(statement, ask) {
+        if named == Permission::Silent || !applies(statement, ask) {
             continue;
         }
         if statement.deny {
-            return Verdict::Denied;
+            return Permission::Denied;
         }
-        if verdict != Verdict::Allowed {
+        if verdict != Permission::Allowed {
             verdict = named;
         }
     }
@@ -73,21 +77,21 @@ fn applies(statement: &Statement, ask: &Ask) -> bool {
         && statement.conditions.iter().all(|condition| condition.holds(&ask.context))
 }
 
-fn names(principals: &Principals, who: Who<'_>) -> Verdict {
-    let mut found = Verdict::Silent;
+fn names(principals: &Principals, who: Who<'_>) -> Permission {
+    let mut found = Permission::Silent;
     for named in &principals.aws {
         if named == "*" || named == who.arn || who.role == Some(named) {
-            found = Verdict::Allowed;
+            found = Permission::Allowed;
             break;
         }
         if named == who.account || *named == format!("arn:aws:iam::{}:root", who.account) {
-            found = Verdict::AllowedToAccount;
+            found = Permission::AllowedToAccount;
         }
     }
     match (principals.not, found) {
         (false, found) => found,
-        (true, Verdict::Silent) => Verdict::Allowed,
-        (true, _) => Verdict::Silent,
+        (true, Permission::Silent) => Permission::Allowed,
+        (true, _) => Permission::Silent,
     }
 }
 
@@ -118,15 +122,15 @@ mod tests {
             { "Effect": "Allow", "Action": "ssm:*", "NotResource": "arn:secret" },
         ]));
         let cases = [
-            ("ecs:UpdateService", "arn:aws:ecs:eu:1:service/app/api", Verdict::Allowed),
-            ("ecs:DescribeServices", "arn:aws:ecs:eu:1:service/app/api", Verdict::Allowed),
-            ("ecs:DeleteService", "arn:aws:ecs:eu:1:service/app/api", Verdict::Silent),
-            ("ecs:UpdateService", "arn:aws:ecs:eu:2:service/app/api", Verdict::Silent),
-            ("ecs:UpdateService", "arn:aws:ecs:eu:1:service/app/db", Verdict::Denied),
-            ("ecs:Anything", "arn:x", Verdict::Allowed),
-            ("iam:PassRole", "arn:x", Verdict::Silent),
-            ("ssm:GetParameters", "arn:open", Verdict::Allowed),
-            ("ssm:GetParameters", "arn:secret", Verdict::Silent),
+            ("ecs:UpdateService", "arn:aws:ecs:eu:1:service/app/api", Permission::Allowed),
+            ("ecs:DescribeServices", "arn:aws:ecs:eu:1:service/app/api", Permission::Allowed),
+            ("ecs:DeleteService", "arn:aws:ecs:eu:1:service/app/api", Permission::Silent),
+            ("ecs:UpdateService", "arn:aws:ecs:eu:2:service/app/api", Permission::Silent),
+            ("ecs:UpdateService", "arn:aws:ecs:eu:1:service/app/db", Permission::Denied),
+            ("ecs:Anything", "arn:x", Permission::Allowed),
+            ("iam:PassRole", "arn:x", Permission::Silent),
+            ("ssm:GetParameters", "arn:open", Permission::Allowed),
+            ("ssm:GetParameters", "arn:secret", Permission::Silent),
         ];
         for (action, resource, expected) in cases {
             assert_eq!(verdict([&policy], &ask(action, resource), None), expected, "{action} {resource}");
@@ -139,12 +143,12 @@ mod tests {
             let policy = policy(json!([{ "Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole" }]));
             verdict([&policy], &ask("sts:AssumeRole", "arn:r"), Some(WHO))
         };
-        assert_eq!(says(json!({ "AWS": ROLE })), Verdict::Allowed);
-        assert_eq!(says(json!({ "AWS": WHO.arn })), Verdict::Allowed);
-        assert_eq!(says(json!("*")), Verdict::Allowed);
-        assert_eq!(says(json!({ "AWS": "arn:aws:iam::111111111111:root" })), Verdict::AllowedToAccount);
-        assert_eq!(says(json!({ "AWS": ["222222222222", "111111111111"] })), Verdict::AllowedToAccount);
-        assert_eq!(says(json!({ "AWS": "arn:aws:iam::111111111111:role/other" })), Verdict::Silent);
-        assert_eq!(says(json!({ "Service": "ec2.amazonaws.com" })), Verdict::Silent);
+        assert_eq!(says(json!({ "AWS": ROLE })), Permission::Allowed);
+        assert_eq!(says(json!({ "AWS": WHO.arn })), Permission::Allowed);
+        assert_eq!(says(json!("*")), Permission::Allowed);
+        assert_eq!(says(json!({ "AWS": "arn:aws:iam::111111111111:root" })), Permission::AllowedToAccount);
+        assert_eq!(says(json!({ "AWS": ["222222222222", "111111111111"] })), Permission::AllowedToAccount);
+        assert_eq!(says(json!({ "AWS": "arn:aws:iam::111111111111:role/other" })), Permission::Silent);
+        assert_eq!(says(json!({ "Service": "ec2.amazonaws.com" })), Permission::Silent);
     }
 }

@@ -8,7 +8,7 @@ mod refreshes;
 use serde_json::{Map, Value, json};
 
 use super::super::wire::{ApiError, Args, Call, Service};
-use super::super::world::{Group, Source, TemplateRef, World, shown_template};
+use super::super::world::{Group, GroupSource, TemplateRef, World, shown_template};
 
 pub(super) fn call(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     match call.operation.as_str() {
@@ -73,9 +73,9 @@ fn template(world: &World, call: &Call, given: Args<'_>) -> Result<TemplateRef, 
 }
 
 /// A `MixedInstancesPolicy`. What it leaves out is taken from the policy in force.
-fn mixed(world: &World, call: &Call, given: Args<'_>, before: &Source) -> Result<Source, ApiError> {
+fn mixed(world: &World, call: &Call, given: Args<'_>, before: &GroupSource) -> Result<GroupSource, ApiError> {
     let (mut overrides, mut distribution) = match before {
-        Source::Mixed { overrides, distribution, .. } => (overrides.clone(), distribution.clone()),
+        GroupSource::Mixed { overrides, distribution, .. } => (overrides.clone(), distribution.clone()),
         _ => (Vec::new(), Map::new()),
     };
     let launch_template = given.at("LaunchTemplate");
@@ -98,26 +98,26 @@ fn mixed(world: &World, call: &Call, given: Args<'_>, before: &Source) -> Result
             .cloned()
             .ok_or_else(|| invalid("The mixed instances policy must contain a launch template specification."))?,
     };
-    Ok(Source::Mixed { template, overrides, distribution })
+    Ok(GroupSource::Mixed { template, overrides, distribution })
 }
 
 /// The launch template or mixed policy in a request or a desired configuration, if there is one.
-fn source(world: &World, call: &Call, given: Args<'_>, before: &Source) -> Result<Option<Source>, ApiError> {
+fn source(world: &World, call: &Call, given: Args<'_>, before: &GroupSource) -> Result<Option<GroupSource>, ApiError> {
     match (given.at("LaunchTemplate"), given.at("MixedInstancesPolicy")) {
         (Some(_), Some(_)) => {
             Err(invalid("Valid requests must contain either LaunchTemplate or MixedInstancesPolicy, but not both."))
         }
-        (Some(one), None) => Ok(Some(Source::Template(template(world, call, one)?))),
+        (Some(one), None) => Ok(Some(GroupSource::Template(template(world, call, one)?))),
         (None, Some(policy)) => Ok(Some(mixed(world, call, policy, before)?)),
         (None, None) => Ok(None),
     }
 }
 
 /// `LaunchTemplate`, `MixedInstancesPolicy` or `LaunchConfigurationName`.
-fn shown_source(source: &Source) -> Map<String, Value> {
+fn shown_source(source: &GroupSource) -> Map<String, Value> {
     let (name, value) = match source {
-        Source::Template(template) => ("LaunchTemplate", shown_template(template)),
-        Source::Mixed { template, overrides, distribution } => (
+        GroupSource::Template(template) => ("LaunchTemplate", shown_template(template)),
+        GroupSource::Mixed { template, overrides, distribution } => (
             "MixedInstancesPolicy",
             json!({
                 "LaunchTemplate": {
@@ -127,7 +127,7 @@ fn shown_source(source: &Source) -> Map<String, Value> {
                 "InstancesDistribution": distribution,
             }),
         ),
-        Source::Configuration { name, .. } => ("LaunchConfigurationName", name.clone().into()),
+        GroupSource::Configuration { name, .. } => ("LaunchConfigurationName", name.clone().into()),
     };
     Map::from_iter([(name.to_owned(), value)])
 }

@@ -122,7 +122,7 @@ impl TemplateRef {
 
 /// Where a group's instances come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Source {
+pub(crate) enum GroupSource {
     Template(TemplateRef),
     /// The template, and the policy's other members as they were given.
     Mixed {
@@ -156,7 +156,7 @@ pub(crate) fn shown_template(template: &TemplateRef) -> Value {
     })
 }
 
-impl Source {
+impl GroupSource {
     pub(crate) fn template(&self) -> Option<&TemplateRef> {
         match self {
             Self::Template(template) | Self::Mixed { template, .. } => Some(template),
@@ -229,7 +229,7 @@ pub(crate) struct Group {
     pub(crate) min: i64,
     pub(crate) max: i64,
     pub(crate) desired: i64,
-    pub(crate) source: Source,
+    pub(crate) source: GroupSource,
     /// Seconds.
     pub(crate) warmup: Option<i64>,
     /// Seconds.
@@ -415,9 +415,9 @@ pub(crate) struct Refresh {
     pub(crate) to_update: i64,
     pub(crate) preferences: Preferences,
     /// As asked for.
-    pub(crate) desired: Option<Source>,
+    pub(crate) desired: Option<GroupSource>,
     /// Where new instances come from while it runs; numbered.
-    pub(crate) target: Source,
+    pub(crate) target: GroupSource,
     /// Instances to be replaced that were there at the start (of the refresh, or of its rollback).
     pub(crate) replace: BTreeSet<String>,
     /// Instances that were there at the start and stay.
@@ -548,7 +548,13 @@ impl World {
     }
 
     /// What an instance launched from `source` now would be, of a policy by its `nth` override, or why none can be.
-    pub(crate) fn launch(&self, account: &str, region: &str, source: &Source, nth: usize) -> Result<Launch, String> {
+    pub(crate) fn launch(
+        &self,
+        account: &str,
+        region: &str,
+        source: &GroupSource,
+        nth: usize,
+    ) -> Result<Launch, String> {
         let (template, named, instance_type) = match (source.turn(nth), source) {
             (Some((reference, kind)), _) => {
                 let held = self.region(account, region).and_then(|held| held.templates.get(&reference.id));
@@ -562,7 +568,7 @@ impl World {
                 let image = text("ImageId").ok_or("The launch template names no image.")?;
                 (Some(numbered), image, kind.or_else(|| text("InstanceType")))
             }
-            (None, Source::Configuration { image, .. }) => (None, image.clone(), None),
+            (None, GroupSource::Configuration { image, .. }) => (None, image.clone(), None),
             (None, _) => return Err("The group names no launch template.".to_owned()),
         };
         let instance_type = instance_type.unwrap_or_else(|| "t3.micro".to_owned());

@@ -145,7 +145,7 @@ impl Decision<'_> {
         let gone = |rollout: &&Rollout| {
             rollout.target != RolloutTarget::Other
                 && self.view.revision(&rollout.target).is_none()
-                && self.counts(rollout)
+                && self.prevents_retry(rollout)
                 && rollout.started.is_none_or(since)
         };
         let gone = self.view.rollouts.iter().find(gone)?;

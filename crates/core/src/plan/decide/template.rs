@@ -16,7 +16,7 @@ impl Decision<'_> {
         let to_this = |rollout: &&Rollout| rollout.target == self.view.current.target;
         let newest = self.view.rollouts.iter().find(to_this)?;
         let made = self.view.current.marker.as_ref()?;
-        Some(newest).filter(|newest| self.counts(newest) && made.commit == self.pin.provenance.commit)
+        Some(newest).filter(|newest| self.prevents_retry(newest) && made.commit == self.pin.provenance.commit)
     }
 
     /// A group that somebody has put on `$Latest` or `$Default` goes back on the number that its instances run, whatever it
@@ -74,7 +74,9 @@ impl Decision<'_> {
                     return Some(verdict);
                 }
             }
-            (None, Some(ours)) if ended_badly(ours) && self.counts(ours) => return Some(self.quarantined(ours)),
+            (None, Some(ours)) if ended_badly(ours) && self.prevents_retry(ours) => {
+                return Some(self.quarantined(ours));
+            }
             (None, _) => {}
         }
         let (running, now) = (running.to_owned(), now.clone());

@@ -1,6 +1,6 @@
 //! Warm pools: instances that have booted already and wait beside their group until it scales out.
 
-use super::super::super::world::{Group, Instance, Lifecycle, Scene, Source, WarmPool};
+use super::super::super::world::{Group, GroupSource, Instance, Lifecycle, Scene, WarmPool};
 use super::{count, hooks, launched};
 
 /// How many instances are to be in the pool.
@@ -36,7 +36,7 @@ pub(super) fn settle(group: &mut Group, scene: &mut Scene<'_>) {
 
 /// One tick of the pool: its instances boot, wait at the hook for new ones, and are as many as they should be. New ones are
 /// of `source`.
-pub(super) fn fill(group: &mut Group, source: &Source, scene: &mut Scene<'_>) {
+pub(super) fn fill(group: &mut Group, source: &GroupSource, scene: &mut Scene<'_>) {
     let Some(mut pool) = group.warm_pool.take() else { return };
     let now = scene.now();
     for instance in &mut pool.instances {
@@ -80,7 +80,7 @@ fn leave(instance: &mut Instance, group: &str, scene: &mut Scene<'_>) {
 
 /// Takes an instance that is ready from the pool into the group, where it starts in a quarter of the time; of `source` only, if
 /// one is given. Otherwise any will do: what is in the pool was launched from what the group was on then.
-pub(super) fn take(group: &mut Group, source: Option<&Source>, scene: &mut Scene<'_>) -> bool {
+pub(super) fn take(group: &mut Group, source: Option<&GroupSource>, scene: &mut Scene<'_>) -> bool {
     if group.suspended.contains("Launch") {
         return false;
     }
@@ -101,7 +101,7 @@ pub(super) fn take(group: &mut Group, source: Option<&Source>, scene: &mut Scene
 }
 
 /// The end of a refresh: the pool's instances that aren't of `source` go. Says whether all are there, and of it.
-pub(super) fn renew(group: &mut Group, source: &Source, scene: &mut Scene<'_>) -> bool {
+pub(super) fn renew(group: &mut Group, source: &GroupSource, scene: &mut Scene<'_>) -> bool {
     let Some(pool) = &mut group.warm_pool else { return true };
     for instance in pool.instances.iter_mut().filter(|instance| !instance.is_leaving()) {
         if !source.launches(instance.template.as_ref()) {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::super::wire::{ApiError, Args, Call, Service, iso, page};
-use super::super::super::world::{Group, Instance, Source, World, shown_template};
+use super::super::super::world::{Group, GroupSource, Instance, World, shown_template};
 use super::super::matches;
 use super::lifecycle::shown_pool;
 use super::{group, invalid, shown_source, source};
@@ -101,7 +101,7 @@ fn shown(group: &Group, instances: bool) -> Value {
 
 pub(super) fn shown_instance(group: &Group, instance: &Instance) -> Value {
     let configuration = match &group.source {
-        Source::Configuration { name, .. } if instance.template.is_none() => Some(name.clone()),
+        GroupSource::Configuration { name, .. } if instance.template.is_none() => Some(name.clone()),
         _ => None,
     };
     json!({
@@ -164,7 +164,7 @@ pub(super) fn update(world: &mut World, call: &Call) -> Result<Value, ApiError> 
         if let Some(source) = new_source {
             group.source = source;
         } else if let Some(name) = configuration {
-            group.source = Source::Configuration { name, image: String::new() };
+            group.source = GroupSource::Configuration { name, image: String::new() };
         }
         (group.min, group.max, group.desired) = (least, most, desired);
         group.warmup = warmup.or(group.warmup).filter(|seconds| *seconds >= 0);

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::super::engine::asg;
 use super::super::super::wire::{ApiError, Args, Call, iso, page};
-use super::super::super::world::{Group, Instance, Preferences, Refresh, RefreshStatus, Source, World};
+use super::super::super::world::{Group, GroupSource, Instance, Preferences, Refresh, RefreshStatus, World};
 use super::{group, invalid, shown_source, source};
 
 /// Six weeks, in milliseconds: instance refreshes before that are forgotten.
@@ -106,8 +106,8 @@ pub(super) fn start(world: &mut World, call: &Call) -> Result<Value, ApiError> {
 }
 
 /// What AWS's guide asks for ("Replace root volumes during instance refresh", Requirements).
-fn can_replace_root_volumes(group: &Group, desired: Option<&Source>) -> bool {
-    let Some(Source::Mixed { overrides, .. }) = desired else { return false };
+fn can_replace_root_volumes(group: &Group, desired: Option<&GroupSource>) -> bool {
+    let Some(GroupSource::Mixed { overrides, .. }) = desired else { return false };
     let named = !overrides.is_empty() && overrides.iter().all(|given| given.contains_key("ImageId"));
     named && group.target_groups.is_empty()
 }
@@ -291,7 +291,7 @@ pub(super) fn rollback(world: &mut World, call: &Call) -> Result<Value, ApiError
 }
 
 /// Whether anything that is so of the data of one of the source's template versions.
-fn any_version(world: &World, call: &Call, source: &Source, is: impl Fn(&Map<String, Value>) -> bool) -> bool {
+fn any_version(world: &World, call: &Call, source: &GroupSource, is: impl Fn(&Map<String, Value>) -> bool) -> bool {
     source.templates().iter().any(|template| {
         let held = world.region(&call.caller.account, &call.region).and_then(|held| held.templates.get(&template.id));
         held.and_then(|held| held.versions.get(&held.number(&template.version)?))
@@ -299,16 +299,16 @@ fn any_version(world: &World, call: &Call, source: &Source, is: impl Fn(&Map<Str
     })
 }
 
-fn uses_alias(world: &World, call: &Call, source: &Source) -> bool {
+fn uses_alias(world: &World, call: &Call, source: &GroupSource) -> bool {
     let is_alias = |image: &Value| image.as_str().is_some_and(|image| image.starts_with("resolve:ssm:"));
     any_version(world, call, source, |data| data.get("ImageId").is_some_and(is_alias))
 }
 
-fn has_requirements(world: &World, call: &Call, source: &Source) -> bool {
+fn has_requirements(world: &World, call: &Call, source: &GroupSource) -> bool {
     let has = |data: &Map<String, Value>| data.contains_key("InstanceRequirements");
     let overrides = match source {
-        Source::Mixed { overrides, .. } => overrides.as_slice(),
-        Source::Template(_) | Source::Configuration { .. } => &[],
+        GroupSource::Mixed { overrides, .. } => overrides.as_slice(),
+        GroupSource::Template(_) | GroupSource::Configuration { .. } => &[],
     };
     overrides.iter().any(has) || any_version(world, call, source, has)
 }
