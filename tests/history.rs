@@ -65,12 +65,14 @@ fn a_story_with_kills_in_it_is_told_once() {
     stage.start_controller();
     stage.wait_for_sync(&[web]);
     stage.wait_for(api, "quarantined");
-    // Fixed; killed as soon as the rollout's beginning is kept, and what it came to is seen by nobody.
+    // Fixed; killed as soon as the rollout's beginning is kept, and what it came to is seen by nobody: it takes a while.
+    stage.meddle("/_sim/speed", &json!({ "speed": 5 }));
     stage.pin("dev", "api", "3");
     stage.wait_until("the rollout's beginning is kept", |stage| {
         kinds(stage, api, &["--kind", "rollout-started"]).len() == 2
     });
     stage.kill_controller();
+    stage.meddle("/_sim/speed", &json!({ "speed": 60 }));
     let image = format!("{DEV}.dkr.ecr.us-west-1.amazonaws.com/api:3");
     stage.wait_until("the rollout ends", |stage| stage.fleet().service_runs(DEV, "app/api", &image));
     stage.start_controller();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Action, Observed, Plan, decide};
+use super::{Action, Observed, Plan, TargetPlan, decide};
 use crate::model::{
     CommitId, Environment, ErrorClass, LocalRef, Marker, PortError, Reason, Resource, RolloutId, RolloutTarget, State,
     Version,
@@ -35,6 +35,8 @@ pub struct Memory {
     pub withdrawn: BTreeMap<LocalRef, BTreeSet<RolloutId>>,
     /// The pin by which each target is quarantined: AWS may forget why.
     pub failed: BTreeMap<LocalRef, Failed>,
+    /// The rollout of each target that was under way in the last pass.
+    pub running: BTreeMap<LocalRef, RolloutId>,
 }
 
 /// A write that AWS refused. Asked for again at once it would be refused again.
@@ -161,6 +163,7 @@ impl Memory {
         rename(&mut self.refused, moved);
         rename(&mut self.withdrawn, moved);
         rename(&mut self.failed, moved);
+        rename(&mut self.running, moved);
         self.drifted = std::mem::take(&mut self.drifted).into_iter().filter_map(moved).collect();
         let others = before.into_iter().filter(|(local, resource)| now.get(local).is_some_and(|now| now != resource));
         others.map(|(local, _)| local).collect()
@@ -208,8 +211,13 @@ impl Memory {
         }
     }
 
-    /// Takes note of what was planned: which pins are quarantined by a rollout, and which of those have run since.
+    /// Takes note of what was planned: which pins are quarantined by a rollout, which of those have run since, and which
+    /// rollouts are under way.
     pub fn note(&mut self, desired: &Environment, plan: &Plan) {
+        let active =
+            |planned: &TargetPlan| planned.rollout.as_ref().filter(|it| it.outcome.is_active()).map(|it| it.id.clone());
+        let running = plan.targets.iter().filter_map(|(local, planned)| Some((local.clone(), active(planned)?)));
+        self.running = running.collect();
         for (local, target) in &desired.targets {
             let (Some(planned), Some(pin)) = (plan.targets.get(local), desired.pin_of(target)) else { continue };
             match (planned.state, &planned.reason, &planned.artifact) {

@@ -81,7 +81,9 @@ impl Decision<'_> {
         let commit = &self.pin.provenance.commit;
         let seen = self.input.memory.converged.get(local).is_some_and(|converged| converged.commit == *commit);
         let ended = self.attempt().filter(|rollout| rollout.outcome == RolloutOutcome::Succeeded);
-        !seen && ended.is_some_and(|rollout| self.has_just_ended(rollout))
+        // It went on in the last pass, whatever the clocks say: its target was read before its end.
+        let went_on = self.input.memory.running.get(local);
+        !seen && ended.is_some_and(|rollout| self.has_just_ended(rollout) || went_on == Some(&rollout.id))
     }
 
     /// Whether a rollout is over for so short a time that reads of its target may still show it under way.

@@ -28,6 +28,7 @@ fn full(desired: &Environment) -> Memory {
     memory.refused.insert(web(), Refused { action, reason, times: 1, at: at(0) });
     memory.withdrawn.insert(web(), BTreeSet::from([id]));
     memory.failed.insert(web(), Failed { commit: pinned, artifact, rollout: "r-1".to_owned() });
+    memory.running.insert(web(), RolloutId("r-1".to_owned()));
     memory
 }
 
@@ -36,7 +37,7 @@ fn version(text: &str) -> Version {
 }
 
 /// The targets that each table of the memory has, but for that of the resources.
-fn known(memory: &Memory) -> [BTreeSet<LocalRef>; 9] {
+fn known(memory: &Memory) -> [BTreeSet<LocalRef>; 10] {
     fn keys<T>(all: &BTreeMap<LocalRef, T>) -> BTreeSet<LocalRef> {
         all.keys().cloned().collect()
     }
@@ -50,6 +51,7 @@ fn known(memory: &Memory) -> [BTreeSet<LocalRef>; 9] {
         keys(&memory.refused),
         keys(&memory.withdrawn),
         keys(&memory.failed),
+        keys(&memory.running),
     ]
 }
 

@@ -43,6 +43,24 @@ fn pass(memory: &mut Memory, observed: &Observed) -> TargetPlan {
     plan(input).targets.remove(&web()).unwrap()
 }
 
+/// AWS's clock is a day ahead of ours, and the group was read a moment before the rollout's end.
+#[test]
+fn a_rollout_that_ends_between_two_reads_of_a_pass_is_not_repeated_whatever_the_clocks_say() {
+    let noted = |memory: &mut Memory, planned: TargetPlan| {
+        memory.note(&pinned(), &Plan { targets: BTreeMap::from([(web(), planned)]) });
+    };
+    let mut memory = Memory::default();
+    let running = pass(&mut memory, &read(&[1, 2], &[refresh("r", 2, Running, 9)]));
+    assert_eq!((running.state, &running.action), (State::RollingOut, &None));
+    noted(&mut memory, running);
+    let ended = read(&[1, 2], &[refresh("r", 2, Succeeded, 24 * 60)]);
+    let first = pass(&mut memory, &ended);
+    assert_eq!(first.action, None);
+    noted(&mut memory, first);
+    let second = pass(&mut memory, &ended);
+    assert!(second.action.is_some_and(|action| action.is_write()), "the group isn't there in the next pass either");
+}
+
 /// Somebody asks to retry. `known`: by which refresh the group is known to be quarantined.
 fn retry(known: Option<&str>) -> Memory {
     let mut memory = Memory::default();
