@@ -156,7 +156,7 @@ impl Reconciler {
         self.probing.send(environment, &plan, now);
         let wanted = |local: &LocalRef| pass::is_wanted(desired, &latest.borrow(), local);
         let executed = pass::execute(&plan, &writer, &self.stop, &self.unanswered, &wanted).await;
-        let outcomes = executed.outcomes;
+        let mut outcomes = executed.outcomes;
         self.started(environment, &observed, &plan, &outcomes);
         for (local, write) in executed.left {
             // AWS may have heard it.
@@ -169,7 +169,6 @@ impl Reconciler {
         self.remember(environment, &plan, &outcomes);
         self.tell(desired, &plan, &outcomes, now);
 
-        let mut outcomes = outcomes;
         for (local, outcome) in std::mem::take(&mut self.late) {
             outcomes.entry(local).or_insert(outcome);
         }
@@ -243,30 +242,21 @@ impl Reconciler {
         // What was written is at least as old as this.
         let at = self.shared.clock.now();
         for (local, action) in plan.actions() {
-            let error = match outcomes.get(local) {
-                Some(Outcome::Applied(_)) => None,
-                Some(Outcome::Failed(error)) => Some(error),
-                None => continue,
-            };
-            let heard = error.is_none_or(|error| error.is_unsure() && error.operation == action.operation());
-            if heard {
+            let Some(outcome) = outcomes.get(local) else { continue };
+            if was_heard(action, outcome) {
                 self.memory.wrote(environment, observed, local, action, at);
             }
-            self.memory.answered(local, action, error, at);
+            self.memory.answered(local, action, outcome.error(), at);
         }
     }
 
     /// A write was answered after its pass.
     fn answered(&mut self, local: &LocalRef, meant: &Meant, outcome: Outcome) {
         let now = self.shared.clock.now();
-        let error = match &outcome {
-            Outcome::Applied(_) => None,
-            Outcome::Failed(error) => Some(error),
-        };
-        if error.is_some_and(|error| !(error.is_unsure() && error.operation == meant.action.operation())) {
+        if !was_heard(&meant.action, &outcome) {
             self.memory.not_written(local, &meant.action);
         }
-        self.memory.answered(local, &meant.action, error, now);
+        self.memory.answered(local, &meant.action, outcome.error(), now);
         self.remember_made(local, &meant.action, &outcome);
         let marked = has_marked(&meant.action, &outcome);
         let mut claims = self.shared.claims.lock().unwrap_or_else(PoisonError::into_inner);
@@ -389,11 +379,12 @@ impl Reconciler {
 
 /// Whether a write has made a revision, or may have, on which a marker names its target.
 fn has_marked(action: &Action, outcome: &Outcome) -> bool {
-    let heard = match outcome {
-        Outcome::Applied(_) => true,
-        Outcome::Failed(error) => error.is_unsure(),
-    };
-    action.marker().is_some() && heard
+    action.marker().is_some() && outcome.error().is_none_or(PortError::is_unsure)
+}
+
+/// Whether AWS has heard a write, or may have heard it: an error before the write itself, say of the role, is none of it.
+fn was_heard(action: &Action, outcome: &Outcome) -> bool {
+    outcome.error().is_none_or(|error| error.is_unsure() && error.operation == action.operation())
 }
 
 /// The time to plan with: after reading, as reading takes its time. But what was left unread because it was suspended
@@ -434,10 +425,7 @@ fn failure(
         Err(ResolveError::Call(error)) => Some(error),
         _ => None,
     });
-    let writes = outcomes.values().filter_map(|outcome| match outcome {
-        Outcome::Failed(error) => Some(error),
-        _ => None,
-    });
+    let writes = outcomes.values().filter_map(Outcome::error);
     let all: Vec<&PortError> = reads
         .chain(histories)
         .chain(artifacts)

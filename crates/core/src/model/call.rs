@@ -23,6 +23,17 @@ pub enum Outcome {
     Failed(PortError),
 }
 
+impl Outcome {
+    /// Why the write failed; `None` if it was accepted.
+    #[must_use]
+    pub fn error(&self) -> Option<&PortError> {
+        match self {
+            Self::Applied(_) => None,
+            Self::Failed(error) => Some(error),
+        }
+    }
+}
+
 /// One call to AWS, for metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallRecord {
