@@ -138,16 +138,17 @@ fn judge(
     region: &str,
 ) -> Result<Artifact, ResolveError> {
     let tagged = answers.get(&Id::Tag(reference.tag.clone()));
-    let on = match tagged {
-        Some(Answer::Image(found)) => Some(&found.digest),
+    let under_tag = match tagged {
+        Some(Answer::Image(found)) => Some(found),
         _ => None,
     };
+    let on = under_tag.map(|found| &found.digest);
     let wanted = match pinned {
         Some(pinned) => answers.get(&Id::Digest(pinned.to_string())),
         None => tagged,
     };
     let text = match (wanted, pinned) {
-        (Some(Answer::Image(found)), _) => return Ok(artifact(reference, pinned, Some(found), on)),
+        (Some(Answer::Image(found)), _) => return Ok(artifact(reference, pinned, Some(found), under_tag)),
         (Some(Answer::Failure(code, reason)), _) if code != "ImageNotFound" => {
             format!("{reference} can't be used: {code}: {reason}")
         }
@@ -221,8 +222,15 @@ fn artifact(
     reference: &ImageReference,
     pinned: Option<&Digest>,
     found: Option<&Found>,
-    tag_on: Option<&Digest>,
+    under_tag: Option<&Found>,
 ) -> Artifact {
+    let mut members = found.map(|found| found.members.clone()).unwrap_or_default();
+    // An index with nothing else in it, as buildx makes them, is the same bytes as its image.
+    let alone = |tagged: &&Found| {
+        let only = tagged.members.len() == 1 && tagged.members.iter().next() == found.map(|found| &found.digest);
+        pinned.is_some() && only
+    };
+    members.extend(under_tag.filter(alone).map(|tagged| tagged.digest.clone()));
     let image = match pinned {
         Some(pinned) => format!("{}/{}@{pinned}", reference.registry, reference.repository),
         None => reference.to_string(),
@@ -231,8 +239,8 @@ fn artifact(
         image,
         digest: found.map(|found| found.digest.clone()),
         architectures: found.map(|found| found.architectures.clone()).unwrap_or_default(),
-        members: found.map(|found| found.members.clone()).unwrap_or_default(),
-        tag: (reference.tag.clone(), tag_on.cloned()),
+        members,
+        tag: (reference.tag.clone(), under_tag.map(|found| found.digest.clone())),
     }
 }
 
@@ -291,5 +299,26 @@ mod tests {
         assert!(missing.contains(&format!("its tag 2.0.1 is on {a} now")), "{missing}");
         assert!(said(judge(None, &Answers::new())).starts_with("there is no image 333333333333"));
         assert!(said(judge(Some(&c), &Answers::new())).contains("no image with the tag 2.0.1 either"));
+    }
+
+    #[test]
+    fn an_index_of_one_image_is_the_same_bytes_as_that_image() {
+        let host = "333333333333.dkr.ecr.us-west-1.amazonaws.com";
+        let reference = ImageReference::parse(&format!("{host}/backend:2.0.1")).unwrap();
+        let (index, member, other) = (digest('a'), digest('b'), digest('c'));
+        let found = |digest: &Digest, members: &[&Digest]| {
+            let members = members.iter().map(|member| (*member).clone()).collect();
+            Answer::Image(Found { digest: digest.clone(), architectures: BTreeSet::new(), members })
+        };
+        for (members, same) in [(vec![&member], true), (vec![&member, &other], false), (vec![&other], false)] {
+            let answers = Answers::from([
+                (Id::Tag("2.0.1".to_owned()), found(&index, &members)),
+                (Id::Digest(member.to_string()), found(&member, &[])),
+            ]);
+            let pinned = judge(&reference, Some(&member), &answers, "us-west-1").unwrap();
+            let by_tag = format!("{host}/backend:2.0.1");
+            assert_eq!(pinned.is_named(&by_tag, Some(&index)), same, "{members:?}");
+            assert_eq!(pinned.tag_moved_to().is_none(), same, "{members:?}");
+        }
     }
 }

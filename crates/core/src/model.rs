@@ -1,5 +1,6 @@
 //! The domain: what Git wants, what AWS shows, and the words for what lies between. No I/O.
 
+pub mod address;
 pub mod artifact;
 pub mod call;
 pub mod cause;
@@ -23,6 +24,7 @@ pub mod survey;
 pub mod target_state;
 pub mod words;
 
+pub use address::is_link_local;
 pub use artifact::{Artifact, ArtifactQuery, ImageReference, Pattern, same_repository};
 pub use call::{Applied, CallRecord, Outcome};
 pub use claim::{Claimed, EnvironmentClaims, Named, Owner, Refusal, Resource};

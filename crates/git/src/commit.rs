@@ -9,6 +9,18 @@ use gix::bstr::{BStr, BString, ByteSlice};
 use super::error::{Cause, GitError};
 use super::tree::Objects;
 
+/// The most that is kept of a message, in bytes; GitHub takes 64 KiB for a pull request's text. What stands behind it doesn't
+/// count.
+const MAX_MESSAGE: usize = 256 << 10;
+
+/// The most that is kept of a name or an address, in bytes.
+const MAX_NAME: usize = 512;
+
+/// The beginning of a text that may be of any length.
+fn beginning(text: &[u8], most: usize) -> BString {
+    text.get(..most).unwrap_or(text).into()
+}
+
 /// A commit, as far as it can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Commit {
@@ -53,7 +65,7 @@ impl Commit {
             parents,
             author: author.unwrap_or_default(),
             committer: committer.unwrap_or_default(),
-            message: message.into(),
+            message: beginning(message, MAX_MESSAGE),
         })
     }
 
@@ -81,7 +93,7 @@ impl Person {
             (Some(seconds), _) => number(seconds),
             (None, _) => None,
         };
-        Self { name: name.trim().into(), email: email.trim().into(), seconds }
+        Self { name: beginning(name.trim(), MAX_NAME), email: beginning(email.trim(), MAX_NAME), seconds }
     }
 }
 
@@ -154,9 +166,11 @@ impl Objects {
     }
 }
 
-/// The first line of a message that isn't empty.
+/// The first line of a message that isn't empty, or the beginning of it.
 pub(super) fn subject(message: &BStr) -> &BStr {
-    message.lines().map(BStr::new).find(|line| !line.trim().is_empty()).unwrap_or_default()
+    const MAX_SUBJECT: usize = 1_000;
+    let line = message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    BStr::new(line.get(..MAX_SUBJECT).unwrap_or(line))
 }
 
 #[cfg(test)]
@@ -195,6 +209,12 @@ mod tests {
         .unwrap();
         assert_eq!((commit.tree.to_string(), commit.parents.len()), (tree.to_owned(), 1));
         assert_eq!(subject(commit.message.as_ref()), "subject");
+        let long = "x".repeat(1 << 20);
+        let text = format!("tree {tree}\nauthor {long} <{long}@example.com> 1 +0000\n\n{long}");
+        let commit = Commit::parse(text.as_bytes()).unwrap();
+        let kept = (commit.author.name.len(), commit.author.email.len(), commit.message.len());
+        assert_eq!(kept, (MAX_NAME, MAX_NAME, MAX_MESSAGE), "nobody reads more of what has no end");
+        assert_eq!((commit.author.seconds, subject(commit.message.as_ref()).len()), (Some(1), 1_000));
         assert_eq!(Commit::parse(b"author x\n\nsubject"), None);
         assert_eq!(Commit::parse(b"tree xyz\n\nsubject"), None);
         assert_eq!(Commit::parse(b""), None);

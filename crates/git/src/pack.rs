@@ -14,6 +14,12 @@ pub(super) const MAX_FETCH: u64 = 256 << 20;
 /// The largest object, in bytes, inflated.
 pub(super) const MAX_OBJECT: u64 = 16 << 20;
 
+/// The largest commit or tag, in bytes, inflated.
+const MAX_COMMIT: u64 = 1 << 20;
+
+/// The most that a server says beside a pack and its progress, in bytes: branches, acknowledgments, where the history ends.
+const MAX_TALK: u64 = 2 * MAX_LISTING;
+
 /// The most objects in one fetch. Each takes some 200 bytes while the pack is indexed.
 const MAX_OBJECTS: u32 = 250_000;
 
@@ -57,6 +63,20 @@ impl Refusal {
         Self::TooLarge { what: format!("a file in its history has {size} MiB; the most is {most} MiB"), advice: SHRINK }
     }
 
+    fn commit(size: u64) -> Self {
+        let (size, most) = (size.div_ceil(1 << 20), MAX_COMMIT >> 20);
+        let what = format!("a commit or tag in its history has {size} MiB; the most is {most} MiB");
+        let advice =
+            "shorten its message, say with `git filter-repo`, or use a repository of its own for the environments";
+        Self::TooLarge { what, advice }
+    }
+
+    fn talk() -> Self {
+        let what = format!("the server's answer has more than {} MiB beside the pack", MAX_TALK >> 20);
+        let advice = "look at the server: a fetch takes a few KiB of that";
+        Self::TooLarge { what, advice }
+    }
+
     fn objects(count: u32) -> Self {
         let what = format!("there are {count} objects to be fetched; the most is {MAX_OBJECTS}");
         Self::TooLarge { what, advice: SHRINK }
@@ -74,6 +94,8 @@ impl Refusal {
 pub(super) struct Wire {
     at: Place,
     pack: Pack,
+    /// The bytes of lines that carry neither the pack nor its progress. gix keeps them all.
+    talk: u64,
 }
 
 #[derive(Debug)]
@@ -117,6 +139,12 @@ impl Wire {
                 }
                 Place::Band { left } => {
                     // Data is band 1; all other lines are text, or have a band of their own.
+                    if !matches!(first, 1 | 2) {
+                        self.talk += *left as u64;
+                        if self.talk > MAX_TALK {
+                            return Err(Refusal::talk());
+                        }
+                    }
                     let (pack, left) = (first == 1, *left - 1);
                     self.at = if left == 0 { Place::default() } else { Place::Line { left, pack } };
                     bytes = rest;
@@ -220,6 +248,8 @@ struct Entry {
     head: Vec<u8>,
 }
 
+const COMMIT: u8 = 1;
+const TAG: u8 = 4;
 const OFFSET_DELTA: u8 = 6;
 const ID_DELTA: u8 = 7;
 
@@ -308,6 +338,7 @@ impl Pack {
             return Err(Refusal::object(self.entry.size));
         }
         match self.entry.kind {
+            COMMIT | TAG if self.entry.size > MAX_COMMIT => Err(Refusal::commit(self.entry.size)),
             1..=4 => Ok(self.data()),
             OFFSET_DELTA => Ok(Part::Distance { so_far: None }),
             ID_DELTA => Ok(Part::Id { left: 20 }),

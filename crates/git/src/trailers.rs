@@ -67,7 +67,7 @@ fn paragraphs(text: &[u8]) -> Vec<Paragraph<'_>> {
                 true
             }
             None => {
-                fence = [&b"```"[..], b"~~~"].into_iter().find(|mark| bare.starts_with(mark));
+                fence = [&b"```"[..], b"~~~"].into_iter().find(|mark| opens(bare, mark));
                 fence.is_some()
             }
         };
@@ -81,6 +81,13 @@ fn paragraphs(text: &[u8]) -> Vec<Paragraph<'_>> {
     found.push(lines);
     found.retain(|lines| !lines.is_empty());
     found
+}
+
+/// Whether a line opens a block of fenced code. Backticks that stand behind those of the fence make it code within a line
+/// (CommonMark, fenced code blocks: the info string of a fence of backticks has none).
+fn opens(line: &[u8], mark: &[u8]) -> bool {
+    let Some(info) = line.strip_prefix(mark) else { return false };
+    !mark.starts_with(b"`") || info.trim_start_with(|letter| letter == '`').find_byte(b'`').is_none()
 }
 
 /// The trailers of a paragraph, by Git's rule: each line is one, or one is of Git's own making (`Signed-off-by:`) and a quarter
@@ -146,6 +153,14 @@ mod tests {
         let rollback =
             "web 1.0 (#3)\n\n* web 1.0\n\nRollback: from 1.1\n  to 1.0\n\n* a note\n\n---------\n\n".to_owned() + co;
         assert_eq!(of(&rollback), [CO, "Rollback=from 1.1 to 1.0"]);
+    }
+
+    #[test]
+    fn code_within_a_line_opens_no_fence() {
+        for line in ["```pinion run``` keeps it.", "````a`b```` keeps it."] {
+            let message = format!("Remove old\n\n{line}\n\nPinion-Acknowledge: blast-radius\n");
+            assert_eq!(of(&message), [ACKNOWLEDGED], "{line}");
+        }
     }
 
     #[test]

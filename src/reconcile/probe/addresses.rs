@@ -1,11 +1,13 @@
 //! Whom probes don't ask: who writes a probe into the repository has no business with the credentials of Pinion's machine.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use thiserror::Error;
+
+use crate::model::is_link_local;
 
 /// An address that isn't asked.
 #[derive(Debug, Error)]
@@ -16,33 +18,7 @@ pub(super) struct Refused(IpAddr);
 
 /// Why an address isn't asked.
 pub(super) fn refused(address: IpAddr) -> Option<Refused> {
-    let is_refused = match address {
-        IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => {
-            address.is_unicast_link_local() || is_of_aws(address) || inner(address).is_some_and(|v4| v4.is_link_local())
-        }
-    };
-    is_refused.then_some(Refused(address))
-}
-
-/// AWS's services on the machine have addresses in fd00:ec2::/32.
-fn is_of_aws(address: Ipv6Addr) -> bool {
-    matches!(address.segments(), [0xfd00, 0x0ec2, ..])
-}
-
-/// The IPv4 address within one of IPv6: mapped, compatible or translated (RFC 4291, 2765), of NAT64 (RFC 6052), or of 6to4.
-fn inner(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let pair = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        Some(Ipv4Addr::new(a, b, c, d))
-    };
-    match address.segments() {
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
-        | [0, 0, 0, 0, 0xffff, 0, high, low]
-        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
-        | [0x2002, high, low, ..] => pair(high, low),
-        _ => None,
-    }
+    is_link_local(address).then_some(Refused(address))
 }
 
 /// Resolves names as the system does.

@@ -1,12 +1,16 @@
 //! What has to hold between keys, files and environments: two tables of named checks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use url::Host;
 
 use super::finding::{Findings, Place};
 use super::raw::RawAsgRollout;
 use super::shape::Field;
+use super::template::Scope;
 use super::view::{RawTarget, Table, View};
-use crate::model::{Component, EnvironmentName, LocalRef, RoleArn};
+use crate::model::{Component, EnvironmentName, LocalRef, RoleArn, is_link_local};
 use crate::plan::Cycle;
 
 /// A check of one environment.
@@ -35,10 +39,10 @@ const CLAIMED_TWICE: &str = "claimed-twice";
 /// A check of all environments together.
 type CheckAcross = fn(&BTreeMap<EnvironmentName, View>, &mut dyn FnMut(&EnvironmentName, Complaint));
 
-/// The checks of all environments together. What the files of another environment make wrong in this one is only a warning: a
-/// commit reaches no further than its folder.
-const ACROSS: [(&str, CheckAcross); 2] =
-    [("promotion-unknown", promotion_unknown), ("promotion-cycle", promotion_cycle)];
+/// The checks whose outcome is only a warning: what the files of another environment make wrong in this one, as a commit
+/// reaches no further than its folder; and what `pinion.toml` may allow, which isn't read here.
+const ACROSS: [(&str, CheckAcross); 3] =
+    [("promotion-unknown", promotion_unknown), ("promotion-cycle", promotion_cycle), ("probe-address", probe_address)];
 
 struct Reporter<'a> {
     check: &'static str,
@@ -305,6 +309,29 @@ fn promotions(views: &BTreeMap<EnvironmentName, View>) -> BTreeMap<&EnvironmentN
         Some((name, (&from.value, &from.place)))
     });
     promotions.collect()
+}
+
+fn probe_address(views: &BTreeMap<EnvironmentName, View>, report: &mut dyn FnMut(&EnvironmentName, Complaint)) {
+    for (name, view) in views {
+        let targets = view.targets();
+        for at in targets.iter().flat_map(RawTarget::probes).filter_map(|probe| probe.http.at()) {
+            // The host is the same for each version.
+            let url = at.value.expand(Scope { version: Some("v0"), ..view.scope() });
+            let url = url.and_then(|url| url::Url::parse(&url).ok());
+            let address: Option<IpAddr> = match url.as_ref().and_then(url::Url::host) {
+                Some(Host::Ipv4(address)) => Some(address.into()),
+                Some(Host::Ipv6(address)) => Some(address.into()),
+                Some(Host::Domain(_)) | None => None,
+            };
+            if let Some(address) = address.filter(|address| is_link_local(*address)) {
+                let message = format!(
+                    "{address} is link-local or of one of AWS's metadata services; Pinion doesn't ask it, and the probe fails"
+                );
+                let help = "ask the target itself; or add the host to `allow` under [probes] in pinion.toml".to_owned();
+                report(name, (at.place.clone(), message, help));
+            }
+        }
+    }
 }
 
 fn promotion_unknown(views: &BTreeMap<EnvironmentName, View>, report: &mut dyn FnMut(&EnvironmentName, Complaint)) {

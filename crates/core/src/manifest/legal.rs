@@ -55,13 +55,19 @@ pub(crate) fn image(text: &str) -> Result<(), Rule> {
     const RULE: Rule = "it looks like `registry.example.com/repository:tag`";
     const SHORT: Rule = "it looks like `registry.example.com/repository:tag`; Docker Hub's short names are written out: \
                          `docker.io/library/nginx:tag` for `nginx`, `docker.io/team/name:tag` for `team/name`";
+    if text.contains("://") {
+        return Err(
+            "an image has no scheme: it begins with the registry's host, such as `registry.example.com/repository:tag`",
+        );
+    }
     let is_host = |host: &str| host.contains(['.', ':']) || host == "localhost";
     if !text.split_once('/').is_some_and(|(first, _)| is_host(first)) {
         // What a task definition may say without a host is on Docker Hub.
         return Err(if only(text, "._-/:") && !text.is_empty() { SHORT } else { RULE });
     }
     let reference = ImageReference::parse(text).ok_or(RULE)?;
-    if !only(&reference.registry, ".-:") || !only(&reference.repository, "._-/") {
+    let (host, port) = reference.registry.split_once(':').unwrap_or((&reference.registry, "443"));
+    if !only(host, ".-") || host.is_empty() || port.parse::<u16>().is_err() || !only(&reference.repository, "._-/") {
         return Err(RULE);
     }
     let tag = &reference.tag;
@@ -135,7 +141,22 @@ mod tests {
         for short in ["nginx", "nginx:1", "library/nginx:1", "team/api:v0"] {
             assert!(image(short).is_err_and(|rule| rule.contains("docker.io/library/nginx")), "{short}");
         }
-        for bad in ["", "a b/c:1", "a.b/c", "a.b/c:", "a.b/c:.1", "a.b/c:1 2", "a.b/c:1+2"] {
+        for scheme in ["https://a.b/c:1", "http://a.b/c:1", "docker://a.b/c:1"] {
+            assert!(image(scheme).is_err_and(|rule| rule.contains("no scheme")), "{scheme}");
+        }
+        for bad in [
+            "",
+            "a.b:/c:1",
+            ":443/c:1",
+            "a.b:x/c:1",
+            "a.b:1:2/c:1",
+            "a b/c:1",
+            "a.b/c",
+            "a.b/c:",
+            "a.b/c:.1",
+            "a.b/c:1 2",
+            "a.b/c:1+2",
+        ] {
             assert!(image(bad).is_err(), "{bad}");
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::draft::PinValue;
 use super::finding::{Findings, Place};
-use super::raw::{Fixed, RawAsg, RawEnvironment, RawFargate, RawPin, RawPins};
+use super::raw::{Fixed, RawAsg, RawEnvironment, RawFargate, RawPin, RawPins, RawProbe};
 use super::shape::{At, Field};
 use super::template::Scope;
 use crate::model::{Component, EnvironmentName, InvalidName, Kind, LocalRef, Named};
@@ -124,6 +124,15 @@ impl RawTarget<'_> {
             Table::Asg(asg) => &asg.take_over,
             Table::Fargate(fargate) => &fargate.take_over,
         }
+    }
+
+    /// Its probes that can be read.
+    pub(super) fn probes(&self) -> impl Iterator<Item = &RawProbe> {
+        let field = match self.table {
+            Table::Asg(asg) => &asg.verify,
+            Table::Fargate(fargate) => &fargate.verify,
+        };
+        field.value().into_iter().flatten().map(|at| &at.value)
     }
 
     pub(super) fn after(&self) -> &Field<Vec<At<LocalRef>>> {

@@ -10,7 +10,7 @@ use super::{AccountId, AmiQuery, Digest};
 /// A container image's reference, without digest: `registry/repository:tag` and its parts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ImageReference {
-    /// The registry's host, such as `333333333333.dkr.ecr.us-west-1.amazonaws.com`.
+    /// The registry's host in its one spelling, such as `333333333333.dkr.ecr.us-west-1.amazonaws.com`.
     pub registry: String,
     /// The repository within the registry.
     pub repository: String,
@@ -25,7 +25,7 @@ impl ImageReference {
         let (registry, rest) = text.split_once('/')?;
         let (repository, tag) = rest.rsplit_once(':')?;
         let whole = !registry.is_empty() && !repository.is_empty() && !tag.is_empty() && !tag.contains('/');
-        whole.then(|| Self { registry: registry.to_owned(), repository: repository.to_owned(), tag: tag.to_owned() })
+        whole.then(|| Self { registry: host(registry), repository: repository.to_owned(), tag: tag.to_owned() })
     }
 
     /// The account and region of an ECR registry's host; `None` for any other registry.
@@ -38,6 +38,15 @@ impl ImageReference {
 impl fmt::Display for ImageReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}:{}", self.registry, self.repository, self.tag)
+    }
+}
+
+/// The one spelling of a registry's host: names of hosts ignore case, and ECR is at HTTPS's own port.
+fn host(text: &str) -> String {
+    let host = text.to_ascii_lowercase();
+    match host.strip_suffix(":443").filter(|bare| ecr_registry(bare).is_some()) {
+        Some(bare) => bare.to_owned(),
+        None => host,
     }
 }
 
@@ -83,7 +92,7 @@ impl ImageName {
         // A first part that could not be a host belongs to the name of a repository on Docker Hub.
         let is_host = |part: &str| part.contains(['.', ':']) || part == "localhost";
         let (registry, rest) = match name.split_once('/').filter(|(first, _)| is_host(first)) {
-            Some((host, rest)) => (host.to_ascii_lowercase(), rest),
+            Some((registry, rest)) => (host(registry), rest),
             None => ("docker.io".to_owned(), name),
         };
         let (repository, tag) = match rest.rsplit_once(':') {
@@ -153,7 +162,8 @@ pub enum Artifact {
         /// The architectures that an image index offers, in its own spelling (`amd64`, `arm64`); empty where that isn't
         /// known, as of an image that is no index.
         architectures: BTreeSet<String>,
-        /// The digests of the images in an index: ECS may say which of them a task runs.
+        /// Other digests of the same bytes. Those of the images in an index: ECS may say which of them a task runs. Of an image
+        /// that is alone in its tag's index, the index's.
         members: BTreeSet<Digest>,
         /// The tag that the pin's version leads to, and what that is on now; `None` where it wasn't found, or isn't known.
         tag: (String, Option<Digest>),
@@ -202,7 +212,7 @@ impl Artifact {
         named.or_else(|| deployed.cloned()).filter(|runs| !self.has(runs))
     }
 
-    /// Whether these bytes are the artifact's, or those of one of the images in its index.
+    /// Whether these bytes are the artifact's, those of one of the images in its index, or the index that has nothing else.
     fn has(&self, runs: &Digest) -> bool {
         match self {
             Self::Ami { .. } => false,
@@ -218,8 +228,8 @@ impl Artifact {
     #[must_use]
     pub fn tag_moved_to(&self) -> Option<(&str, &Digest)> {
         match self {
-            Self::Image { image, digest, tag: (tag, Some(now)), .. } if image.contains('@') => {
-                (digest.as_ref() != Some(now)).then_some((tag.as_str(), now))
+            Self::Image { image, tag: (tag, Some(now)), .. } if image.contains('@') => {
+                (!self.has(now)).then_some((tag.as_str(), now))
             }
             _ => None,
         }
@@ -293,6 +303,14 @@ mod tests {
         ] {
             assert_eq!(ecr_registry(host), Some(("333333333333", region)), "{host}");
         }
+        for spelling in [HOST.to_uppercase(), format!("{HOST}:443"), HOST.replace("dkr", "DKR")] {
+            let reference = ImageReference::parse(&format!("{spelling}/api:1.0")).unwrap();
+            assert_eq!(reference.to_string(), format!("{HOST}/api:1.0"), "{spelling}");
+            assert_eq!(reference.ecr(), Some(("333333333333", "us-west-1")), "{spelling}");
+            assert!(artifact(false, Some('a')).is_named(&format!("{spelling}/api:1.0"), None), "{spelling}");
+        }
+        let elsewhere = ImageReference::parse("localhost:443/api:1.0").unwrap();
+        assert_eq!((elsewhere.registry.as_str(), elsewhere.ecr()), ("localhost:443", None));
         for other in [
             "docker.io",
             "public.ecr.aws",

@@ -181,8 +181,10 @@ fn suppress_refused(input: Input<'_>, local: &LocalRef, verdict: Verdict) -> Ver
     let Some(refused) = input.memory.refused.get(local).filter(same) else { return verdict };
     let verdict = Verdict { action: None, ..verdict };
     // The pin stays quarantined even if AWS refuses the rollback.
-    match verdict.state {
-        State::Quarantined => verdict,
+    match (verdict.state, &refused.reason) {
+        (State::Quarantined, _) => verdict,
+        // It is on its way, and asked for again after a pause.
+        (_, Reason::WriteFailed(_)) => Verdict { reason: Some(refused.reason.clone()), ..verdict },
         _ => Verdict { state: State::Blocked, reason: Some(refused.reason.clone()), ..verdict },
     }
 }

@@ -56,9 +56,11 @@ impl Refused {
     /// The pause after the first refusal; it doubles from there.
     const FIRST: Duration = Duration::from_secs(5);
 
-    /// Whether it is too early to ask for the same again. A permission may be granted at any time; what is wrong stays wrong.
+    /// Whether it is too early to ask for the same again. A permission may be granted at any time, and what contends ends;
+    /// what is wrong stays wrong.
     pub(super) fn holds(&self, now: Timestamp) -> bool {
-        let longest = if matches!(self.reason, Reason::Denied(_)) { 50 } else { 15 * 60 };
+        let passes = matches!(self.reason, Reason::Denied(_) | Reason::WriteFailed(_));
+        let longest = if passes { 50 } else { 15 * 60 };
         let doubled = Self::FIRST.saturating_mul(1 << self.times.saturating_sub(1).min(20));
         // Clocks may be set back.
         now.duration_since(self.at).unsigned_abs() < doubled.min(Duration::from_secs(longest))
@@ -174,6 +176,8 @@ impl Memory {
         let reason = match error {
             Some(error) if error.class == ErrorClass::Denied => Reason::Denied(error.clone()),
             Some(error) if error.class == ErrorClass::Invalid => Reason::Refused(error.clone()),
+            // Another change of the group is pending (Auto Scaling API reference, common errors): it takes what time it takes.
+            Some(error) if error.code == "ResourceContention" => Reason::WriteFailed(error.clone()),
             _ => {
                 self.refused.remove(local);
                 return;

@@ -163,3 +163,29 @@ fn what_is_no_pack_is_refused() {
         assert_eq!(verdict(&lines(&pack, 100), 3), Err(Refusal::Damaged(why)));
     }
 }
+
+#[test]
+fn a_commit_or_tag_is_far_smaller_than_a_file() {
+    for (kind, taken) in [(COMMIT, false), (TAG, false), (2, true), (3, true)] {
+        for size in [MAX_COMMIT, MAX_COMMIT + 1] {
+            let bytes = vec![b'x'; usize::try_from(size).unwrap()];
+            let said = Pack::default().feed(&pack(&[entry(kind, size, &[], &bytes)]));
+            let expected = taken || size == MAX_COMMIT;
+            assert_eq!(said, if expected { Ok(()) } else { Err(Refusal::commit(size)) }, "{kind} {size}");
+        }
+    }
+}
+
+#[test]
+fn what_is_said_beside_a_pack_ends_somewhere() {
+    let lines = |band: u8| {
+        let mut line = b"fff0".to_vec();
+        line.push(band);
+        line.resize(0xfff0, b'x');
+        let mut wire = Wire::default();
+        (0..=MAX_TALK / 0xfff0).try_for_each(|_| wire.feed(&line))
+    };
+    assert_eq!(lines(b'A'), Err(Refusal::talk()), "acknowledgments");
+    assert_eq!(lines(b's'), Err(Refusal::talk()), "where the history ends");
+    assert_eq!(lines(2), Ok(()), "progress, which nobody keeps");
+}

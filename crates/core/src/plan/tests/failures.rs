@@ -247,6 +247,16 @@ fn what_aws_refuses_is_not_asked_for_each_second() {
         assert_eq!(plan.action.is_some(), asked, "{class:?} {refusals:?}: {}", line(&plan));
         assert_eq!(plan.state == State::Blocked, !asked);
     }
+    // Another change of the group is pending: no reason to call it blocked, and none to ask for it each second.
+    for (before, asked) in [(1, false), (5, true)] {
+        let plan = decide_one(&environment, &web(), seen(), Some(groups::history(&[], &[])), |_, memory| {
+            let contention = PortError { code: "ResourceContention".to_owned(), ..failed(ErrorClass::Conflict) };
+            let at = at(10) - jiff::SignedDuration::from_secs(before);
+            memory.answered(&web(), &action, Some(&contention), at);
+        });
+        assert_eq!((plan.action.is_some(), plan.state), (asked, State::RollingOut), "{}", line(&plan));
+        assert_eq!(matches!(plan.reason, Some(Reason::WriteFailed(_))), !asked, "{}", line(&plan));
+    }
     let accepted = decide_one(&environment, &web(), seen(), Some(groups::history(&[], &[])), |_, memory| {
         memory.answered(&web(), &action, Some(&failed(ErrorClass::Invalid)), at(10));
         memory.answered(&web(), &action, None, at(10));
