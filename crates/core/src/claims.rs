@@ -78,6 +78,8 @@ pub struct Claims {
     writing: BTreeMap<Resource, TargetRef>,
     /// The markers that this process has written last.
     written: BTreeMap<Resource, (TargetRef, Timestamp)>,
+    /// What was given up since by the target that wrote its marker last: another installation may have taken it over.
+    given_up: BTreeSet<Resource>,
 }
 
 /// One target that claims a resource.
@@ -129,6 +131,19 @@ impl Claims {
         if let Some(branch) = self.branches.get_mut(branch) {
             branch.claims = Some(claims);
         }
+        let gives_up = |(resource, (target, _)): (&Resource, &(TargetRef, Timestamp))| {
+            let sound = matches!(self.known(&target.environment), Known::Claims | Known::Gone);
+            let claims = self.claimants(resource).iter().any(|claimant| claimant.target == *target);
+            (sound && !claims).then(|| resource.clone())
+        };
+        let given_up: Vec<Resource> = self.written.iter().filter_map(gives_up).collect();
+        self.given_up.extend(given_up);
+    }
+
+    /// A target has written its marker.
+    fn wrote(&mut self, resource: Resource, target: TargetRef, now: Timestamp) {
+        self.given_up.remove(&resource);
+        self.written.insert(resource, (target, now));
     }
 
     /// A target is about to write to its resource.
@@ -145,10 +160,10 @@ impl Claims {
         go_on: &BTreeSet<TargetRef>,
         now: Timestamp,
     ) {
-        for (resource, target) in &self.writing {
-            if marked.contains(target) {
-                self.written.insert(resource.clone(), (target.clone(), now));
-            }
+        let wrote = self.writing.iter().filter(|(_, target)| marked.contains(*target));
+        let wrote: Vec<_> = wrote.map(|(resource, target)| (resource.clone(), target.clone())).collect();
+        for (resource, target) in wrote {
+            self.wrote(resource, target, now);
         }
         self.writing.retain(|_, target| target.environment != *environment || go_on.contains(target));
     }
@@ -156,10 +171,9 @@ impl Claims {
     /// A write that went on after its pass was answered. `marked`: it made a revision, and so wrote a marker.
     pub fn answered(&mut self, target: &TargetRef, marked: bool, now: Timestamp) {
         let of_this = |_: &Resource, writing: &mut TargetRef| writing == target;
-        for (resource, target) in self.writing.extract_if(.., of_this) {
-            if marked {
-                self.written.insert(resource, (target, now));
-            }
+        let answered: Vec<_> = self.writing.extract_if(.., of_this).collect();
+        for (resource, target) in answered.into_iter().filter(|_| marked) {
+            self.wrote(resource, target, now);
         }
     }
 
@@ -181,6 +195,8 @@ impl Claims {
             return Err(Refusal::GivenUp);
         }
         let own = self.written.get(&resource).filter(|(_, at)| now.duration_since(*at).unsigned_abs() < LAG);
+        let foreign = marked.is_some_and(|marked| marked.environment_of(&self.installation).is_none());
+        let own = own.filter(|_| !(foreign && self.given_up.contains(&resource)));
         let own = own.map(|(target, _)| Named::Owner(self.owner(target)));
         let holder = self.holder(&claimants, own.as_ref().or(marked))?;
         if holder != *me {

@@ -192,6 +192,23 @@ fn another_installations_claim_passes_by_a_commit_of_the_claimant_only() {
 }
 
 #[test]
+fn what_another_installation_took_over_isnt_ours_by_an_earlier_marker_of_ours() {
+    let prod = web("prod");
+    let target = prod.targets.values().next().unwrap().reference.clone();
+    let resource = prod.claims().values().next().unwrap().resource.clone();
+    let mut claims = claims(&[branch(&[&[&prod]])]);
+    claims.begin(resource, target.clone());
+    claims.end(&prod.name, &BTreeSet::from([target]), &BTreeSet::new(), now());
+    // Just after it has taken the resource over, reads may still show the marker of the one before.
+    assert_eq!(check(&claims, &prod, Some("other/prod/asg/web")), Ok(()));
+    claims.read(0, branch(&[&[]]));
+    claims.read(0, branch(&[&[&prod]]));
+    let refusal = check(&claims, &prod, Some("other/prod/asg/web")).unwrap_err();
+    assert!(matches!(refusal, Refusal::Elsewhere(_)), "it was given up, and another one has it: {refusal}");
+    assert_eq!(check(&claims, &prod, Some("pinion/prod/asg/web")), Ok(()));
+}
+
+#[test]
 fn an_owner_that_is_named_by_its_digest_is_known_all_the_same() {
     let (prod, dev) = (web("prod"), web("dev"));
     let both = claims(&[branch(&[&[&dev], &[&dev, &prod]])]);
