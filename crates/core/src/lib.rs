@@ -11,6 +11,7 @@ pub mod config;
 pub mod events;
 pub mod guardrail;
 pub mod iam;
+pub mod init;
 pub mod manifest;
 pub mod model;
 pub mod plan;

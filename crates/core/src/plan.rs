@@ -30,8 +30,8 @@ pub use self::settle::{Pass, answered, settle, unknown_pin};
 use crate::claims::Claims;
 use crate::guardrail::{Fleet, Guardrails, Member};
 use crate::model::{
-    AccountId, Artifact, Environment, LocalRef, ObservedTarget, PortError, ResolveError, Rollout, RolloutHistory,
-    State, Target,
+    AccountId, Artifact, Environment, FargateSpec, LocalRef, ObservedGroup, ObservedService, ObservedTarget, PortError,
+    ResolveError, Rollout, RolloutHistory, State, Target,
 };
 pub use crate::model::{Failing, Reason, Rollback};
 
@@ -137,6 +137,16 @@ pub fn needs_history(
 pub fn needs_second_look(desired: &Environment, observed: &Observed) -> BTreeSet<LocalRef> {
     let needs = |local: &&LocalRef| decide::needs_second_look(desired, observed, local);
     desired.targets.keys().filter(needs).cloned().collect()
+}
+
+/// Why a group can't be rolled out whatever its pin is, and what to change about it; `None` if it can be.
+pub(crate) fn unsupported_group(group: &ObservedGroup) -> Option<String> {
+    group::view(group, None).err()
+}
+
+/// The same of a service.
+pub(crate) fn unsupported_service(service: &ObservedService, spec: &FargateSpec) -> Option<String> {
+    service::view(service, spec, None).err()
 }
 
 /// Decides what to do.
