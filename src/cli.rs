@@ -9,6 +9,7 @@ pub mod demo;
 pub mod error;
 pub mod history;
 pub mod iam;
+pub mod init;
 pub mod markdown;
 pub mod output;
 pub mod plan;
@@ -64,6 +65,8 @@ enum Command {
     /// Run the AWS simulator alone
     #[cfg(feature = "sim")]
     Sim(sim::SimArgs),
+    /// Write an environment's files from what runs in an account
+    Init(init::Args),
     /// Print the policies that environments need in AWS
     Iam(iam::Args),
     /// Print or write the JSON Schemas of the TOML files
@@ -120,6 +123,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CliError> {
         Command::Demo(args) => demo::run(args).await,
         #[cfg(feature = "sim")]
         Command::Sim(args) => Ok(sim::run(args).await.map(done)?),
+        Command::Init(args) => init::run(args).await.map(done),
         Command::Iam(args) => iam::run(args).await.map(done),
         Command::Schema(args) => schema::run(args).await.map(done),
         Command::Completions(args) => completions::run(args, Cli::command()).await.map(done),

@@ -17,7 +17,7 @@
 
 pub use pinion_aws as aws;
 pub use pinion_clock as clock;
-pub use pinion_core::{claims, config, events, guardrail, iam, manifest, model, plan, ports, signature, webhook};
+pub use pinion_core::{claims, config, events, guardrail, iam, init, manifest, model, plan, ports, signature, webhook};
 pub use pinion_git as git;
 #[cfg(feature = "sim")]
 pub use pinion_sim as sim;

@@ -6,6 +6,7 @@ mod local;
 mod markdown;
 mod report;
 mod text;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub(super) use self::history::History;
 pub use self::markdown::MARKER;
 use self::report::Given;
 pub use self::report::PlanReport;
+pub(super) use self::trial::trial;
 use super::error::CliError;
 use super::output::{self, Screen};
 use super::signers::Signers;

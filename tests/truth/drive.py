@@ -443,6 +443,7 @@ def drive_ecs(clients, keys, sim):
     look()
     ecs.describe_clusters(clusters=["app", "no"])
     ecs.list_services(cluster="app")
+    assert [arn.split("/")[-1] for arn in ecs.list_clusters()["clusterArns"]] == ["app"]
     arn = register("2.1.0", portMappings=[{"containerPort": 80}])
     ecs.describe_task_definition(taskDefinition=arn, include=["TAGS"])
     ecs.update_service(**api, taskDefinition=arn)
@@ -503,7 +504,12 @@ def drive_ecr_and_ssm(clients, keys, sim):
     refused("ParameterNotFound", ssm.get_parameter, Name="/no")
     refused("ParameterVersionNotFound", ssm.get_parameter, Name="/App/AmiId:9")
     refused("ValidationException", ssm.get_parameters, Names=["x"] * 11)
-    refused("UnknownOperationException", ssm.describe_parameters)
+    images = {"Key": "DataType", "Option": "Equals", "Values": ["aws:ec2:image"]}
+    assert [one["Name"] for one in ssm.describe_parameters(ParameterFilters=[images])["Parameters"]] == ["/App/AmiId"]
+    assert ssm.describe_parameters(ParameterFilters=[{"Key": "DataType", "Values": ["text"]}])["Parameters"] == []
+    refused("InvalidFilterKey", ssm.describe_parameters, ParameterFilters=[{"Key": "Colour", "Values": ["red"]}])
+    refused("InvalidFilterOption", ssm.describe_parameters, ParameterFilters=[{**images, "Option": "Sideways"}])
+    refused("UnknownOperationException", ssm.get_parameter_history, Name="/App/AmiId")
 
 
 def drive_cloudwatch(clients, keys, sim):

@@ -76,6 +76,8 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) session: Session,
     pub(super) limits: AllLimits,
+    /// Whether accounts are read with Pinion's own credentials, without a role.
+    pub(super) as_oneself: bool,
 }
 
 /// The connection to one account.
@@ -135,6 +137,7 @@ impl Connection {
         // use up the others'.
         let partition = format!("{environment}/{}/{region}", account.role);
         let credentials = Arc::new(RoleCredentials {
+            own: shared.sdk.credentials_provider().filter(|_| shared.as_oneself),
             sts: client!(aws_sdk_sts, "sts", shared, environment, format!("{partition}/assume"), region, None),
             role: account.role.clone(),
             external_id: account.external_id.clone(),

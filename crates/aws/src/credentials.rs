@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, future};
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::advice;
-use super::error::port_error;
+use super::error::{credentials_error, port_error};
 use super::operation::Operation;
 use pinion_clock::Clock;
 use pinion_core::model::{ErrorClass, PortError, RoleArn};
@@ -29,6 +29,8 @@ const SAME_FAILURE: Duration = Duration::from_secs(1);
 
 /// One role's credentials.
 pub(super) struct RoleCredentials {
+    /// Pinion's own credentials, where they are used as they are: the role may not be there yet.
+    pub(super) own: Option<SharedCredentialsProvider>,
     pub(super) sts: aws_sdk_sts::Client,
     pub(super) role: RoleArn,
     pub(super) external_id: Option<String>,
@@ -127,6 +129,9 @@ impl RoleCredentials {
     }
 
     async fn assume(&self) -> Result<Credentials, PortError> {
+        if let Some(own) = &self.own {
+            return own.provide_credentials().await.map_err(|error| credentials_error(&error));
+        }
         let assumed = self
             .sts
             .assume_role()

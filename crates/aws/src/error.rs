@@ -214,7 +214,7 @@ fn unreadable<E: Error + 'static>(
 }
 
 /// The error of a credential chain that yields nothing: what comes before any role is assumed.
-fn credentials_error(error: &CredentialsError) -> PortError {
+pub(super) fn credentials_error(error: &CredentialsError) -> PortError {
     let (class, code) = match error {
         CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_) => {
             (ErrorClass::Retry, "CredentialsUnavailable")

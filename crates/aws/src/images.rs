@@ -129,7 +129,7 @@ impl Connection {
         values
     }
 
-    async fn get_parameters(&self, names: Vec<String>) -> Result<Vec<Parameter>, PortError> {
+    pub(super) async fn get_parameters(&self, names: Vec<String>) -> Result<Vec<Parameter>, PortError> {
         let answer = self
             .call(Operation::GetParameters, || self.ssm.get_parameters().set_names(Some(names.clone())).send())
             .await?;

@@ -14,6 +14,7 @@ mod error;
 mod groups;
 mod history;
 mod images;
+mod inventory;
 mod limits;
 mod operation;
 mod record;
@@ -41,6 +42,7 @@ use aws_types::region::Region;
 use secrecy::{ExposeSecret, SecretString};
 
 use self::connection::{Connection, Shared};
+pub use self::inventory::Inventory;
 use self::limits::AllLimits;
 use self::operation::Operation;
 use pinion_clock::Clock;
@@ -110,8 +112,30 @@ impl Aws {
             clock: options.clock,
             session: options.session,
             limits: AllLimits::default(),
+            as_oneself: false,
         };
         Self { shared, connections: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// The same with Pinion's own credentials for each account, whose roles aren't assumed.
+    #[must_use]
+    pub fn as_oneself(mut self) -> Self {
+        self.shared.as_oneself = true;
+        self
+    }
+
+    /// Whose Pinion's own credentials are, asked in a region: the partition, such as `aws`, and the account.
+    ///
+    /// # Errors
+    /// [`PortError`] if there are none, or STS doesn't say.
+    pub async fn own_account(&self, region: &pinion_core::model::Region) -> Result<(String, AccountId), PortError> {
+        inventory::own_account(&self.shared, region).await
+    }
+
+    /// What lists an account.
+    #[must_use]
+    pub fn inventory(&self, environment: &EnvironmentName, account: &Account) -> Inventory {
+        Inventory(self.connection(environment, account))
     }
 
     /// What reads an account for forecasts.

@@ -11,6 +11,7 @@ pub(super) enum Family {
     Ec2Read,
     Ec2Write,
     TemplateVersionWrite,
+    EcsClusterRead,
     EcsServiceRead,
     EcsServiceWrite,
     EcsDeploymentRead,
@@ -23,12 +24,13 @@ pub(super) enum Family {
 }
 
 impl Family {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Sts,
         Self::AutoScaling,
         Self::Ec2Read,
         Self::Ec2Write,
         Self::TemplateVersionWrite,
+        Self::EcsClusterRead,
         Self::EcsServiceRead,
         Self::EcsServiceWrite,
         Self::EcsDeploymentRead,
@@ -50,7 +52,9 @@ impl Family {
             Self::Ec2Write => Quota::of(50, 5),
             Self::TemplateVersionWrite => Quota::TEMPLATE_VERSIONS,
             Self::EcsServiceWrite => Quota::SERVICES,
-            Self::EcsDeploymentRead | Self::EcsDeploymentWrite | Self::EcsDefinitionRead => Quota::of(50, 20),
+            Self::EcsClusterRead | Self::EcsDeploymentRead | Self::EcsDeploymentWrite | Self::EcsDefinitionRead => {
+                Quota::of(50, 20)
+            }
             Self::EcsDefinitionWrite => Quota::TASK_DEFINITIONS,
             Self::Ssm => Quota::of(40, 10),
             // DescribeAlarms: 9 a second of an account and region.
@@ -101,6 +105,8 @@ operations! {
     DescribeInstanceTypes = "ec2" "DescribeInstanceTypes" Ec2Read,
     DescribeLaunchTemplateVersions = "ec2" "DescribeLaunchTemplateVersions" Ec2Read,
     CreateLaunchTemplateVersion = "ec2" "CreateLaunchTemplateVersion" TemplateVersionWrite,
+    ListClusters = "ecs" "ListClusters" EcsClusterRead,
+    ListServices = "ecs" "ListServices" EcsServiceRead,
     DescribeServices = "ecs" "DescribeServices" EcsServiceRead,
     UpdateService = "ecs" "UpdateService" EcsServiceWrite,
     StopServiceDeployment = "ecs" "StopServiceDeployment" EcsDeploymentWrite,
@@ -113,6 +119,7 @@ operations! {
     BatchGetImage = "ecr" "BatchGetImage" Ecr,
     DescribeContainerImages = "ecr" "DescribeImages" Ecr,
     DescribeAlarms = "cloudwatch" "DescribeAlarms" CloudWatch,
+    DescribeParameters = "ssm" "DescribeParameters" Ssm,
     GetParameters = "ssm" "GetParameters" Ssm,
 }
 

@@ -66,7 +66,8 @@ impl Connection {
         survey
     }
 
-    async fn describe_by_id(&self, ids: &BTreeSet<&str>) -> Result<Vec<Image>, PortError> {
+    /// AMIs by id, at most 200. Those that aren't there are missing.
+    pub(super) async fn describe_by_id(&self, ids: &BTreeSet<&str>) -> Result<Vec<Image>, PortError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }

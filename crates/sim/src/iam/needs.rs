@@ -377,6 +377,10 @@ fn ecr(call: &Call) -> Vec<Need> {
 }
 
 fn ssm(call: &Call) -> Vec<Need> {
+    // AWS's service authorization reference names no resource for it.
+    if call.operation == "DescribeParameters" {
+        return vec![Need::new(action(call), "*")];
+    }
     let args = call.args();
     let mut names: Vec<String> = args.list("Names").iter().filter_map(as_text).collect();
     names.extend(args.text("Name").map(str::to_owned));

@@ -12,6 +12,7 @@ use super::super::world::{Cluster, World};
 
 pub(super) fn call(world: &mut World, call: &Call) -> Result<Value, ApiError> {
     match call.operation.as_str() {
+        "ListClusters" => services::list_clusters(world, call),
         "DescribeClusters" => services::describe_clusters(world, call),
         "ListServices" => services::list(world, call),
         "DescribeServices" => services::describe(world, call),

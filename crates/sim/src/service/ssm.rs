@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::super::wire::{ApiError, Call, Service, epoch};
-use super::super::world::{Found, World};
+use super::super::wire::{ApiError, Args, Call, Service, epoch, page};
+use super::super::world::{Found, Parameter, World};
 
 pub(super) fn call(world: &World, call: &Call) -> Result<Value, ApiError> {
     match call.operation.as_str() {
+        "DescribeParameters" => describe_parameters(world, call),
         "GetParameters" => get_parameters(world, call),
         "GetParameter" => get_parameter(world, call),
         other => Err(ApiError::unknown_operation(Service::Ssm, other)),
@@ -14,7 +15,6 @@ pub(super) fn call(world: &World, call: &Call) -> Result<Value, ApiError> {
 }
 
 fn shown(found: &Found) -> Value {
-    let slash = if found.name.starts_with('/') { "" } else { "/" };
     json!({
         "Name": found.name,
         "Type": found.kind,
@@ -22,9 +22,63 @@ fn shown(found: &Found) -> Value {
         "Version": found.version,
         "Selector": found.selector,
         "LastModifiedDate": epoch(found.modified),
-        "ARN": format!("arn:aws:ssm:{}:{}:parameter{slash}{}", found.region, found.owner, found.name),
+        "ARN": arn(&found.region, &found.owner, &found.name),
         "DataType": found.data_type,
     })
+}
+
+/// The account's own parameters, without their values. Of the filters it has those by name, type and data type, that are equal.
+fn describe_parameters(world: &World, call: &Call) -> Result<Value, ApiError> {
+    let args = call.args();
+    let held = world.region(&call.caller.account, &call.region);
+    let mut shown = Vec::new();
+    for parameter in held.into_iter().flat_map(|held| held.parameters.values()) {
+        if !keep(parameter, args)? {
+            continue;
+        }
+        let Some((_, modified)) = parameter.versions.last() else { continue };
+        shown.push(json!({
+            "Name": parameter.name,
+            "ARN": arn(&call.region, &call.caller.account, &parameter.name),
+            "Type": parameter.kind,
+            "LastModifiedDate": epoch(*modified),
+            "LastModifiedUser": format!("arn:aws:iam::{}:root", call.caller.account),
+            "Version": parameter.versions.len(),
+            "Tier": "Standard",
+            "Policies": [],
+            "DataType": parameter.data_type,
+        }));
+    }
+    let (shown, next) = page(shown, args, "MaxResults", "NextToken", 50, 50)?;
+    Ok(json!({ "Parameters": shown, "NextToken": next }))
+}
+
+fn keep(parameter: &Parameter, args: Args<'_>) -> Result<bool, ApiError> {
+    for value in args.list("ParameterFilters") {
+        let filter = Args { service: Service::Ssm, value };
+        let key = filter.required("Key")?;
+        let is = match (key, filter.text("Option").unwrap_or("Equals")) {
+            ("Name", "Equals") => &parameter.name,
+            ("Type", "Equals") => &parameter.kind,
+            ("DataType", "Equals") => &parameter.data_type,
+            ("Name" | "Type" | "DataType", option) => {
+                return Err(ApiError::bad(
+                    "InvalidFilterOption",
+                    format!("The filter option {option} isn't valid here."),
+                ));
+            }
+            _ => return Err(ApiError::bad("InvalidFilterKey", format!("The filter key {key} isn't valid here."))),
+        };
+        if !filter.texts("Values").contains(is) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn arn(region: &str, account: &str, name: &str) -> String {
+    let slash = if name.starts_with('/') { "" } else { "/" };
+    format!("arn:aws:ssm:{region}:{account}:parameter{slash}{name}")
 }
 
 fn get_parameters(world: &World, call: &Call) -> Result<Value, ApiError> {

@@ -67,9 +67,18 @@ pub(super) fn describe_clusters(world: &World, call: &Call) -> Result<Value, Api
     Ok(json!({ "clusters": clusters, "failures": failures }))
 }
 
+pub(super) fn list_clusters(world: &World, call: &Call) -> Result<Value, ApiError> {
+    let held = world.region(&call.caller.account, &call.region);
+    let arns: Vec<&String> = held.into_iter().flat_map(|held| held.clusters.values()).map(|it| &it.arn).collect();
+    let (arns, next) = page(arns, call.args(), "maxResults", "nextToken", 100, 100)?;
+    Ok(json!({ "clusterArns": arns, "nextToken": next }))
+}
+
+/// A service that was deleted is in no list ("no longer visible … in the ListServices API operation"; `DeleteService`).
 pub(super) fn list(world: &World, call: &Call) -> Result<Value, ApiError> {
     let cluster = cluster(world, call)?;
-    let arns: Vec<&String> = cluster.services.values().map(|service| &service.arn).collect();
+    let services = cluster.services.values().filter(|service| service.active);
+    let arns: Vec<&String> = services.map(|service| &service.arn).collect();
     let (arns, next) = page(arns, call.args(), "maxResults", "nextToken", 10, 100)?;
     Ok(json!({ "serviceArns": arns, "nextToken": next }))
 }
