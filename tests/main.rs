@@ -24,6 +24,7 @@ mod histories;
 mod history;
 mod hostile;
 mod iam;
+mod init;
 mod manifest;
 mod moto;
 mod ops;

@@ -2,11 +2,11 @@
 
 //! simulator and real Git servers. `docs/scenarios` has a page for each.
 
-mod common_registry;
-mod frontend_and_backend;
+pub(crate) mod common_registry;
+pub(crate) mod frontend_and_backend;
 mod mistakes;
 mod operator;
 mod pages;
-mod parameter_store;
-mod probed_url;
-mod two_branches;
+pub(crate) mod parameter_store;
+pub(crate) mod probed_url;
+pub(crate) mod two_branches;

@@ -39,11 +39,6 @@ PINION = os.environ["PINION_BIN"]
 SHOW = "--show" in sys.argv
 SPEED = "20"
 TIMEOUT = 60
-# The files of the next environment, as somebody writes them "likewise".
-LIKEWISE = f"""mkdir environments/prod
-cp environments/dev/pins.toml environments/prod/
-sed -e 's/{ACCOUNT}/{PROD}/g' -e '/^role = /a external_id = "pinion-7f3a"' environments/dev/environment.toml > environments/prod/environment.toml
-"""
 
 
 def blocks():
@@ -298,8 +293,7 @@ exec {shlex.quote(str(pathlib.Path(sys.executable).parent / "aws"))} "$@"
 
     def said_elsewhere(self, text):
         """The page's text where the images are in another account, as it says that they may be."""
-        text = text.replace('IMAGE="$ACCOUNT.dkr', f'IMAGE="{IMAGES}.dkr').replace("AMI_OWNER=$ACCOUNT", f"AMI_OWNER={IMAGES}")
-        text = text.replace(f"{ACCOUNT}.dkr", f"{IMAGES}.dkr").replace(f'"owner": "{ACCOUNT}"', f'"owner": "{IMAGES}"')
+        text = text.replace(f"{ACCOUNT}.dkr", f"{IMAGES}.dkr").replace(f'owner = "{ACCOUNT}"', f'owner = "{IMAGES}"')
         if "get-repository-policy" in text:
             # There is none, as the page says that it may be.
             return f"{{ {text.rstrip()} 2>&1 || :; }} | grep RepositoryPolicyNotFoundException"
@@ -314,8 +308,6 @@ exec {shlex.quote(str(pathlib.Path(sys.executable).parent / "aws"))} "$@"
             text = text.replace("127.0.0.1:9780", f"127.0.0.1:{self.port}")
             if self.elsewhere:
                 text = self.said_elsewhere(text)
-            if text.startswith("pinion validate") and heading == "The next environment":
-                self.run(LIKEWISE)
             if language == "sh":
                 text = text.replace("https://github.com/acme/environments.git", f"{self.folder}/remote.git")
                 # A path takes no token.
@@ -337,15 +329,15 @@ exec {shlex.quote(str(pathlib.Path(sys.executable).parent / "aws"))} "$@"
                 if told:
                     # With the group's, too: its rollouts need rights of their own.
                     self.release("frontend", "1.4.1")
-                    self.shown("dev/asg/web in-sync 1.4.1 1.4.1 3/3 …")
+                    self.shown("dev/asg/frontend in-sync 1.4.1 1.4.1 3/3 …")
                     self.release("frontend", "1.4.0")
-                    self.shown("dev/asg/web in-sync 1.4.0 1.4.0 3/3 …")
+                    self.shown("dev/asg/frontend in-sync 1.4.0 1.4.0 3/3 …")
                     self.release("backend", "2.1.1")
                     came = None
                 self.shown(text, came)
                 if "prod/fargate/api" in text and heading == "The next environment" and "DESIRED" in text:
                     # Its role may do what it is for.
-                    for component, version, target, size in [("backend", "2.0.1", "fargate/api", 2), ("frontend", "1.4.1", "asg/web", 3)]:
+                    for component, version, target, size in [("backend", "2.0.1", "fargate/api", 2), ("frontend", "1.4.1", "asg/frontend", 3)]:
                         self.release(component, version, "prod")
                         self.shown(f"prod/{target} in-sync {version} {version} {size}/{size} …")
                 if told:

@@ -28,13 +28,10 @@ INSTALL = sorted(DOCS.glob("install-*.md"))
 # What the pages' shell variables may hold.
 VARIABLES = {
     "ACCOUNT": "222222222222",
-    "AMI_NAME": "frontend-{version}",
-    "AMI_OWNER": "222222222222",
     "AWS_REGION": "us-west-1",
     "CLUSTER": "app",
     "GIT_SECRET": "arn:aws:secretsmanager:us-west-1:222222222222:secret:pinion/git-token-AbCdEf",
     "GROUP": "frontend",
-    "IMAGE": "222222222222.dkr.ecr.us-west-1.amazonaws.com/backend:{version}",
     "OIDC": "oidc.eks.us-west-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF",
     "REGISTRY": "222222222222.dkr.ecr.us-west-1.amazonaws.com",
     "SECURITY_GROUP": "sg-0123456789abcdef0",
@@ -120,7 +117,7 @@ def commands():
             block = HEREDOC.sub("", block).replace("\\\n", " ")
             for call in re.findall(r"(?:^(?:\$ )?|&& |-- |sudo |AWS_PROFILE=\w+ )pinion ([a-z][^#&|\n]*)", block, re.MULTILINE):
                 yield page.name, call.split()
-        for call in re.findall(r"`[^`\n]*?\bpinion ((?:status|plan|validate|resync|run|bump|iam|history)\b[^`…]*)`", text):
+        for call in re.findall(r"`[^`\n]*?\bpinion ((?:status|plan|validate|resync|run|bump|iam|init|history)\b[^`…]*)`", text):
             yield page.name, call.split()
 
 

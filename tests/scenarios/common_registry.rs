@@ -10,7 +10,8 @@ use crate::support::stage::{Git, Stage};
 const DEV: &str = "222222222222";
 const COMMON: &str = "333333333333";
 
-const WORLD: &str = r#"
+/// The accounts.
+pub(crate) const WORLD: &str = r#"
 controller = "111111111111"
 region = "us-west-1"
 

@@ -8,7 +8,8 @@ const DEV: &str = "222222222222";
 const FRONTEND: [&str; 2] = ["ami-0f000000000001400", "ami-0f000000000001401"];
 const BACKEND: [&str; 2] = ["ami-0b000000000002000", "ami-0b000000000002001"];
 
-const WORLD: &str = r#"
+/// The accounts.
+pub(crate) const WORLD: &str = r#"
 controller = "111111111111"
 region = "us-west-1"
 

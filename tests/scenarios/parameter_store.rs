@@ -9,7 +9,8 @@ const DEV: &str = "222222222222";
 const PARAMETER: &str = "/DeploymentConfig/dev/App/AmiId";
 const AMIS: [&str; 3] = ["ami-0a000000000000001", "ami-0a000000000000002", "ami-0a000000000000003"];
 
-const WORLD: &str = r#"
+/// The accounts.
+pub(crate) const WORLD: &str = r#"
 controller = "111111111111"
 region = "us-west-1"
 

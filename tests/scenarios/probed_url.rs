@@ -9,7 +9,8 @@ use crate::support::stage::{Stage, amis};
 const PROD: &str = "444444444444";
 const NEW: &str = "ami-0a000000000000002";
 
-const WORLD: &str = r#"
+/// The accounts.
+pub(crate) const WORLD: &str = r#"
 controller = "111111111111"
 region = "us-west-1"
 

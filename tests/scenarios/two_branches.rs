@@ -11,7 +11,8 @@ const DEV: &str = "222222222222";
 const PROD: &str = "444444444444";
 const SERVICE: &str = "platform/manager";
 
-fn world() -> String {
+/// The accounts.
+pub(crate) fn world() -> String {
     let account = |id: &str, name: &str| {
         format!(
             r#"

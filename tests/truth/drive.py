@@ -478,7 +478,7 @@ def drive_ecs(clients, keys, sim):
     refused("InvalidParameterException", ecs.describe_tasks, cluster="app", tasks=["x"] * 101)
     missing = f"arn:aws:ecs:{REGION}:{DEV}:service-deployment/app/api/0123456789abcdefghijk"
     refused("ServiceDeploymentNotFoundException", ecs.stop_service_deployment, serviceDeploymentArn=missing)
-    refused("UnknownOperationException", ecs.list_clusters)
+    refused("UnknownOperationException", ecs.list_account_settings)
     refused("UnrecognizedClientException", clients.client("ecs", "ASIAUNKNOWN", "x", "x").list_services)
     reader = clients.client("ecs", *clients.assume("read-only"))
     reader.describe_services(cluster="app", services=["api"])

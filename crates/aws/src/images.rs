@@ -86,6 +86,17 @@ impl Connection {
         resolved
     }
 
+    /// AMIs by id. Those that aren't there are missing in the answer.
+    pub(super) async fn images_by_id(&self, ids: &BTreeSet<String>) -> Result<Vec<Image>, PortError> {
+        let ids: Vec<&String> = ids.iter().collect();
+        let mut images = Vec::new();
+        for batch in ids.chunks(VALUES) {
+            let filters = vec![filter("image-id", batch.iter().map(|id| literal(id)).collect())];
+            images.extend(self.describe_images(None, filters).await?);
+        }
+        Ok(images)
+    }
+
     async fn describe_images(&self, owner: Option<&AccountId>, filters: Vec<Filter>) -> Result<Vec<Image>, PortError> {
         let mut images = Vec::new();
         let mut token = None;

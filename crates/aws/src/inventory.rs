@@ -21,8 +21,6 @@ const SERVICES: i32 = 100;
 const PARAMETERS: i32 = 50;
 /// How many pages of a list are read at most: more groups, clusters or services than an environment may have targets.
 const MAX_PAGES: usize = 100;
-/// How many AMIs are named in one call: AWS's limit for the values of a filter.
-const IMAGES: usize = 200;
 /// How many names GetParameters takes.
 const NAMES: usize = 10;
 /// How many versions of a parameter are looked at, the newest first.
@@ -63,17 +61,14 @@ impl Inventory {
     /// # Errors
     /// [`PortError`] if EC2 can't be asked.
     pub async fn machine_images(&self, ids: &BTreeSet<String>) -> Result<BTreeMap<String, MachineImage>, PortError> {
-        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         let mut found = BTreeMap::new();
-        for batch in ids.chunks(IMAGES) {
-            for image in self.0.describe_by_id(&batch.iter().copied().collect()).await? {
-                let Some(id) = image.image_id else { continue };
-                let tags = image.tags.unwrap_or_default().into_iter();
-                let tags = tags.filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default())));
-                let owner = image.owner_id.and_then(|owner| AccountId::try_from(owner).ok());
-                let name = image.name.filter(|name| !name.is_empty());
-                found.insert(id, MachineImage { name, owner, tags: tags.collect() });
-            }
+        for image in self.0.images_by_id(ids).await? {
+            let Some(id) = image.image_id else { continue };
+            let tags = image.tags.unwrap_or_default().into_iter();
+            let tags = tags.filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default())));
+            let owner = image.owner_id.and_then(|owner| AccountId::try_from(owner).ok());
+            let name = image.name.filter(|name| !name.is_empty());
+            found.insert(id, MachineImage { name, owner, tags: tags.collect() });
         }
         Ok(found)
     }
@@ -250,7 +245,7 @@ pub(super) async fn own_account(shared: &Shared, region: &model::Region) -> Resu
     let account = answer.account.and_then(|account| AccountId::try_from(account).ok());
     let both = partition.map(str::to_owned).zip(account);
     both.ok_or_else(|| {
-        let message = format!("STS doesn't say which account the credentials are of: `{arn}`");
+        let message = format!("the answer doesn't say which account the credentials belong to: `{arn}`");
         ours(operation, ErrorClass::Retry, "UnreadableResponse", message)
     })
 }

@@ -66,8 +66,7 @@ impl Connection {
         survey
     }
 
-    /// AMIs by id, at most 200. Those that aren't there are missing.
-    pub(super) async fn describe_by_id(&self, ids: &BTreeSet<&str>) -> Result<Vec<Image>, PortError> {
+    async fn describe_by_id(&self, ids: &BTreeSet<&str>) -> Result<Vec<Image>, PortError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }

@@ -133,7 +133,9 @@ pub(crate) fn encode(
     let body = match (protocol, result) {
         (Protocol::Json, Ok(value)) => Ok(without_nulls(value).to_string()),
         (Protocol::Json, Err(error)) => {
-            Ok(serde_json::json!({ "__type": error.code, "message": error.message }).to_string())
+            // Some of AWS's errors say nothing but their name.
+            let message = (!error.message.is_empty()).then_some(&error.message);
+            Ok(without_nulls(&serde_json::json!({ "__type": error.code, "message": message })).to_string())
         }
         (Protocol::Ec2, Ok(value)) => xml::ec2(operation, service.namespace(), value, request_id),
         (Protocol::Ec2, Err(error)) => xml::ec2_error(error, request_id),

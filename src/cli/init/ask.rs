@@ -1,4 +1,4 @@
-//! Questions to whoever sits at the terminal.
+//! Questions at a terminal.
 
 use std::io::{self, BufRead, Write};
 

@@ -120,10 +120,10 @@ fn by_name(image: &MachineImage) -> Option<(Way, bool)> {
     let (before, version, after) =
         (name.get(..range.start)?, name.get(range.clone())?.to_owned(), name.get(range.end..)?);
     Version::try_from(version.as_str()).ok()?;
-    let around = |text: &str| label(text.trim_matches(|character| SEPARATORS.contains(character)));
+    let stem = before.trim_matches(|character| SEPARATORS.contains(character));
     let way = Way {
         lookup: Lookup::Name { name: format!("{before}{{version}}{after}"), owner: image.owner.clone() },
-        component: around(before).or_else(|| around(after)),
+        component: label(stem),
         guess: Some(format!("the version in the AMI's name `{name}` is {version}")),
         version,
         digest: None,

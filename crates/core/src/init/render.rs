@@ -1,5 +1,6 @@
 //! The two files as text.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -26,8 +27,8 @@ struct Released<'a> {
     name: String,
     version: &'a str,
     digest: Option<&'a Digest>,
-    /// Whether other targets with the same look-up run another version.
-    split: bool,
+    /// Where most targets with the same look-up run another version, what is said of it at its first target.
+    apart: Option<String>,
 }
 
 pub(super) fn files(proposal: &Proposal) -> Written {
@@ -38,10 +39,7 @@ pub(super) fn files(proposal: &Proposal) -> Written {
         let (Some(way), Some(component)) = (candidate.ways.first(), components.get(local)) else { continue };
         let mut said = candidate.notes.clone();
         said.extend(way.guess.iter().map(|guess| format!("guess: {guess}")));
-        if component.split {
-            let rest = "another version runs elsewhere, so that this is a component of its own";
-            said.push(format!("{}: {rest}", subject(&way.lookup)));
-        }
+        said.extend(component.apart.clone());
         environment.push('\n');
         said.iter().for_each(|note| comment(&mut environment, note));
         table(&mut environment, local, candidate, way, &component.name);
@@ -94,7 +92,7 @@ fn comment(text: &mut String, what: &str) {
 fn table(text: &mut String, local: &LocalRef, candidate: &Candidate, way: &Way, component: &str) {
     let _ = writeln!(text, "[{}.{}]", local.kind, local.name);
     let mut named = |key: &str, name: &str| {
-        if name != local.name {
+        if name != local.name || key == "cluster" {
             let _ = writeln!(text, "{key} = {}", quoted(name));
         }
     };
@@ -104,9 +102,10 @@ fn table(text: &mut String, local: &LocalRef, candidate: &Candidate, way: &Way, 
             named("component", component);
         }
         Held::Service(cluster, name) => {
+            // It has no default.
+            named("cluster", cluster.as_str());
             named("service", name.as_str());
             named("component", component);
-            let _ = writeln!(text, "cluster = {}", quoted(cluster.as_str()));
         }
     }
     let _ = match candidate.containers.as_slice() {
@@ -136,7 +135,8 @@ fn table(text: &mut String, local: &LocalRef, candidate: &Candidate, way: &Way, 
 }
 
 /// Which component each target runs: one for all that look their image up alike and run the same version. It is called
-/// after the image; where several versions run, or another component has the name, after its first target.
+/// after the image. Where several versions run, that is the one that most targets run, if there is one; the others, and
+/// components whose name another one has, are called after their first target.
 fn components(candidates: &BTreeMap<LocalRef, Candidate>) -> BTreeMap<LocalRef, Released<'_>> {
     type Releases<'a> = BTreeMap<(&'a str, Option<&'a Digest>), Vec<(&'a LocalRef, &'a Way)>>;
     let mut lookups: BTreeMap<&Lookup, Releases<'_>> = BTreeMap::new();
@@ -147,16 +147,24 @@ fn components(candidates: &BTreeMap<LocalRef, Candidate>) -> BTreeMap<LocalRef, 
     }
     let mut taken = BTreeSet::new();
     let mut components = BTreeMap::new();
-    for releases in lookups.values() {
-        let split = releases.len() > 1;
-        for ((version, digest), targets) in releases {
+    for (lookup, releases) in lookups {
+        let mut releases: Vec<_> = releases.into_iter().collect();
+        releases.sort_by_key(|(_, targets)| (Reverse(targets.len()), targets.first().map(|(local, _)| *local)));
+        let count = |rank: usize| releases.get(rank).map_or(0, |(_, targets)| targets.len());
+        let ahead = count(0) > count(1);
+        let most = releases.first().map(|((version, _), _)| (*version).to_owned()).unwrap_or_default();
+        for (rank, ((version, digest), targets)) in releases.into_iter().enumerate() {
             let Some((first, way)) = targets.first() else { continue };
-            let of_image = way.component.clone().filter(|name| !split && !taken.contains(name));
+            let of_image = way.component.clone().filter(|name| rank == 0 && ahead && !taken.contains(name));
             let wish = of_image.or_else(|| label(&first.name)).unwrap_or_else(|| first.name.clone());
             let name = unlike(&wish, &mut taken);
-            for (local, _) in targets {
-                let released = Released { name: name.clone(), version, digest: *digest, split };
-                components.insert((*local).clone(), released);
+            let apart = (rank > 0).then(|| {
+                let what = subject(lookup);
+                format!("guess: a component of its own, as {what} is at {version} here and at {most} elsewhere")
+            });
+            for (local, _) in &targets {
+                let apart = apart.clone().filter(|_| local == first);
+                components.insert((*local).clone(), Released { name: name.clone(), version, digest, apart });
             }
         }
     }
@@ -166,9 +174,9 @@ fn components(candidates: &BTreeMap<LocalRef, Candidate>) -> BTreeMap<LocalRef, 
 fn subject(lookup: &Lookup) -> String {
     match lookup {
         Lookup::Image(image) => image.trim_end_matches(":{version}").to_owned(),
-        Lookup::Name { name, .. } => format!("AMIs named {name}"),
-        Lookup::Tags { .. } | Lookup::Id(_) => "AMIs with these tags".to_owned(),
+        Lookup::Name { name, .. } => name.clone(),
         Lookup::Parameter(parameter) => parameter.trim_end_matches(":{version}").to_owned(),
+        Lookup::Tags { .. } | Lookup::Id(_) => "the AMI".to_owned(),
     }
 }
 

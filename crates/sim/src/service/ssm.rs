@@ -67,7 +67,7 @@ fn keep(parameter: &Parameter, args: Args<'_>) -> Result<bool, ApiError> {
                     format!("The filter option {option} isn't valid here."),
                 ));
             }
-            _ => return Err(ApiError::bad("InvalidFilterKey", format!("The filter key {key} isn't valid here."))),
+            _ => return Err(ApiError::bad("InvalidFilterKey", "")),
         };
         if !filter.texts("Values").contains(is) {
             return Ok(false);
