@@ -14,7 +14,7 @@ use pinion_core::model::{AccountId, AmiQuery, Artifact, ErrorClass, PortError, R
 
 /// AWS's limits for the values of one filter and the parameters of one call.
 const VALUES: usize = 200;
-const PARAMETERS: usize = 10;
+pub(super) const PARAMETERS: usize = 10;
 
 impl Connection {
     /// Resolves queries for machine images.
@@ -75,10 +75,7 @@ impl Connection {
         }
         let ids: Vec<(&AmiQuery, String)> = ids.into_iter().collect();
         for batch in ids.chunks(VALUES) {
-            let values: BTreeSet<&String> = batch.iter().map(|(_, id)| id).collect();
-            // As a filter: an unknown id among `ImageIds` would fail the whole call.
-            let filters = vec![filter("image-id", values.into_iter().map(|id| literal(id)).collect())];
-            let images = self.describe_images(None, filters).await;
+            let images = self.images_by_id(&batch.iter().map(|(_, id)| id.clone()).collect()).await;
             for (query, id) in batch {
                 resolved.insert((*query).clone(), self.choose(query, Some(id), images.as_deref()));
             }
@@ -91,6 +88,7 @@ impl Connection {
         let ids: Vec<&String> = ids.iter().collect();
         let mut images = Vec::new();
         for batch in ids.chunks(VALUES) {
+            // As a filter: an unknown id among `ImageIds` would fail the whole call.
             let filters = vec![filter("image-id", batch.iter().map(|id| literal(id)).collect())];
             images.extend(self.describe_images(None, filters).await?);
         }

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use aws_sdk_ecr::types::ImageIdentifier;
-use aws_sdk_ssm::types::ParameterStringFilter;
+use aws_sdk_ssm::types::{ParameterMetadata, ParameterStringFilter};
 use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_types::region::Region;
 
 use super::connection::{ATTEMPT_TIMEOUT, Connection, Shared, ours};
 use super::error::port_error;
+use super::images;
 use super::operation::Operation;
 use pinion_core::init::{Found, MachineImage, ParameterVersion, Targets, Untagged};
 use pinion_core::model::{self, AccountId, ErrorClass, ImageReference, Kind, LocalRef, ObservedTarget, PortError};
@@ -18,11 +19,9 @@ use pinion_core::model::{self, AccountId, ErrorClass, ImageReference, Kind, Loca
 const GROUPS: i32 = 100;
 const CLUSTERS: i32 = 100;
 const SERVICES: i32 = 100;
-const PARAMETERS: i32 = 50;
+const LISTED_PARAMETERS: i32 = 50;
 /// How many pages of a list are read at most: more groups, clusters or services than an environment may have targets.
 const MAX_PAGES: usize = 100;
-/// How many names GetParameters takes.
-const NAMES: usize = 10;
 /// How many versions of a parameter are looked at, the newest first.
 const VERSIONS: u64 = 10;
 
@@ -86,7 +85,7 @@ impl Inventory {
         let mut newest = self.0.image_parameters().await?;
         for _ in 0..VERSIONS {
             let names: Vec<String> = newest.iter().map(|(name, version)| format!("{name}:{version}")).collect();
-            for batch in names.chunks(NAMES) {
+            for batch in names.chunks(images::PARAMETERS) {
                 for parameter in self.0.get_parameters(batch.to_vec()).await? {
                     let (Some(name), Some(value)) = (parameter.name, parameter.value) else { continue };
                     let value = value.trim();
@@ -133,70 +132,63 @@ impl Inventory {
     }
 }
 
-/// A list has no end: AWS gives the same page again, or the account has more than Pinion takes.
-fn endless(operation: Operation) -> PortError {
+/// Reads a list to its end. `page` reads the page of a token, and gives what is in it and the token of the next.
+async fn all<T>(
+    operation: Operation,
+    page: impl AsyncFn(Option<String>) -> Result<(Vec<T>, Option<String>), PortError>,
+) -> Result<Vec<T>, PortError> {
+    let (mut all, mut token) = (Vec::new(), None);
+    for _ in 0..MAX_PAGES {
+        let (some, next) = page(token).await?;
+        all.extend(some);
+        token = next.filter(|next| !next.is_empty());
+        if token.is_none() {
+            return Ok(all);
+        }
+    }
+    // AWS gives the same page again, or the account has more than Pinion takes.
     let message = format!("there are more than {MAX_PAGES} pages; select fewer with --only");
-    ours(operation, ErrorClass::Invalid, "TooMany", message)
-}
-
-fn some(token: Option<String>) -> Option<String> {
-    token.filter(|token| !token.is_empty())
+    Err(ours(operation, ErrorClass::Invalid, "TooMany", message))
 }
 
 impl Connection {
     async fn group_names(&self) -> Result<Vec<String>, PortError> {
         let operation = Operation::DescribeAutoScalingGroups;
-        let (mut names, mut token) = (Vec::new(), None);
-        for _ in 0..MAX_PAGES {
+        let groups = all(operation, async |token: Option<String>| {
             let page = self
                 .call(operation, || {
                     let request = self.autoscaling.describe_auto_scaling_groups().max_records(GROUPS);
                     request.include_instances(false).set_next_token(token.clone()).send()
                 })
                 .await?;
-            let groups = page.auto_scaling_groups.unwrap_or_default();
-            names.extend(groups.into_iter().filter_map(|group| group.auto_scaling_group_name));
-            token = some(page.next_token);
-            if token.is_none() {
-                return Ok(names);
-            }
-        }
-        Err(endless(operation))
+            Ok((page.auto_scaling_groups.unwrap_or_default(), page.next_token))
+        });
+        Ok(groups.await?.into_iter().filter_map(|group| group.auto_scaling_group_name).collect())
     }
 
     async fn cluster_names(&self) -> Result<Vec<String>, PortError> {
         let operation = Operation::ListClusters;
-        let (mut names, mut token) = (Vec::new(), None);
-        for _ in 0..MAX_PAGES {
+        let arns = all(operation, async |token: Option<String>| {
             let page = self
                 .call(operation, || self.ecs.list_clusters().max_results(CLUSTERS).set_next_token(token.clone()).send())
                 .await?;
-            names.extend(page.cluster_arns.unwrap_or_default().iter().filter_map(|arn| name_in(arn)));
-            token = some(page.next_token);
-            if token.is_none() {
-                return Ok(names);
-            }
-        }
-        Err(endless(operation))
+            Ok((page.cluster_arns.unwrap_or_default(), page.next_token))
+        });
+        Ok(arns.await?.iter().filter_map(|arn| name_in(arn)).collect())
     }
 
     async fn service_names(&self, cluster: &str) -> Result<Vec<String>, PortError> {
         let operation = Operation::ListServices;
-        let (mut names, mut token) = (Vec::new(), None);
-        for _ in 0..MAX_PAGES {
+        let arns = all(operation, async |token: Option<String>| {
             let page = self
                 .call(operation, || {
                     let request = self.ecs.list_services().cluster(cluster).max_results(SERVICES);
                     request.set_next_token(token.clone()).send()
                 })
                 .await?;
-            names.extend(page.service_arns.unwrap_or_default().iter().filter_map(|arn| name_in(arn)));
-            token = some(page.next_token);
-            if token.is_none() {
-                return Ok(names);
-            }
-        }
-        Err(endless(operation))
+            Ok((page.service_arns.unwrap_or_default(), page.next_token))
+        });
+        Ok(arns.await?.iter().filter_map(|arn| name_in(arn)).collect())
     }
 
     /// The parameters of the data type of AMIs, each with the number of its newest version.
@@ -206,25 +198,17 @@ impl Connection {
         let filter = filter.build().map_err(|error| {
             ours(operation, ErrorClass::Invalid, "InvalidRequest", DisplayErrorContext(&error).to_string())
         })?;
-        let (mut newest, mut token) = (BTreeMap::new(), None);
-        for _ in 0..MAX_PAGES {
+        let parameters = all(operation, async |token: Option<String>| {
             let page = self
                 .call(operation, || {
                     let request = self.ssm.describe_parameters().parameter_filters(filter.clone());
-                    request.max_results(PARAMETERS).set_next_token(token.clone()).send()
+                    request.max_results(LISTED_PARAMETERS).set_next_token(token.clone()).send()
                 })
                 .await?;
-            for parameter in page.parameters.unwrap_or_default() {
-                if let (Some(name), Ok(version)) = (parameter.name, u64::try_from(parameter.version)) {
-                    newest.insert(name, version);
-                }
-            }
-            token = some(page.next_token);
-            if token.is_none() {
-                return Ok(newest);
-            }
-        }
-        Err(endless(operation))
+            Ok((page.parameters.unwrap_or_default(), page.next_token))
+        });
+        let newest = |parameter: ParameterMetadata| Some((parameter.name?, u64::try_from(parameter.version).ok()?));
+        Ok(parameters.await?.into_iter().filter_map(newest).collect())
     }
 }
 
