@@ -226,10 +226,8 @@ fn artifact(
 ) -> Artifact {
     let mut members = found.map(|found| found.members.clone()).unwrap_or_default();
     // An index with nothing else in it, as buildx makes them, is the same bytes as its image.
-    let alone = |tagged: &&Found| {
-        let only = tagged.members.len() == 1 && tagged.members.iter().next() == found.map(|found| &found.digest);
-        pinned.is_some() && only
-    };
+    let alone =
+        |tagged: &&Found| pinned.is_some() && found.is_some_and(|found| tagged.members.iter().eq([&found.digest]));
     members.extend(under_tag.filter(alone).map(|tagged| tagged.digest.clone()));
     let image = match pinned {
         Some(pinned) => format!("{}/{}@{pinned}", reference.registry, reference.repository),

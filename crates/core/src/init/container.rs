@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::name::label;
 use super::{Candidate, Held, Lookup, Untagged, Way};
+use crate::model::artifact::ImageName;
 use crate::model::{
     Container, Digest, EnvironmentName, FargateSpec, ImageReference, ObservedService, Version, same_repository,
 };
@@ -29,35 +30,9 @@ const MOVING: [&str; 14] = [
 /// How many digits of a digest stand for a version where there is no tag.
 const DIGITS: usize = 12;
 
-/// An image as a task definition names it, with the registry written out.
-struct Named {
-    registry: String,
-    repository: String,
-    tag: Option<String>,
-    digest: Option<Digest>,
-}
-
-impl Named {
-    fn parse(text: &str) -> Option<Self> {
-        let (name, digest) = match text.split_once('@') {
-            Some((name, digest)) => (name, Some(Digest::try_from(digest).ok()?)),
-            None => (text, None),
-        };
-        let is_host = |part: &str| part.contains(['.', ':']) || part == "localhost";
-        let (registry, rest) = name.split_once('/').filter(|(first, _)| is_host(first)).unwrap_or(("docker.io", name));
-        let (repository, tag) = match rest.rsplit_once(':') {
-            Some((repository, tag)) => (repository, Some(tag.to_owned())),
-            None => (rest, digest.is_none().then(|| "latest".to_owned())),
-        };
-        let official = registry == "docker.io" && !repository.contains('/');
-        let repository = if official { format!("library/{repository}") } else { repository.to_owned() };
-        let good = !repository.is_empty() && tag.as_deref() != Some("");
-        good.then(|| Self { registry: registry.to_owned(), repository, tag, digest })
-    }
-
-    fn reference(&self) -> String {
-        format!("{}/{}:{{version}}", self.registry, self.repository)
-    }
+/// The image of a container; `None` where a part of its name is missing.
+fn named(image: &str) -> Option<ImageName> {
+    ImageName::parse(image).filter(|name| !name.repository.is_empty() && name.tag.as_deref() != Some(""))
 }
 
 fn essential(service: &ObservedService) -> Vec<&Container> {
@@ -75,19 +50,15 @@ pub(super) fn options(service: &ObservedService) -> Option<(Vec<(String, String)
         _ => essential,
     };
     let called = |container: &&Container| container.name == service.name.as_str();
-    let mut private = options.iter().enumerate().filter(|(_, container)| is_private(&container.image));
+    let mut private = options
+        .iter()
+        .enumerate()
+        .filter(|(_, container)| ImageName::parse(&container.image).is_some_and(|name| name.is_in_ecr()));
     let only_private = private.next().filter(|_| private.next().is_none()).map(|(index, _)| index);
     let guess = options.iter().position(called).or(only_private).unwrap_or(0);
     let options: Vec<(String, String)> =
         options.iter().map(|container| (container.name.clone(), container.image.clone())).collect();
     (!options.is_empty()).then_some((options, guess))
-}
-
-fn is_private(image: &str) -> bool {
-    ImageReference::parse(image.split('@').next().unwrap_or(image)).is_some_and(|image| image.ecr().is_some())
-        || image.split_once('@').is_some_and(|(name, _)| {
-            ImageReference::parse(&format!("{name}:digest")).is_some_and(|image| image.ecr().is_some())
-        })
 }
 
 /// The container that is released.
@@ -107,7 +78,7 @@ fn released<'a>(service: &'a ObservedService, chosen: Option<&str>) -> Option<&'
 /// The image of which other tags are to be read: it has none, or one that moves.
 pub(super) fn untagged(service: &ObservedService, chosen: Option<&str>) -> Option<Untagged> {
     let container = released(service, chosen)?;
-    let named = Named::parse(&container.image)?;
+    let named = named(&container.image)?;
     if named.tag.as_deref().is_some_and(|tag| !MOVING.contains(&tag)) {
         return None;
     }
@@ -162,7 +133,7 @@ pub(super) fn candidate(
         return Err(why);
     }
     let container = container.ok_or("its task definition has no container")?;
-    let named = Named::parse(&container.image)
+    let named = named(&container.image)
         .ok_or_else(|| format!("the image of container {} can't be read: `{}`", container.name, container.image))?;
     let siblings = untagged(service, chosen).and_then(|untagged| tags.get(&untagged));
     let ways = ways(
@@ -194,9 +165,9 @@ fn list(names: &[&str]) -> String {
 }
 
 /// The ways to an image: by its tag; where that moves, by another tag of the same image; else by its digest.
-fn ways(named: &Named, deployed: Option<&Digest>, siblings: &[String], environment: &EnvironmentName) -> Vec<Way> {
+fn ways(named: &ImageName, deployed: Option<&Digest>, siblings: &[String], environment: &EnvironmentName) -> Vec<Way> {
     let way = |version: &str, digest: Option<&Digest>, guess: Option<String>| Way {
-        lookup: Lookup::Image(named.reference()),
+        lookup: Lookup::Image(format!("{}/{}:{{version}}", named.registry, named.repository)),
         version: version.to_owned(),
         digest: digest.cloned(),
         component: named.repository.rsplit('/').next().and_then(label),

@@ -6,7 +6,7 @@ use super::{Found, Held, Left};
 use crate::model::{ClusterName, GroupName, Kind, LocalRef, ServiceName};
 
 /// The most characters of a target's or component's name.
-const LONGEST: usize = 63;
+const MAX_NAME: usize = 63;
 
 /// Which groups and services are wanted: `asg/GROUP`, `fargate/SERVICE` or `fargate/CLUSTER/SERVICE`, in which `*` stands for
 /// any text.
@@ -163,7 +163,7 @@ pub(super) fn label(text: &str) -> Option<String> {
     let mut label = String::new();
     for character in text.chars().flat_map(char::to_lowercase) {
         let kept = if character.is_ascii_alphanumeric() || character == '_' { character } else { '-' };
-        if label.len() < LONGEST && (kept.is_ascii_alphanumeric() || !label.is_empty()) {
+        if label.len() < MAX_NAME && (kept.is_ascii_alphanumeric() || !label.is_empty()) {
             // What was left out leaves one line, however much it was.
             if kept != '-' || character == '-' || !label.ends_with('-') {
                 label.push(kept);
@@ -180,7 +180,7 @@ pub(super) fn unlike(wish: &str, taken: &mut BTreeSet<String>) -> String {
     let mut number = 2_usize;
     while taken.contains(&name) {
         let suffix = format!("-{number}");
-        let beginning: String = wish.chars().take(LONGEST - suffix.len()).collect();
+        let beginning: String = wish.chars().take(MAX_NAME - suffix.len()).collect();
         name = format!("{beginning}{suffix}");
         number += 1;
     }

@@ -72,19 +72,19 @@ fn ecr_registry(host: &str) -> Option<(&str, &str)> {
     (good && SUFFIXES.contains(&suffix)).then_some((account, region))
 }
 
-/// A container image as a task definition names it, taken apart: the same for all spellings of the same name.
+/// A container image as a task definition names it, taken apart, with the registry written out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct ImageName {
-    /// The registry's host. Those of one ECR registry are all the same, and so are those of Docker Hub.
-    registry: String,
-    repository: String,
+pub(crate) struct ImageName {
+    /// The registry's host.
+    pub(crate) registry: String,
+    pub(crate) repository: String,
     /// `latest` where neither tag nor digest is given.
-    tag: Option<String>,
-    digest: Option<Digest>,
+    pub(crate) tag: Option<String>,
+    pub(crate) digest: Option<Digest>,
 }
 
 impl ImageName {
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => (name, Some(Digest::try_from(digest.to_owned()).ok()?)),
             None => (text, None),
@@ -99,18 +99,29 @@ impl ImageName {
             Some((repository, tag)) => (repository, Some(tag.to_owned())),
             None => (rest, digest.is_none().then(|| "latest".to_owned())),
         };
-        let registry = match (ecr_registry(&registry), registry.as_str()) {
+        let mut name = Self { registry, repository: repository.to_owned(), tag, digest };
+        if name.service() == "docker.io" && !repository.contains('/') {
+            name.repository = format!("library/{repository}");
+        }
+        Some(name)
+    }
+
+    /// Whether it is in one of ECR's private registries.
+    pub(crate) fn is_in_ecr(&self) -> bool {
+        ecr_registry(&self.registry).is_some()
+    }
+
+    /// The registry itself: the same for all hosts of one ECR registry, and for those of Docker Hub.
+    fn service(&self) -> String {
+        match (ecr_registry(&self.registry), self.registry.as_str()) {
             (Some((account, region)), _) => format!("{account}.dkr.ecr.{region}"),
             (None, "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com") => "docker.io".to_owned(),
-            (None, _) => registry,
-        };
-        let short = registry == "docker.io" && !repository.contains('/');
-        let repository = if short { format!("library/{repository}") } else { repository.to_owned() };
-        Some(Self { registry, repository, tag, digest })
+            (None, registry) => registry.to_owned(),
+        }
     }
 
     fn is_beside(&self, other: &Self) -> bool {
-        self.registry == other.registry && self.repository == other.repository
+        self.service() == other.service() && self.repository == other.repository
     }
 }
 
