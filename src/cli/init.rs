@@ -2,7 +2,7 @@
 
 mod ask;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{IsTerminal as _, Write as _};
@@ -16,7 +16,7 @@ use super::plan::trial;
 use crate::aws::{Aws, Inventory, Options};
 use crate::clock::SystemClock;
 use crate::init::{Proposal, Seen, Selector, Targets, Written, targets};
-use crate::manifest;
+use crate::manifest::{self, MAX_TARGETS};
 use crate::metrics::Metrics;
 use crate::model::escape::one_line;
 use crate::model::{
@@ -27,8 +27,6 @@ use crate::model::{
 const ROLE: &str = "pinion";
 /// How often the files are tried. Each time what wouldn't be in sync is looked up another way, or left out.
 const MAX_TRIES: usize = 20;
-/// The most targets of an environment.
-const MAX_TARGETS: usize = 2_000;
 
 /// Writes an environment's files from what runs in an account, so that `pinion plan` is empty
 #[derive(Debug, clap::Args)]
@@ -261,9 +259,7 @@ fn summary(args: &Args, proposal: &Proposal, written: &Written) -> String {
     // Writing into a string can't fail, here and below.
     let _ = writeln!(text, "{}: {}, {left} left out", args.path(ENVIRONMENT), words::count(count, "target"));
     let _ = writeln!(text, "{}: {}", args.path(PINS), words::count(written.components, "pin"));
-    let notes: BTreeMap<String, &Vec<String>> =
-        written.notes.iter().map(|(local, notes)| (local.to_string(), notes)).collect();
-    for (target, notes) in notes {
+    for (target, notes) in &written.notes {
         for note in notes {
             let _ = writeln!(text, "  {target}: {}", one_line(note));
         }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use reqwest::dns::Resolve;
-use url::{Host, Url};
+use url::Url;
 
 use self::addresses::{Resolver, System, refused};
-use crate::model::Probe;
 use crate::model::cause::deepest;
+use crate::model::{Probe, address_in};
 use crate::ports::Prober;
 
 /// Sends probes with a client of its own: no redirects, no proxies' credentials, no cookies. What is link-local, such as the
@@ -45,11 +45,7 @@ impl HttpProber {
     /// Refuses an address in the URL itself, however it is written. A name is looked at when it is resolved.
     fn look_at(&self, http: &str) -> Result<(), String> {
         let Ok(url) = Url::parse(http) else { return Ok(()) };
-        let address = match url.host() {
-            Some(Host::Ipv4(address)) => address.into(),
-            Some(Host::Ipv6(address)) => address.into(),
-            Some(Host::Domain(_)) | None => return Ok(()),
-        };
+        let Some(address) = address_in(&url) else { return Ok(()) };
         let allowed = url.host_str().is_some_and(|host| self.allowed.contains(host));
         if allowed { Ok(()) } else { refused(address).map_or(Ok(()), |refusal| Err(refusal.to_string())) }
     }

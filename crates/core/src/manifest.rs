@@ -24,6 +24,7 @@ mod view;
 
 use std::collections::BTreeMap;
 
+pub use self::check::MAX_TARGETS;
 pub use self::draft::{Draft, PinValue, pin_values, users};
 pub(crate) use self::finding::Place;
 pub use self::finding::{Finding, Findings};

@@ -24,7 +24,7 @@ pub mod survey;
 pub mod target_state;
 pub mod words;
 
-pub use address::is_link_local;
+pub use address::{address_in, is_link_local};
 pub use artifact::{Artifact, ArtifactQuery, ImageReference, Pattern, same_repository};
 pub use call::{Applied, CallRecord, Outcome};
 pub use claim::{Claimed, EnvironmentClaims, Named, Owner, Refusal, Resource};

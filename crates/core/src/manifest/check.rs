@@ -1,16 +1,13 @@
 //! What has to hold between keys, files and environments: two tables of named checks.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-
-use url::Host;
 
 use super::finding::{Findings, Place};
 use super::raw::RawAsgRollout;
 use super::shape::Field;
 use super::template::Scope;
 use super::view::{RawTarget, Table, View};
-use crate::model::{Component, EnvironmentName, LocalRef, RoleArn, is_link_local};
+use crate::model::{Component, EnvironmentName, LocalRef, RoleArn, address_in, is_link_local};
 use crate::plan::Cycle;
 
 /// A check of one environment.
@@ -76,23 +73,24 @@ pub(super) fn across(views: &BTreeMap<EnvironmentName, View>, warnings: &mut Fin
     }
 }
 
-/// The most targets of an environment, and of all. Each takes some 5 KiB for as long as it is managed.
-const MOST_OF_ONE: usize = 2_000;
-const MOST_OF_ALL: usize = 10_000;
+/// The most targets of an environment. Each takes some 5 KiB for as long as it is managed.
+pub const MAX_TARGETS: usize = 2_000;
+/// The most targets of all environments.
+const MAX_TARGETS_OF_ALL: usize = 10_000;
 
 /// What is wrong with all environments, if they have too many targets together.
 pub(super) fn too_many(views: &BTreeMap<EnvironmentName, View>) -> Option<(String, &'static str)> {
     let count: usize = views.values().map(|view| view.targets().len()).sum();
-    (count > MOST_OF_ALL).then(|| {
-        let message = format!("all environments have {count} targets; the most is {MOST_OF_ALL}");
+    (count > MAX_TARGETS_OF_ALL).then(|| {
+        let message = format!("all environments have {count} targets; the most is {MAX_TARGETS_OF_ALL}");
         (message, "divide them between repositories, each with a controller of its own")
     })
 }
 
 fn too_many_targets(view: &View, report: &mut Reporter<'_>) {
     let count = view.targets().len();
-    if count > MOST_OF_ONE {
-        let message = format!("this environment has {count} targets; the most is {MOST_OF_ONE}");
+    if count > MAX_TARGETS {
+        let message = format!("this environment has {count} targets; the most is {MAX_TARGETS}");
         report.at(&view.place, message, "divide it: several environments may have the same account");
     }
 }
@@ -317,12 +315,7 @@ fn probe_address(views: &BTreeMap<EnvironmentName, View>, report: &mut dyn FnMut
         for at in targets.iter().flat_map(RawTarget::probes).filter_map(|probe| probe.http.at()) {
             // The host is the same for each version.
             let url = at.value.expand(Scope { version: Some("v0"), ..view.scope() });
-            let url = url.and_then(|url| url::Url::parse(&url).ok());
-            let address: Option<IpAddr> = match url.as_ref().and_then(url::Url::host) {
-                Some(Host::Ipv4(address)) => Some(address.into()),
-                Some(Host::Ipv6(address)) => Some(address.into()),
-                Some(Host::Domain(_)) | None => None,
-            };
+            let address = url.and_then(|url| address_in(&url::Url::parse(&url).ok()?));
             if let Some(address) = address.filter(|address| is_link_local(*address)) {
                 let message = format!(
                     "{address} is link-local or of one of AWS's metadata services; Pinion doesn't ask it, and the probe fails"

@@ -2,6 +2,18 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use url::{Host, Url};
+
+/// The address that a URL has in place of a name.
+#[must_use]
+pub fn address_in(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Ipv4(address) => Some(address.into()),
+        Host::Ipv6(address) => Some(address.into()),
+        Host::Domain(_) => None,
+    }
+}
+
 /// Whether an address is link-local, or one of AWS's services on the machine, which give out credentials; however it is
 /// written.
 #[must_use]

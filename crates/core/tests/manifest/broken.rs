@@ -218,6 +218,31 @@ fn the_folder_in_the_singular_is_named() {
     );
 }
 
+/// Whether such an address may be asked stands in `pinion.toml`, which isn't read here.
+#[test]
+fn a_probe_of_a_link_local_address_is_a_warning() {
+    for (url, address) in [
+        ("http://169.254.169.254/latest/", Some("169.254.169.254")),
+        ("http://2852039166/{version}", Some("169.254.169.254")),
+        ("http://[::ffff:a9fe:a9fe]/", Some("::ffff:169.254.169.254")),
+        ("http://[fd00:ec2::254]/", Some("fd00:ec2::254")),
+        ("http://10.0.0.1/", None),
+        ("https://app.example.com/{version}", None),
+    ] {
+        let loaded = Repository::prod().append(&format!("verify = [{{ http = \"{url}\" }}]")).load();
+        assert_eq!(loaded.all_findings().to_string(), "", "{url}");
+        let warnings = render::warnings(&loaded, jiff::Timestamp::UNIX_EPOCH);
+        let said = address.map(|address| {
+            format!(
+                "environments/prod/environment.toml:17: warning: fargate.api.verify[0].http: {address} is link-local or of one of \
+                 AWS's metadata services; Pinion doesn't ask it, and the probe fails; ask the target itself; or add the host \
+                 to `allow` under [probes] in pinion.toml"
+            )
+        });
+        assert_eq!(warnings.iter().map(ToString::to_string).collect::<Vec<_>>(), Vec::from_iter(said), "{url}");
+    }
+}
+
 /// A commit reaches no further than its folder: what the files of one environment, or their absence, make odd in another one
 /// is said and stops nothing.
 #[test]
