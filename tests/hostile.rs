@@ -186,7 +186,7 @@ fn untrusted_text_stays_what_it_is() {
         serde_json::from_str::<Value>(&text).unwrap();
         is_tame(arguments[0], &text);
     }
-    // Whoever asks the API looks at it on a terminal, or has a program read it.
+    // Those who ask the API look at it on a terminal, or have a program read it.
     for path in ["/api/v1/status", "/api/v1/history", "/api/v1/dora"] {
         let text = stage.get(path).unwrap().1;
         is_tame(path, &text);

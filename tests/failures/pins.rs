@@ -98,7 +98,7 @@ fn a_tag_that_is_moved_deploys_nothing_by_itself() {
     failure_mode("tag-moved").holds(&stage, "dev/fargate/api");
     stage.settles();
     assert_eq!(stage.written(from), Vec::<String>::new());
-    // Whoever wants the new image says so.
+    // To get the new image, a commit says so.
     stage.commit("api: what 1.0 is by now", |repo| {
         let pin = format!("api = {{ version = \"1.0\", digest = \"sha256:{}\" }}\n", "a".repeat(64));
         repo.write("environments/dev/pins.toml", pin);

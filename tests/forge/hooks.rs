@@ -196,7 +196,7 @@ fn many_pushes_are_one_poll_and_too_many_are_put_off() {
     assert!(polled <= 2 + took.as_secs() as usize, "{polled} polls for {taken} pushes in {took:?}");
     println!("60 push events in {} ms: {taken} taken, {polled} polls", took.as_millis());
 
-    // Strangers can't use up what the forge may send.
+    // Others can't use up what the forge may send.
     for _ in 0..50 {
         assert_eq!(send(&stage, &[("Content-Type", "application/json")], &body).0, 401);
     }
@@ -222,7 +222,7 @@ fn first_line(stream: TcpStream) -> String {
 fn bodies_that_come_slowly_keep_nobody_out() {
     let secrets = TempDir::new().unwrap();
     let stage = stage(&secrets, 60.0);
-    // Whoever doesn't seem to sign is refused before their body is waited for.
+    // A sender who doesn't seem to sign is refused before their body is waited for.
     for header in ["X-GitHub-Event: push", "X-Hub-Signature-256: sha256=00", "X-Gitlab-Token: guessed"] {
         let streams: Vec<_> = (0..20).map(|_| hanging(&stage, header)).collect();
         for stream in streams {
@@ -230,7 +230,7 @@ fn bodies_that_come_slowly_keep_nobody_out() {
         }
     }
     assert_eq!(counted(&stage, "denied"), 60);
-    // Whoever does has to wait for their body, but not at the cost of one that comes at once.
+    // One who does has to wait for their body, but not at the cost of one that comes at once.
     let header = format!("X-Hub-Signature-256: sha256={}", "0".repeat(64));
     let began = now();
     let mut streams: Vec<_> = (0..40).map(|_| hanging(&stage, &header)).collect();

@@ -62,7 +62,7 @@ fn exchange(address: &str, head: &[u8], body: &[u8]) -> Option<(String, String)>
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let length = format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-    // Whoever is refused by their head may be cut off in the middle of the body.
+    // A sender who is refused by their head may be cut off in the middle of the body.
     stream.write_all(&[head, length.as_bytes(), body].concat()).ok();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok();

@@ -180,7 +180,7 @@ fn every_state_of_a_real_controller_is_shown() {
         json!(40),
         "how far the rollout is"
     );
-    // Times stand as they are for people, and exactly for whoever asks.
+    // Times stand as they are for people, and exactly for those who ask.
     let exact = browser.eval("[...document.querySelectorAll('#main time')].every(it => /^[0-9]+ (s|min|h|d)$/.test(it.textContent) && it.title.endsWith(' UTC'))");
     assert_eq!(exact, Value::Bool(true));
     for (name, path, look) in [

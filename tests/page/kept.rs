@@ -113,7 +113,7 @@ async fn what_is_in_view_stays_in_view() {
     browser.wait_for("what is worth a look", "document.getElementById('fold-beta').open");
     let top = browser.eval(TOP).as_f64().unwrap();
     assert!((top - 200.0).abs() <= 2.0, "what one reads doesn't move: {top}");
-    // Whoever is at the top sees what is new there.
+    // A reader at the top sees what is new there.
     browser.eval("scrollTo(0, 0); true");
     change(&controller, "alpha", |it| it.error = Some("ec2:DescribeImages failed: Timeout".to_owned()));
     browser.wait_for("the news", "!!document.querySelector('#env-alpha .problem')");

@@ -201,7 +201,7 @@ fn what_counted_stays_while_the_tip_is_refused() {
     let rewritten = branch.commit(With::Nothing, "rewritten");
     let verified = branch.verify(&mut running, Some(&third));
     assert_eq!(summary(&verified), (Some(third.clone()), vec![format!("unsigned {rewritten}")]));
-    // One whose tip is good does: whoever may sign may do so.
+    // One whose tip is good does: an allowed signer may do so.
     branch.git(&["reset", "--quiet", "--hard", &first]);
     let mended = branch.commit(SIGNED, "mended");
     assert_eq!(summary(&branch.verify(&mut running, Some(&third))), (Some(mended), none()));

@@ -244,7 +244,7 @@ fn a_message_that_only_a_forge_has_signed_acknowledges_nothing() {
         let found = branch.vouched(&mut verifier, commit);
         assert_eq!((found.trailers.len(), found.signer.is_some()), (trailers, signer), "{commit}");
     }
-    // What is trusted as it is counts with its messages, whoever wrote them.
+    // What is trusted as it is counts with its messages, no matter who wrote them.
     branch.trust(&signed);
     let mut verifier = branch.verifier();
     let trusted: Vec<_> = expected.into_iter().map(|(commit, _)| (commit, true)).collect();

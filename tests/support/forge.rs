@@ -1,4 +1,4 @@
-//! A forge and whoever else is told something over HTTP: a real server that keeps what it is sent, answers as the forge
+//! A forge and other receivers of notifications over HTTP: a real server that keeps what it is sent, answers as the forge
 //! it plays, and fails when the test says so.
 
 use std::collections::VecDeque;
