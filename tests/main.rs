@@ -34,6 +34,7 @@ mod restart;
 mod scenarios;
 mod server;
 mod shapes;
+mod short_tables;
 mod signatures;
 mod sim;
 mod story;

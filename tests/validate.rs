@@ -71,7 +71,7 @@ fn validate_finds_ten_mistakes_at_once() {
     environments/defaults.toml:4:1: error: asg.web.rollout.min_helthy: unknown key `min_helthy`; did you mean `min_healthy`?
     environments/defaults.toml:5:8: error: asg.web.rollout.bake: `10` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
     environments/dev/environment.toml:2:6: error: account.id: `1111` is not an account id: it has exactly 12 digits
-    environments/dev/environment.toml:3:8: error: account.role: unknown placeholder {acount}; known here: {environment}, {account}, {region}
+    environments/dev/environment.toml:3:8: error: account.role: unknown placeholder {acount}; did you mean {account}?
     environments/dev/environment.toml:6:10: error: asg.web.after[0]: there is no target `asg/wep` in this environment; there is none that it could wait for: remove it
     environments/dev/pins.toml:2:10: error: worker: no target uses the component `worker`; remove it; components in use: web
     environments/prod/environment.toml:3:8: error: account.role: this role belongs to account 333333333333, the environment to 222222222222; correct the role, or `account.id`; `{account}` in the role keeps them equal
@@ -86,6 +86,32 @@ fn validate_finds_ten_mistakes_at_once() {
         (code, &report["valid"], report["findings"].as_array().map(Vec::len)),
         (Some(1), &false.into(), Some(10))
     );
+}
+
+/// What is right but may make somebody wonder is said, and is neither a finding nor a warning.
+#[test]
+fn validate_explains_the_other_word_for_services() {
+    let folder = tempfile::tempdir().unwrap();
+    let dev = folder.path().join("environments/dev");
+    std::fs::create_dir_all(&dev).unwrap();
+    std::fs::write(dev.join("pins.toml"), "api = \"1\"\n").unwrap();
+    let write = |more: &str| {
+        let settings = "[account]\nid = \"222222222222\"\nregion = \"us-west-1\"\nrole = \"arn:aws:iam::{account}:role/pinion\"\n\
+                        [defaults.ecs]\ncluster = \"app\"\nimage = \"docker.io/acme/{target}:{version}\"\n[ecs.api]\n";
+        std::fs::write(dev.join("environment.toml"), format!("{settings}{more}")).unwrap();
+    };
+    write("");
+    let (code, stdout, stderr) = pinion(&["validate"], folder.path());
+    assert_eq!((code, stdout.as_str()), (Some(0), "1 environment, 1 target, 1 pin: no findings\n"));
+    insta::assert_snapshot!(stderr, @"environments/dev/environment.toml:8: note: ecs: [ecs.NAME] is another word for [fargate.NAME]; everywhere else the target is called fargate/NAME: [ecs.api] is fargate/api");
+    let (_, stdout, _) = pinion(&["validate", "--output", "json"], folder.path());
+    let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&report["warnings"], &report["notes"][0]["check"]), (&serde_json::json!([]), &"alias".into()));
+
+    write("[fargate.api]\ncluster = \"other\"\n");
+    let (code, stdout, _) = pinion(&["validate"], folder.path());
+    assert_eq!(code, Some(1));
+    insta::assert_snapshot!(stdout, @"environments/dev/environment.toml:8:6: error: ecs.api: [ecs.api] and [fargate.api] (environments/dev/environment.toml:9) are one target, fargate/api; `ecs` is another word for `fargate`: put both into one table");
 }
 
 #[test]

@@ -37,6 +37,9 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         // A path is a untrusted person's text.
         note(&format!("{}\n", one_line(&warning.to_string())));
     }
+    for line in render::notes(&loaded) {
+        note(&format!("{}\n", one_line(&line)));
+    }
     match args.output {
         Output::Json => print(&plain_json(&render::json(&loaded, now)?))?,
         Output::Text if findings.is_empty() => print(&format!("{}: no findings\n", summary(&loaded)))?,

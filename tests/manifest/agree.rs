@@ -141,6 +141,8 @@ fn environments() -> Vec<String> {
         ENVIRONMENT.to_owned(),
         other_region(ENVIRONMENT),
         format!("{ENVIRONMENT}[promotion]\nfrom = \"dev\""),
+        ENVIRONMENT.replace("[fargate.api]", "[defaults.ecs]\ncontainer = \"{target}\"\n[ecs.api]"),
+        format!("{ENVIRONMENT}[ecs.api]\n"),
         format!("{ENVIRONMENT}[promotion]\nfrom = \"prod\""),
         format!("{ENVIRONMENT}[promotion]\nfrom = \"nowhere\""),
         format!("{ENVIRONMENT}nonsense = 1"),
@@ -163,7 +165,7 @@ const PIN_FILES: [&str; 6] = [
 ];
 
 /// What may lie elsewhere.
-const OTHERS: [(&str, &str); 16] = [
+const OTHERS: [(&str, &str); 19] = [
     ("environments/dev/providers.tf", "x"),
     ("environments/dev/extra.toml", "x = 1"),
     ("environments/dev/environment.yaml", "x: 1"),
@@ -174,6 +176,9 @@ const OTHERS: [(&str, &str); 16] = [
     ("environments/Dev/pins.toml", "x"),
     ("environments/defaults.toml", "[account]\nregion = \"eu-west-1\"\n"),
     ("environments/defaults.toml", "[asg.web]\ngroup = 7\n"),
+    ("environments/defaults.toml", "[defaults.fargate]\ncontainer = \"{target}\"\n"),
+    ("environments/defaults.toml", "[defaults.fargate]\ncontainer = \"{taget}\"\n"),
+    ("environments/defaults.toml", "[ecs.x]\n[fargate.x]\n"),
     ("environments/defaults.toml", "[asg"),
     ("environments/default.toml", "x"),
     ("environment/prod/pins.toml", "x"),

@@ -11,6 +11,7 @@ mod check;
 mod draft;
 mod finding;
 pub mod gather;
+mod kinds;
 mod legal;
 mod policy;
 mod raw;
@@ -28,6 +29,8 @@ pub use self::check::MAX_TARGETS;
 pub use self::draft::{Draft, PinValue, pin_values, users};
 pub(crate) use self::finding::Place;
 pub use self::finding::{Finding, Findings};
+use self::kinds::Spread;
+pub use self::kinds::described_at;
 use self::raw::{RawEnvironment, RawPins};
 use self::shape::Shape as _;
 pub use self::shape::nearest;
@@ -49,6 +52,8 @@ pub struct Loaded {
     pub findings: Findings,
     /// What is odd, and stops nothing.
     pub warnings: Findings,
+    /// What is neither, but may have to be explained.
+    pub notes: Findings,
     /// The guardrails. If anything is wrong with them, they forbid everything.
     pub policies: Policies,
     /// What is wrong with the guardrails.
@@ -150,7 +155,10 @@ pub fn load_with_refused(files: &BTreeMap<String, Vec<u8>>, refused: &BTreeMap<S
             broken.report(&Place::file(path), "refused", reason.clone());
         }
     }
-    let defaults = files.get(DEFAULTS).and_then(|bytes| Node::parse(DEFAULTS, bytes, &mut broken));
+    let mut defaults = files.get(DEFAULTS).and_then(|bytes| Node::parse(DEFAULTS, bytes, &mut broken));
+    if let Some(defaults) = &mut defaults {
+        kinds::unify(defaults, &mut broken, &mut loaded.notes);
+    }
     for folder in folders.values_mut() {
         folder.findings.extend(&broken);
     }
@@ -162,18 +170,21 @@ pub fn load_with_refused(files: &BTreeMap<String, Vec<u8>>, refused: &BTreeMap<S
 
     let mut findings: BTreeMap<EnvironmentName, Findings> = BTreeMap::new();
     let mut views: BTreeMap<EnvironmentName, View> = BTreeMap::new();
+    let mut spread = Spread::default();
     for (name, folder) in folders {
-        let (view, found) = open(&name, folder, defaults.as_ref());
+        let (view, found) = open(&name, folder, defaults.as_ref(), &mut spread, &mut loaded.notes);
         findings.insert(name.clone(), found);
         views.insert(name, view);
     }
     for (name, view) in &views {
         check::one(view, findings.entry(name.clone()).or_default());
     }
-    if let Some((message, help)) = check::too_many(&views) {
+    let too_many = check::too_many(&views).map(|said| ("too-many-targets", said));
+    let too_much = spread.too_much().map(|said| ("too-many-defaults", said));
+    for (check, (message, help)) in too_many.into_iter().chain(too_much) {
         let place = Place::file(ROOT);
         for found in findings.values_mut().chain([&mut loaded.findings]) {
-            found.report_with_help(&place, "too-many-targets", message.clone(), help);
+            found.report_with_help(&place, check, message.clone(), help);
         }
     }
     check::across(&views, &mut loaded.warnings);
@@ -258,7 +269,13 @@ fn report_stray(place: &Place, findings: &mut Findings) {
 }
 
 /// Reads an environment's files, shape by shape.
-fn open(name: &EnvironmentName, folder: Folder<'_>, defaults: Option<&Node>) -> (View, Findings) {
+fn open(
+    name: &EnvironmentName,
+    folder: Folder<'_>,
+    defaults: Option<&Node>,
+    spread: &mut Spread,
+    notes: &mut Findings,
+) -> (View, Findings) {
     let Folder { environment, pins, lookalikes, mut findings } = folder;
     let (path, pins_path) = (format!("{ROOT}/{name}/environment.toml"), format!("{ROOT}/{name}/pins.toml"));
     let parse = |path: &str, bytes: Option<&[u8]>, findings: &mut Findings| match bytes {
@@ -282,17 +299,22 @@ fn open(name: &EnvironmentName, folder: Folder<'_>, defaults: Option<&Node>) -> 
     };
     let raw = parse(&path, environment, &mut findings);
     let pins = parse(&pins_path, pins, &mut findings);
-    let raw = raw.map(|node| match defaults {
-        Some(defaults) => node.over(defaults, is_one_value),
-        None => node,
+    let raw = raw.map(|mut node| {
+        kinds::unify(&mut node, &mut findings, notes);
+        match defaults {
+            Some(defaults) => node.over(defaults, is_one_value),
+            None => node,
+        }
     });
     let place = raw.as_ref().map_or_else(|| Place::file(&path), |node| node.place.clone());
+    let raw = raw.and_then(|node| spread.over(node, &mut findings, is_one_value));
     let raw = raw.and_then(|node| RawEnvironment::read(&node, &mut findings));
     let pins = pins.and_then(|node| RawPins::read(&node, &mut findings));
     (View { name: name.clone(), raw, place, pins, pins_path }, findings)
 }
 
-/// Tables that are one value: those of `environment.toml` replace those of `defaults.toml` whole.
+/// Tables that are one value, by their key: they replace those of defaults whole.
 fn is_one_value(key: &str) -> bool {
-    key.starts_with("asg.") && key.ends_with(".ami")
+    let table = key.strip_suffix(".ami");
+    table.is_some_and(|table| table.starts_with("asg.") || table == "defaults.asg")
 }

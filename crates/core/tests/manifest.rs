@@ -3,4 +3,5 @@
 mod broken;
 mod files;
 mod good;
+mod less;
 mod sample;

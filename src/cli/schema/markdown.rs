@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Name;
 use crate::config::Overrides;
+use crate::manifest;
 
 const HEAD: &str = "\
 # Configuration
@@ -21,11 +22,38 @@ Durations have units: `\"90s\"`, `\"45m\"`, `\"1h 30m\"`. Paths are relative to 
 these files: they are named by file or environment variable, and files are read when they are needed, so that a rotated
 secret is taken up; but for the token of `[server]`, which is read at the start.
 
-Placeholders are `{environment}`, `{account}`, `{region}` and, where an image is looked up or a probe is sent, `{version}`.
+Placeholders are `{environment}`, `{account}` and `{region}`; in what belongs to a target also `{target}`, which is its name
+(`api` of `fargate/api`), and `{component}`; and, where an image is looked up or a probe is sent, `{version}`.
 
-`pinion validate --output json` prints `valid`, how many `environments`, `targets` and `pins` there are, and the `findings` and
-`warnings`, each with `file`, `line`, `column` where it is known, `key`, `check`, `message` and `help`.
+`pinion validate --output json` prints `valid`, how many `environments`, `targets` and `pins` there are, and the `findings`,
+`warnings` and `notes`, each with `file`, `line`, `column` where it is known, `key`, `check`, `message` and `help`.
 ";
+
+/// How one environment comes of several tables.
+const MERGED: &str = r#"
+`environments/defaults.toml` may hold the same keys: it is merged under each `environment.toml`, table by table; an array and
+an `ami` are replaced whole. Then `[defaults.asg]` and `[defaults.fargate]`, which may stand in either file, are merged under
+each target of their kind in the same way. So a target's own table wins, wherever it stands, and below it `environment.toml` wins
+over `defaults.toml`. Six services are six short tables:
+
+```toml
+[defaults.fargate]
+cluster = "app"
+image = "333333333333.dkr.ecr.us-west-1.amazonaws.com/{component}:{version}"
+
+[fargate.api]
+[fargate.billing]
+[fargate.cart]
+[fargate.mail]
+[fargate.search]
+[fargate.worker]
+cluster = "batch"
+```
+
+What comes of it counts, not where it stands: a value that moves to the defaults, or from them, is no change. What is required
+has to be in one of these tables: `id`, `region` and `role` of `account`; `ami` of each `asg`; `cluster` and `image` of each
+`fargate`; `owner`, `reason` and `until` of each `suspend`.
+"#;
 
 /// The files, in the order in which one meets them; `defaults.toml` has the keys of `environment.toml`.
 const FILES: [Name; 3] = [Name::Pinion, Name::Environment, Name::Pins];
@@ -41,11 +69,7 @@ pub(super) fn reference() -> String {
             push(&mut page, "\nFlags beat environment variables, which beat the file.\n");
         }
         if name == Name::Environment {
-            let more = "`environments/defaults.toml` may hold the same keys: it is merged under each \
-                        `environment.toml`, table by table. What is required has to be in one of the two: `id`, `region` and \
-                        `role` of `account`; `ami` of each `asg`; `cluster` and `image` of each `fargate`; `owner`, `reason` and \
-                        `until` of each `suspend`.";
-            push(&mut page, &format!("\n{more}\n"));
+            push(&mut page, MERGED);
         }
         table(&mut page, "", &schema);
         if name == Name::Pinion {
@@ -101,6 +125,10 @@ fn table(page: &mut String, path: &str, schema: &Value) {
 
 /// The table that stands in a key: what its head looks like, its name in the heads of tables within it, and its schema.
 fn within<'a>(place: &str, property: &'a Value) -> Option<(String, String, &'a Value)> {
+    // Described there.
+    if manifest::described_at(property).is_some() {
+        return None;
+    }
     if property.get("properties").is_some() {
         return Some((format!("[{place}]"), place.to_owned(), property));
     }
@@ -114,6 +142,10 @@ fn within<'a>(place: &str, property: &'a Value) -> Option<(String, String, &'a V
 
 /// What a value looks like.
 fn kind(schema: &Value) -> String {
+    if let Some(table) = manifest::described_at(schema) {
+        let heading = format!("[{table}]");
+        return format!("keys of [`{heading}`](#{})", anchor(&heading));
+    }
     let text = |key: &str| schema.get(key).and_then(Value::as_str);
     let number = |key: &str| schema.get(key).and_then(Value::as_i64);
     if let Some(words) = schema.get("enum").and_then(Value::as_array) {

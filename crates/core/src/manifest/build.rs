@@ -7,7 +7,7 @@ use super::draft::{Draft, PinValue};
 use super::finding::{Findings, Place};
 use super::legal::{self, Rule};
 use super::raw::{Fixed, RawAmi, RawAsg, RawAsgRollout, RawFargate, RawProbe, RawSuspend, Versioned};
-use super::shape::{At, Field};
+use super::shape::{At, Field, OneOrMore};
 use super::template::Scope;
 use super::view::{RawTarget, Table, View};
 use crate::model::{
@@ -55,7 +55,10 @@ fn account(view: &View, findings: &mut Findings) -> Option<Account> {
     let At { place, value: account } = raw.account.required(&view.place, "account", findings)?;
     let id = account.id.required(place, "id", findings);
     let region = account.region.required(place, "region", findings);
-    let role = account.role.required(place, "role", findings).and_then(|role| fixed(view, role, findings));
+    let role = account
+        .role
+        .required(place, "role", findings)
+        .and_then(|role| named(view.expand(role)?, &role.place, findings));
     let external_id = optional(&account.external_id, |at| {
         let text = view.expand(at)?;
         legal::external_id(&text).map_err(|rule| report_illegal(&at.place, &text, rule, findings)).ok()?;
@@ -78,16 +81,12 @@ fn copied<T: Clone>(field: &Field<T>) -> Option<Option<T>> {
     optional(field, |at| Some(at.value.clone()))
 }
 
-/// A name, with its placeholders filled in.
-fn fixed<T: TryFrom<String, Error = InvalidName>>(
-    view: &View,
-    template: &At<Fixed>,
-    findings: &mut Findings,
-) -> Option<T> {
-    match T::try_from(view.expand(template)?) {
+/// A name, from text whose placeholders are filled in.
+fn named<T: TryFrom<String, Error = InvalidName>>(text: String, place: &Place, findings: &mut Findings) -> Option<T> {
+    match T::try_from(text) {
         Ok(name) => Some(name),
         Err(error) => {
-            findings.report(&template.place, "invalid-value", error.to_string());
+            findings.report(place, "invalid-value", error.to_string());
             None
         }
     }
@@ -116,12 +115,9 @@ impl<'a> Builder<'a> {
 
     fn target(mut self) -> Option<Target> {
         let (spec, verify, suspend, rollout) = match self.raw.table {
-            Table::Asg(asg) => (
-                self.asg(asg),
-                self.verify(&asg.verify),
-                self.suspend(&asg.suspend),
-                asg_rollout(self.view, &asg.rollout, self.findings),
-            ),
+            Table::Asg(asg) => {
+                (self.asg(asg), self.verify(&asg.verify), self.suspend(&asg.suspend), self.asg_rollout(&asg.rollout))
+            }
             Table::Fargate(fargate) => {
                 let rollout = optional(&fargate.rollout, |at| {
                     let deadline = copied(&at.value.deadline)?.map(|span| span.0);
@@ -150,18 +146,39 @@ impl<'a> Builder<'a> {
         })
     }
 
+    /// What placeholders stand for, but for the version.
+    fn scope(&self) -> Scope<'a> {
+        self.view.scope_of(self.raw)
+    }
+
+    /// The value of a key that has to be in the target's table, or in the defaults of its kind.
+    fn required<'f, T>(&mut self, field: &'f Field<T>, key: &str) -> Option<&'f At<T>> {
+        if field.is_absent() {
+            let place = Place { key: super::tree::join(&self.raw.place.key, key), ..self.raw.place.clone() };
+            let message = format!("the key `{key}` is missing");
+            let help = format!("set it here, or in [defaults.{}] for all of them", self.raw.local.kind);
+            self.findings.report_with_help(&place, "missing-key", message, help);
+        }
+        field.at()
+    }
+
+    /// A name, with its placeholders filled in.
+    fn fixed<T: TryFrom<String, Error = InvalidName>>(&mut self, at: &At<Fixed>) -> Option<T> {
+        named(at.value.expand(self.scope())?, &at.place, self.findings)
+    }
+
     /// A name that is the target's own where none is said.
     fn named<T: TryFrom<String, Error = InvalidName>>(&mut self, field: &Field<Fixed>) -> Option<T> {
         match field {
             Field::Absent => T::try_from(self.raw.local.name.clone()).ok(),
             Field::Bad => None,
-            Field::Given(at) => fixed(self.view, at, self.findings),
+            Field::Given(at) => self.fixed(at),
         }
     }
 
     fn asg(&mut self, asg: &RawAsg) -> Option<TargetSpec> {
         let group = self.named(&asg.group);
-        let ami = asg.ami.required(self.raw.place, "ami", self.findings).and_then(|ami| self.ami(ami));
+        let ami = self.required(&asg.ami, "ami").and_then(|ami| self.ami(ami));
         Some(TargetSpec::Asg(AsgSpec { group: group?, ami: ami? }))
     }
 
@@ -186,7 +203,7 @@ impl<'a> Builder<'a> {
             self.findings.report_with_help(&owner.place, "ami", message, "remove it");
             return None;
         }
-        let owner = optional(&ami.owner, |at| fixed(self.view, at, self.findings))?;
+        let owner = optional(&ami.owner, |at| self.fixed(at))?;
         if let Field::Given(at) = &ami.name {
             return Some(AmiQuery::Name { name: self.versioned(at, "v0.0", legal::ami_name)?, owner });
         }
@@ -212,15 +229,26 @@ impl<'a> Builder<'a> {
     }
 
     fn fargate(&mut self, fargate: &RawFargate) -> Option<TargetSpec> {
-        let cluster = fargate.cluster.required(self.raw.place, "cluster", self.findings);
-        let cluster = cluster.and_then(|at| fixed(self.view, at, self.findings));
+        let cluster = self.required(&fargate.cluster, "cluster").and_then(|at| self.fixed(at));
         let service = self.named(&fargate.service);
-        let image = fargate.image.required(self.raw.place, "image", self.findings);
+        let image = self.required(&fargate.image, "image");
         let image =
             image.and_then(|at| self.versioned(at, "v0", legal::image)).and_then(|text| ImageReference::parse(&text));
-        let containers = copied(&fargate.container)?.map(|texts| texts.0).unwrap_or_default();
-        let containers = containers.into_iter().map(|text| text.0).collect();
+        let containers = optional(&fargate.container, |at| self.containers(at))?.unwrap_or_default();
         Some(TargetSpec::Fargate(FargateSpec { cluster: cluster?, service: service?, containers, image: image? }))
+    }
+
+    fn containers(&mut self, At { place, value }: &At<OneOrMore<Fixed>>) -> Option<Vec<String>> {
+        let mut names = Vec::new();
+        for template in &value.0 {
+            let name = template.expand(self.scope())?;
+            if names.contains(&name) {
+                self.findings.report(place, "invalid-value", format!("this names the container `{name}` twice"));
+                return None;
+            }
+            names.push(name);
+        }
+        Some(names)
     }
 
     /// Fills in all placeholders. If the outcome isn't legal, it is told apart whose fault that is: the template's, if
@@ -231,7 +259,7 @@ impl<'a> Builder<'a> {
         sample: &str,
         legal: fn(&str) -> Result<(), Rule>,
     ) -> Option<String> {
-        let scope = self.view.scope();
+        let scope = self.scope();
         let sample = template.value.expand(Scope { version: Some(sample), ..scope })?;
         if let Err(rule) = legal(&sample) {
             report_illegal(&template.place, &sample, rule, self.findings);
@@ -259,7 +287,7 @@ impl<'a> Builder<'a> {
 
     /// Whether a probe's URL asks the same host whatever the version is. Who sets a pin mustn't choose whom Pinion asks.
     fn has_its_own_host(&mut self, template: &At<Versioned>) -> bool {
-        let scope = self.view.scope();
+        let scope = self.scope();
         let origin = |version| {
             let text = template.value.expand(Scope { version: Some(version), ..scope })?;
             Some(url::Url::parse(&text).ok()?.origin())
@@ -297,31 +325,31 @@ impl<'a> Builder<'a> {
             Some(Suspension { owner, reason, until: until?.value })
         })
     }
-}
 
-fn asg_rollout(view: &View, field: &Field<RawAsgRollout>, findings: &mut Findings) -> Option<RolloutSettings> {
-    let rollout = match field {
-        Field::Absent => return Some(RolloutSettings::default()),
-        Field::Bad => return None,
-        Field::Given(at) => &at.value,
-    };
-    let mut alarms = BTreeSet::new();
-    for at in copied(&rollout.alarms)?.unwrap_or_default() {
-        let name = view.expand(&at)?;
-        if let Err(rule) = legal::alarm(&name) {
-            report_illegal(&at.place, &name, rule, findings);
-            return None;
+    fn asg_rollout(&mut self, field: &Field<RawAsgRollout>) -> Option<RolloutSettings> {
+        let rollout = match field {
+            Field::Absent => return Some(RolloutSettings::default()),
+            Field::Bad => return None,
+            Field::Given(at) => &at.value,
+        };
+        let mut alarms = BTreeSet::new();
+        for at in copied(&rollout.alarms)?.unwrap_or_default() {
+            let name = at.value.expand(self.scope())?;
+            if let Err(rule) = legal::alarm(&name) {
+                report_illegal(&at.place, &name, rule, self.findings);
+                return None;
+            }
+            alarms.insert(name);
         }
-        alarms.insert(name);
+        Some(RolloutSettings {
+            deadline: copied(&rollout.deadline)?.map_or(RolloutSettings::DEFAULT_DEADLINE, |span| span.0),
+            min_healthy: copied(&rollout.min_healthy)?.map(super::shape::Number::byte),
+            max_healthy: copied(&rollout.max_healthy)?.map(super::shape::Number::byte),
+            warmup: copied(&rollout.warmup)?.map(|span| span.0),
+            checkpoints: copied(&rollout.checkpoints)?.unwrap_or_default().iter().map(|at| at.value.byte()).collect(),
+            checkpoint_delay: copied(&rollout.checkpoint_delay)?.map(|span| span.0),
+            bake: copied(&rollout.bake)?.map(|span| span.0),
+            alarms,
+        })
     }
-    Some(RolloutSettings {
-        deadline: copied(&rollout.deadline)?.map_or(RolloutSettings::DEFAULT_DEADLINE, |span| span.0),
-        min_healthy: copied(&rollout.min_healthy)?.map(super::shape::Number::byte),
-        max_healthy: copied(&rollout.max_healthy)?.map(super::shape::Number::byte),
-        warmup: copied(&rollout.warmup)?.map(|span| span.0),
-        checkpoints: copied(&rollout.checkpoints)?.unwrap_or_default().iter().map(|at| at.value.byte()).collect(),
-        checkpoint_delay: copied(&rollout.checkpoint_delay)?.map(|span| span.0),
-        bake: copied(&rollout.bake)?.map(|span| span.0),
-        alarms,
-    })
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::finding::{Findings, Place};
-use super::raw::RawAsgRollout;
+use super::kinds::is_shared;
+use super::raw::{Fixed, RawAsgRollout};
 use super::shape::Field;
 use super::template::Scope;
 use super::view::{RawTarget, Table, View};
@@ -118,7 +119,10 @@ fn role_account(view: &View, report: &mut Reporter<'_>) {
 fn after_unknown(view: &View, report: &mut Reporter<'_>) {
     for target in view.targets() {
         for before in target.after().value().into_iter().flatten().filter(|before| !view.mentions(&before.value)) {
-            let others = view.targets().into_iter().map(|other| other.local).filter(|other| *other != target.local);
+            // What holds for all targets is said once, whoever waits.
+            let shared = is_shared(&before.place);
+            let others = view.targets().into_iter().map(|other| other.local);
+            let others = others.filter(|other| shared || *other != target.local);
             let known: Vec<_> = others.map(String::from).collect();
             let help = if known.is_empty() {
                 "there is none that it could wait for: remove it".to_owned()
@@ -142,7 +146,13 @@ fn after_cycle(view: &View, report: &mut Reporter<'_>) {
     while let Some(cycle) = Cycle::find(&graph) {
         let first = cycle.0.first().and_then(|first| targets.get(first));
         if let Some(after) = first.and_then(|target| target.after().at()) {
-            report.at(&after.place, cycle.to_string(), "take one of them out of an `after`");
+            let help = match cycle.0.first() {
+                Some(only) if is_shared(&after.place) => {
+                    format!("give {only} an `after` of its own, such as `after = []`")
+                }
+                _ => "take one of them out of an `after`".to_owned(),
+            };
+            report.at(&after.place, cycle.to_string(), help);
         }
         for local in &cycle.0 {
             graph.remove(local);
@@ -228,14 +238,17 @@ fn version_unused(view: &View, report: &mut Reporter<'_>) {
 }
 
 /// The rollout settings of all groups.
-fn asg_rollouts(view: &View) -> Vec<&RawAsgRollout> {
-    let Some(raw) = &view.raw else { return Vec::new() };
-    let groups = raw.asg.value().into_iter().flat_map(BTreeMap::values);
-    groups.filter_map(|group| group.value()?.rollout.value()).collect()
+fn asg_rollouts(view: &View) -> Vec<(RawTarget<'_>, &RawAsgRollout)> {
+    let targets = view.targets().into_iter();
+    let rollouts = targets.filter_map(|target| match target.table {
+        Table::Asg(asg) => Some((target, asg.rollout.value()?)),
+        Table::Fargate(_) => None,
+    });
+    rollouts.collect()
 }
 
 fn health_range(view: &View, report: &mut Reporter<'_>) {
-    for rollout in asg_rollouts(view) {
+    for (_, rollout) in asg_rollouts(view) {
         let Some(max) = rollout.max_healthy.at() else { continue };
         match &rollout.min_healthy {
             Field::Absent => report.at(&max.place, "`max_healthy` needs `min_healthy`", "set both, or neither"),
@@ -249,7 +262,7 @@ fn health_range(view: &View, report: &mut Reporter<'_>) {
 }
 
 fn checkpoints(view: &View, report: &mut Reporter<'_>) {
-    for rollout in asg_rollouts(view) {
+    for (_, rollout) in asg_rollouts(view) {
         let Some(checkpoints) = rollout.checkpoints.at() else { continue };
         if let Some((_, next)) = checkpoints
             .value
@@ -274,7 +287,7 @@ fn checkpoints(view: &View, report: &mut Reporter<'_>) {
 }
 
 fn alarms(view: &View, report: &mut Reporter<'_>) {
-    for rollout in asg_rollouts(view) {
+    for (target, rollout) in asg_rollouts(view) {
         let Some(alarms) = rollout.alarms.at() else { continue };
         if alarms.value.len() > 10 {
             let message = format!("these are {} alarms; an instance refresh watches at most 10", alarms.value.len());
@@ -282,7 +295,7 @@ fn alarms(view: &View, report: &mut Reporter<'_>) {
         }
         let mut seen = BTreeSet::new();
         for alarm in &alarms.value {
-            if view.expand(alarm).is_some_and(|name| !seen.insert(name)) {
+            if alarm.value.expand(view.scope_of(&target)).is_some_and(|name| !seen.insert(name)) {
                 report.at(&alarm.place, "this alarm is listed twice", "remove it");
             }
         }
@@ -361,21 +374,33 @@ fn promotion_cycle(views: &BTreeMap<EnvironmentName, View>, report: &mut dyn FnM
 
 /// What a target claims: an AWS resource that only one target may have.
 pub(super) fn claim(view: &View, target: &RawTarget<'_>) -> Option<String> {
-    let scope = view.scope();
+    let scope = view.scope_of(target);
     let (account, region) = (scope.account?, scope.region?);
-    let named = |field: &Field<_>| match field {
+    let named = |field: &Field<Fixed>| match field {
         Field::Absent => Some(target.local.name.clone()),
         Field::Bad => None,
-        Field::Given(at) => view.expand(at),
+        Field::Given(at) => at.value.expand(scope),
     };
     let resource = match target.table {
         Table::Asg(asg) => format!("Auto Scaling group `{}`", named(&asg.group)?),
         Table::Fargate(fargate) => {
-            let cluster = view.expand(fargate.cluster.at()?)?;
+            let cluster = fargate.cluster.value()?.expand(scope)?;
             format!("ECS service `{cluster}/{}`", named(&fargate.service)?)
         }
     };
     Some(format!("{resource} in {account}, {region}"))
+}
+
+/// What to do about a resource that two targets claim: their name for it may be one that was meant for neither alone.
+fn one_each(target: &RawTarget<'_>) -> String {
+    let (key, name) = match target.table {
+        Table::Asg(asg) => ("group", &asg.group),
+        Table::Fargate(fargate) => ("service", &fargate.service),
+    };
+    match name.at().filter(|at| is_shared(&at.place)) {
+        Some(_) => format!("put {{target}} into `{key}` of [defaults.{}]", target.local.kind),
+        None => "let only one target have it".to_owned(),
+    }
 }
 
 /// Of two targets of one environment that claim one resource, the later one is wrong.
@@ -387,7 +412,7 @@ fn claimed_twice(view: &View, report: &mut Reporter<'_>) {
             Some(other) => {
                 let other = format!("{}/{} ({})", view.name, other.local, other.place.line());
                 let message = format!("{other} claims the {claim}, too");
-                report.at(target.place, message, "let only one target have it");
+                report.at(target.place, message, one_each(&target));
             }
             None => {
                 claims.insert(claim, target);

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::Folder;
 use super::finding::Findings;
+use super::kinds::Spread;
 use super::raw::RawPins;
 use super::shape::Shape as _;
 use super::tree::Node;
@@ -109,9 +110,13 @@ pub fn pin_values(bytes: &[u8]) -> BTreeMap<String, String> {
 pub fn users(name: &str, defaults: Option<&[u8]>, environment: &[u8]) -> Option<BTreeMap<String, String>> {
     let name = EnvironmentName::try_from(name).ok()?;
     let mut ignored = Findings::default();
-    let defaults = defaults.and_then(|bytes| Node::parse("defaults.toml", bytes, &mut ignored));
+    let mut noted = Findings::default();
+    let mut defaults = defaults.and_then(|bytes| Node::parse("defaults.toml", bytes, &mut ignored));
+    if let Some(defaults) = &mut defaults {
+        super::kinds::unify(defaults, &mut ignored, &mut noted);
+    }
     let folder = Folder { environment: Some(environment), ..Folder::default() };
-    let (view, _) = super::open(&name, folder, defaults.as_ref());
+    let (view, _) = super::open(&name, folder, defaults.as_ref(), &mut Spread::default(), &mut noted);
     view.raw.as_ref()?;
     let users = view.targets().into_iter().filter_map(|target| {
         let resource = super::check::claim(&view, &target).unwrap_or_else(|| target.local.to_string());

@@ -6,15 +6,18 @@ use jiff::Timestamp;
 use schemars::{Schema, json_schema};
 
 use super::finding::Findings;
+use super::kinds::{Alias, Shared};
 use super::shape::{At, Field, Number, OneOrMore, Shape, Span, Text, table};
 use super::template::Template;
 use super::tree::{Node, Value};
 use crate::model::{AccountId, Component, Digest, EnvironmentName, LocalRef, Named, Region, Version};
 
-/// Text in which `{version}` may stand.
-pub(crate) type Versioned = Template<true>;
-/// Text that stays the same when a pin changes.
-pub(crate) type Fixed = Template<false>;
+/// A target's text in which `{version}` may stand.
+pub(crate) type Versioned = Template<true, true>;
+/// A target's text that stays the same when a pin changes.
+pub(crate) type Fixed = Template<true, false>;
+/// Text that is the same for all targets.
+pub(crate) type Common = Template<false, false>;
 
 /// The longest time that Auto Scaling takes for a checkpoint or a bake: two days.
 const TWO_DAYS: u64 = 172_800;
@@ -30,13 +33,19 @@ table! {
         promotion: RawPromotion,
         /// The Auto Scaling groups, by the target's name: `[asg.web]` is `asg/web`.
         asg: BTreeMap<String, Field<RawAsg>>,
-        /// The ECS services on Fargate, by the target's name: `[fargate.api]` is `fargate/api`.
+        /// The ECS services, on Fargate or on instances, by the target's name: `[fargate.api]` is `fargate/api`.
         fargate: BTreeMap<String, Field<RawFargate>>,
     }
+    checked {
+        /// Another word for `fargate`: `[ecs.api]` is the target `fargate/api`, as `[fargate.api]` is.
+        ecs: Alias<BTreeMap<String, Field<RawFargate>>>,
+        /// What holds for all targets of a kind. What a target's own table says wins over it, also if that stands in
+        /// defaults.toml.
+        defaults: RawDefaults,
+    }
     refused {
-        "ecs" => "an ECS service on Fargate is [fargate.NAME]",
-        "service" => "an ECS service on Fargate is [fargate.NAME]",
-        "services" => "an ECS service on Fargate is [fargate.NAME]",
+        "service" => "an ECS service is [fargate.NAME]",
+        "services" => "an ECS service is [fargate.NAME]",
         "ec2" => "an Auto Scaling group is [asg.NAME]",
         "autoscaling" => "an Auto Scaling group is [asg.NAME]",
         "auto_scaling_group" => "an Auto Scaling group is [asg.NAME]",
@@ -51,6 +60,30 @@ table! {
 }
 
 table! {
+    /// What holds for all targets of a kind. Each table is laid under those of the targets, as defaults.toml is under
+    /// environment.toml.
+    RawDefaults {}
+    checked {
+        /// What holds for all Auto Scaling groups: the same keys, but for `take_over`.
+        asg: Shared<RawAsg>,
+        /// What holds for all ECS services: the same keys, but for `take_over`.
+        fargate: Shared<RawFargate>,
+        /// Another word for `fargate`.
+        ecs: Alias<Shared<RawFargate>>,
+    }
+    refused {
+        "ami" => "it belongs under [defaults.asg]",
+        "group" => "it belongs under [defaults.asg]",
+        "cluster" => "it belongs under [defaults.fargate]",
+        "container" => "it belongs under [defaults.fargate]",
+        "image" => "it belongs under [defaults.fargate]",
+        "service" => "it belongs under [defaults.fargate]",
+        "account" => "what all environments share of it belongs under [account] in environments/defaults.toml",
+        "promotion" => "what all environments share of it belongs under [promotion] in environments/defaults.toml",
+    }
+}
+
+table! {
     /// The AWS account, and how to get into it.
     RawAccount {
         /// The account's id: 12 digits, as a string. The credentials must belong to it before anything is written.
@@ -58,9 +91,9 @@ table! {
         /// The region of all targets.
         region: Region,
         /// The ARN of the role to assume; it belongs to this account. May use {environment}, {account} and {region}.
-        role: Fixed,
+        role: Common,
         /// The external id that the role's trust policy asks for. May use {environment}, {account} and {region}.
-        external_id: Fixed,
+        external_id: Common,
     }
 }
 
@@ -75,12 +108,12 @@ table! {
 table! {
     /// An Auto Scaling group.
     RawAsg {
-        /// The group's name. Default: the target's name. May use {environment}, {account} and {region}.
+        /// The group's name. Default: the target's name. May use placeholders, but for {version}.
         group: Fixed,
         /// The component that it runs, which pins.toml gives the version of. Default: the target's name.
         component: Component,
-        /// How the AMI of a version is found: one of `name`, `tags`, `parameter` and `id`. In environment.toml it
-        /// replaces the whole `ami` of defaults.toml.
+        /// How the AMI of a version is found: one of `name`, `tags`, `parameter` and `id`. It replaces the whole `ami` of
+        /// defaults.
         ami: RawAmi,
         /// The targets of this environment that have to be in sync before this one rolls out.
         after: Vec<At<LocalRef>>,
@@ -107,7 +140,7 @@ table! {
         parameter: Versioned,
         /// The image's id. May use placeholders; `{version}` alone where pins are AMI ids.
         id: Versioned,
-        /// The id of the account that owns the image, for `name` and `tags`. May use {account}.
+        /// The id of the account that owns the image, for `name` and `tags`. May use placeholders, but for {version}.
         owner: Fixed,
     }
 }
@@ -130,23 +163,23 @@ table! {
         checkpoint_delay: Span<0, TWO_DAYS>,
         /// How long the group is watched after the last instance was replaced.
         bake: Span<0, TWO_DAYS>,
-        /// CloudWatch alarms that fail the refresh, at most 10. May use {environment}, {account} and {region}.
+        /// CloudWatch alarms that fail the refresh, at most 10. May use placeholders, but for {version}.
         alarms: Vec<At<Fixed>>,
     }
 }
 
 table! {
-    /// An ECS service on Fargate.
+    /// An ECS service, on Fargate or on instances.
     RawFargate {
-        /// The cluster's name. May use {environment}, {account} and {region}.
+        /// The cluster's name. May use placeholders, but for {version}.
         cluster: Fixed,
-        /// The service's name. Default: the target's name. May use {environment}, {account} and {region}.
+        /// The service's name. Default: the target's name. May use placeholders, but for {version}.
         service: Fixed,
         /// The component that it runs, which pins.toml gives the version of. Default: the target's name.
         component: Component,
         /// The container whose image follows the pin, or a list of those that all do: the application, and the one that
-        /// runs its migrations. Default: the only essential one.
-        container: OneOrMore<Text>,
+        /// runs its migrations. Default: the only essential one. May use placeholders, but for {version}.
+        container: OneOrMore<Fixed>,
         /// The image: `registry/repository:tag`, with `{version}` in the tag. May use placeholders.
         image: Versioned,
         /// The targets of this environment that have to be in sync before this one rolls out.

@@ -39,6 +39,7 @@ struct Summary<'a> {
     pins: usize,
     findings: &'a Findings,
     warnings: Vec<Warning>,
+    notes: Vec<Warning>,
 }
 
 /// What is good and yet wants somebody's attention.
@@ -61,8 +62,25 @@ pub struct Warning {
 /// One line, as compilers write it: `file:line: warning: key: message; help`.
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, "warning")
+    }
+}
+
+impl Warning {
+    fn of(finding: &Finding) -> Self {
+        Self {
+            file: finding.file.clone(),
+            line: finding.line,
+            key: finding.key.clone(),
+            check: finding.check,
+            message: finding.message.clone(),
+            help: finding.help.clone().unwrap_or_default(),
+        }
+    }
+
+    fn write(&self, f: &mut impl fmt::Write, word: &str) -> fmt::Result {
         let Self { file, line, key, message, help, .. } = self;
-        write!(f, "{file}:{line}: warning: ")?;
+        write!(f, "{file}:{line}: {word}: ")?;
         if !key.is_empty() {
             write!(f, "{key}: ")?;
         }
@@ -88,18 +106,24 @@ pub fn warnings(loaded: &Loaded, now: Timestamp) -> Vec<Warning> {
 
 /// What is odd in the files of a repository, at any time.
 pub fn odd(loaded: &Loaded) -> impl Iterator<Item = Warning> {
-    loaded.warnings.iter().map(|finding| Warning {
-        file: finding.file.clone(),
-        line: finding.line,
-        key: finding.key.clone(),
-        check: finding.check,
-        message: finding.message.clone(),
-        help: finding.help.clone().unwrap_or_default(),
-    })
+    loaded.warnings.iter().map(Warning::of)
+}
+
+/// What may have to be explained, one line for each as in [`Warning`].
+#[must_use]
+pub fn notes(loaded: &Loaded) -> Vec<String> {
+    let line = |finding: &Finding| {
+        let mut line = String::new();
+        // Writing into a string can't fail.
+        let _ = Warning::of(finding).write(&mut line, "note");
+        line
+    };
+    loaded.notes.iter().map(line).collect()
 }
 
 /// A JSON object: `valid`, `environments` (all of them), `targets` and `pins` (of those without findings), `findings`, each
-/// with `file`, `line`, `column`, `key`, `check`, `message` and `help`, and `warnings`, which are the same without `column`.
+/// with `file`, `line`, `column`, `key`, `check`, `message` and `help`, and `warnings` and `notes`, which are the same without
+/// `column`.
 /// Fields are only ever added.
 ///
 /// # Errors
@@ -113,6 +137,7 @@ pub fn json(loaded: &Loaded, now: Timestamp) -> serde_json::Result<String> {
         pins: loaded.pins(),
         findings: &findings,
         warnings: warnings(loaded, now),
+        notes: loaded.notes.iter().map(Warning::of).collect(),
     };
     serde_json::to_string_pretty(&report).map(|text| text + "\n")
 }

@@ -9,7 +9,7 @@ use jiff::fmt::friendly::SpanParser;
 use schemars::{Schema, json_schema};
 
 use super::finding::{Findings, Place};
-use super::template::{Placeholder, Template};
+use super::template::Template;
 use super::tree::{Node, Value};
 use crate::model::{
     AccountId, CommitId, Component, Digest, EnvironmentName, Installation, LocalRef, Named, Region, Version, words,
@@ -76,14 +76,16 @@ impl<T> Field<T> {
 }
 
 /// Declares a table: a struct with a [`Field`] for each key, its [`Shape`], and its keys. The doc comments become the
-/// descriptions in the schema. `refused` names keys that get an explanation of their own; `required` only marks keys in the
-/// schema, for what reads the struct knows best what is missing.
+/// descriptions in the schema. `checked` are keys of which only the mistakes are wanted, and no field; `refused` names keys
+/// that get an explanation of their own; `required` only marks keys in the schema, for what reads the struct knows best what
+/// is missing.
 macro_rules! table {
     (
         $(#[doc = $about:literal])*
         $name:ident {
             $( $(#[doc = $doc:literal])* $field:ident : $type:ty, )*
         }
+        $( checked { $( $(#[doc = $checked_doc:literal])* $checked:ident : $checked_type:ty, )* } )?
         $( required [ $($required:ident),* ] )?
         $( refused { $($key:literal => $why:literal,)* } )?
     ) => {
@@ -98,9 +100,14 @@ macro_rules! table {
                 node: &$crate::manifest::tree::Node,
                 findings: &mut $crate::manifest::Findings,
             ) -> Option<Self> {
-                const KEYS: &[&str] = &[$(stringify!($field)),*];
+                const KEYS: &[&str] = &[$(stringify!($field),)* $($(stringify!($checked),)*)?];
                 const REFUSED: &[(&str, &str)] = &[$($(($key, $why),)*)?];
                 let entries = $crate::manifest::shape::entries(node, KEYS, REFUSED, findings)?;
+                $($(
+                    if let Some(entry) = entries.get(stringify!($checked)) {
+                        <$checked_type as $crate::manifest::shape::Shape>::read(&entry.node, findings);
+                    }
+                )*)?
                 Some(Self {
                     $( $field: $crate::manifest::shape::Field::read(
                         entries.get(stringify!($field)).map(|entry| &entry.node),
@@ -118,6 +125,13 @@ macro_rules! table {
                         &[$($doc),*],
                     ).to_value(),
                 ); )*
+                $($( properties.insert(
+                    stringify!($checked).to_owned(),
+                    $crate::manifest::shape::described(
+                        <$checked_type as $crate::manifest::shape::Shape>::schema(),
+                        &[$($checked_doc),*],
+                    ).to_value(),
+                ); )*)?
                 let required: &[&str] = &[$($(stringify!($required)),*)?];
                 $crate::manifest::shape::table_schema(&[$($about),*], properties, required)
             }
@@ -261,7 +275,7 @@ impl Shape for Text {
     }
 }
 
-impl<const VERSION: bool> Shape for Template<VERSION> {
+impl<const IN_TARGET: bool, const VERSION: bool> Shape for Template<IN_TARGET, VERSION> {
     fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
         let text = text(node, findings)?;
         if text.trim().is_empty() || text.chars().any(char::is_control) {
@@ -271,8 +285,7 @@ impl<const VERSION: bool> Shape for Template<VERSION> {
         match Self::parse(text) {
             Ok(template) => Some(template),
             Err(error) => {
-                let help = format!("known here: {}", Placeholder::known(VERSION));
-                findings.report_with_help(&node.place, "bad-placeholder", error.to_string(), help);
+                findings.report_with_help(&node.place, "bad-placeholder", error.message, error.help);
                 None
             }
         }

@@ -1,6 +1,6 @@
 //! Text with placeholders.
 
-use std::fmt;
+use super::shape::nearest;
 
 /// What may stand in braces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,20 +9,54 @@ pub(crate) enum Placeholder {
     Environment,
     Account,
     Region,
+    Component,
+    Target,
 }
 
 impl Placeholder {
-    const ALL: [(&'static str, Self); 4] = [
+    const ALL: [(&'static str, Self); 6] = [
         ("version", Self::Version),
         ("environment", Self::Environment),
         ("account", Self::Account),
         ("region", Self::Region),
+        ("component", Self::Component),
+        ("target", Self::Target),
     ];
 
-    /// The placeholders, as they are written.
-    pub(crate) fn known(with_version: bool) -> String {
-        let known = Self::ALL.iter().filter(|(_, placeholder)| with_version || *placeholder != Self::Version);
-        known.map(|(name, _)| format!("{{{name}}}")).collect::<Vec<_>>().join(", ")
+    /// Words that other tools have for them, too far from ours to be taken for misspellings.
+    const OTHER_WORDS: [(&'static str, &'static str); 7] = [
+        ("env", "environment"),
+        ("account_id", "account"),
+        ("tag", "version"),
+        ("app", "component"),
+        ("name", "target"),
+        ("service", "target"),
+        ("group", "target"),
+    ];
+
+    /// Why this can't be used in text of this kind; `None` if it can.
+    fn refusal(self, in_target: bool, with_version: bool) -> Option<&'static str> {
+        match self {
+            Self::Version if !with_version => {
+                Some("{version} can't be used here: this stays the same when a pin changes")
+            }
+            Self::Component | Self::Target if !in_target => {
+                Some("{component} and {target} can't be used here: this is the same for all targets")
+            }
+            _ => None,
+        }
+    }
+
+    /// The names of those that may be used.
+    fn names(in_target: bool, with_version: bool) -> Vec<&'static str> {
+        let known = Self::ALL.iter().filter(|(_, placeholder)| placeholder.refusal(in_target, with_version).is_none());
+        known.map(|(name, _)| *name).collect()
+    }
+
+    /// The placeholders that may be used, as they are written.
+    fn known(in_target: bool, with_version: bool) -> String {
+        let names = Self::names(in_target, with_version).into_iter();
+        format!("known here: {}", names.map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -32,14 +66,20 @@ enum Segment {
     Placeholder(Placeholder),
 }
 
-/// Text with placeholders. `VERSION` says whether `{version}` may be one: it may not be in what must stay the same
-/// when a pin changes, such as a group's name.
+/// Text with placeholders. `IN_TARGET` says whether it belongs to a target, so that `{component}` and `{target}` have a
+/// meaning. `VERSION` says whether `{version}` may be one: it may not be in what must stay the same when a pin changes, such
+/// as a group's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Template<const VERSION: bool>(Vec<Segment>);
+pub(crate) struct Template<const IN_TARGET: bool, const VERSION: bool>(Vec<Segment>);
 
-/// A template's text is wrong. Holds what is wrong with it.
+/// A template's text is wrong.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BadTemplate(pub(crate) String);
+pub(crate) struct BadTemplate {
+    /// What is wrong with it.
+    pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) help: String,
+}
 
 /// What placeholders stand for. `None` is not known, because what would say it is broken.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,10 +87,12 @@ pub(crate) struct Scope<'a> {
     pub(crate) environment: &'a str,
     pub(crate) account: Option<&'a str>,
     pub(crate) region: Option<&'a str>,
+    pub(crate) component: Option<&'a str>,
+    pub(crate) target: Option<&'a str>,
     pub(crate) version: Option<&'a str>,
 }
 
-impl<const VERSION: bool> Template<VERSION> {
+impl<const IN_TARGET: bool, const VERSION: bool> Template<IN_TARGET, VERSION> {
     pub(crate) fn parse(text: &str) -> Result<Self, BadTemplate> {
         let mut segments = Vec::new();
         let mut rest = text;
@@ -60,22 +102,36 @@ impl<const VERSION: bool> Template<VERSION> {
                 segments.push(Segment::Text(before.to_owned()));
             }
             let Some((name, after)) = from.strip_prefix('{').and_then(|inner| inner.split_once('}')) else {
-                return Err(BadTemplate(format!("an unbalanced brace in `{text}`")));
+                let message = format!("an unbalanced brace in `{text}`");
+                return Err(BadTemplate { message, help: Placeholder::known(IN_TARGET, VERSION) });
             };
-            match Placeholder::ALL.iter().find(|(known, _)| *known == name) {
-                Some((_, Placeholder::Version)) if !VERSION => {
-                    let message = "{version} can't be used here: this stays the same when a pin changes";
-                    return Err(BadTemplate(message.to_owned()));
-                }
-                Some((_, placeholder)) => segments.push(Segment::Placeholder(*placeholder)),
-                None => return Err(BadTemplate(format!("unknown placeholder {{{name}}}"))),
-            }
+            segments.push(Segment::Placeholder(Self::placeholder(name)?));
             rest = after;
         }
         if !rest.is_empty() {
             segments.push(Segment::Text(rest.to_owned()));
         }
         Ok(Self(segments))
+    }
+
+    fn placeholder(name: &str) -> Result<Placeholder, BadTemplate> {
+        let known = Placeholder::ALL.iter().find(|(known, _)| *known == name).map(|(_, placeholder)| *placeholder);
+        match known.map(|placeholder| (placeholder, placeholder.refusal(IN_TARGET, VERSION))) {
+            Some((placeholder, None)) => Ok(placeholder),
+            Some((_, Some(refusal))) => {
+                Err(BadTemplate { message: refusal.to_owned(), help: Placeholder::known(IN_TARGET, VERSION) })
+            }
+            None => {
+                let names = Placeholder::names(IN_TARGET, VERSION);
+                let other = Placeholder::OTHER_WORDS.iter().find(|(word, ours)| *word == name && names.contains(ours));
+                let near = other.map(|(_, ours)| *ours).or_else(|| nearest(name, &names));
+                let help = near.map(|near| format!("did you mean {{{near}}}?"));
+                Err(BadTemplate {
+                    message: format!("unknown placeholder {{{name}}}"),
+                    help: help.unwrap_or_else(|| Placeholder::known(IN_TARGET, VERSION)),
+                })
+            }
+        }
     }
 
     /// Whether `{version}` occurs.
@@ -93,14 +149,10 @@ impl<const VERSION: bool> Template<VERSION> {
                 Segment::Placeholder(Placeholder::Environment) => scope.environment,
                 Segment::Placeholder(Placeholder::Account) => scope.account?,
                 Segment::Placeholder(Placeholder::Region) => scope.region?,
+                Segment::Placeholder(Placeholder::Component) => scope.component?,
+                Segment::Placeholder(Placeholder::Target) => scope.target?,
             });
         }
         Some(text)
-    }
-}
-
-impl fmt::Display for BadTemplate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::draft::PinValue;
 use super::finding::{Findings, Place};
-use super::raw::{Fixed, RawAsg, RawEnvironment, RawFargate, RawPin, RawPins, RawProbe};
+use super::raw::{Common, Fixed, RawAsg, RawEnvironment, RawFargate, RawPin, RawPins, RawProbe};
 use super::shape::{At, Field};
 use super::template::Scope;
 use crate::model::{Component, EnvironmentName, InvalidName, Kind, LocalRef, Named};
@@ -32,6 +32,8 @@ pub(super) struct RawTarget<'a> {
     pub(super) local: LocalRef,
     pub(super) place: &'a Place,
     pub(super) table: Table<'a>,
+    /// Its component; `None` if it is said badly.
+    component: Option<Component>,
 }
 
 impl View {
@@ -42,7 +44,12 @@ impl View {
         let fargate =
             tables(&raw.fargate).map(|(name, at)| (Kind::Fargate, name, &at.place, Table::Fargate(&at.value)));
         let named = asg.chain(fargate).filter_map(|(kind, name, place, table)| {
-            Some(RawTarget { local: LocalRef::new(kind, name).ok()?, place, table })
+            let local = LocalRef::new(kind, name).ok()?;
+            let component = match table.component() {
+                Field::Absent => Component::try_from(name.as_str()).ok(),
+                said => said.value().cloned(),
+            };
+            Some(RawTarget { local, place, table, component })
         });
         named.collect()
     }
@@ -78,14 +85,23 @@ impl View {
         }
     }
 
-    /// What placeholders stand for, but for the version.
+    /// What placeholders stand for where no target is meant.
     pub(super) fn scope(&self) -> Scope<'_> {
         let account = self.raw.as_ref().and_then(|raw| raw.account.value());
         Scope {
             environment: self.name.as_str(),
             account: account.and_then(|account| account.id.value()).map(|id| id.as_str()),
             region: account.and_then(|account| account.region.value()).map(|region| region.as_str()),
-            version: None,
+            ..Scope::default()
+        }
+    }
+
+    /// What placeholders stand for in a target's table, but for the version.
+    pub(super) fn scope_of<'a>(&'a self, target: &'a RawTarget<'_>) -> Scope<'a> {
+        Scope {
+            component: target.component.as_ref().map(Component::as_str),
+            target: Some(&target.local.name),
+            ..self.scope()
         }
     }
 
@@ -94,8 +110,8 @@ impl View {
         self.pins.as_ref()?.get(component.as_str())?.value()
     }
 
-    /// Fills in the placeholders of what has none for the version.
-    pub(super) fn expand(&self, template: &At<Fixed>) -> Option<String> {
+    /// Fills in the placeholders of what belongs to no target.
+    pub(super) fn expand(&self, template: &At<Common>) -> Option<String> {
         template.value.expand(self.scope())
     }
 }
@@ -105,18 +121,20 @@ fn tables<T>(field: &Field<BTreeMap<String, Field<T>>>) -> impl Iterator<Item = 
     tables.filter_map(|(name, table)| Some((name, table.at()?)))
 }
 
+impl<'a> Table<'a> {
+    fn component(self) -> &'a Field<Component> {
+        match self {
+            Self::Asg(asg) => &asg.component,
+            Self::Fargate(fargate) => &fargate.component,
+        }
+    }
+}
+
 impl RawTarget<'_> {
     /// Its component, and where that is said. `None` if it is said badly.
     pub(super) fn component(&self) -> Option<(Component, &Place)> {
-        let field = match self.table {
-            Table::Asg(asg) => &asg.component,
-            Table::Fargate(fargate) => &fargate.component,
-        };
-        match field {
-            Field::Absent => Some((Component::try_from(self.local.name.as_str()).ok()?, self.place)),
-            Field::Bad => None,
-            Field::Given(at) => Some((at.value.clone(), &at.place)),
-        }
+        let place = self.table.component().at().map_or(self.place, |at| &at.place);
+        Some((self.component.clone()?, place))
     }
 
     pub(super) fn take_over(&self) -> &Field<Named> {

@@ -90,7 +90,7 @@ pub struct Target {
 pub enum TargetSpec {
     /// An Auto Scaling group.
     Asg(AsgSpec),
-    /// An ECS service on Fargate.
+    /// An ECS service.
     Fargate(FargateSpec),
 }
 
@@ -173,7 +173,7 @@ impl AmiQuery {
     }
 }
 
-/// An ECS service on Fargate.
+/// An ECS service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FargateSpec {
     /// The cluster.

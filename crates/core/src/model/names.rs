@@ -252,7 +252,7 @@ impl CommitId {
 pub enum Kind {
     /// An Auto Scaling group.
     Asg,
-    /// An ECS service on Fargate.
+    /// An ECS service, whatever it runs on.
     Fargate,
 }
 
@@ -307,6 +307,9 @@ impl LocalRef {
     }
 }
 
+/// What a target of the alias in `environment.toml` is called everywhere else.
+const ALIAS: &str = "a table [ecs.NAME] is the target `fargate/NAME`, everywhere";
+
 impl TryFrom<String> for LocalRef {
     type Error = InvalidName;
 
@@ -319,7 +322,10 @@ impl TryFrom<String> for LocalRef {
             };
             Self::new(kind, name).ok()
         });
-        parsed.ok_or(InvalidName { what: "a target", value, rule: "it looks like `asg/web` or `fargate/api`" })
+        parsed.ok_or_else(|| {
+            let rule = if value.starts_with("ecs/") { ALIAS } else { "it looks like `asg/web` or `fargate/api`" };
+            InvalidName { what: "a target", value, rule }
+        })
     }
 }
 
@@ -361,10 +367,10 @@ impl TryFrom<String> for TargetRef {
                 local: LocalRef::try_from(local.to_owned()).ok()?,
             })
         });
-        parsed.ok_or(InvalidName {
-            what: "a target's reference",
-            value,
-            rule: "it looks like `prod/asg/web` or `prod/fargate/api`",
+        parsed.ok_or_else(|| {
+            let is_alias = value.split_once('/').is_some_and(|(_, local)| local.starts_with("ecs/"));
+            let rule = if is_alias { ALIAS } else { "it looks like `prod/asg/web` or `prod/fargate/api`" };
+            InvalidName { what: "a target's reference", value, rule }
         })
     }
 }

@@ -19,7 +19,7 @@ findings! {
     environments/prod/environment.toml:8:1: error: asg.web.grup: unknown key `grup`; did you mean `group`?
     environments/prod/environment.toml:18:1: error: asg.web.rollout.nonsense: unknown key `nonsense`; known here: deadline, min_healthy, max_healthy, warmup, checkpoints, checkpoint_delay, bake, alarms
     "#;
-    unknown_table: Repository::prod().append("[lambda.x]") => @"environments/prod/environment.toml:17:2: error: lambda: unknown key `lambda`; known here: account, promotion, asg, fargate";
+    unknown_table: Repository::prod().append("[lambda.x]") => @"environments/prod/environment.toml:17:2: error: lambda: unknown key `lambda`; known here: account, promotion, asg, fargate, ecs, defaults";
     wrong_types: Repository::prod().edit("\"222222222222\"", "222222222222").edit("[\"fargate/api\"]", "\"fargate/api\"") => @r#"
     environments/prod/environment.toml:3:6: error: account.id: expected a string, found an integer; write it in quotes: "222222222222"
     environments/prod/environment.toml:11:9: error: asg.web.after: expected an array, found a string; put it in brackets, also if it is the only one: ["fargate/api"]
@@ -28,13 +28,13 @@ findings! {
     foreign_role: Repository::prod().edit("iam::222222222222", "iam::999999999999") => @"environments/prod/environment.toml:5:8: error: account.role: this role belongs to account 999999999999, the environment to 222222222222; correct the role, or `account.id`; `{account}` in the role keeps them equal";
     missing_keys: Repository::prod().edit("region = \"us-west-1\"\n", "").edit("cluster = \"app\"\n", "") => @r#"
     environments/prod/environment.toml:2:2: error: account.region: the key `region` is missing
-    environments/prod/environment.toml:12:10: error: fargate.api.cluster: the key `cluster` is missing
+    environments/prod/environment.toml:12:10: error: fargate.api.cluster: the key `cluster` is missing; set it here, or in [defaults.fargate] for all of them
     "#;
     placeholders: Repository::prod().edit("frontend-{version}", "frontend-{verison}").edit("backend:{version}", "backend:{version") => @r#"
-    environments/prod/environment.toml:10:16: error: asg.web.ami.name: unknown placeholder {verison}; known here: {version}, {environment}, {account}, {region}
-    environments/prod/environment.toml:16:9: error: fargate.api.image: an unbalanced brace in `333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:{version`; known here: {version}, {environment}, {account}, {region}
+    environments/prod/environment.toml:10:16: error: asg.web.ami.name: unknown placeholder {verison}; did you mean {version}?
+    environments/prod/environment.toml:16:9: error: fargate.api.image: an unbalanced brace in `333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:{version`; known here: {version}, {environment}, {account}, {region}, {component}, {target}
     "#;
-    version_in_a_group: Repository::prod().edit("group = \"frontend\"", "group = \"frontend-{version}\"") => @"environments/prod/environment.toml:8:9: error: asg.web.group: {version} can't be used here: this stays the same when a pin changes; known here: {environment}, {account}, {region}";
+    version_in_a_group: Repository::prod().edit("group = \"frontend\"", "group = \"frontend-{version}\"") => @"environments/prod/environment.toml:8:9: error: asg.web.group: {version} can't be used here: this stays the same when a pin changes; known here: {environment}, {account}, {region}, {component}, {target}";
     version_unused: Repository::prod().edit("frontend-{version}", "frontend").edit("backend:{version}", "backend:latest") => @r#"
     environments/prod/environment.toml:10:1: error: asg.web.ami: {version} doesn't occur, so that a pin would change nothing; put {version} where versions differ
     environments/prod/environment.toml:16:9: error: fargate.api.image: {version} doesn't occur, so that a pin would change nothing; put {version} into the tag
@@ -155,8 +155,8 @@ findings! {
     environments/dev/pins.toml:1:1: error: this file is missing
     "#;
     git_lfs: Repository::prod().pins("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n") => @"environments/prod/pins.toml:1:1: error: this is a pointer of Git LFS, and not the file; Pinion reads what is in Git itself: take the pattern out of .gitattributes (`git lfs untrack`), and commit the file again";
-    other_words: Repository::prod().append("[ecs.api]\n[ec2]\n[pins]\nweb = \"1\"") => @r#"
-    environments/prod/environment.toml:17:2: error: ecs: unknown key `ecs`; an ECS service on Fargate is [fargate.NAME]
+    other_words: Repository::prod().append("[services.api]\n[ec2]\n[pins]\nweb = \"1\"") => @r#"
+    environments/prod/environment.toml:17:2: error: services: unknown key `services`; an ECS service is [fargate.NAME]
     environments/prod/environment.toml:18:2: error: ec2: unknown key `ec2`; an Auto Scaling group is [asg.NAME]
     environments/prod/environment.toml:19:2: error: pins: unknown key `pins`; versions are in pins.toml, beside this file
     "#;
@@ -382,7 +382,7 @@ fn a_person_sees_the_line() {
         ·                ────────────────────
      11 │ after = ["fargate/api"]
         ╰────
-      help: known here: {version}, {environment}, {account}, {region}
+      help: did you mean {version}?
 
     missing-file
 
@@ -410,7 +410,8 @@ fn a_program_gets_json() {
           "help": "did you mean `group`?"
         }
       ],
-      "warnings": []
+      "warnings": [],
+      "notes": []
     }
     "#);
 }
@@ -429,7 +430,7 @@ fn ten_mistakes_are_ten_findings() {
     insta::assert_snapshot!(repository.findings(), @r#"
     environments/prod/environment.toml:3:6: error: account.id: `22222222222` is not an account id: it has exactly 12 digits
     environments/prod/environment.toml:8:1: error: asg.web.grup: unknown key `grup`; did you mean `group`?
-    environments/prod/environment.toml:10:16: error: asg.web.ami.name: unknown placeholder {tag}; known here: {version}, {environment}, {account}, {region}
+    environments/prod/environment.toml:10:16: error: asg.web.ami.name: unknown placeholder {tag}; did you mean {version}?
     environments/prod/environment.toml:11:10: error: asg.web.after[0]: there is no target `fargate/backend` in this environment; it can wait for: fargate/api
     environments/prod/environment.toml:18:15: error: asg.web.rollout.min_healthy: expected an integer, found a string
     environments/prod/environment.toml:19:16: error: asg.web.rollout.checkpoints[0]: the last checkpoint isn't 100: some instances would never be replaced; end with 100
