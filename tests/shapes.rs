@@ -4,6 +4,7 @@
 //! tests compare with.
 
 mod artifacts;
+mod capacity;
 mod groups;
 mod services;
 mod table;

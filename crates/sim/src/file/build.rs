@@ -264,10 +264,7 @@ impl World {
                     place: format!("{account}/{region}/{}/{}", file.name, service.name),
                 })?;
             let mut shown = default_members(account, region, &service.name, service.load_balancer);
-            // A service has a launch type or a strategy of capacity providers, not both.
-            if service.members.contains_key("capacityProviderStrategy") {
-                shown.remove("launchType");
-            }
+            fit_capacity(&mut shown, &service.members, &definition.registered);
             shown.extend(service.members);
             let mut configuration = default_configuration();
             configuration.extend(service.configuration);
@@ -296,6 +293,25 @@ impl World {
         let cluster = Cluster { name: file.name.clone(), arn, services, tags: Vec::new() };
         self.region_mut(account, region).clusters.insert(file.name, cluster);
         Ok(())
+    }
+}
+
+/// Takes out what a service doesn't have on the capacity that it is on.
+fn fit_capacity(shown: &mut Map<String, Value>, given: &Map<String, Value>, definition: &Map<String, Value>) {
+    // A service has a launch type or a strategy of capacity providers, not both.
+    let strategy = given.get("capacityProviderStrategy").and_then(Value::as_array);
+    if strategy.is_some() {
+        shown.remove("launchType");
+    }
+    let mut providers =
+        strategy.into_iter().flatten().filter_map(|item| item.get("capacityProvider").and_then(Value::as_str));
+    let launch_type = given.get("launchType").and_then(Value::as_str);
+    if launch_type.is_some_and(|given| given != "FARGATE") || providers.any(|name| !name.starts_with("FARGATE")) {
+        shown.remove("platformVersion");
+        shown.remove("platformFamily");
+    }
+    if definition.get("networkMode").and_then(Value::as_str) != Some("awsvpc") {
+        shown.remove("networkConfiguration");
     }
 }
 

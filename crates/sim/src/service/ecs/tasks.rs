@@ -40,6 +40,21 @@ fn provider(service: &Service) -> Option<&Value> {
     strategy.iter().max_by_key(weight)?.get("capacityProvider")
 }
 
+/// What a task runs on. Where the service has a strategy, Fargate's own providers have names of their own, and of others the
+/// task definition tells.
+fn launch_type(world: &World, call: &Call, service: &Service, task: &Task) -> Value {
+    if let Some(given) = service.shown.get("launchType") {
+        return given.clone();
+    }
+    if provider(service).and_then(Value::as_str).is_none_or(|name| name.starts_with("FARGATE")) {
+        return "FARGATE".into();
+    }
+    let definition = world.task_definition(&call.caller.account, &call.region, &task.task_definition);
+    let wanted = definition.and_then(|it| it.registered.get("requiresCompatibilities")).and_then(Value::as_array);
+    let managed = wanted.is_some_and(|wanted| wanted.iter().any(|one| one == "MANAGED_INSTANCES"));
+    if managed { "MANAGED_INSTANCES" } else { "EC2" }.into()
+}
+
 fn desired_status(task: &Task) -> &'static str {
     if task.is_live() { "RUNNING" } else { "STOPPED" }
 }
@@ -112,7 +127,7 @@ fn shown(world: &World, call: &Call, service: &Service, task: &Task) -> Value {
         "lastStatus": task.phase.name(),
         "desiredStatus": desired_status(task),
         "healthStatus": health,
-        "launchType": service.shown.get("launchType").cloned().unwrap_or_else(|| "FARGATE".into()),
+        "launchType": launch_type(world, call, service, task),
         "capacityProviderName": provider(service),
         "platformVersion": service.shown.get("platformVersion"),
         "platformFamily": service.shown.get("platformFamily"),
