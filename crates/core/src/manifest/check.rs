@@ -119,7 +119,7 @@ fn role_account(view: &View, report: &mut Reporter<'_>) {
 fn after_unknown(view: &View, report: &mut Reporter<'_>) {
     for target in view.targets() {
         for before in target.after().value().into_iter().flatten().filter(|before| !view.mentions(&before.value)) {
-            // What holds for all targets is said once, whoever waits.
+            // What holds for all targets is said once, not once for each that waits.
             let shared = is_shared(&before.place);
             let others = view.targets().into_iter().map(|other| other.local);
             let others = others.filter(|other| shared || *other != target.local);

@@ -64,9 +64,9 @@ table! {
     /// environment.toml.
     RawDefaults {}
     checked {
-        /// What holds for all Auto Scaling groups: the same keys, but for `take_over`.
+        /// What holds for all Auto Scaling groups: the same keys, except `take_over`.
         asg: Shared<RawAsg>,
-        /// What holds for all ECS services: the same keys, but for `take_over`.
+        /// What holds for all ECS services: the same keys, except `take_over`.
         fargate: Shared<RawFargate>,
         /// Another word for `fargate`.
         ecs: Alias<Shared<RawFargate>>,
@@ -108,7 +108,7 @@ table! {
 table! {
     /// An Auto Scaling group.
     RawAsg {
-        /// The group's name. Default: the target's name. May use placeholders, but for {version}.
+        /// The group's name. Default: the target's name. May use placeholders, except {version}.
         group: Fixed,
         /// The component that it runs, which pins.toml gives the version of. Default: the target's name.
         component: Component,
@@ -140,7 +140,7 @@ table! {
         parameter: Versioned,
         /// The image's id. May use placeholders; `{version}` alone where pins are AMI ids.
         id: Versioned,
-        /// The id of the account that owns the image, for `name` and `tags`. May use placeholders, but for {version}.
+        /// The id of the account that owns the image, for `name` and `tags`. May use placeholders, except {version}.
         owner: Fixed,
     }
 }
@@ -163,7 +163,7 @@ table! {
         checkpoint_delay: Span<0, TWO_DAYS>,
         /// How long the group is watched after the last instance was replaced.
         bake: Span<0, TWO_DAYS>,
-        /// CloudWatch alarms that fail the refresh, at most 10. May use placeholders, but for {version}.
+        /// CloudWatch alarms that fail the refresh, at most 10. May use placeholders, except {version}.
         alarms: Vec<At<Fixed>>,
     }
 }
@@ -171,14 +171,14 @@ table! {
 table! {
     /// An ECS service, on Fargate or on instances.
     RawFargate {
-        /// The cluster's name. May use placeholders, but for {version}.
+        /// The cluster's name. May use placeholders, except {version}.
         cluster: Fixed,
-        /// The service's name. Default: the target's name. May use placeholders, but for {version}.
+        /// The service's name. Default: the target's name. May use placeholders, except {version}.
         service: Fixed,
         /// The component that it runs, which pins.toml gives the version of. Default: the target's name.
         component: Component,
         /// The container whose image follows the pin, or a list of those that all do: the application, and the one that
-        /// runs its migrations. Default: the only essential one. May use placeholders, but for {version}.
+        /// runs its migrations. Default: the only essential one. May use placeholders, except {version}.
         container: OneOrMore<Fixed>,
         /// The image: `registry/repository:tag`, with `{version}` in the tag. May use placeholders.
         image: Versioned,

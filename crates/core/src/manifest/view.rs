@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::draft::PinValue;
 use super::finding::{Findings, Place};
-use super::raw::{Common, Fixed, RawAsg, RawEnvironment, RawFargate, RawPin, RawPins, RawProbe};
+use super::raw::{Common, RawAsg, RawEnvironment, RawFargate, RawPin, RawPins, RawProbe};
 use super::shape::{At, Field};
 use super::template::Scope;
 use crate::model::{Component, EnvironmentName, InvalidName, Kind, LocalRef, Named};

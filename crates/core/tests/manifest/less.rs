@@ -36,10 +36,11 @@ fn services(repository: &Repository) -> String {
         let image = format!("{}:{}", spec.image.repository, spec.image.tag);
         let (deadline, probes) = (target.rollout.deadline.as_secs(), &target.verify);
         let probes = probes.iter().map(|probe| probe.http.as_str()).collect::<Vec<_>>().join(" ");
-        format!(
-            "{}: {}/{} [{containers}] {image} {deadline}s {after:?} {probes}\n",
+        let line = format!(
+            "{}: {}/{} [{containers}] {image} {deadline}s {after:?} {probes}",
             target.reference, spec.cluster, spec.service
-        )
+        );
+        format!("{}\n", line.trim_end())
     });
     lines.collect()
 }

@@ -41,7 +41,7 @@ fn provider(service: &Service) -> Option<&Value> {
 }
 
 /// What a task runs on. Where the service has a strategy, Fargate's own providers have names of their own, and of others the
-/// task definition tells.
+/// task definition says so.
 fn launch_type(world: &World, call: &Call, service: &Service, task: &Task) -> Value {
     if let Some(given) = service.shown.get("launchType") {
         return given.clone();
