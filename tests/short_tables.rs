@@ -112,18 +112,17 @@ fn six_services_are_six_short_tables() {
 
     // What is filled in is what `bump` looks for, and what is rolled out.
     for name in NAMES {
-        let bumped = stage.run(&["bump", name, "--latest", "-e", "dev", "--dir", &work]);
+        let bumped = stage.run(&["bump", name, "--latest", "-e", "dev", "--no-commit", "--dir", &work]);
         assert_eq!(said(&bumped), format!("dev: {name} 1.0.0 → 1.1.0\n"));
     }
-    stage.repo().push();
+    stage.commit("all of them: 1.1.0", |_| {});
     for name in NAMES {
-        let cluster = if name == "worker" { "batch" } else { "app" };
         stage.wait_until(&format!("{name} runs 1.1.0"), |stage| {
             stage.held(DEV)["task_definitions"][name].as_array().is_some_and(|revisions| revisions.len() == 2)
         });
         let held = stage.held(DEV);
         let made = &held["task_definitions"][name][1]["registered"]["containerDefinitions"];
-        assert_eq!(made[0]["image"], format!("{REGISTRY}/{name}:1.1.0"), "{cluster}");
+        assert_eq!(made[0]["image"], format!("{REGISTRY}/{name}:1.1.0"));
         assert_eq!(made[1]["image"], "public.ecr.aws/envoy:1");
     }
     stage.wait_for_sync(&all);
