@@ -53,6 +53,8 @@ pub struct Intervals {
     pub steady: Duration,
     /// Between passes while a rollout runs.
     pub in_flight: Duration,
+    /// Between two looks for a newer revision to take a target's shape from.
+    pub base: Duration,
     /// After a write, before the next step: reads lag writes.
     pub after_write: Duration,
     /// The first wait after a failed pass; it doubles from there.

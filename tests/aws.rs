@@ -131,6 +131,7 @@ fn marker(version: &str, base: &str) -> Marker {
         version: version.try_into().unwrap(),
         commit: "a".repeat(40).try_into().unwrap(),
         base: base.to_owned(),
+        from: None,
         owner: Some(Named::try_from("pinion/dev/fargate/api".to_owned()).unwrap()),
     }
 }
@@ -483,6 +484,7 @@ async fn a_service_is_rolled_and_nothing_but_the_image_changes() {
     let base = service.task_definition.arn.clone();
     let image = "111111111111.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1";
     let register = Action::RegisterTaskDefinition {
+        family: "api".to_owned(),
         base: base.clone(),
         containers: vec!["app".to_owned()],
         image: image.to_owned(),
@@ -554,6 +556,7 @@ async fn a_service_that_was_rolled_back_has_a_failed_rollout() {
     let (reader, writer) = (stand.reader(), stand.writer());
     let service = observe_service(&*reader).await;
     let register = Action::RegisterTaskDefinition {
+        family: "api".to_owned(),
         base: service.task_definition.arn.clone(),
         containers: vec!["app".to_owned()],
         image: "111111111111.dkr.ecr.us-west-1.amazonaws.com/backend:2.1.1".to_owned(),
@@ -841,7 +844,13 @@ async fn a_family_that_others_register_in_is_tried_again() {
         .await;
     let image = "111111111111.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1".to_owned();
     let (base, marker) = (service.task_definition.arn, marker("2.0.1", "api:1"));
-    let register = Action::RegisterTaskDefinition { base, containers: vec!["app".to_owned()], image, marker };
+    let register = Action::RegisterTaskDefinition {
+        base,
+        family: "api".to_owned(),
+        containers: vec!["app".to_owned()],
+        image,
+        marker,
+    };
     let error = stand.writer().apply(&register).await.unwrap_err();
     assert_eq!((error.class, error.code.as_str()), (ErrorClass::Conflict, "ClientException"));
     assert_eq!(stand.recorded_as("conflict"), BTreeMap::from([("ecs:RegisterTaskDefinition".to_owned(), 1)]));
@@ -862,7 +871,13 @@ mixed = { overrides = [{ InstanceType = "t3.small" }, { InstanceType = "m7g.larg
         let service = observe_service(&*stand.reader()).await;
         let image = format!("111111111111.dkr.ecr.us-west-1.amazonaws.com/backend:{version}");
         let (base, marker) = (service.task_definition.arn.clone(), marker(version, "api:1"));
-        let register = Action::RegisterTaskDefinition { base, containers: vec!["app".to_owned()], image, marker };
+        let register = Action::RegisterTaskDefinition {
+            base,
+            family: "api".to_owned(),
+            containers: vec!["app".to_owned()],
+            image,
+            marker,
+        };
         let task_definition = writer.apply(&register).await.unwrap().id.unwrap();
         let update = Action::UpdateService { cluster: service.cluster, service: service.name, task_definition };
         writer.apply(&update).await.unwrap();
@@ -928,7 +943,13 @@ async fn a_deployment_that_is_listed_and_not_yet_described_is_waited_for() {
     stand.fault(json!({ "kind": "lag", "operation": "DescribeServiceDeployments", "millis": 60_000 })).await;
     let image = "111111111111.dkr.ecr.us-west-1.amazonaws.com/backend:2.0.1".to_owned();
     let (base, marker) = (service.task_definition.arn.clone(), marker("2.0.1", "api:1"));
-    let register = Action::RegisterTaskDefinition { base, containers: vec!["app".to_owned()], image, marker };
+    let register = Action::RegisterTaskDefinition {
+        base,
+        family: "api".to_owned(),
+        containers: vec!["app".to_owned()],
+        image,
+        marker,
+    };
     let task_definition = writer.apply(&register).await.unwrap().id.unwrap();
     let (cluster, name) = (service.cluster.clone(), service.name.clone());
     writer.apply(&Action::UpdateService { cluster, service: name, task_definition }).await.unwrap();

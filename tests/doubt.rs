@@ -6,6 +6,7 @@ mod tree;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
@@ -172,6 +173,7 @@ fn environment(version: &str, digit: char, alarms: &[&str]) -> Environment {
             verify: Vec::new(),
             suspend: None,
             take_over: None,
+            base: pinion::model::BaseRevision::Running,
         };
         (local, target)
     };
@@ -242,7 +244,8 @@ impl Stage {
 
     async fn planned(&self, aws: &Aws, memory: &Memory, now: Timestamp) -> (Observed, Plan) {
         let reader = aws.reader(&self.environment.name, &self.environment.account);
-        let observed = pass::observe(&self.environment, reader.as_ref(), memory, &BTreeSet::new(), now).await;
+        let observed =
+            pass::observe(&self.environment, reader.as_ref(), memory, &BTreeSet::new(), Duration::ZERO, now).await;
         let planned = plan(Input {
             desired: &self.environment,
             observed: &observed,
@@ -266,6 +269,7 @@ impl Stage {
                 let pin = self.environment.pin_of(&self.environment.targets[local]).unwrap();
                 if let (State::InSync, Some(artifact)) = (target.state, &target.artifact) {
                     let converged = Converged {
+                        base: None,
                         commit: pin.provenance.commit.clone(),
                         version: pin.version.clone(),
                         artifact: artifact.identity().to_owned(),

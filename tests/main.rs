@@ -10,6 +10,7 @@
 )]
 
 mod aws;
+mod base_revision;
 mod bump;
 mod change_limits;
 mod crash;

@@ -165,6 +165,7 @@ fn the_shortest_configuration() {
         reconcile: Reconcile {
             interval: 60s,
             in_flight_interval: 5s,
+            base_interval: 300s,
             concurrency: 16,
         },
         installation: "pinion",
@@ -308,6 +309,7 @@ filter = "debug"
         reconcile: Reconcile {
             interval: 120s,
             in_flight_interval: 1s,
+            base_interval: 300s,
             concurrency: 2,
         },
         installation: "acme-2",

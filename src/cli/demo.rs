@@ -35,6 +35,7 @@ use crate::telemetry::{self, LogFormat};
 const INTERVALS: Intervals = Intervals {
     steady: Duration::from_secs(5),
     in_flight: Duration::from_millis(500),
+    base: Duration::from_secs(5),
     after_write: Duration::from_millis(250),
     backoff_first: Duration::from_millis(500),
     backoff_longest: Duration::from_secs(5),

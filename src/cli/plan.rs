@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
@@ -228,7 +229,7 @@ async fn look(desired: Desired, reader: Arc<dyn Observe>, clock: &dyn Clock) -> 
     let all = desired.environment.targets.keys().filter(|_| desired.soaks).cloned().collect();
     let span = tracing::info_span!("plan", environment = %desired.environment.name);
     let memory = Memory::default();
-    let read = pass::observe(&desired.environment, reader.as_ref(), &memory, &all, clock.now());
+    let read = pass::observe(&desired.environment, reader.as_ref(), &memory, &all, Duration::ZERO, clock.now());
     let observed = read.instrument(span).await;
     (desired, observed)
 }

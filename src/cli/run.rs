@@ -226,6 +226,7 @@ fn wiring(config: &Config) -> Wiring {
         pace: Intervals {
             steady: config.reconcile.interval,
             in_flight: config.reconcile.in_flight_interval,
+            base: config.reconcile.base_interval,
             after_write: AFTER_WRITE.min(config.reconcile.in_flight_interval),
             backoff_first: BACKOFF_FIRST,
             backoff_longest: MAX_BACKOFF,

@@ -139,11 +139,11 @@ impl Reconciler {
         }
         let asked = self.shared.clock.now();
         self.probing.take_in(&mut self.memory);
-        let remember = self.forgotten(desired);
+        let (remember, base) = (self.forgotten(desired), self.shared.pace.base);
         let observed = tokio::select! {
             biased;
             () = self.stop.cancelled() => return None,
-            observed = pass::observe(environment, reader.as_ref(), &self.memory, &remember, asked) => observed,
+            observed = pass::observe(environment, reader.as_ref(), &self.memory, &remember, base, asked) => observed,
         };
         let now = planning_time(environment, asked, self.shared.clock.now());
         self.memory.forgive(environment, &observed, now);
@@ -295,7 +295,8 @@ impl Reconciler {
                 let artifact = plan.artifact.as_ref().map(|artifact| artifact.identity().to_owned());
                 let (commit, version) = (commit.clone(), pin.version.clone());
                 let sought = target.spec.sought();
-                let converged = Converged { commit, version, artifact: artifact.unwrap_or_default(), sought };
+                let (artifact, base) = (artifact.unwrap_or_default(), plan.base.clone());
+                let converged = Converged { commit, version, artifact, sought, base };
                 self.memory.converged.insert(local.clone(), converged);
                 self.memory.drifted.remove(local);
             } else if plan.drifted {
@@ -363,7 +364,9 @@ impl Reconciler {
             Some(Reason::ForeignRollout { .. }) => true,
             Some(Reason::Claimed(refusal)) => matches!(refusal, Refusal::Passing(_) | Refusal::GivenUp),
             Some(Reason::Rollback { .. }) => true,
-            Some(Reason::RolloutFailed { back, .. }) => matches!(back, Some(Rollback::Running { .. })),
+            Some(Reason::RolloutFailed { back, .. } | Reason::ShapeFailed { back, .. }) => {
+                matches!(back, Some(Rollback::Running { .. }))
+            }
             Some(Reason::Guardrail(denials)) => denials.iter().all(Denial::is_brief),
             _ => false,
         };

@@ -15,9 +15,9 @@ use super::desired::Desired;
 use super::unanswered::{Unanswered, Write};
 use crate::claims::Claims;
 use crate::guardrail::{Fleet, Member};
-use crate::model::{ArtifactQuery, Environment, LocalRef, Outcome, State, TargetRef, TargetSpec};
+use crate::model::{ArtifactQuery, Bases, Environment, LocalRef, Outcome, PortError, State, TargetRef, TargetSpec};
 use crate::plan::{self, Action, Input, Memory, Observed, Plan};
-use crate::ports::{Apply, Observe};
+use crate::ports::{Apply, BaseQuery, Observe};
 
 /// How many rollout histories of one account are read at once.
 const HISTORIES_AT_ONCE: usize = 8;
@@ -30,12 +30,13 @@ const WRITES_AT_ONCE: usize = 8;
 const WRITE_FOR: Duration = Duration::from_secs(5);
 
 /// Reads what one pass has to know. Writes nothing. Rollouts are read of targets that aren't settled, and of those that
-/// `remember` names.
+/// `remember` names. `max_age`: how old what is known of revisions may be from which targets take their shape.
 pub async fn observe(
     environment: &Environment,
     reader: &dyn Observe,
     memory: &Memory,
     remember: &BTreeSet<LocalRef>,
+    max_age: Duration,
     now: Timestamp,
 ) -> Observed {
     let mut observed = Observed::default();
@@ -69,6 +70,7 @@ pub async fn observe(
             observed.artifacts.extend(found.get(query).map(|artifact| (local.clone(), artifact.clone())));
         }
     }
+    observed.bases = bases(environment, reader, &observed, max_age).await;
     let mut unsettled = plan::needs_history(environment, &observed, memory, now);
     unsettled.extend(remember.iter().cloned());
     let alarms: BTreeSet<String> = unsettled
@@ -88,6 +90,23 @@ pub async fn observe(
     let reads = wanted.into_iter().map(|(local, target)| async move { (local, reader.history(&target).await) });
     observed.histories = stream::iter(reads).buffer_unordered(HISTORIES_AT_ONCE).collect().await;
     observed
+}
+
+/// Of the targets whose shape comes from the newest revision, what is found of it.
+async fn bases(
+    environment: &Environment,
+    reader: &dyn Observe,
+    observed: &Observed,
+    max_age: Duration,
+) -> BTreeMap<LocalRef, Result<Bases, PortError>> {
+    let queries = environment.targets.iter().filter_map(|(local, target)| {
+        let rule = target.base.rule()?;
+        let seen = observed.targets.get(local)?.as_ref().ok()?;
+        let commit = &environment.pin_of(target)?.provenance.commit;
+        Some(BaseQuery { target, rule, observed: seen, commit })
+    });
+    let queries: Vec<BaseQuery<'_>> = queries.collect();
+    if queries.is_empty() { BTreeMap::new() } else { reader.bases(&queries, max_age).await }
 }
 
 /// Plans with what was read.

@@ -37,6 +37,8 @@ struct Sent {
 struct About {
     commit: CommitId,
     artifact: String,
+    /// Whose shape it has.
+    base: Option<String>,
     probes: Vec<Probe>,
 }
 
@@ -57,10 +59,11 @@ impl Probing {
                 continue;
             }
             let Some(Sent { about, at, runs, just_rolled, .. }) = self.sent.remove(&local) else { continue };
-            let About { commit, artifact, .. } = about;
+            let About { commit, artifact, base, .. } = about;
             // A rollout that ran when they were sent and didn't before is another one.
             let same = memory.probes.get(&local).filter(|record| {
-                record.commit == commit && record.artifact == artifact && (record.after_rollout || !runs)
+                let same = record.commit == commit && record.artifact == artifact && record.base == base;
+                same && (record.after_rollout || !runs)
             });
             let record = ProbeRecord {
                 first: same.map_or(at, |record| record.first),
@@ -68,6 +71,7 @@ impl Probing {
                 failure: verdict.err(),
                 commit,
                 artifact,
+                base,
             };
             memory.probes.insert(local, record);
         }
@@ -91,7 +95,7 @@ impl Probing {
                 continue;
             };
             let (commit, artifact) = (pin.provenance.commit.clone(), artifact.identity().to_owned());
-            let about = About { commit, artifact, probes: probes.clone() };
+            let about = About { commit, artifact, base: planned.base.clone(), probes: probes.clone() };
             match self.sent.get(local) {
                 Some(sent) if sent.about == about => continue,
                 Some(sent) => sent.task.abort(),

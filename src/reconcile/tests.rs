@@ -36,6 +36,7 @@ use crate::sinks::{LogSink, MetricsSink, Sinks};
 const INTERVALS: Intervals = Intervals {
     steady: secs(60),
     in_flight: secs(10),
+    base: secs(300),
     after_write: secs(1),
     backoff_first: secs(1),
     backoff_longest: secs(300),

@@ -54,6 +54,8 @@ pub(super) struct Meant {
     pub(super) pin: Option<Pin>,
     /// The identity of the artifact.
     pub(super) artifact: Option<String>,
+    /// The new shape that it brings, in one line.
+    pub(super) shape: Option<String>,
     /// Whether it takes back what is quarantined.
     pub(super) quarantined: bool,
 }
@@ -65,6 +67,7 @@ impl Meant {
             action,
             pin: pin.cloned(),
             artifact: artifact.map(|artifact| artifact.identity().to_owned()),
+            shape: plan.and_then(|plan| plan.shape.as_ref()).map(ToString::to_string),
             quarantined: plan.is_some_and(|plan| plan.state == State::Quarantined),
         }
     }
@@ -72,7 +75,8 @@ impl Meant {
     /// The rollout that runs once the write has been accepted. The rollback of a quarantined pin is none of it.
     pub(super) fn started(&self, now: Timestamp) -> Option<StartedRollout> {
         let to = self.action.leads_to().filter(|_| !self.quarantined)?;
-        Some(StartedRollout { to, pin: self.pin.clone(), artifact: self.artifact.clone(), started: now, id: None })
+        let (pin, artifact, shape) = (self.pin.clone(), self.artifact.clone(), self.shape.clone());
+        Some(StartedRollout { to, pin, artifact, shape, started: now, id: None })
     }
 }
 

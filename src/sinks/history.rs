@@ -167,7 +167,8 @@ fn of_target(
 
 /// `None` if the rollout has no id: a repeat couldn't be recognized.
 fn rollout_started(state: &TargetState, run: &RolloutRun<'_>, now: Timestamp) -> Option<EventRecord> {
-    of_run(EventKind::RolloutStarted, state, run, run.started, now)
+    let text = run.shape.map(|shape| format!("with a new shape: {shape}"));
+    Some(EventRecord { text, ..of_run(EventKind::RolloutStarted, state, run, run.started, now)? })
 }
 
 fn rollout_ended(

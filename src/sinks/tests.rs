@@ -32,6 +32,7 @@ fn target() -> Target {
         verify: Vec::new(),
         suspend: None,
         take_over: None,
+        base: crate::model::BaseRevision::Running,
     }
 }
 
@@ -51,6 +52,8 @@ fn pin(version: &str) -> Pin {
 /// A plan for a version, which is also the number of the template's version that brings it.
 fn planned(version: &str, state: State, reason: Option<Reason>) -> TargetPlan {
     TargetPlan {
+        base: None,
+        shape: None,
         state,
         reason,
         action: None,

@@ -211,7 +211,7 @@ impl Door {
 
 fn claimed(base: String) -> Option<Marker> {
     let (version, commit) = (Version::try_from("1").unwrap(), CommitId::try_from("f".repeat(40)).unwrap());
-    Some(Marker { version, commit, base, owner: None })
+    Some(Marker { version, commit, base, from: None, owner: None })
 }
 
 fn short(arn: &str) -> String {

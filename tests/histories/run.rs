@@ -33,6 +33,7 @@ use super::world::{Target, account, begin, environment, environment_file, target
 const INTERVALS: Intervals = Intervals {
     steady: secs(60),
     in_flight: secs(10),
+    base: secs(300),
     after_write: secs(1),
     backoff_first: secs(1),
     backoff_longest: secs(60),

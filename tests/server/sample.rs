@@ -60,6 +60,7 @@ pub(crate) fn target(environment: &str, kind: Kind, name: &str, state: State) ->
         artifact: Some("ami-1".to_owned()),
         updated: 4,
         total: 4,
+        shape: None,
         warnings: Vec::new(),
         pin: PinStatus {
             commit: COMMIT.to_owned(),

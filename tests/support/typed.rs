@@ -90,6 +90,7 @@ pub(crate) fn target(shown: &TargetStatus) -> TargetState {
         artifact: shown.artifact.as_ref().map(image),
         updated: shown.updated,
         total: shown.total,
+        shape: None,
         warnings: shown.warnings.clone(),
         rollout: shown.rollout.as_ref().map(rollout),
         suspension: shown.suspension.as_ref().map(suspension),

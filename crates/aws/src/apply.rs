@@ -41,8 +41,8 @@ impl Connection {
             Action::RefreshPolicy { group, moves, preferences } => self.refresh_policy(group, moves, preferences).await,
             Action::CancelRefresh { group, refresh } => self.cancel_refresh(group, refresh).await,
             Action::RollbackRefresh { group, refresh } => self.roll_back_refresh(group, refresh).await,
-            Action::RegisterTaskDefinition { base, containers, image, marker } => {
-                self.register_task_definition(base, containers, image, marker).await
+            Action::RegisterTaskDefinition { base, family, containers, image, marker } => {
+                self.register_task_definition(base, family, containers, image, marker).await
             }
             Action::UpdateService { cluster, service, task_definition } => {
                 self.update_service(cluster, service, task_definition).await
@@ -234,11 +234,12 @@ impl Connection {
     async fn register_task_definition(
         &self,
         base: &str,
+        family: &str,
         containers: &[String],
         image: &str,
         marker: &Marker,
     ) -> Result<Applied, PortError> {
-        let request = self.definition(base).await?.clone_with(containers, image, marker).map_err(|error| {
+        let request = self.definition(base).await?.clone_with(family, containers, image, marker).map_err(|error| {
             let message = format!("{base} can't be cloned: {error}");
             ours(Operation::RegisterTaskDefinition, ErrorClass::Invalid, "NotCloneable", message)
         })?;

@@ -19,6 +19,7 @@ use aws_types::region::Region;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::bases::Listed;
 use super::cache::Kept;
 use super::credentials::{Provider, RoleCredentials, with};
 use super::error::{is_expired, port_error};
@@ -121,6 +122,8 @@ pub(super) struct Cache {
     pub(super) definitions: Kept<String, Arc<Definition>>,
     /// Service deployments that are at their end, by ARN.
     pub(super) deployments: Kept<String, Rollout>,
+    /// The revisions of families of task definitions, as they were listed last.
+    pub(super) families: Kept<String, Listed>,
     /// The task definition of each service revision, by the revision's ARN.
     pub(super) revisions: Kept<String, String>,
     /// Kept until a resync; only what [`super::resolve`] lets in.
@@ -180,6 +183,7 @@ impl Connection {
                 revisions: Kept::new(10_000),
                 artifacts: Kept::new(10_000),
                 digests: Kept::new(10_000),
+                families: Kept::new(10_000),
             },
             credentials,
         }

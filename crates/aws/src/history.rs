@@ -81,7 +81,7 @@ impl Connection {
                 // What each was made from ran before it; older ones aren't listed.
                 let of_it =
                     versions.iter().filter(|((_, of), _)| *of == id).map(|(_, version)| version).chain(&current);
-                let bases = of_it.filter_map(|version| version.marker.as_ref()?.base.parse::<u64>().ok());
+                let bases = of_it.filter_map(|version| version.marker.as_ref()?.from().parse::<u64>().ok());
                 let known = |number: &u64| versions.contains_key(&(Reverse(*number), id));
                 let bases: BTreeSet<u64> = bases.filter(|number| !known(number)).collect();
                 let found = self.template_versions(id, &bases).await?;
@@ -167,6 +167,9 @@ impl Connection {
             RolloutTarget::TaskDefinition(arn) => Some(arn.clone()),
             _ => None,
         }));
+        // What ran before may have been deployed longer ago than ECS remembers.
+        let before = service.task_definition.marker.as_ref().zip(service.task_definition.arn.rsplit_once('/'));
+        arns.extend(before.map(|(marker, (account, _))| format!("{account}/{}", marker.from())));
         let mut revisions = Vec::new();
         for (_, definition) in self.definitions(arns.iter().map(String::as_str).collect()).await {
             match definition {
@@ -340,7 +343,7 @@ impl Connection {
 /// as what lies between may bear the same marker.
 fn oldest_that_tells(current: &TaskDefinition) -> Option<(&str, u64)> {
     let (family, number) = family_and_revision(&current.arn)?;
-    let base = current.marker.as_ref().and_then(|marker| marker.base.rsplit_once(':'));
+    let base = current.marker.as_ref().and_then(|marker| marker.from().rsplit_once(':'));
     let base = base.filter(|(of, _)| *of == family).and_then(|(_, number)| number.parse().ok());
     Some((family, base.unwrap_or(number).min(number)))
 }

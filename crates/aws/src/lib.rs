@@ -6,6 +6,7 @@
 mod advice;
 mod alarms;
 mod apply;
+mod bases;
 mod cache;
 mod capture;
 mod connection;
@@ -23,6 +24,7 @@ mod resolve;
 mod services;
 mod survey;
 mod task_definition;
+mod task_shape;
 mod templates;
 mod users;
 mod versions;
@@ -30,6 +32,7 @@ mod xml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_config::BehaviorVersion;
@@ -47,11 +50,11 @@ use self::limits::AllLimits;
 use self::operation::Operation;
 use pinion_clock::Clock;
 use pinion_core::model::{
-    Account, AccountId, Applied, Artifact, ArtifactQuery, EnvironmentName, LocalRef, ObservedTarget, PortError,
+    Account, AccountId, Applied, Artifact, ArtifactQuery, Bases, EnvironmentName, LocalRef, ObservedTarget, PortError,
     ResolveError, RolloutHistory, Session, TargetSpec,
 };
 use pinion_core::plan::Action;
-use pinion_core::ports::{Accounts, Apply, Observe, RecordCalls, Surveyor};
+use pinion_core::ports::{Accounts, Apply, BaseQuery, Observe, RecordCalls, Surveyor};
 
 /// How to reach AWS.
 #[derive(Debug)]
@@ -214,12 +217,21 @@ impl Observe for Connection {
         self.rollouts(observed).await
     }
 
+    async fn bases(
+        &self,
+        queries: &[BaseQuery<'_>],
+        max_age: Duration,
+    ) -> BTreeMap<LocalRef, Result<Bases, PortError>> {
+        self.bases_of(queries, max_age).await
+    }
+
     async fn alarms(&self, names: &BTreeSet<String>) -> Result<BTreeMap<String, String>, PortError> {
         self.alarm_states(names).await
     }
 
     fn forget(&self) {
         self.cache.artifacts.clear();
+        self.cache.families.clear();
     }
 }
 

@@ -18,7 +18,7 @@ use super::services::timestamp;
 use pinion_core::model::{Container, ErrorClass, Marker, PortError, TaskDefinition};
 
 /// What `DescribeTaskDefinition` says and `RegisterTaskDefinition` doesn't take.
-const READ_ONLY: [&str; 9] = [
+pub(super) const READ_ONLY: [&str; 9] = [
     "compatibilities",
     "deleteRequestedAt",
     "deregisteredAt",
@@ -75,15 +75,30 @@ impl Definition {
         Some(Self { summary, answer })
     }
 
+    /// What AWS said of it: `taskDefinition`.
+    pub(super) fn body(&self) -> &Value {
+        self.answer.get("taskDefinition").unwrap_or(&Value::Null)
+    }
+
     /// `runtimePlatform.cpuArchitecture`, where it is said.
     pub(super) fn processor(&self) -> Option<&str> {
         self.answer.pointer("/taskDefinition/runtimePlatform/cpuArchitecture")?.as_str()
     }
 
-    /// The request that registers this definition with another image in some containers, and the marker as tags. All else
+    /// The request that registers this definition in a family, with another image in some containers, and the marker as tags. All else
     /// is as AWS said it, empty values and unknown members too.
-    pub(super) fn clone_with(&self, containers: &[String], image: &str, marker: &Marker) -> Result<Value, CloneError> {
-        clone_task_definition(&self.answer, containers, image, marker)
+    pub(super) fn clone_with(
+        &self,
+        family: &str,
+        containers: &[String],
+        image: &str,
+        marker: &Marker,
+    ) -> Result<Value, CloneError> {
+        let mut request = clone_task_definition(&self.answer, containers, image, marker)?;
+        if let Some(members) = request.as_object_mut() {
+            members.insert("family".to_owned(), family.into());
+        }
+        Ok(request)
     }
 }
 
@@ -206,6 +221,7 @@ mod tests {
             version: Version::try_from("1.4.2").unwrap(),
             commit: CommitId::try_from("a".repeat(40)).unwrap(),
             base: "api:7".to_owned(),
+            from: None,
         }
     }
 

@@ -319,6 +319,7 @@ mod tests {
             version: pinion_core::model::Version::try_from("1.4.2").unwrap(),
             commit: pinion_core::model::CommitId::try_from("a".repeat(40)).unwrap(),
             base: "7".to_owned(),
+            from: None,
         };
         let text = description(&marker, "0badcafe");
         assert_eq!((Marker::parse(&text), sought(&text).as_deref()), (Some(marker.clone()), Some("0badcafe")));

@@ -118,6 +118,8 @@ pub struct Reconcile {
     pub interval: Duration,
     /// Between two passes of an environment in which a rollout runs.
     pub in_flight_interval: Duration,
+    /// Between two looks for a newer revision to take a target's shape from.
+    pub base_interval: Duration,
     /// Passes of environments at the same time.
     pub concurrency: usize,
 }

@@ -170,6 +170,8 @@ pub struct RolloutRun<'a> {
     pub id: Option<&'a RolloutId>,
     /// The pin that it is for; `None` if the pin had moved on before this process saw it.
     pub pin: Option<&'a Pin>,
+    /// The new shape that it brings, in one line, as far as that is known.
+    pub shape: Option<&'a str>,
     /// When it started.
     pub started: Timestamp,
 }

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod artifact;
+pub mod base;
 pub mod call;
 pub mod cause;
 pub mod claim;
@@ -26,6 +27,7 @@ pub mod words;
 
 pub use address::{address_in, is_link_local};
 pub use artifact::{Artifact, ArtifactQuery, ImageReference, Pattern, same_repository};
+pub use base::{Base, BaseRevision, BaseRule, BaseSource, Bases, ShapeChange};
 pub use call::{Applied, CallRecord, Outcome};
 pub use claim::{Claimed, EnvironmentClaims, Named, Owner, Refusal, Resource};
 pub use desired::{

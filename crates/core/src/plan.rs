@@ -16,6 +16,7 @@ mod order;
 mod revision;
 mod service;
 mod settle;
+mod shape;
 #[cfg(test)]
 mod tests;
 
@@ -26,12 +27,13 @@ use jiff::Timestamp;
 pub use self::action::{Action, RefreshPreferences, VersionMove};
 pub use self::memory::{Converged, Failed, Forgiven, Made, Memory, ProbeRecord, Refused, Started};
 pub use self::order::{Cycle, in_order};
+pub use self::service::{containers_in, name_of};
 pub use self::settle::{Pass, answered, settle, unknown_pin};
 use crate::claims::Claims;
 use crate::guardrail::{Fleet, Guardrails, Member};
 use crate::model::{
-    AccountId, Artifact, Environment, FargateSpec, LocalRef, ObservedGroup, ObservedService, ObservedTarget, PortError,
-    ResolveError, Rollout, RolloutHistory, State, Target,
+    AccountId, Artifact, Bases, Environment, FargateSpec, LocalRef, ObservedGroup, ObservedService, ObservedTarget,
+    PortError, ResolveError, Rollout, RolloutHistory, ShapeChange, State, Target,
 };
 pub use crate::model::{Failing, Reason, Rollback};
 
@@ -46,6 +48,8 @@ pub struct Observed {
     pub targets: BTreeMap<LocalRef, Result<ObservedTarget, PortError>>,
     /// The rollouts of those targets for which [`needs_history`] asked.
     pub histories: BTreeMap<LocalRef, Result<RolloutHistory, PortError>>,
+    /// Of the targets whose shape comes from the newest revision, what was found of it.
+    pub bases: BTreeMap<LocalRef, Result<Bases, PortError>>,
     /// The states of the alarms of those targets' refreshes, in AWS's words; `None` if there are none to ask for.
     pub alarms: Option<Result<BTreeMap<String, String>, PortError>>,
 }
@@ -104,6 +108,10 @@ pub struct TargetPlan {
     pub running: Option<String>,
     /// The artifact that the pin resolves to.
     pub artifact: Option<Artifact>,
+    /// Whose shape it is to run with; `None` where that is always the shape of what runs, or isn't known.
+    pub base: Option<String>,
+    /// The new shape that a rollout which is due or under way brings.
+    pub shape: Option<ShapeChange>,
     /// Instances or tasks that run the artifact.
     pub updated: u32,
     /// Instances or tasks in all.
@@ -116,6 +124,14 @@ pub struct TargetPlan {
     pub warnings: Vec<String>,
     /// Whether this pin's rollout is under way or just over: if probes fail now, they fail because of it.
     pub just_rolled: bool,
+}
+
+impl TargetPlan {
+    /// Whether the pin is rolled out, and only a newer shape isn't, as that has failed.
+    #[must_use]
+    pub fn is_held_by_its_shape(&self) -> bool {
+        matches!(self.reason, Some(Reason::ShapeFailed { back: None, .. })) && self.updated == self.total
+    }
 }
 
 /// The targets whose rollouts have to be read before planning: those that aren't settled on their artifact, and those

@@ -4,17 +4,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::events::Event;
 use crate::model::survey::Survey;
 use crate::model::{
-    Account, AccountId, Applied, Artifact, ArtifactQuery, CallRecord, CommitId, Digest, EnvironmentName, Files,
-    LocalRef, ObservedTarget, Pattern, PinKey, PortError, Probe, Provenance, RepositoryError, ResolveError,
-    RolloutHistory, TargetRef, TargetSpec, Tip, Trailer, Verified,
+    Account, AccountId, Applied, Artifact, ArtifactQuery, BaseRule, Bases, CallRecord, CommitId, Digest,
+    EnvironmentName, Files, LocalRef, ObservedTarget, Pattern, PinKey, PortError, Probe, Provenance, RepositoryError,
+    ResolveError, RolloutHistory, Target, TargetRef, TargetSpec, Tip, Trailer, Verified,
 };
 use crate::plan::Action;
+
+/// A target whose shape comes from the newest revision that Pinion didn't make.
+#[derive(Debug, Clone, Copy)]
+pub struct BaseQuery<'a> {
+    /// The target.
+    pub target: &'a Target,
+    /// Which revisions count.
+    pub rule: &'a BaseRule,
+    /// The target as AWS reports it.
+    pub observed: &'a ObservedTarget,
+    /// The commit of its pin.
+    pub commit: &'a CommitId,
+}
 
 /// Reads one account. Implementations batch, and read nothing twice that can't change.
 #[async_trait]
@@ -44,6 +58,16 @@ pub trait Observe: Send + Sync {
 
     /// What AWS remembers about a target's rollouts.
     async fn history(&self, observed: &ObservedTarget) -> Result<RolloutHistory, PortError>;
+
+    /// What was found of the revisions that these targets' shapes may come from. What is older than `max_age`, or was read
+    /// for another pin, is read again. The answer has each target that was asked about, if this knows bases at all.
+    async fn bases(
+        &self,
+        _queries: &[BaseQuery<'_>],
+        _max_age: Duration,
+    ) -> BTreeMap<LocalRef, Result<Bases, PortError>> {
+        BTreeMap::new()
+    }
 
     /// The state of each of these CloudWatch alarms, in AWS's words: `OK`, `ALARM`, `INSUFFICIENT_DATA`; empty where AWS says
     /// none. An alarm that doesn't exist is missing in the answer.

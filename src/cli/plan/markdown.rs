@@ -201,6 +201,9 @@ fn details(target: &TargetReport, report: &PlanReport) -> String {
     if let Some(changed) = also_changed(target) {
         line("Changed", changed);
     }
+    if let Some(shape) = &target.shape {
+        line("Shape", code(&shape.summary));
+    }
     for check in &target.checks {
         let key = match check.check.as_str() {
             "usable" => "Usable",
@@ -316,6 +319,7 @@ mod tests {
             commit: None,
             author: long.to_owned(),
             subject: long.to_owned(),
+            shape: None,
             warnings: Vec::new(),
             unread: Vec::new(),
         }

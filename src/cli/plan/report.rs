@@ -10,9 +10,10 @@ use serde::Serialize;
 
 use super::Planned;
 use super::history::History;
+use crate::cli::output;
 use crate::guardrail::{Denial, Fleet, Opinion, Policies, Proposal};
 use crate::model::survey::Survey;
-use crate::model::{Kind, LocalRef, Marker, ObservedTarget, Pin, State, Target, TargetSpec, words};
+use crate::model::{Kind, LocalRef, Marker, ObservedTarget, Pin, ShapeChange, State, Target, TargetSpec, words};
 use crate::plan::change_limit::{self, Acknowledgement, ChangeLimit};
 use crate::plan::forecast::{self, Forecast, Prospect, Wave};
 use crate::plan::{Reason, TargetPlan};
@@ -172,10 +173,44 @@ pub struct TargetReport {
     pub author: String,
     /// The first line of its message.
     pub subject: String,
+    /// The new shape that the rollout brings: all but the image; null if none.
+    pub shape: Option<ShapeReport>,
     /// What works now but needs somebody's attention.
     pub warnings: Vec<String>,
     /// What couldn't be read, and why.
     pub unread: Vec<String>,
+}
+
+/// A new shape: what a newer task-definition revision or launch-template version changes besides the image.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ShapeReport {
+    /// Whose shape runs: `family:revision`, or a launch-template version's number.
+    pub from: String,
+    /// Whose shape it gets.
+    pub to: String,
+    /// The ARN of who registered that; null if AWS doesn't say.
+    pub registered_by: Option<String>,
+    /// When.
+    #[schemars(with = "Option<String>")]
+    pub registered_at: Option<Timestamp>,
+    /// What it changes, each in a few words. The values of variables and secrets are never in it.
+    pub changes: Vec<String>,
+    /// All of that in one line.
+    pub summary: String,
+}
+
+impl ShapeReport {
+    fn of(change: &ShapeChange, now: Timestamp) -> Self {
+        let when = change.at.map(|at| format!("{} ago", output::ago(at, now)));
+        Self {
+            from: change.from.clone(),
+            to: change.to.clone(),
+            registered_by: change.by.clone(),
+            registered_at: change.at,
+            changes: change.changes.clone(),
+            summary: change.line(when.as_deref()),
+        }
+    }
 }
 
 /// Two commits; null where one isn't known.
@@ -472,6 +507,7 @@ impl Subject<'_> {
             commit,
             author: pin.provenance.author.clone(),
             subject: pin.provenance.subject.clone(),
+            shape: plan.shape.as_ref().map(|change| ShapeReport::of(change, given.at)),
             warnings: plan.warnings.clone(),
             unread: survey.unread.clone(),
         }

@@ -133,6 +133,9 @@ fn details(target: &TargetReport, report: &PlanReport) -> String {
     if let Some(changed) = also_changed(target) {
         line("changed", &changed);
     }
+    if let Some(shape) = &target.shape {
+        line("shape", &shape.summary);
+    }
     for check in &target.checks {
         let sign = match check.ok {
             Some(true) => "",

@@ -134,7 +134,8 @@ async fn all_targets_of_an_image_learn_what_looking_again_has_found() {
     let now = Timestamp::from_second(1_780_000_000).unwrap();
     let provenance = draft.pins().into_keys().map(|component| (component, Provenance::uncommitted(now))).collect();
     let environment = draft.complete(&provenance);
-    let observed = pass::observe(&environment, &Moved, &Memory::default(), &BTreeSet::new(), now).await;
+    let observed =
+        pass::observe(&environment, &Moved, &Memory::default(), &BTreeSet::new(), std::time::Duration::ZERO, now).await;
     let digests = observed.artifacts.iter().map(|(local, artifact)| match artifact {
         Ok(Artifact::Image { digest: Some(digest), .. }) => (local.to_string(), digest.clone()),
         other => panic!("{local}: {other:?}"),

@@ -25,6 +25,8 @@ pub(super) struct Row<'a> {
     pub(super) reason: Vec<Part>,
     /// When AWS was last read for it, where that isn't now.
     pub(super) read: Option<Timestamp>,
+    /// The new shape that a rollout brings.
+    pub(super) shape: Option<Vec<Part>>,
     /// What works now but needs somebody's attention.
     pub(super) warnings: Vec<Vec<Part>>,
     pub(super) desired: &'a str,
@@ -56,6 +58,7 @@ impl<'a> Row<'a> {
             rank: rank(target),
             reason: parts(&reason(target)),
             read: target.observed.filter(|_| target.state == State::Unknown),
+            shape: target.shape.as_ref().map(|change| parts(&change.to_string())),
             warnings: target.warnings.iter().map(|warning| parts(warning)).collect(),
             desired: target.pin.version.as_str(),
             running: target.running.as_deref().filter(|running| *running != target.pin.version.as_str()),

@@ -27,6 +27,7 @@ fn environment(name: &str, targets: &[(&str, &str)]) -> Environment {
             verify: Vec::new(),
             suspend: None,
             take_over: None,
+            base: crate::model::BaseRevision::Running,
         };
         (local, target)
     };

@@ -128,6 +128,9 @@ table! {
         interval: Span<1, DAY>,
         /// Between two passes of an environment in which a rollout runs. Default: "5s".
         in_flight_interval: Span<1, DAY>,
+        /// How often to look for a newer revision to take a target's shape from, where `base_revision` is "newest". A resync
+        /// and a new pin look at once. Default: "5m".
+        base_interval: Span<1, DAY>,
         /// How many environments have a pass at the same time. Default: 16.
         concurrency: Number<1, 1024>,
     }

@@ -72,6 +72,7 @@ impl Resolver<'_> {
                 in_flight_interval: flags
                     .in_flight_interval
                     .unwrap_or_else(|| seconds(reconcile.map(|raw| &raw.in_flight_interval), 5)),
+                base_interval: seconds(reconcile.map(|raw| &raw.base_interval), 300),
                 concurrency: usize::from(flags.concurrency.or(concurrency).unwrap_or(16)),
             },
             server: server?,

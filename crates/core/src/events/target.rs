@@ -161,7 +161,7 @@ impl<'a> Changes<'a> {
             _ => return,
         };
         let Rollout { id, started: Some(started), ended: Some(ended), reason, .. } = rollout else { return };
-        let run = RolloutRun { id: Some(id), pin: Some(&self.after.pin), started: *started };
+        let run = RolloutRun { id: Some(id), pin: Some(&self.after.pin), shape: None, started: *started };
         self.found.push(TargetChange::RolloutFound { run, ended: *ended, result, reason: reason.as_deref() });
     }
 
@@ -169,7 +169,7 @@ impl<'a> Changes<'a> {
         // Another commit may have pinned the same version meanwhile: then it is that commit's.
         let now = &self.after.pin;
         let pin: Option<&Pin> = rollout.pin.as_ref().map(|pin| if pin.version == now.version { now } else { pin });
-        RolloutRun { id, pin, started: rollout.started }
+        RolloutRun { id, pin, shape: rollout.shape.as_deref(), started: rollout.started }
     }
 
     fn state(&mut self) {

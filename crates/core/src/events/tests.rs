@@ -35,6 +35,7 @@ fn started(version: &str, number: u64, id: Option<&str>) -> Option<StartedRollou
         to: RolloutTarget::TemplateVersion(number),
         pin: Some(pin(version, 'a')),
         artifact: Some(format!("ami-{version}")),
+        shape: None,
         started: at(0),
         id: id.map(|id| RolloutId(id.to_owned())),
     })
@@ -72,6 +73,7 @@ fn known(state: State) -> TargetState {
         artifact: Some(image("1")),
         updated: 0,
         total: 2,
+        shape: None,
         warnings: Vec::new(),
         rollout: None,
         suspension: None,

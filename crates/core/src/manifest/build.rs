@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use super::draft::{Draft, PinValue};
 use super::finding::{Findings, Place};
+use super::kinds::is_shared;
 use super::legal::{self, Rule};
-use super::raw::{Fixed, RawAmi, RawAsg, RawAsgRollout, RawFargate, RawProbe, RawSuspend, Versioned};
-use super::shape::{At, Field, OneOrMore};
+use super::raw::{BaseWord, Fixed, RawAmi, RawAsg, RawAsgRollout, RawFargate, RawProbe, RawSuspend, Versioned};
+use super::shape::{At, Field, OneOrMore, Text};
 use super::template::Scope;
 use super::view::{RawTarget, Table, View};
 use crate::model::{
-    Account, AmiQuery, AsgSpec, Component, FargateSpec, ImageReference, InvalidName, LocalRef, Probe, Promotion,
-    RolloutSettings, Suspension, Target, TargetSpec,
+    Account, AmiQuery, AsgSpec, BaseRevision, BaseRule, Component, FargateSpec, ImageReference, InvalidName, LocalRef,
+    Probe, Promotion, RolloutSettings, Suspension, Target, TargetSpec,
 };
 
 /// How long one try of a probe may take, by default.
@@ -114,6 +115,7 @@ impl<'a> Builder<'a> {
     }
 
     fn target(mut self) -> Option<Target> {
+        let base = self.base();
         let (spec, verify, suspend, rollout) = match self.raw.table {
             Table::Asg(asg) => {
                 (self.asg(asg), self.verify(&asg.verify), self.suspend(&asg.suspend), self.asg_rollout(&asg.rollout))
@@ -143,6 +145,7 @@ impl<'a> Builder<'a> {
             verify: verify?,
             suspend: suspend?,
             take_over,
+            base: base?,
         })
     }
 
@@ -236,6 +239,50 @@ impl<'a> Builder<'a> {
             image.and_then(|at| self.versioned(at, "v0", legal::image)).and_then(|text| ImageReference::parse(&text));
         let containers = optional(&fargate.container, |at| self.containers(at))?.unwrap_or_default();
         Some(TargetSpec::Fargate(FargateSpec { cluster: cluster?, service: service?, containers, image: image? }))
+    }
+
+    /// Where its shape comes from.
+    fn base(&mut self) -> Option<BaseRevision> {
+        let Table::Fargate(fargate) = self.raw.table else { return Some(BaseRevision::Running) };
+        let word = copied(&fargate.base_revision)?.unwrap_or(BaseWord::Running);
+        let family = optional(&fargate.base_family, |at| {
+            let family = at.value.expand(self.scope())?;
+            legal::family(&family).map_err(|rule| report_illegal(&at.place, &family, rule, self.findings)).ok()?;
+            Some(family)
+        });
+        let registered_by = optional(&fargate.base_registered_by, |at| self.principals(at));
+        if word == BaseWord::Newest {
+            let (family, registered_by) = (family?, registered_by?.unwrap_or_default());
+            return Some(BaseRevision::Newest(BaseRule { family, registered_by }));
+        }
+        // What is said for all targets of a kind may well be meant for those that take the newest.
+        let idle = [fargate.base_family.at().map(|at| &at.place), fargate.base_registered_by.at().map(|at| &at.place)];
+        if let Some(place) = idle.into_iter().flatten().find(|place| !is_shared(place)) {
+            let message = "this counts only where `base_revision` is \"newest\"";
+            self.findings.report_with_help(place, "no-effect", message, "set that, too, or remove this key");
+            return None;
+        }
+        Some(BaseRevision::Running)
+    }
+
+    /// Patterns of principals.
+    fn principals(&mut self, At { place, value }: &At<Vec<At<Text>>>) -> Option<Vec<String>> {
+        if value.is_empty() {
+            let message = "this list is empty, so that nobody's revisions would count";
+            self.findings.report_with_help(place, "invalid-value", message, "name who registers, or remove the key");
+            return None;
+        }
+        let patterns = value.iter().map(|At { place, value: Text(pattern) }| {
+            if pattern.starts_with("arn:") || pattern.starts_with('*') {
+                return Some(pattern.clone());
+            }
+            let message = format!("`{pattern}` is no pattern of ARNs: it begins neither with `arn:` nor with `*`");
+            let help = "a session of a role is \"arn:aws:sts::ACCOUNT:assumed-role/ROLE/*\", of any account \"*:assumed-role/ROLE/*\"";
+            self.findings.report_with_help(place, "invalid-value", message, help);
+            None
+        });
+        let patterns: Vec<Option<String>> = patterns.collect();
+        patterns.into_iter().collect()
     }
 
     fn containers(&mut self, At { place, value }: &At<OneOrMore<Fixed>>) -> Option<Vec<String>> {

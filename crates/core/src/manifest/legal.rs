@@ -93,6 +93,13 @@ pub(crate) fn alarm(text: &str) -> Result<(), Rule> {
     (1..=255).contains(&text.chars().count()).then_some(()).ok_or("an alarm's name has 1 to 255 characters")
 }
 
+/// A family of task definitions (`RegisterTaskDefinition`: "up to 255 letters, numbers, underscores, and hyphens").
+pub(crate) fn family(text: &str) -> Result<(), Rule> {
+    ((1..=255).contains(&text.len()) && only(text, "_-"))
+        .then_some(())
+        .ok_or("a family has 1 to 255 letters, digits, - and _")
+}
+
 /// An external id.
 pub(crate) fn external_id(text: &str) -> Result<(), Rule> {
     ((2..=1224).contains(&text.len()) && only(text, "_+=,.@:/-"))

@@ -182,6 +182,15 @@ table! {
         container: OneOrMore<Fixed>,
         /// The image: `registry/repository:tag`, with `{version}` in the tag. May use placeholders.
         image: Versioned,
+        /// Where all but the image comes from: "running" copies the task definition that runs, "newest" takes the newest ACTIVE
+        /// revision of the family that Pinion didn't register, such as Terraform's. Default: "running".
+        base_revision: BaseWord,
+        /// With "newest": the family whose newest revision counts. Default: the one that the service is on. May use
+        /// placeholders, except {version}.
+        base_family: Fixed,
+        /// With "newest": only revisions count that one of these principals registered: ARNs, in which `*` stands for any
+        /// characters, such as "arn:aws:sts::111111111111:assumed-role/terraform/*". Default: anybody's count.
+        base_registered_by: Vec<At<Text>>,
         /// The targets of this environment that have to be in sync before this one rolls out.
         after: Vec<At<LocalRef>>,
         /// How to roll out.
@@ -249,6 +258,32 @@ table! {
         digest: Digest,
     }
     required [version]
+}
+
+/// Where a target's shape comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BaseWord {
+    Running,
+    Newest,
+}
+
+impl Shape for BaseWord {
+    fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
+        let Text(text) = Text::read(node, findings)?;
+        match text.as_str() {
+            "running" => Some(Self::Running),
+            "newest" => Some(Self::Newest),
+            _ => {
+                let message = format!("`{text}` is neither \"running\" nor \"newest\"");
+                findings.report(&node.place, "invalid-value", message);
+                None
+            }
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": ["running", "newest"] })
+    }
 }
 
 /// A pin: a version, or a table of a version and a digest.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::hex::sha256;
 use super::{
-    AccountId, ArtifactQuery, Claimed, ClusterName, Component, EnvironmentClaims, EnvironmentName, GroupName,
-    ImageReference, Kind, LocalRef, Named, Pin, Region, Resource, RoleArn, ServiceName, TargetRef,
+    AccountId, ArtifactQuery, BaseRevision, Claimed, ClusterName, Component, EnvironmentClaims, EnvironmentName,
+    GroupName, ImageReference, Kind, LocalRef, Named, Pin, Region, Resource, RoleArn, ServiceName, TargetRef,
 };
 
 /// An environment as Git wants it: one account, its targets and its pins.
@@ -82,6 +82,8 @@ pub struct Target {
     pub suspend: Option<Suspension>,
     /// The target of another installation whose claim this one takes over.
     pub take_over: Option<Named>,
+    /// Where its shape comes from: all but the image.
+    pub base: BaseRevision,
 }
 
 /// Which AWS resource a target is, and how its artifact is found.

@@ -141,6 +141,21 @@ pub enum Reason {
         /// How what it left behind is brought back to what ran before; `None` where nothing is left.
         back: Option<Rollback>,
     },
+    /// Quarantined: a new shape ended badly here. The pin isn't quarantined: it goes on with the shape before.
+    ShapeFailed {
+        /// Whose shape: a launch-template version's number, or `family:revision`.
+        base: String,
+        /// AWS's id of the rollout.
+        id: RolloutId,
+        /// AWS's word for how it ended.
+        status: String,
+        /// AWS's reason.
+        reason: Option<String>,
+        /// What the probe said that made Pinion roll it back.
+        probe: Option<String>,
+        /// How what it left behind is brought back to what ran before; `None` where nothing is left.
+        back: Option<Rollback>,
+    },
     /// Quarantined: this pin may have been tried, and AWS doesn't say any more how that ended.
     OutcomeUnknown {
         /// What may have been tried.
@@ -224,6 +239,14 @@ impl Reason {
                 Self::Overdue { deadline: *deadline, status: nothing(), superseded: *superseded }
             }
             Self::RolloutFailed { id, status, reason, probe, back } => Self::RolloutFailed {
+                id: id.clone(),
+                status: status.clone(),
+                reason: reason.clone(),
+                probe: probe.clone(),
+                back: back.as_ref().map(Rollback::lasting),
+            },
+            Self::ShapeFailed { base, id, status, reason, probe, back } => Self::ShapeFailed {
+                base: base.clone(),
                 id: id.clone(),
                 status: status.clone(),
                 reason: reason.clone(),
@@ -406,18 +429,17 @@ impl fmt::Display for Reason {
                 write!(f, "the pin has moved on, but its rollout is still {status} after the deadline of {deadline}")
             }
             Self::RolloutFailed { id, status, reason, probe, back } => {
-                write!(f, "the rollout ended as {status}")?;
-                if let Some(reason) = reason {
-                    write!(f, ": {}", reason.trim_end_matches('.'))?;
-                }
-                write!(f, " ({}); ", id.short())?;
-                if let Some(probe) = probe {
-                    write!(f, "the probe failed: {probe}; ")?;
-                }
-                if let Some(back) = back {
-                    write!(f, "{back}; ")?;
-                }
+                f.write_str("the rollout ")?;
+                ending(f, id, status, [reason.as_deref(), probe.as_deref()], back.as_ref())?;
                 f.write_str("pin another version, or retry with `pinion resync --retry-quarantined`")
+            }
+            Self::ShapeFailed { base, id, status, reason, probe, back } => {
+                write!(f, "the rollout of the newer shape of {base} ")?;
+                ending(f, id, status, [reason.as_deref(), probe.as_deref()], back.as_ref())?;
+                f.write_str(
+                    "the pin isn't quarantined and goes on with the shape before: register a corrected revision, or retry with \
+                     `pinion resync --retry-quarantined`",
+                )
             }
             Self::OutcomeUnknown { what, why } => write!(
                 f,
@@ -460,6 +482,28 @@ impl fmt::Display for Reason {
             ),
             Self::Probing => f.write_str("probes are sent"),
         }
+    }
+}
+
+/// How a rollout ended that failed, and what becomes of what it has left. The two texts: AWS's reason, and what the probe said.
+fn ending(
+    f: &mut fmt::Formatter<'_>,
+    id: &RolloutId,
+    status: &str,
+    [reason, probe]: [Option<&str>; 2],
+    back: Option<&Rollback>,
+) -> fmt::Result {
+    write!(f, "ended as {status}")?;
+    if let Some(reason) = reason {
+        write!(f, ": {}", reason.trim_end_matches('.'))?;
+    }
+    write!(f, " ({}); ", id.short())?;
+    if let Some(probe) = probe {
+        write!(f, "the probe failed: {probe}; ")?;
+    }
+    match back {
+        Some(back) => write!(f, "{back}; "),
+        None => Ok(()),
     }
 }
 

@@ -16,21 +16,31 @@ pub struct Marker {
     pub version: Version,
     /// The commit that set the pin.
     pub commit: CommitId,
-    /// What it was made from: a launch-template version's number, or a task definition's `family:revision`.
+    /// Whose shape it has, all but the image: a launch-template version's number, or a task definition's `family:revision`.
     pub base: String,
+    /// What ran before it, where that isn't the base. Until `base_revision` both were always the same.
+    pub from: Option<String>,
     /// The target that it was made for; `None` in what was made before markers named it.
     pub owner: Option<Named>,
 }
 
-/// AWS's limit for the description of a launch-template version (`VersionDescription`, up to 255 characters).
-const MAX_DESCRIPTION: usize = 255;
+/// What a marker may take of the description of a launch-template version: `VersionDescription` has up to 255 characters, of
+/// which 13 say how the image was looked up.
+const MAX_DESCRIPTION: usize = 255 - 13;
 
 impl Marker {
     /// The tag keys used on a task definition.
-    pub const TAGS: [&'static str; 4] = ["pinion:version", "pinion:commit", "pinion:base", "pinion:target"];
+    pub const TAGS: [&'static str; 5] =
+        ["pinion:version", "pinion:commit", "pinion:base", "pinion:target", "pinion:from"];
 
-    /// Reads a launch-template version's description: `pinion 1.4.2 commit=… base=7 for=pinion/prod/asg/web`. `None` if
-    /// Pinion didn't write it.
+    /// What ran before it, and what it leads back to.
+    #[must_use]
+    pub fn from(&self) -> &str {
+        self.from.as_deref().unwrap_or(&self.base)
+    }
+
+    /// Reads a launch-template version's description: `pinion 1.4.2 commit=… base=7 for=pinion/prod/asg/web from=9`. `None`
+    /// if Pinion didn't write it.
     #[must_use]
     pub fn parse(description: &str) -> Option<Self> {
         let mut words = description.split(' ');
@@ -40,33 +50,42 @@ impl Marker {
         let version = Version::try_from(words.next()?).ok()?;
         let commit = CommitId::try_from(words.next()?.strip_prefix("commit=")?).ok()?;
         let base = words.next()?.strip_prefix("base=")?.to_owned();
-        let owner = words.next().and_then(|word| Named::try_from(word.strip_prefix("for=")?.to_owned()).ok());
-        Some(Self { version, commit, base, owner })
+        let (mut owner, mut from) = (None, None);
+        for word in words {
+            if let Some(named) = word.strip_prefix("for=") {
+                owner = Named::try_from(named.to_owned()).ok();
+            } else if let Some(number) = word.strip_prefix("from=") {
+                from = Some(number.to_owned());
+            }
+        }
+        Some(Self { version, commit, base, from, owner })
     }
 
     /// Reads a task definition's tags. `None` if one is missing or Pinion didn't write it.
     #[must_use]
     pub fn from_tags<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<Self> {
-        let (mut version, mut commit, mut base, mut owner) = (None, None, None, None);
+        let (mut version, mut commit, mut base, mut from, mut owner) = (None, None, None, None, None);
         for (key, value) in tags {
             match key {
                 "pinion:version" => version = Version::try_from(value).ok(),
                 "pinion:commit" => commit = CommitId::try_from(value).ok(),
                 "pinion:base" => base = Some(value.to_owned()),
+                "pinion:from" => from = Some(value.to_owned()),
                 "pinion:target" => owner = Named::try_from(value.to_owned()).ok(),
                 _ => {}
             }
         }
-        Some(Self { version: version?, commit: commit?, base: base?, owner })
+        Some(Self { version: version?, commit: commit?, base: base?, from, owner })
     }
 
     /// The tags that say this on a task definition. Each value fits: the longest has 199 of 256 characters.
     #[must_use]
     pub fn tags(&self) -> Vec<(&'static str, String)> {
-        let [version, commit, base, target] = Self::TAGS;
+        let [version, commit, base, target, from] = Self::TAGS;
         let mut tags =
             vec![(version, self.version.to_string()), (commit, self.commit.to_string()), (base, self.base.clone())];
         tags.extend(self.owner.as_ref().map(|owner| (target, owner.to_string())));
+        tags.extend(self.from.clone().map(|name| (from, name)));
         tags
     }
 }
@@ -75,10 +94,13 @@ impl Marker {
 impl fmt::Display for Marker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = format!("pinion {} commit={} base={}", self.version, self.commit, self.base);
-        let Some(owner) = &self.owner else { return f.write_str(&text) };
-        let full = format!("{text} for={owner}");
+        let from = self.from.as_ref().map(|from| format!(" from={from}")).unwrap_or_default();
+        let Some(owner) = &self.owner else { return write!(f, "{text}{from}") };
+        let full = format!("{text} for={owner}{from}");
         match owner {
-            Named::Owner(owner) if full.chars().count() > MAX_DESCRIPTION => write!(f, "{text} for={}", owner.digest()),
+            Named::Owner(owner) if full.chars().count() > MAX_DESCRIPTION => {
+                write!(f, "{text} for={}{from}", owner.digest())
+            }
             _ => f.write_str(&full),
         }
     }

@@ -312,6 +312,9 @@ pub struct TargetStatus {
     pub updated: u32,
     /// Instances or tasks in all.
     pub total: u32,
+    /// The new shape that a rollout which is due or begins brings, in one line.
+    #[serde(default)]
+    pub shape: Option<String>,
     /// What works now but needs somebody's attention.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -346,6 +349,7 @@ impl From<&TargetState> for TargetStatus {
             artifact: known.artifact.as_ref().map(ToString::to_string),
             updated: known.updated,
             total: known.total,
+            shape: known.shape.as_ref().map(ToString::to_string),
             warnings: known.warnings.clone(),
             pin: PinStatus {
                 commit: provenance.commit.to_string(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::{Artifact, Pin, Reason, Rollout, RolloutId, RolloutTarget, State, Suspension, TargetRef};
+use super::{Artifact, Pin, Reason, Rollout, RolloutId, RolloutTarget, ShapeChange, State, Suspension, TargetRef};
 
 /// What is known of a target after a pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct TargetState {
     pub updated: u32,
     /// Instances or tasks in all.
     pub total: u32,
+    /// The new shape that a rollout which is due or begins brings.
+    pub shape: Option<ShapeChange>,
     /// What works now but needs somebody's attention.
     pub warnings: Vec<String>,
     /// The rollout in flight or, in quarantine, the one that failed; in sync, the one that led here if it is known.
@@ -87,6 +89,8 @@ pub struct StartedRollout {
     pub pin: Option<Pin>,
     /// The artifact that it brings, as far as that is known.
     pub artifact: Option<String>,
+    /// The new shape that it brings, in one line; `None` if none, or another process began it.
+    pub shape: Option<String>,
     /// When it started.
     pub started: Timestamp,
     /// AWS's id of it, once it is one that it keeps.

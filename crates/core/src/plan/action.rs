@@ -92,6 +92,8 @@ pub enum Action {
     RegisterTaskDefinition {
         /// The ARN of the task definition to clone.
         base: String,
+        /// The family to register it in.
+        family: String,
         /// Our containers.
         containers: Vec<String>,
         /// Their new image.
@@ -129,10 +131,7 @@ impl Action {
     pub fn contends_for(&self) -> &str {
         match self {
             Self::NumberTemplate { template, .. } | Self::CreateTemplateVersion { template, .. } => &template.id,
-            Self::RegisterTaskDefinition { base, .. } => {
-                let short = short_arn(base);
-                short.rsplit_once(':').map_or(short, |(family, _)| family)
-            }
+            Self::RegisterTaskDefinition { family, .. } => family,
             Self::StartRefresh { group, .. }
             | Self::NumberPolicy { group, .. }
             | Self::RefreshPolicy { group, .. }

@@ -17,6 +17,28 @@ impl Decision<'_> {
             .about(failed, true)
     }
 
+    /// The newer shape that failed here, and its rollout.
+    fn failed_shape(&self) -> Option<&(String, Rollout)> {
+        self.view.wanted.as_ref()?.failed.as_ref()
+    }
+
+    /// The verdict about a target whose newer shape failed, and what is done about what that left.
+    pub(super) fn held_by_its_shape(&self, back: Option<Rollback>) -> Option<Verdict> {
+        let (base, failed) = self.failed_shape()?;
+        let Rollout { id, status, reason, .. } = failed.clone();
+        let (base, probe) = (base.clone(), None);
+        let reason = Reason::ShapeFailed { base, id, status, reason, probe, back };
+        Some(Verdict::of(State::Quarantined, reason).about(failed, true))
+    }
+
+    /// What is to be done about what a newer shape has left that failed; `None` if it has left nothing, or another rollout
+    /// runs.
+    pub(super) fn left_by_a_shape(&self, active: Option<&Rollout>) -> Option<Verdict> {
+        let (_, failed) = self.failed_shape().filter(|_| active.is_none())?;
+        let (back, action) = self.way_back(failed);
+        self.held_by_its_shape(Some(back?)).map(|verdict| verdict.doing(action))
+    }
+
     /// A rollout that leads back from a failed one of Pinion's, as far as that can be told: it is the next one after it,
     /// and leads to what ran well before. It is waited for, no matter who started it.
     pub(super) fn way_back_runs(&self, active: &Rollout) -> Option<Verdict> {
@@ -27,6 +49,10 @@ impl Decision<'_> {
             return None;
         }
         let status = active.status.clone();
+        let of_its_shape = self.failed_shape().is_some_and(|(_, of)| of.id == failed.id);
+        if of_its_shape {
+            return self.held_by_its_shape(Some(Rollback::Running { to, status }));
+        }
         let of_this_pin = self.attempt().is_some_and(|attempt| attempt.id == failed.id && self.prevents_retry(attempt));
         if !of_this_pin {
             let id = active.id.clone();
@@ -74,7 +100,7 @@ impl Decision<'_> {
 
     /// What ran well before a failed rollout of Pinion's.
     fn leads_back_to(&self, rollout: &Rollout) -> Option<String> {
-        self.ran_before(self.view.revision(&rollout.target)?)
+        self.view.ran_before(self.view.revision(&rollout.target)?)
     }
 
     fn name_of(&self, target: &RolloutTarget) -> Option<&str> {

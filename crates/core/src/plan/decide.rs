@@ -67,11 +67,17 @@ pub(super) fn needs_history(
         return None;
     };
     let (Ok(view), Some(pin)) = (view(target, seen, None), desired.pin_of(target)) else { return None };
+    let view = shaped(view, target, observed, artifact, memory);
     let commit = &pin.provenance.commit;
-    let at_rest = view.settled && view.quiet && runs(&view.current, artifact);
+    let at_rest = view.settled && view.quiet && view.current.fits(artifact);
     // A rollout for the pin before this one may be about to begin: nothing shows it but the rollouts themselves.
-    let moved_on = memory.converged.get(local).is_some_and(|converged| converged.commit != *commit);
-    let probed = memory.probes.get(local).is_some_and(|record| record.commit == *commit && record.failure.is_none());
+    let moved_on = memory
+        .converged
+        .get(local)
+        .is_some_and(|converged| converged.commit != *commit || converged.base.as_ref() != view.base());
+    let probed = memory.probes.get(local).is_some_and(|record| {
+        record.commit == *commit && record.base.as_ref() == view.base() && record.failure.is_none()
+    });
     // A group that follows what Pinion made may follow what has failed.
     let follows = matches!(seen, ObservedTarget::Group(group) if group::follows_made(group));
     Some(!at_rest || moved_on || follows || !(target.verify.is_empty() || probed))
@@ -120,8 +126,13 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     let artifact = input.observed.artifacts.get(local);
     let seen = input.observed.targets.get(local).and_then(|seen| seen.as_ref().ok());
     let history = input.observed.histories.get(local).and_then(|history| history.as_ref().ok());
-    let view = seen.map(|seen| view(target, seen, history));
     let artifact_found = artifact.and_then(|artifact| artifact.as_ref().ok());
+    let view = seen.map(|seen| {
+        view(target, seen, history).map(|view| match artifact_found {
+            Some(artifact) => shaped(view, target, input.observed, artifact, input.memory),
+            None => view,
+        })
+    });
 
     let verdict = match preconditions(input, target) {
         Err(verdict) => *verdict,
@@ -154,15 +165,18 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
         _ => Vec::new(),
     };
     warnings.extend(verdict.warning.clone());
-    let drifted = pin.is_some_and(|pin| drifted(input, target, &verdict, attempt, pin));
+    let base = view.as_ref().and_then(View::base).cloned();
+    let drifted = pin.is_some_and(|pin| drifted(input, target, &verdict, attempt, (pin, base.as_ref())));
     let verdict = suppress_refused(input, local, verdict);
     TargetPlan {
         drifted,
         running: view.as_ref().map(|view| {
-            let pinned = pin.zip(artifact_found).filter(|(_, artifact)| runs(view.running(), artifact));
+            let pinned = pin.zip(artifact_found).filter(|(_, artifact)| view.running().runs(artifact));
             pinned.map_or_else(|| running(input, local, view), |(pin, _)| pin.version.to_string())
         }),
         artifact: artifact_found.cloned(),
+        shape: view.as_ref().and_then(|view| view.wanted.as_ref()?.change()),
+        base,
         updated: view.as_ref().zip(artifact_found).map_or(0, |(view, found)| view.count(found).min(view.total)),
         total: view.as_ref().map_or(0, |view| view.total),
         state: verdict.state,
@@ -204,8 +218,13 @@ fn view(target: &Target, seen: &ObservedTarget, history: Option<&RolloutHistory>
     }
 }
 
-fn runs(revision: &Revision, artifact: &Artifact) -> bool {
-    revision.runs(artifact)
+/// The view with the wanted shape marked, where that isn't the shape of what runs.
+fn shaped(view: View, target: &Target, observed: &Observed, artifact: &Artifact, memory: &Memory) -> View {
+    let local = &target.reference.local;
+    match observed.bases.get(local) {
+        Some(Ok(bases)) if target.base.rule().is_some() => view.shaped(bases, artifact, memory, local),
+        _ => view,
+    }
 }
 
 /// What runs where that isn't the pin: the version that this process knows it by, else what the revision tells.
@@ -227,7 +246,13 @@ fn describe(revision: &Revision) -> String {
 
 /// Whether a target that was in sync with this very pin isn't any more. That it was is known from this process's own
 /// passes or, where something has to be done about it, from AWS's memory of the rollout that ended well.
-fn drifted(input: Input<'_>, target: &Target, verdict: &Verdict, attempt: Option<&Rollout>, pin: &Pin) -> bool {
+fn drifted(
+    input: Input<'_>,
+    target: &Target,
+    verdict: &Verdict,
+    attempt: Option<&Rollout>,
+    (pin, base): (&Pin, Option<&String>),
+) -> bool {
     let local = &target.reference.local;
     let write = verdict.action.as_ref().is_some_and(Action::is_write);
     // Of what another target holds nothing is due.
@@ -235,8 +260,11 @@ fn drifted(input: Input<'_>, target: &Target, verdict: &Verdict, attempt: Option
     let contested = matches!(verdict.reason, Some(Reason::Contested { .. }));
     let due = waits || contested || (write && verdict.state != State::Quarantined);
     let moving = matches!(verdict.state, State::RollingOut | State::Overdue) && input.memory.drifted.contains(local);
-    let remembered =
-        input.memory.converged.get(local).is_some_and(|converged| converged.commit == pin.provenance.commit);
+    let remembered = input
+        .memory
+        .converged
+        .get(local)
+        .is_some_and(|it| it.commit == pin.provenance.commit && it.base.as_ref() == base);
     let succeeded = attempt.is_some_and(|rollout| rollout.outcome == RolloutOutcome::Succeeded);
     (remembered && (due || moving)) || (succeeded && due)
 }
@@ -259,8 +287,16 @@ impl Decision<'_> {
         if let Some(failed) = self.follows_failed() {
             return self.quarantined(failed);
         }
-        if view.settled && runs(&view.current, self.artifact) && !self.is_at_work(active) {
+        if let Some(left) = self.left_by_a_shape(active) {
+            return left;
+        }
+        if view.settled && view.current.fits(self.artifact) && !self.is_at_work(active) {
             let verdict = self.tag_moved().unwrap_or_else(|| self.converged());
+            if verdict.state == State::InSync
+                && let Some(held) = self.held_by_its_shape(None)
+            {
+                return held;
+            }
             return match self.attempt() {
                 Some(rollout) => verdict.about(rollout, true),
                 None => verdict,
@@ -277,7 +313,7 @@ impl Decision<'_> {
         if let Some(failed) = self.attempt().filter(|attempt| self.prevents_retry(attempt)) {
             return self.quarantined(failed);
         }
-        if runs(&view.current, self.artifact) && matches!(self.target.spec, TargetSpec::Fargate(_)) {
+        if view.current.fits(self.artifact) && matches!(self.target.spec, TargetSpec::Fargate(_)) {
             return self.unsettled_service();
         }
         if let Probes::Failed(why) | Probes::Unproven(why) = self.probes() {
@@ -350,9 +386,12 @@ impl Decision<'_> {
         let revision = self.view.revision(&active.target);
         let ours = revision.is_some_and(|revision| self.view.is_ours(revision));
         // What isn't said is no reason to end it.
-        let right = revision.is_some_and(|revision| (ours && revision.untold) || runs(revision, self.artifact));
+        let right = revision.is_some_and(|revision| (ours && revision.untold) || revision.fits(self.artifact));
         let undoing = active.outcome == RolloutOutcome::Undoing;
-        if !right && let Some(verdict) = self.way_back_runs(active) {
+        let shape_failed = self.view.wanted.as_ref().is_some_and(|wanted| wanted.failed.is_some());
+        if (!right || shape_failed)
+            && let Some(verdict) = self.way_back_runs(active)
+        {
             return Some(verdict);
         }
         let verdict = match (right, ours) {

@@ -65,6 +65,7 @@ pub(super) fn view(group: &ObservedGroup, history: Option<&RolloutHistory>) -> R
         remembered: REMEMBERED,
         running: running.into_iter().collect(),
         total: u32::try_from(staying().count()).unwrap_or(u32::MAX),
+        wanted: None,
     })
 }
 
@@ -110,6 +111,7 @@ pub(super) fn next_step(
                     version: pin.version.clone(),
                     commit: pin.provenance.commit.clone(),
                     base: slot.current.number.to_string(),
+                    from: None,
                     owner: Some(Named::Owner(input.claims.owner(&target.reference))),
                 },
                 root_device: match artifact {
@@ -199,6 +201,7 @@ fn as_one(versions: Vec<&TemplateVersion>) -> Option<Revision> {
         made_by: first.made_by.clone(),
         copied: false,
         untold: versions.iter().any(|version| version.image.is_none()),
+        shaped: true,
     })
 }
 
@@ -266,6 +269,7 @@ fn revision(version: &TemplateVersion) -> Revision {
         made_by: version.made_by.clone(),
         copied: false,
         untold: version.image.is_none(),
+        shaped: true,
     }
 }
 

@@ -74,6 +74,8 @@ pub struct Failed {
     pub commit: CommitId,
     /// The artifact's identity.
     pub artifact: String,
+    /// Whose shape it had, as in [`Converged::base`].
+    pub base: Option<String>,
     /// The rollout, for people.
     pub rollout: String,
 }
@@ -89,6 +91,8 @@ pub struct Converged {
     pub artifact: String,
     /// How an AMI was looked up ([`AmiQuery::digest`](crate::model::AmiQuery::digest)); `None` for a container image.
     pub sought: Option<String>,
+    /// Whose shape it had; `None` where that is always the shape of what runs.
+    pub base: Option<String>,
 }
 
 /// A revision that this process has made.
@@ -131,6 +135,8 @@ pub struct ProbeRecord {
     pub commit: CommitId,
     /// The artifact that they were sent for.
     pub artifact: String,
+    /// Whose shape what they were sent for had, as in [`Converged::base`].
+    pub base: Option<String>,
     /// When they were first sent.
     pub first: Timestamp,
     /// What the first failing one said; `None` when all were answered as expected.
@@ -229,6 +235,7 @@ impl Memory {
                     let failed = Failed {
                         commit: pin.provenance.commit.clone(),
                         artifact: artifact.identity().to_owned(),
+                        base: planned.base.clone(),
                         rollout: id.short().to_owned(),
                     };
                     self.failed.insert(local.clone(), failed);

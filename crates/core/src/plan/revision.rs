@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::shape::Wanted;
 use crate::model::{Artifact, Digest, Marker, Named, Rollout, RolloutTarget, Version, same_repository};
 
 /// A launch-template version or a task-definition revision.
@@ -31,6 +32,8 @@ pub(super) struct Revision {
     pub(super) copied: bool,
     /// Whether AWS doesn't say which image is in it, so that it may be any.
     pub(super) untold: bool,
+    /// Whether it has the shape that is wanted; always, where the shape of what runs is.
+    pub(super) shaped: bool,
 }
 
 /// A marker holds for the revision that Pinion wrote it on. Other tools copy tags when they register a revision: of
@@ -72,7 +75,20 @@ pub(super) struct ContainerImage {
 }
 
 impl Revision {
-    /// Whether it is on an artifact, with all containers that are ours.
+    /// Whether it is what is wanted: on an artifact, with the wanted shape.
+    pub(super) fn fits(&self, artifact: &Artifact) -> bool {
+        self.shaped && self.runs(artifact)
+    }
+
+    /// Whether another revision has the same image as this one, as far as their names and markers tell.
+    pub(super) fn has_the_image_of(&self, other: &Self) -> bool {
+        let images = |revision: &Self| revision.containers.iter().map(|one| one.image.clone()).collect::<Vec<_>>();
+        let pinned = |revision: &Self| revision.marker.as_ref().map(|it| (it.commit.clone(), it.version.clone()));
+        let same = self.image.is_some() && self.image == other.image && images(self) == images(other);
+        same || (self.marker.is_some() && pinned(self) == pinned(other))
+    }
+
+    /// Whether it is on an artifact, with all containers that are ours, whatever its shape is.
     pub(super) fn runs(&self, artifact: &Artifact) -> bool {
         match artifact {
             Artifact::Ami { id, .. } => self.image.as_ref() == Some(id),
@@ -126,6 +142,8 @@ pub(super) struct View {
     pub(super) running: Vec<(RolloutTarget, u32)>,
     /// Instances or tasks in all.
     pub(super) total: u32,
+    /// Whose shape the target is to have; `None` for that of what runs.
+    pub(super) wanted: Option<Wanted>,
 }
 
 impl View {
@@ -147,8 +165,8 @@ impl View {
     /// Whether a rollout to this revision is one that Pinion started: Pinion made the revision, and from what ran before.
     /// Somebody who goes back to an older revision of Pinion's making starts a rollout of their own.
     pub(super) fn is_ours(&self, revision: &Revision) -> bool {
-        let base = revision.marker.as_ref().map(|marker| &marker.base);
-        base.is_some_and(|base| self.bases.as_ref().is_none_or(|bases| bases.contains(base)))
+        let from = revision.marker.as_ref().map(|marker| marker.from());
+        from.is_some_and(|from| self.bases.as_ref().is_none_or(|bases| bases.iter().any(|base| base == from)))
     }
 
     /// The target that the marker of the newest revision names that Pinion made. Of a service only revisions of the family
@@ -164,9 +182,14 @@ impl View {
         newest.and_then(|revision| revision.marker.as_ref()).and_then(|marker| marker.owner.as_ref())
     }
 
-    /// How many instances or tasks run an artifact.
+    /// Whose shape is wanted; `None` where that is the shape of what runs.
+    pub(super) fn base(&self) -> Option<&String> {
+        self.wanted.as_ref().map(|wanted| &wanted.name)
+    }
+
+    /// How many instances or tasks run an artifact, with the wanted shape.
     pub(super) fn count(&self, artifact: &Artifact) -> u32 {
-        let runs = |target: &RolloutTarget| self.revision(target).is_some_and(|revision| revision.runs(artifact));
+        let runs = |target: &RolloutTarget| self.revision(target).is_some_and(|revision| revision.fits(artifact));
         self.running.iter().filter(|(target, _)| runs(target)).map(|(_, count)| count).sum()
     }
 }

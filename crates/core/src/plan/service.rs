@@ -7,8 +7,8 @@ use super::action::short_arn;
 use super::revision::{ContainerImage, Revision, View, disown_copies};
 use super::{Action, Made};
 use crate::model::{
-    Artifact, Container, FargateSpec, Marker, Named, ObservedDeployment, ObservedService, Owner, Pin, Rollout,
-    RolloutHistory, RolloutId, RolloutOutcome, RolloutTarget, TaskDefinition, same_repository, words,
+    Artifact, Base, BaseSource, Container, FargateSpec, Marker, Named, ObservedDeployment, ObservedService, Owner, Pin,
+    Rollout, RolloutHistory, RolloutId, RolloutOutcome, RolloutTarget, TaskDefinition, same_repository, words,
 };
 
 /// ECS forgets service deployments after 90 days (`ListServiceDeployments`).
@@ -44,6 +44,7 @@ pub(super) fn view(
         made_by: None,
         copied: false,
         untold: is_untold(&deployment.containers, &ours),
+        shaped: true,
     });
     for other in known.chain(deployed) {
         if other.target != current.target && others.iter().all(|seen| seen.target != other.target) {
@@ -92,6 +93,7 @@ pub(super) fn view(
         remembered: REMEMBERED,
         running: running.into_iter().collect(),
         total: service.desired,
+        wanted: None,
     })
 }
 
@@ -105,14 +107,31 @@ pub(super) fn next_step(
     made: Option<&Made>,
     owner: Owner,
 ) -> Result<Action, String> {
-    runs_on(&service.task_definition, artifact)?;
+    // Whose shape the new revision gets: the newest base, or what runs.
+    let (source, base) = match view.wanted.as_ref().map(|wanted| (wanted, &wanted.base)) {
+        Some((wanted, Some(Base { revision: BaseSource::TaskDefinition(newest), .. }))) => {
+            (newest.as_ref(), wanted.name.clone())
+        }
+        Some((wanted, _)) if wanted.name == wanted.on => (&service.task_definition, wanted.name.clone()),
+        // Its own shape has failed, and what ran before isn't known well enough to be copied.
+        Some((wanted, _)) => {
+            return Err(format!(
+                "the shape of {} has failed, and the service is still on it; put it on a task definition with the shape of {}",
+                wanted.on, wanted.name
+            ));
+        }
+        None => (&service.task_definition, view.current.name.clone()),
+    };
+    runs_on(source, artifact)?;
+    let names = containers_in(source, spec)?.into_iter().map(|container| container.name.clone()).collect();
     let image = artifact.identity();
+    let made_here =
+        |made: &Marker| made.commit == pin.provenance.commit && made.base == base && made.from() == view.current.name;
     let made_for_this = |revision: &&Revision| {
-        let made = revision.marker.as_ref();
         revision.usable
             && !revision.containers.is_empty()
             && revision.containers.iter().all(|container| container.image == image)
-            && made.is_some_and(|made| made.commit == pin.provenance.commit && made.base == view.current.name)
+            && revision.marker.as_ref().is_some_and(made_here)
     };
     // The oldest: of two Pinions that have each registered one, both take the same.
     let listed = view.others.iter().rev().find(made_for_this).and_then(|revision| match &revision.target {
@@ -120,20 +139,19 @@ pub(super) fn next_step(
         _ => None,
     });
     // Listing lags behind: what this process has just made itself may not be there yet.
-    let own = made.filter(|made| {
-        made.image == image && made.marker.commit == pin.provenance.commit && made.marker.base == view.current.name
-    });
+    let own = made.filter(|made| made.image == image && made_here(&made.marker));
     let mut marker = Marker {
         version: pin.version.clone(),
         commit: pin.provenance.commit.clone(),
-        base: view.current.name.clone(),
+        from: Some(view.current.name.clone()).filter(|from| *from != base),
+        base,
         owner: Some(Named::Owner(owner)),
     };
     let found = listed.or(own.map(|made| &made.arn));
-    if found.is_none() && has_room(&service.task_definition, &marker).is_err() {
+    if found.is_none() && has_room(source, &marker).is_err() {
         // The owner's name is what it can do without.
         marker.owner = None;
-        has_room(&service.task_definition, &marker)?;
+        has_room(source, &marker)?;
     }
     Ok(match found {
         Some(arn) => Action::UpdateService {
@@ -142,8 +160,9 @@ pub(super) fn next_step(
             task_definition: arn.clone(),
         },
         _ => Action::RegisterTaskDefinition {
-            base: service.task_definition.arn.clone(),
-            containers: containers(service, spec)?.into_iter().map(|container| container.name.clone()).collect(),
+            base: source.arn.clone(),
+            family: family_of(&service.task_definition.arn).to_owned(),
+            containers: names,
             image: image.to_owned(),
             marker,
         },
@@ -175,8 +194,15 @@ fn has_room(base: &TaskDefinition, marker: &Marker) -> Result<(), String> {
     }
 }
 
+/// The family of a task definition's ARN.
+fn family_of(arn: &str) -> &str {
+    let short = short_arn(arn);
+    short.rsplit_once(':').map_or(short, |(family, _)| family)
+}
+
 /// What a marker calls a task definition: `family:revision`, of which the end counts where a tag's value can't hold it all.
-fn name_of(arn: &str) -> String {
+#[must_use]
+pub fn name_of(arn: &str) -> String {
     let short = short_arn(arn);
     short.get(short.len().saturating_sub(LONGEST_VALUE)..).unwrap_or(short).to_owned()
 }
@@ -242,7 +268,14 @@ fn containers<'a>(service: &'a ObservedService, spec: &FargateSpec) -> Result<Ve
             service.controller
         ));
     }
-    let definition = &service.task_definition;
+    containers_in(&service.task_definition, spec)
+}
+
+/// The containers of a task definition whose image is ours, the first one first; at least one.
+///
+/// # Errors
+/// Why it isn't known which they are, and what to change.
+pub fn containers_in<'a>(definition: &'a TaskDefinition, spec: &FargateSpec) -> Result<Vec<&'a Container>, String> {
     let short = short_arn(&definition.arn);
     if definition.containers.is_empty() || definition.containers.iter().any(|container| container.name.is_empty()) {
         return Err(format!(
@@ -363,6 +396,7 @@ fn revision(definition: &TaskDefinition, ours: &[&str]) -> Revision {
         made_by: definition.made_by.clone(),
         copied: false,
         untold: is_untold(&definition.containers, ours),
+        shaped: true,
     }
 }
 

@@ -58,6 +58,7 @@ pub fn settle(pass: Pass<'_>, before: Option<&TargetState>) -> TargetState {
         artifact: kept.map_or_else(|| plan.artifact.clone(), |kept| kept.artifact.clone()),
         updated: kept.map_or(plan.updated, |kept| kept.updated),
         total: kept.map_or(plan.total, |kept| kept.total),
+        shape: kept.map_or_else(|| plan.shape.clone(), |kept| kept.shape.clone()),
         warnings: kept.map_or_else(|| plan.warnings.clone(), |kept| kept.warnings.clone()),
         rollout: kept.map_or_else(|| plan.rollout.clone(), |kept| kept.rollout.clone()),
         suspension: target.suspend.clone(),
@@ -200,7 +201,8 @@ fn seen_running(pass: Pass<'_>) -> Option<StartedRollout> {
     // The rollback of a quarantined pin is no rollout of it.
     let applied = matches!(pass.outcome, Some(Outcome::Applied(_))) && plan.state != State::Quarantined;
     if let Some(to) = plan.action.as_ref().filter(|_| applied).and_then(Action::leads_to) {
-        return Some(StartedRollout { to, pin: Some(pin.clone()), artifact, started: now, id: None });
+        let shape = plan.shape.as_ref().map(ToString::to_string);
+        return Some(StartedRollout { to, pin: Some(pin.clone()), artifact, shape, started: now, id: None });
     }
     let rollout = plan.rollout.as_ref().filter(|rollout| rollout.outcome.is_active())?;
     if !matches!(plan.state, State::RollingOut | State::Overdue) {
@@ -211,6 +213,7 @@ fn seen_running(pass: Pass<'_>) -> Option<StartedRollout> {
         to: rollout.target.clone(),
         pin: (!moved_on).then(|| pin.clone()),
         artifact: artifact.filter(|_| !moved_on),
+        shape: None,
         started: rollout.started.unwrap_or(now),
         id: Some(rollout.id.clone()).filter(crate::model::RolloutId::is_final),
     })

@@ -13,6 +13,7 @@ mod properties;
 mod quarantine;
 mod retries;
 mod services;
+mod shapes;
 mod templates;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,6 +73,7 @@ pub(super) fn environment(frontend: (&str, char), backend: (&str, char)) -> Envi
         verify: Vec::new(),
         suspend: None,
         take_over: None,
+        base: BaseRevision::Running,
     };
     let asg = TargetSpec::Asg(AsgSpec {
         group: GroupName::try_from("frontend").unwrap(),
@@ -127,6 +129,7 @@ pub(super) fn marker(version: &str, digit: char, base: &str) -> Option<Marker> {
         version: Version::try_from(version).unwrap(),
         commit: commit(digit),
         base: base.to_owned(),
+        from: None,
         owner: None,
     })
 }
@@ -162,6 +165,7 @@ pub(super) fn decide_one(
     change: impl FnOnce(&mut Observed, &mut Memory),
 ) -> TargetPlan {
     let mut observed = Observed {
+        bases: BTreeMap::new(),
         identity: Some(Ok(environment.account.id.clone())),
         alarms: None,
         artifacts: artifacts(environment),
@@ -277,6 +281,7 @@ fn a_target_waits_for_those_that_it_comes_after() {
     let mut environment = environment(("1.1", 'b'), ("2.1", 'b'));
     environment.targets.get_mut(&web()).unwrap().after.insert(api());
     let observed = |service: ObservedTarget| Observed {
+        bases: BTreeMap::new(),
         identity: Some(Ok(environment.account.id.clone())),
         alarms: None,
         artifacts: artifacts(&environment),
@@ -309,6 +314,7 @@ fn a_target_waits_for_those_that_it_comes_after() {
 fn a_guardrail_holds_a_rollout_back_and_is_named() {
     let environment = environment(("1.1", 'b'), ("2.0", 'b'));
     let observed = Observed {
+        bases: BTreeMap::new(),
         identity: Some(Ok(environment.account.id.clone())),
         alarms: None,
         artifacts: artifacts(&environment),
@@ -371,6 +377,7 @@ fn markers_survive_being_written() {
         version: Version::try_from("v".repeat(128)).unwrap(),
         commit: CommitId::try_from("a".repeat(64)).unwrap(),
         base: "10000".to_owned(),
+        from: None,
         owner: None,
     };
     assert!(longest.to_string().len() <= 255, "AWS takes at most 255 characters");

@@ -55,6 +55,7 @@ fn a_target_is_what_its_table_and_its_pin_say() {
             verify: [],
             suspend: None,
             take_over: None,
+            base: Running,
         },
         fargate/api: Target {
             reference: prod/fargate/api,
@@ -85,6 +86,7 @@ fn a_target_is_what_its_table_and_its_pin_say() {
             verify: [],
             suspend: None,
             take_over: None,
+            base: Running,
         },
     }
     "#);

@@ -3,7 +3,7 @@
 //! after it, and nothing against the way out of the version that raised it.
 
 use super::preconditions::failed;
-use super::{Decision, Verdict, runs};
+use super::{Decision, Verdict};
 use crate::model::{ErrorClass, ObservedTarget, Rollout, RolloutOutcome, RolloutSettings, State};
 use crate::plan::Reason;
 
@@ -48,7 +48,7 @@ impl Decision<'_> {
     fn has_run_here(&self) -> bool {
         let well = |rollout: &Rollout| {
             let revision = self.view.revision(&rollout.target);
-            rollout.outcome == RolloutOutcome::Succeeded && revision.is_some_and(|it| runs(it, self.artifact))
+            rollout.outcome == RolloutOutcome::Succeeded && revision.is_some_and(|it| it.fits(self.artifact))
         };
         self.is_way_out() || self.view.rollouts.iter().any(well)
     }

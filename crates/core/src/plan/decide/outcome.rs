@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::{Decision, Verdict, age, runs};
+use super::{Decision, Verdict, age};
 use crate::model::{Artifact, CommitId, LocalRef, Pin, Rollout, RolloutOutcome, RolloutTarget, State};
 use crate::plan::back::ended_badly;
 use crate::plan::revision::{Revision, View};
@@ -52,7 +52,7 @@ impl<'a> Attempts<'a> {
 
     /// Whether Pinion made a revision for this pin. What is in it may not be said.
     pub(super) fn made_for_it(self, revision: &Revision) -> bool {
-        let fits = revision.untold || runs(revision, self.artifact);
+        let fits = revision.untold || revision.fits(self.artifact);
         fits && revision.marker.as_ref().is_some_and(|marker| marker.commit == self.pin.provenance.commit)
     }
 
@@ -65,33 +65,13 @@ impl<'a> Attempts<'a> {
         }
         let since = rollout.started.is_some_and(|started| started >= self.pin.provenance.time);
         let here = revision.target == self.view.current.target || ended_badly(rollout);
-        here && since && !revision.copied && runs(revision, self.artifact)
+        here && since && !revision.copied && revision.fits(self.artifact)
     }
 
-    /// Whether Pinion itself has ended a rollout, because another pin was set. This process knows of those that it has
-    /// cancelled; of others it is so if the next rollout is one of Pinion's for another pin: a refresh has to be cancelled
-    /// before it, and a deployment that still ran is stopped by it.
+    /// Whether Pinion itself has ended a rollout, because something else is wanted by now.
     fn cut_short(self, at: usize) -> bool {
-        let Some(rollout) = self.view.rollouts.get(at) else { return false };
-        if self.memory.withdrawn.get(self.local).is_some_and(|withdrawn| withdrawn.contains(&rollout.id)) {
-            return true;
-        }
-        let Some(next) = at.checked_sub(1).and_then(|next| self.view.rollouts.get(next)) else { return false };
-        let Some(after) = self.view.revision(&next.target) else { return false };
-        let made_from = self.view.revision(&rollout.target).and_then(|revision| Some(&revision.marker.as_ref()?.base));
-        // Back to what it was made from leads also the rollback of what somebody else has ended.
-        let leads_back = after.target == self.view.current.target || made_from == Some(&after.name);
-        let of_another = after.marker.as_ref().is_some_and(|marker| marker.commit != self.pin.provenance.commit);
-        if leads_back || !of_another {
-            return false;
-        }
-        match rollout.outcome {
-            RolloutOutcome::Cancelled => true,
-            RolloutOutcome::Failed if rollout.status == "STOPPED" => {
-                rollout.ended.zip(next.started).is_some_and(|(ended, next)| ended >= next)
-            }
-            _ => false,
-        }
+        let withdrawn = self.memory.withdrawn.get(self.local);
+        self.view.was_cut_short(at, &self.pin.provenance.commit, self.view.wanted.is_some(), withdrawn)
     }
 }
 
@@ -114,8 +94,10 @@ impl Decision<'_> {
         if memory.forgiven.get(local).is_some_and(|forgiven| forgiven.outcome.as_ref() == Some(commit)) {
             return None;
         }
-        let same = |of: &CommitId, artifact: &str| of == commit && artifact == self.artifact.identity();
-        if memory.converged.get(local).is_some_and(|it| same(&it.commit, &it.artifact)) {
+        let same = |of: &CommitId, artifact: &str, base: Option<&String>| {
+            of == commit && artifact == self.artifact.identity() && base == self.view.base()
+        };
+        if memory.converged.get(local).is_some_and(|it| same(&it.commit, &it.artifact, it.base.as_ref())) {
             return None;
         }
         let attempts = self.attempts();
@@ -127,7 +109,7 @@ impl Decision<'_> {
             let why = why.to_owned();
             Some(Verdict::of(State::Quarantined, Reason::OutcomeUnknown { what, why }))
         };
-        if let Some(failed) = memory.failed.get(local).filter(|it| same(&it.commit, &it.artifact))
+        if let Some(failed) = memory.failed.get(local).filter(|it| same(&it.commit, &it.artifact, it.base.as_ref()))
             && attempts.all().next().is_none()
         {
             return quarantine(failed.rollout.clone(), "it ended badly, and AWS doesn't tell of it any more");
@@ -188,26 +170,6 @@ impl Decision<'_> {
         verdict.warning(failed.to_string())
     }
 
-    /// What ran before a revision of Pinion's, by what it was made from: the newest of those that was ever rolled out well,
-    /// or of which no rollout is known, as it ran before AWS's memory begins.
-    pub(in crate::plan) fn ran_before(&self, revision: &Revision) -> Option<String> {
-        let mut name = &revision.marker.as_ref()?.base;
-        // What was rolled out later, such as the way back, says nothing of what was before.
-        let first = self.view.rollouts.iter().rposition(|rollout| rollout.target == revision.target);
-        let earlier = self.view.rollouts.get(first.map_or(0, |first| first + 1)..).unwrap_or_default();
-        // Each is older than the one made from it; a chain that isn't sane ends.
-        for _ in 0..=self.view.others.len() {
-            let Some(base) = self.view.named(name) else { return Some(name.clone()) };
-            let mut rollouts = earlier.iter().filter(|rollout| rollout.target == base.target).peekable();
-            let untried = rollouts.peek().is_none();
-            if untried || rollouts.any(|rollout| rollout.outcome == RolloutOutcome::Succeeded) {
-                return Some(name.clone());
-            }
-            name = &base.marker.as_ref()?.base;
-        }
-        None
-    }
-
     /// Whether the pin leads back to what last ran well: to what the group is on while a refresh has left it mixed, or to
     /// what ran before what runs now.
     pub(super) fn is_way_out(&self) -> bool {
@@ -215,10 +177,10 @@ impl Decision<'_> {
         if !self.view.chosen {
             return false;
         }
-        if runs(current, self.artifact) {
+        if current.fits(self.artifact) {
             return true;
         }
-        let before = self.ran_before(current).and_then(|name| self.view.named(&name));
-        before.is_some_and(|before| runs(before, self.artifact))
+        let before = self.view.ran_before(current).and_then(|name| self.view.named(&name));
+        before.is_some_and(|before| before.fits(self.artifact))
     }
 }

@@ -60,6 +60,13 @@ pub(super) fn preconditions<'a>(input: Input<'a>, target: &'a Target) -> Result<
     if let Some(Err(error)) = input.observed.histories.get(local) {
         return Err(Box::new(failed(error)));
     }
+    if target.base.rule().is_some() {
+        match input.observed.bases.get(local) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(Box::new(failed(error))),
+            None => return Err(Box::new(unread())),
+        }
+    }
     Ok(Preconditions { pin, artifact, seen })
 }
 

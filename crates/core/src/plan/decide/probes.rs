@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Decision, LAG, age, runs};
+use super::{Decision, LAG, age};
 use crate::model::{Rollout, RolloutOutcome, Target};
 use crate::plan::revision::Revision;
 use crate::plan::{Action, Input, ProbeRecord};
@@ -23,7 +23,9 @@ impl Decision<'_> {
     pub(super) fn probes(&self) -> Probes {
         let Some(patience) = patience(self.target) else { return Probes::Passed };
         let record = self.input.memory.probes.get(&self.target.reference.local).filter(|record| {
-            record.commit == self.pin.provenance.commit && record.artifact == self.artifact.identity()
+            record.commit == self.pin.provenance.commit
+                && record.artifact == self.artifact.identity()
+                && record.base.as_ref() == self.view.base()
         });
         match record {
             None => Probes::Due,
@@ -45,7 +47,7 @@ impl Decision<'_> {
         let made_for_it = |revision: &Revision| {
             let marker = revision.marker.as_ref();
             marker.is_some_and(|it| it.commit == pin.provenance.commit && it.version == pin.version)
-                && runs(revision, self.artifact)
+                && revision.fits(self.artifact)
         };
         let ended_well = |rollout: &Rollout| {
             rollout.outcome == RolloutOutcome::Succeeded && view.revision(&rollout.target).is_some_and(made_for_it)

@@ -3,7 +3,7 @@
 use super::{Decision, LAG, Verdict, age, running};
 use crate::guardrail::{Denial, Proposal};
 use crate::model::{ObservedTarget, Rollout, RolloutOutcome, State, Target, TargetSpec};
-use crate::plan::{Action, Input, Reason, Started, group, service};
+use crate::plan::{Action, Input, Reason, Started, TargetPlan, group, service};
 
 /// How far a rollout is that was asked for, and of which nothing that was read tells.
 pub(in crate::plan) const NOT_SHOWN: &str = "it was asked for, but what was read doesn't show it yet";
@@ -79,7 +79,12 @@ impl Decision<'_> {
     fn reads_lag(&self) -> bool {
         let local = &self.target.reference.local;
         let commit = &self.pin.provenance.commit;
-        let seen = self.input.memory.converged.get(local).is_some_and(|converged| converged.commit == *commit);
+        let seen = self
+            .input
+            .memory
+            .converged
+            .get(local)
+            .is_some_and(|converged| converged.commit == *commit && converged.base.as_ref() == self.view.base());
         let ended = self.attempt().filter(|rollout| rollout.outcome == RolloutOutcome::Succeeded);
         // It went on in the last pass, whatever the clocks say: its target was read before its end.
         let went_on = self.input.memory.running.get(local);
@@ -98,15 +103,21 @@ impl Decision<'_> {
             return Some(Verdict::of(State::Pending, Reason::ChangeLimit(held.clone())));
         }
         // `after` orders what is new. Back to what ran well goes at once: the others may never get there.
-        let after = self.target.after.iter().filter(|_| !self.is_way_out());
+        let after = self.target.after.iter().filter(|_| !self.is_way_out() && !self.brings_only_a_shape());
         for before in after {
-            let state = self.so_far.targets.get(before).map_or(State::Unknown, |plan| plan.state);
-            if state != State::InSync {
+            let planned = self.so_far.targets.get(before);
+            let state = planned.map_or(State::Unknown, |plan| plan.state);
+            if state != State::InSync && !planned.is_some_and(TargetPlan::is_held_by_its_shape) {
                 return Some(Verdict::of(State::Pending, Reason::After { target: before.clone(), state }));
             }
         }
         let denials = self.denials();
         (!denials.is_empty()).then(|| Verdict::of(State::Pending, Reason::Guardrail(denials)))
+    }
+
+    /// Whether the pinned image runs already, so that a rollout brings nothing but another shape. `after` orders versions.
+    fn brings_only_a_shape(&self) -> bool {
+        !self.view.current.shaped && self.view.current.runs(self.artifact)
     }
 
     /// What forbids a rollout now.
@@ -126,7 +137,9 @@ impl Decision<'_> {
     /// Whether this very pin had brought this very artifact here before.
     pub(super) fn heals(&self) -> bool {
         let converged = self.input.memory.converged.get(&self.target.reference.local).is_some_and(|converged| {
-            converged.commit == self.pin.provenance.commit && converged.artifact == self.artifact.identity()
+            converged.commit == self.pin.provenance.commit
+                && converged.artifact == self.artifact.identity()
+                && converged.base.as_ref() == self.view.base()
         });
         converged || self.attempt().is_some_and(|rollout| rollout.outcome == RolloutOutcome::Succeeded)
     }

@@ -46,7 +46,7 @@ fn stood_on(group: &ObservedGroup, slots: &[Slot<'_>], failed: bool) -> Vec<u64>
 fn made_from(slot: &Slot<'_>) -> Option<u64> {
     let moves = !matches!(slot.version, TemplateVersionSpec::Number(_));
     let marker = slot.current.marker.as_ref().filter(|_| moves);
-    marker.and_then(|marker| marker.base.parse::<u64>().ok())
+    marker.and_then(|marker| marker.from().parse::<u64>().ok())
 }
 
 /// Whether a group follows, by `$Latest` or `$Default`, a version that Pinion made: it should be on a number.

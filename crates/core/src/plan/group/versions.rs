@@ -21,7 +21,7 @@ pub(super) fn made_for<'a>(
         version.template == slot.template.id
             && version.image.as_deref() == Some(artifact.identity())
             && version.marker.as_ref().is_some_and(|made| {
-                made.commit == pin.provenance.commit && made.base == slot.current.number.to_string()
+                made.commit == pin.provenance.commit && made.from() == slot.current.number.to_string()
             })
     };
     let mut differs = None;

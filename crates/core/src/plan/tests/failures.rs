@@ -16,6 +16,7 @@ fn group_with(refreshes: &[Rollout]) -> (ObservedTarget, Option<RolloutHistory>)
 fn planned(environment: &Environment, guardrails: &dyn Guardrails, refreshes: &[Rollout]) -> TargetPlan {
     let (seen, history) = group_with(refreshes);
     let observed = Observed {
+        bases: BTreeMap::new(),
         identity: Some(Ok(environment.account.id.clone())),
         alarms: None,
         artifacts: artifacts(environment),
@@ -197,6 +198,7 @@ fn a_pin_that_no_commit_answers_for_is_blocked() {
     let artifacts = artifacts(&environment);
     environment.pins.clear();
     let observed = Observed {
+        bases: BTreeMap::new(),
         identity: Some(Ok(environment.account.id.clone())),
         alarms: None,
         artifacts,

@@ -125,6 +125,7 @@ fn with_a_digest_in_the_pin_a_moved_tag_is_a_warning_and_healing_goes_on() {
 fn a_tag_is_looked_up_again_before_anything_is_said_about_it() {
     let needs = |environment: &Environment, seen: Box<ObservedService>, artifact: Artifact| {
         let observed = Observed {
+            bases: BTreeMap::new(),
             artifacts: BTreeMap::from([(api(), Ok(artifact))]),
             targets: BTreeMap::from([(api(), Ok(ObservedTarget::Service(seen)))]),
             ..Observed::default()
@@ -200,6 +201,7 @@ fn where_ecs_says_nothing_of_a_rollout_the_service_deployments_tell() {
     assert_eq!(decide(2, &[deployment(2, Running, 1)]).state, State::RollingOut);
     assert_ne!(decide(1, &[]).state, State::InSync);
     let observed = Observed {
+        bases: BTreeMap::new(),
         artifacts: artifacts(&environment),
         targets: BTreeMap::from([(api(), Ok(silent(2)))]),
         ..Observed::default()

@@ -9,11 +9,13 @@ fn full(desired: &Environment) -> Memory {
     let id = RolloutId("r-1".to_owned());
     let (pinned, artifact) = (commit('a'), ami("1.0"));
     let (version, sought) = (version("1.0"), Some("query".to_owned()));
-    let marker = Marker { version: version.clone(), commit: pinned.clone(), base: "1".to_owned(), owner: None };
-    let converged = Converged { commit: pinned.clone(), version, artifact: artifact.clone(), sought };
+    let marker =
+        Marker { version: version.clone(), commit: pinned.clone(), base: "1".to_owned(), from: None, owner: None };
+    let converged = Converged { commit: pinned.clone(), version, artifact: artifact.clone(), sought, base: None };
     memory.converged.insert(web(), converged);
     memory.drifted.insert(web());
     let probes = ProbeRecord {
+        base: None,
         commit: pinned.clone(),
         artifact: artifact.clone(),
         first: at(0),
@@ -27,7 +29,7 @@ fn full(desired: &Environment) -> Memory {
     let (action, reason) = (Action::Verify { probes: Vec::new() }, Reason::Probing);
     memory.refused.insert(web(), Refused { action, reason, times: 1, at: at(0) });
     memory.withdrawn.insert(web(), BTreeSet::from([id]));
-    memory.failed.insert(web(), Failed { commit: pinned, artifact, rollout: "r-1".to_owned() });
+    memory.failed.insert(web(), Failed { commit: pinned, artifact, base: None, rollout: "r-1".to_owned() });
     memory.running.insert(web(), RolloutId("r-1".to_owned()));
     memory
 }

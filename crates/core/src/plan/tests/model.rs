@@ -114,6 +114,7 @@ impl World {
             digests: BTreeMap::new(),
         }));
         let mut observed = Observed {
+            bases: BTreeMap::new(),
             identity: Some(Ok(environment.account.id.clone())),
             alarms: None,
             artifacts: artifacts(environment),

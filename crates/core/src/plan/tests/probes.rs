@@ -40,6 +40,7 @@ fn ended(minute: i64) -> Option<RolloutHistory> {
 /// Probes that were first sent at a minute, after the rollout.
 fn record(minute: i64, failure: Option<&str>) -> ProbeRecord {
     ProbeRecord {
+        base: None,
         commit: commit('b'),
         artifact: ami("1.1"),
         first: at(minute),

@@ -84,6 +84,7 @@ fn what_was_forgotten_is_tried_after_another_commit_or_a_retry() {
     assert!(planned(&environment(("1.1", 'b'), ("2.1", 'c')), &|_| {}).action.is_some());
     assert!(planned(&pinned(), &|memory| memory.retry(&pinned(), BTreeMap::new(), at(9))).action.is_some());
     let converged = Converged {
+        base: None,
         commit: commit('b'),
         version: Version::try_from("2.1").unwrap(),
         artifact: image("2.1"),

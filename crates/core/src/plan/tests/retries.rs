@@ -18,6 +18,7 @@ fn pinned() -> Environment {
 fn read(instances: &[u64], refreshes: &[Rollout]) -> Observed {
     let environment = pinned();
     Observed {
+        bases: BTreeMap::new(),
         identity: Some(Ok(environment.account.id.clone())),
         alarms: None,
         artifacts: artifacts(&environment),
@@ -229,6 +230,7 @@ fn reads_that_lag_begin_nothing_anew() {
     );
     assert!(with(at(9)).action.is_some(), "a minute later it isn't there: it is healed");
     let converged = Converged {
+        base: None,
         commit: commit('b'),
         version: Version::try_from("1.1").unwrap(),
         artifact: ami("1.1"),

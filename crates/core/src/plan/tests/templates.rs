@@ -139,6 +139,7 @@ fn a_group_that_is_put_on_latest_goes_back_on_its_number() {
     ");
     // Nor does it look in sync where nothing else would be read of it.
     let mut observed = Observed {
+        bases: BTreeMap::new(),
         identity: Some(Ok(quarantined.account.id.clone())),
         alarms: None,
         artifacts: artifacts(&quarantined),
@@ -164,7 +165,7 @@ fn another_version_with_the_same_image_is_no_drift() {
         let remember = |_: &mut Observed, memory: &mut Memory| {
             let sought = environment.targets[&web()].spec.sought();
             let version = Version::try_from("1.1").unwrap();
-            let converged = Converged { commit: commit('b'), version, artifact: ami("1.1"), sought };
+            let converged = Converged { commit: commit('b'), version, artifact: ami("1.1"), sought, base: None };
             memory.converged.insert(web(), converged);
         };
         let plan = decide_one(&environment, &web(), ObservedTarget::Group(seen), Some(history(&[], &[])), remember);
@@ -229,7 +230,7 @@ fn an_ami_that_was_built_again_is_not_rolled_out() {
         let sought = sought.clone();
         let remember = |_: &mut Observed, memory: &mut Memory| {
             let (version, artifact) = (Version::try_from("1.1").unwrap(), current.image.clone().unwrap());
-            let converged = Converged { commit: commit('b'), version, artifact, sought };
+            let converged = Converged { commit: commit('b'), version, artifact, sought, base: None };
             memory.converged.extend(remembered.then_some((web(), converged)));
         };
         line(&decide_one(&environment, &web(), ObservedTarget::Group(seen), Some(history), remember))

@@ -1,0 +1,153 @@
+//! Decisions about services whose shape comes from the newest revision that Pinion didn't make. The pin is 2.1, set by
+//! commit b; api:1 is Terraform's, api:2 was made from it for the pin, api:3 is Terraform's next.
+
+use super::services::{arn, history, service};
+use super::*;
+
+fn desired() -> Environment {
+    let mut environment = environment(("1.0", 'b'), ("2.1", 'b'));
+    environment.targets.get_mut(&api()).unwrap().base = BaseRevision::Newest(BaseRule::default());
+    environment
+}
+
+/// A revision of Terraform's, with an image of its own.
+fn base(number: u64) -> Base {
+    let RolloutHistory::Service { mut revisions, .. } = history(&[(number, "0.9", None)], &[]) else { panic!() };
+    Base {
+        name: format!("api:{number}"),
+        revision: BaseSource::TaskDefinition(Box::new(revisions.remove(0))),
+        changes: vec!["+ env LOG_LEVEL".to_owned()],
+    }
+}
+
+fn bases(recorded: u64, through: &[u64], newest: Option<u64>) -> Bases {
+    Bases {
+        recorded: format!("api:{recorded}"),
+        through: through.iter().map(|number| format!("api:{number}")).collect(),
+        newest: newest.map(base),
+        shared: None,
+    }
+}
+
+fn made(version: &str, digit: char, base: u64, from: u64) -> Option<Marker> {
+    let from = Some(format!("api:{from}")).filter(|_| from != base);
+    Some(Marker { from, ..marker(version, digit, &format!("api:{base}")).unwrap() })
+}
+
+fn deployment(id: &str, to: u64, outcome: RolloutOutcome, minute: i64) -> Rollout {
+    Rollout { id: RolloutId(id.to_owned()), ..super::services::deployment(to, outcome, minute) }
+}
+
+fn decided(seen: ObservedTarget, history: RolloutHistory, bases: Bases) -> TargetPlan {
+    decide_one(&desired(), &api(), seen, Some(history), |observed, _| {
+        observed.bases.insert(api(), Ok(bases));
+    })
+}
+
+/// The service at rest on a revision of Pinion's with the pinned version.
+fn at_rest(on: u64, marker: Option<Marker>) -> ObservedTarget {
+    service(on, "2.1", marker, &[(on, true, "COMPLETED", 2)])
+}
+
+#[test]
+fn decisions() {
+    use RolloutOutcome::{Failed, Running, Succeeded};
+    let first = || (2, "2.1", made("2.1", 'b', 1, 1));
+    let next = || (4, "2.1", made("2.1", 'b', 3, 2));
+    let well = || deployment("d1", 2, Succeeded, 1);
+    let bad = || deployment("d2", 4, Failed, 5);
+    let left = || service(4, "2.1", next().2, &[(4, true, "FAILED", 0), (2, false, "COMPLETED", 2)]);
+    let moving = || service(4, "2.1", next().2, &[(4, true, "IN_PROGRESS", 1), (2, false, "COMPLETED", 1)]);
+    let old_pin = || service(2, "2.0", made("2.0", 'a', 1, 1), &[(2, true, "COMPLETED", 2)]);
+    let both = || (4, "2.1", made("2.1", 'b', 3, 2));
+    let table = [
+        ("nothing newer", at_rest(2, first().2), history(&[], &[well()]), bases(1, &[2], None)),
+        ("a newer one", at_rest(2, first().2), history(&[first()], &[well()]), bases(1, &[2], Some(3))),
+        ("the revision is ready", at_rest(2, first().2), history(&[next()], &[well()]), bases(1, &[2], Some(3))),
+        (
+            "it rolls out",
+            moving(),
+            history(&[first()], &[deployment("d2", 4, Running, 9), well()]),
+            bases(3, &[4], None),
+        ),
+        ("a newer pin, too: one revision", old_pin(), history(&[], &[]), bases(1, &[2], Some(3))),
+        ("it has failed, and is left", left(), history(&[first()], &[bad(), well()]), bases(3, &[4], None)),
+        ("it was taken back", at_rest(2, first().2), history(&[next()], &[bad(), well()]), bases(1, &[2], Some(3))),
+        (
+            "a corrected one",
+            at_rest(2, first().2),
+            history(&[next(), (3, "0.9", None)], &[bad(), well()]),
+            bases(1, &[2], Some(5)),
+        ),
+        (
+            "both were new and failed: the pair",
+            old_pin(),
+            history(&[both()], &[bad(), deployment("d1", 2, Succeeded, 1)]),
+            bases(1, &[2], Some(3)),
+        ),
+        (
+            "somebody has moved it to Terraform's own",
+            service(3, "0.9", None, &[(3, true, "COMPLETED", 2)]),
+            history(&[], &[]),
+            bases(3, &[], None),
+        ),
+        (
+            "a chain of Pinion's own from before",
+            at_rest(4, made("2.1", 'b', 2, 2)),
+            history(&[first()], &[well()]),
+            bases(1, &[2, 4], None),
+        ),
+    ];
+    let lines: Vec<String> = table
+        .into_iter()
+        .map(|(what, seen, history, bases)| format!("{what}: {}", line(&decided(seen, history, bases))))
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    nothing newer: in-sync
+    a newer one: rolling-out (getting ready) => register a revision of api:3 with registry/backend:2.1 in container app
+    the revision is ready: rolling-out (getting ready) => update service api in cluster app to api:4
+    it rolls out: rolling-out (Running, 50 %)
+    a newer pin, too: one revision: rolling-out (getting ready) => register a revision of api:3 with registry/backend:2.1 in container app
+    it has failed, and is left: quarantined (the rollout of the newer shape of api:3 ended as Failed (d2); what it left is brought back to api:2; the pin isn't quarantined and goes on with the shape before: register a corrected revision, or retry with `pinion resync --retry-quarantined`) => update service api in cluster app to api:2
+    it was taken back: quarantined (the rollout of the newer shape of api:3 ended as Failed (d2); the pin isn't quarantined and goes on with the shape before: register a corrected revision, or retry with `pinion resync --retry-quarantined`)
+    a corrected one: rolling-out (getting ready) => register a revision of api:5 with registry/backend:2.1 in container app
+    both were new and failed: the pair: quarantined (the rollout ended as Failed (d2); pin another version, or retry with `pinion resync --retry-quarantined`)
+    somebody has moved it to Terraform's own: rolling-out (getting ready) => register a revision of api:3 with registry/backend:2.1 in container app
+    a chain of Pinion's own from before: in-sync
+    ");
+}
+
+#[test]
+fn an_unread_base_is_no_reason_to_write() {
+    let seen = || at_rest(2, made("2.1", 'b', 1, 1));
+    let plan = decide_one(&desired(), &api(), seen(), Some(history(&[], &[])), |_, _| {});
+    assert_eq!((plan.state, plan.action), (State::Unknown, None));
+    let plan = decide_one(&desired(), &api(), seen(), Some(history(&[], &[])), |observed, _| {
+        observed.bases.insert(api(), Err(super::failed(ErrorClass::Retry)));
+    });
+    assert_eq!((plan.state, plan.action), (State::Unknown, None));
+}
+
+/// A pin goes on with the shape before while the newer one is quarantined.
+#[test]
+fn a_new_pin_goes_out_on_the_last_good_shape() {
+    let seen = service(2, "2.0", made("2.0", 'a', 1, 1), &[(2, true, "COMPLETED", 2)]);
+    let revisions = [(4, "2.0", made("2.0", 'a', 3, 2))];
+    let deployments =
+        [deployment("d2", 4, RolloutOutcome::Failed, 5), deployment("d1", 2, RolloutOutcome::Succeeded, 1)];
+    let plan = decided(seen, history(&revisions, &deployments), bases(1, &[2], Some(3)));
+    let Some(Action::RegisterTaskDefinition { base, marker, .. }) = plan.action else { panic!("{}", line(&plan)) };
+    assert_eq!((base.as_str(), marker.base.as_str(), marker.from()), (&*arn(2), "api:1", "api:2"));
+}
+
+/// The rollout is Terraform's body in the service's family, with the pinned image, whatever image Terraform's has.
+#[test]
+fn a_new_shape_is_copied_from_the_base() {
+    let plan = decided(at_rest(2, made("2.1", 'b', 1, 1)), history(&[], &[]), bases(1, &[2], Some(3)));
+    let shape = plan.shape.clone().unwrap();
+    assert_eq!((&*shape.from, &*shape.to, shape.changes.len()), ("api:1", "api:3", 1));
+    assert!(!plan.drifted, "a new shape is no drift");
+    let Some(Action::RegisterTaskDefinition { base, family, image: of, marker, .. }) = plan.action else { panic!() };
+    assert_eq!((base, &*family, of), (arn(3), "api", image("2.1")));
+    assert_eq!((marker.base.as_str(), marker.from()), ("api:3", "api:2"));
+}
