@@ -6,12 +6,15 @@
 
 # Cargo's profile. `make test` builds with `ci`, which is quick; `make release-check` checks what is delivered.
 ARG PROFILE=release
+# The version of cargo-auditable, which puts the list of crates into the program, for scanners; empty for none.
+ARG AUDITABLE=0.7.7
 # Where it is built. The default image has this one's glibc; that of the one below must not be older.
 ARG RUST=docker.io/library/rust:1.95.0-slim-bookworm
 ARG DEBIAN=docker.io/library/debian:bookworm-slim
 
 FROM ${RUST} AS dependencies
 ARG PROFILE
+ARG AUDITABLE
 WORKDIR /pinion
 # The toolchain of the image, whatever rust-toolchain.toml asks for besides (clippy, rustfmt). A tenth of the binary would be tables
 # for unwinding, which a program that aborts never does, and relocations, which can be packed from glibc 2.36 on.
@@ -19,6 +22,8 @@ ENV RUSTUP_TOOLCHAIN=1.95.0 CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=never \
     RUSTFLAGS="--remap-path-prefix=/pinion=. -Cforce-unwind-tables=no -Clink-arg=-Wl,-z,pack-relative-relocs"
 # Named as a target, so that these flags are for the program alone and not for what runs while it is built.
 RUN rustc -vV | sed -n 's/^host: //p' >/target
+
+RUN [ -z "$AUDITABLE" ] || env -u RUSTFLAGS cargo install --quiet --locked --root /usr/local "cargo-auditable@$AUDITABLE"
 
 # The dependencies alone, in a layer that lasts until one of them changes.
 COPY Cargo.toml Cargo.lock ./
@@ -30,18 +35,19 @@ COPY crates/sim/Cargo.toml crates/sim/
 RUN mkdir src crates/aws/src crates/clock/src crates/core/src crates/git/src crates/sim/src \
     && echo 'fn main() {}' >src/main.rs \
     && touch src/lib.rs crates/aws/src/lib.rs crates/clock/src/lib.rs crates/core/src/lib.rs crates/git/src/lib.rs crates/sim/src/lib.rs \
-    && cargo build --profile "$PROFILE" --locked --no-default-features --target "$(cat /target)" \
+    && cargo ${AUDITABLE:+auditable} build --profile "$PROFILE" --locked --no-default-features --target "$(cat /target)" \
     && rm -r src crates/*/src
 
 FROM dependencies AS build
 ARG PROFILE
+ARG AUDITABLE
 # Pinion, without the simulator and the demo. What was compiled from the empty sources is older than these are made now.
 COPY policies policies
 COPY askama.toml ./
 COPY crates crates
 COPY src src
 RUN touch src/main.rs src/lib.rs crates/*/src/lib.rs \
-    && cargo build --profile "$PROFILE" --locked --no-default-features --target "$(cat /target)" \
+    && cargo ${AUDITABLE:+auditable} build --profile "$PROFILE" --locked --no-default-features --target "$(cat /target)" \
     && install -D -m 755 "target/$(cat /target)/$PROFILE/pinion" out/usr/local/bin/pinion
 
 # All that it needs to run, of the Debian here: glibc, the roots that TLS trusts, a user; and which packages that is from, in the

@@ -1,5 +1,5 @@
-//! What operators get: the alerts with their runbook, the Helm chart, and the ways to install. The tools that will use
-//! them judge them; Python, from `make setup`, drives most of those.
+//! What operators get: the alerts with their runbook, the Helm chart, the ways to install, and the workflows that make a release. The
+//! tools that will use them judge them; Python, from `make setup`, drives most of those.
 
 mod arrival;
 mod scrape;
@@ -43,6 +43,11 @@ fn the_dashboard_and_the_alerts_look_at_what_there_is() {
 #[test]
 fn chart() {
     script("chart.py", None);
+}
+
+#[test]
+fn workflows() {
+    script("workflows.py", None);
 }
 
 #[test]

@@ -23,7 +23,7 @@ from botocore.validate import ParamValidator
 from common import ROOT
 
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.glob("install-*.md")) + [DOCS / "runbook.md", ROOT / "charts/pinion/README.md"]
+PAGES = sorted(DOCS.glob("install-*.md")) + [DOCS / "install.md", DOCS / "runbook.md", ROOT / "charts/pinion/README.md"]
 INSTALL = sorted(DOCS.glob("install-*.md"))
 # What the pages' shell variables may hold.
 VARIABLES = {
