@@ -30,8 +30,20 @@ const GONE: &[(&str, &str)] = &[
 ];
 
 /// Where people read besides the sources.
-const READ: &[&str] =
-    &["README.md", "docs", "charts", "schemas", "environments", "policies", ".github", "Makefile", "Dockerfile"];
+const READ: &[&str] = &[
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs",
+    "charts",
+    "schemas",
+    "environments",
+    "policies",
+    ".ci",
+    ".github",
+    "Makefile",
+    "Dockerfile",
+];
 
 #[test]
 fn no_word_has_come_back() {
