@@ -46,6 +46,11 @@ fn chart() {
 }
 
 #[test]
+fn pages() {
+    script("pages.py", None);
+}
+
+#[test]
 fn workflows() {
     script("workflows.py", None);
 }

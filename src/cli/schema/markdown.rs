@@ -12,6 +12,8 @@ use crate::manifest;
 const HEAD: &str = "\
 # Configuration
 
+*For operators and platform engineers who write these files.*
+
 Every key of the four files that Pinion reads, made from the code that reads them by `pinion schema --markdown`. An unknown
 key, a wrong type or a value out of range is an error that names the file, the line and the key; all errors come at once.
 `pinion validate` checks the files of the environments repository, and `pinion run` its own before it opens a port. For
