@@ -192,7 +192,7 @@ fn a_bad_version_is_told_to_people() {
     assert_eq!(alert["annotations"]["summary"], "The rollout of backend to prod/fargate/api failed");
     assert_eq!(
         alert["annotations"]["runbook_url"],
-        "https://git.example.com/environments/blob/main/docs/runbook.md#pinionquarantined"
+        "https://github.com/pinion_owner/pinion/blob/main/docs/runbook.md#pinionquarantined"
     );
 
     stage.pin("prod", "backend", "1");

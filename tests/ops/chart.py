@@ -24,8 +24,8 @@ CHART = ROOT / "charts/pinion"
 README = CHART / "README.md"
 # The oldest that `kubeVersion` in Chart.yaml admits, and the newest that there is.
 KUBERNETES = ["1.27", kubernetes_validate.latest_version()]
-# Kinds of the Prometheus Operator, whose schemas aren't Kubernetes' own.
-OPERATOR = {"ServiceMonitor", "PrometheusRule"}
+# Kinds of the Prometheus Operator and of the Gateway API, whose schemas aren't Kubernetes' own.
+OPERATOR = {"ServiceMonitor", "PrometheusRule", "HTTPRoute"}
 
 
 def values(name):
@@ -55,6 +55,10 @@ def config(found):
 
 def container(found):
     return next(c for c in one(found, "Deployment")["spec"]["template"]["spec"]["containers"] if c["name"] == "pinion")
+
+
+def chart_file():
+    return yaml.safe_load((CHART / "Chart.yaml").read_text())
 
 
 def paths(tree, prefix=""):
@@ -159,7 +163,7 @@ class Chart(unittest.TestCase):
         # A tag has none beside a digest, nor `maxUnavailable` beside `minAvailable`, nor the size of a volume beside a claim.
         unheard = {"image.tag", "podDisruptionBudget.maxUnavailable", "cache.sizeLimit"}
         same = {"serviceAccount.create", "networkPolicy.enabled"}
-        required = {"image", "image.repository", "config", "config.repository", "secrets", "ingress.hosts"}
+        required = {"image", "config", "config.repository", "secrets", "ingress.hosts", "httpRoute.parentRefs"}
         for path in sorted(described()):
             if path in unheard | same | required:
                 continue
@@ -242,12 +246,27 @@ class Chart(unittest.TestCase):
         found, _ = render(values("full"))
         service, ingress = one(found, "Service"), one(found, "Ingress")["spec"]
         self.assertEqual([rule["host"] for rule in ingress["rules"]], ["pinion.example.com", "pinion.example.org"])
-        for rule in ingress["rules"]:
-            [path] = rule["http"]["paths"]
-            # All that a forge needs, and nothing else.
-            self.assertEqual((path["path"], path["pathType"]), ("/hooks/git", "Prefix"))
+        paths = [[(path["path"], path["pathType"]) for path in rule["http"]["paths"]] for rule in ingress["rules"]]
+        self.assertEqual(paths, [[("/hooks/git", "Exact")], [("/hooks/git", "Prefix"), ("/metrics", "Prefix")]])
+        for path in (path for rule in ingress["rules"] for path in rule["http"]["paths"]):
             self.assertEqual(path["backend"]["service"]["name"], service["metadata"]["name"])
             self.assertIn(path["backend"]["service"]["port"]["name"], [port["name"] for port in service["spec"]["ports"]])
+        route = one(found, "HTTPRoute")
+        self.assertEqual(route["apiVersion"], "gateway.networking.k8s.io/v1")
+        given = values("full")["httpRoute"]
+        self.assertEqual(route["spec"]["parentRefs"], given["parentRefs"])
+        self.assertEqual(route["spec"]["hostnames"], given["hostnames"])
+        backend = [{"name": service["metadata"]["name"], "port": service["spec"]["ports"][0]["port"]}]
+        self.assertEqual(route["spec"]["rules"], [rule | {"backendRefs": backend} for rule in given["rules"]])
+
+    def test_an_ingress_leads_everywhere_unless_somebody_says_where(self):
+        given = values("minimal") | {"ingress": {"enabled": True, "hosts": [{"host": "pinion.example.com"}]}}
+        given["httpRoute"] = {"enabled": True, "parentRefs": [{"name": "public"}]}
+        found, _ = render(given)
+        [path] = one(found, "Ingress")["spec"]["rules"][0]["http"]["paths"]
+        self.assertEqual((path["path"], path["pathType"]), ("/", "Prefix"))
+        [rule] = one(found, "HTTPRoute")["spec"]["rules"]
+        self.assertEqual(rule["matches"], [{"path": {"type": "PathPrefix", "value": "/"}}])
 
     def test_what_others_read_is_where_they_look(self):
         elsewhere = {"ServiceMonitor": "monitoring", "PrometheusRule": "monitoring", "pinion-eu-dashboard": "grafana"}
@@ -274,8 +293,9 @@ class Chart(unittest.TestCase):
         expected = copy.deepcopy(plain)
         for group in expected["groups"]:
             for rule in group["rules"]:
-                own = "https://github.com/acme/environments/blob/main/docs/runbook.md#"
-                rule["annotations"]["runbook_url"] = own + rule["alert"].lower()
+                # Of this version, not of the branch.
+                url = rule["annotations"]["runbook_url"].replace("/blob/main/", f"/blob/v{chart_file()['appVersion']}/")
+                rule["annotations"]["runbook_url"] = url
         self.assertEqual(one(render(given)[0], "PrometheusRule")["spec"], expected)
         given["prometheusRule"] |= {"disabled": ["PinionDown"], "alertLabels": {"team": "a"}, "runbookUrl": "https://w/x"}
         spec = one(render(given)[0], "PrometheusRule")["spec"]
@@ -290,22 +310,6 @@ class Chart(unittest.TestCase):
             yaml.safe_dump(spec, file)
             file.flush()
             subprocess.run([promtool(), "check", "rules", file.name], check=True, capture_output=True)
-
-    def test_the_runbook_is_looked_for_in_the_repository(self):
-        for repository, expected in [
-            ({"url": "https://github.com/acme/environments.git"}, "https://github.com/acme/environments/blob/main"),
-            ({"url": "https://gitlab.com/a/b/c/", "branch": "prod"}, "https://gitlab.com/a/b/c/-/blob/prod"),
-            ({"url": "git@github.com:acme/environments.git"}, "https://github.com/acme/environments/blob/main"),
-            ({"url": "ssh://git@git.example.com:2222/a/b.git", "forge": {"kind": "gitea"}}, "https://git.example.com/a/b/src/branch/main"),
-            ({"url": "https://user@git.example.com/a/b", "forge": {"kind": "gitlab"}}, "https://git.example.com/a/b/-/blob/main"),
-        ]:
-            with self.subTest(repository):
-                given = values("minimal") | {"prometheusRule": {"enabled": True}}
-                given["config"] = {"repository": [repository]}
-                given["secrets"] = []
-                rules = one(render(given)[0], "PrometheusRule")["spec"]["groups"][0]["rules"]
-                url = rules[0]["annotations"]["runbook_url"]
-                self.assertEqual(url, f"{expected}/docs/runbook.md#{rules[0]['alert'].lower()}")
 
     def test_the_dashboard_is_shipped_as_it_is(self):
         found, _ = render(values("full"))
@@ -339,7 +343,6 @@ class Chart(unittest.TestCase):
         auth = {"token_file": "/run/secrets/pinion/git-token"}
         for given, said in [
             ({}, "config.repository: name at least one repository"),
-            ({"config": {"repository": [repository]}}, "image.repository: say which image to run"),
             (change(replicas=2), "replicas"),
             (change(config={"repository": [repository], "interval": "1m"}), "interval"),
             (change(config={"repository": [repository | {"token": "secret"}]}), "token"),
@@ -347,8 +350,10 @@ class Chart(unittest.TestCase):
             (change(config={"repository": [repository], "server": {"listen": "127.0.0.1:9780"}}), "loopback"),
             (change(secrets=[{"secret": "a", "key": "b", "path": "../c"}]), "path"),
             (change(image={"repository": "a", "digest": "sha256:abc"}), "digest"),
-            (change(ingress={"enabled": True}), "ingress.hosts: say at least one name"),
-            (change(ingress={"enabled": True, "hosts": ["https://pinion.example.com/"]}), "hosts"),
+            (change(ingress={"enabled": True}), "ingress.hosts: say at least one `host`"),
+            (change(ingress={"enabled": True, "hosts": ["pinion.example.com"]}), "ingress/hosts/0"),
+            (change(ingress={"enabled": True, "hosts": [{"host": "https://pinion.example.com/"}]}), "ingress/hosts/0/host"),
+            (change(httpRoute={"enabled": True}), "httpRoute.parentRefs: name at least one Gateway"),
             (change(dnsPolicy="None"), "dnsConfig.nameservers"),
             (change(hostAliases=[{"ip": "10.0.0.20"}]), "hostnames"),
         ]:
@@ -369,6 +374,12 @@ class Chart(unittest.TestCase):
         top = json.loads((CHART / "values.schema.json").read_text())["properties"]
         self.assertEqual(set(top) - {"global"}, set(defaults))
 
+    def test_descriptions_stand_alone(self):
+        """In the table and in Artifact Hub's view of the schema, nothing stands above them that \"it\" could mean."""
+        for path, text in described().items():
+            self.assertNotRegex(text, r"^(Its?|They|Their|These|Whether|Who|Instead of|More [a-z]+\.)\b", path)
+            self.assertNotRegex(text, r"\b(beside|with|before|without) (it|them)\b|that may take|as the operator", path)
+
     def test_the_readme_has_the_table(self):
         found = MARKS.search(README.read_text())
         self.assertTrue(found, "the marks of the table are missing")
@@ -381,6 +392,22 @@ class Chart(unittest.TestCase):
         wanted = (cargo["workspace"]["package"]["version"], cargo["package"]["description"])
         self.assertEqual((chart["appVersion"], chart["description"]), wanted)
         self.assertIn(f">={KUBERNETES[0]}.", chart["kubeVersion"])
+
+    def test_artifact_hub_shows_what_there_is(self):
+        chart, version = chart_file(), tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
+        repository = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["repository"]
+        self.assertEqual((chart["home"], chart["sources"]), (repository, [repository]))
+        # A team, not a person.
+        self.assertEqual([sorted(maintainer) for maintainer in chart["maintainers"]], [["name", "url"]])
+        self.assertTrue(chart["icon"].endswith("/main/charts/pinion/icon.svg") and (CHART / "icon.svg").exists())
+        notes = {key.removeprefix("artifacthub.io/"): value for key, value in chart["annotations"].items()}
+        self.assertEqual(set(notes), {"category", "images", "license", "links"})
+        self.assertEqual(notes["license"], tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["license"])
+        image = yaml.safe_load((CHART / "values.yaml").read_text())["image"]["repository"]
+        self.assertEqual([one["image"] for one in yaml.safe_load(notes["images"])], [f"{image}:{version}"])
+        for link in yaml.safe_load(notes["links"]):
+            path = link["url"].removeprefix(f"{repository}/blob/main/").partition("#")[0]
+            self.assertTrue((ROOT / path).exists(), link)
 
 
 def main():

@@ -64,7 +64,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- fail "config.server.listen: on loopback neither probes nor Prometheus reach Pinion; say 0.0.0.0:9780 or [::]:9780" }}
 {{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
-{{- fail "ingress.hosts: say at least one name that the ingress answers to" }}
+{{- fail "ingress.hosts: say at least one `host` that the ingress answers to" }}
+{{- end }}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
+{{- fail "httpRoute.parentRefs: name at least one Gateway" }}
 {{- end }}
 {{- if and (eq .Values.dnsPolicy "None") (not .Values.dnsConfig.nameservers) }}
 {{- fail "dnsConfig.nameservers: with `dnsPolicy: None` say at least one" }}
@@ -87,13 +90,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* Where people find the runbook: as said, or in the first repository that Pinion follows, as its forge shows it. */}}
+{{/* Where people find the runbook: as said, or Pinion's own of this version. */}}
 {{- define "pinion.runbookUrl" -}}
-{{- $repository := first .Values.config.repository }}
-{{- $web := $repository.url | trimSuffix "/" | trimSuffix ".git" }}
-{{- $web = regexReplaceAll "^(?:https://|ssh://)?(?:[^/@]*@)?([^/:]+)(?::[0-9]*/|[:/])" $web "https://${1}/" }}
-{{- $branch := default "main" $repository.branch }}
-{{- $kind := dig "forge" "kind" (ternary "gitlab" "" (contains "gitlab" $web)) $repository }}
-{{- $view := dict "gitlab" "-/blob" "gitea" "src/branch" }}
-{{- default (printf "%s/%s/%s/docs/runbook.md" $web (get $view $kind | default "blob") $branch) .Values.prometheusRule.runbookUrl }}
+{{- default (printf "%s/blob/v%s/docs/runbook.md" .Chart.Home .Chart.AppVersion) .Values.prometheusRule.runbookUrl }}
 {{- end }}
