@@ -16,6 +16,7 @@ help:
 	@echo 'make demo    the simulator, two accounts and the controller on this machine, live; ARGS=--script for no hands'
 	@echo 'make test    everything that must hold: format, dependencies, clippy, production build, tests, fuzzers, image, docs'
 	@echo 'make bench   what Pinion costs in worlds of 10, 100 and 1,000 targets, beside other tools; some 15 minutes'
+	@echo 'make site    the documentation as a site, in target/site'
 	@echo 'make fuzz    the fuzzers, ten seconds each; FUZZ and FUZZ_SECONDS choose'
 	@echo 'make screenshots    the pictures of the status page in docs/images, from a controller on the simulator'
 	@echo 'make release-check    the image as it is delivered: weight and reproducibility; commit what it writes down'
@@ -80,6 +81,12 @@ bench:
 	@$(CARGO) build --locked --release --no-default-features --target-dir "$${CARGO_TARGET_DIR:-target}/production"
 	@python3 tests/bench/bench.py --sim "$${CARGO_TARGET_DIR:-target}/debug/pinion" \
 		--pinion "$${CARGO_TARGET_DIR:-target}/production/release/pinion" $(ARGS)
+
+# The documentation as a site; the test `ops::pages` builds it, too.
+.PHONY: site
+site:
+	@tests/tools/setup site
+	@"$$PINION_TOOLS/site/bin/python" docs/site/build.py "$${CARGO_TARGET_DIR:-target}/site"
 
 # The pictures that the documentation shows; the test that takes them holds what is to be seen on them.
 .PHONY: screenshots

@@ -117,6 +117,18 @@ class Pages(unittest.TestCase):
         page = (DOCS / "command-line.md").read_text()
         self.assertEqual({command for command in commands if f"| `pinion {command}" not in page}, set())
 
+    def test_the_site_builds_and_its_links_lead_somewhere(self):
+        python = pathlib.Path(os.environ.get("PINION_TOOLS") or ROOT / ".tools", "site/bin/python")
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run([python, DOCS / "site/build.py", folder], capture_output=True, text=True)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            pages = {page.relative_to(DOCS).with_suffix(".html") for page in PAGES} | {pathlib.Path("index.html")}
+            self.assertEqual({page for page in pages if not pathlib.Path(folder, page).exists()}, set())
+            first = pathlib.Path(folder, "index.html").read_text()
+            self.assertIn('href="install-aws.html"', first)
+            # Nothing is loaded from elsewhere.
+            self.assertEqual(re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"https?://[^>]*rel=\"stylesheet|<script[^>]*src=\"https?://", first), [])
+
     def test_pinion_takes_the_files(self):
         for name in WHOLE:
             with self.subTest(page=name), tempfile.TemporaryDirectory() as folder:

@@ -31,6 +31,7 @@ RIGHTS = {
         "chart": {"contents": "read", "packages": "write", "id-token": "write", "attestations": "write"},
         "release": {"contents": "write", "id-token": "write", "attestations": "write"},
     },
+    "site.yml": {"build": {"contents": "read"}, "deploy": {"pages": "write", "id-token": "write"}},
     "pinion-plan.yml": {"plan": {"contents": "read", "id-token": "write"}, "comment": {"pull-requests": "write"}},
 }
 OURS = "/pinion/.github/actions/setup-pinion@v"
