@@ -207,7 +207,7 @@ class SetUp(unittest.TestCase):
         self.assertEqual((self.folder / "output").read_text(), f"version={VERSION}\n")
         asked = (self.folder / "asked").read_text().split()
         self.assertEqual(asked[:5], ["attestation", "verify", f"{self.name}.tar.gz", "--repo", f"{OWNER}/pinion"])
-        self.assertEqual(asked[5:], ["--source-ref", f"refs/tags/v{VERSION}", "--signer-workflow", f"github.com/{OWNER}/pinion/.github/workflows/release.yml"])
+        self.assertEqual(asked[5:], ["--cert-identity", f"https://github.com/{OWNER}/pinion/.github/workflows/release.yml@refs/tags/v{VERSION}"])
 
     def test_another_file_is_refused(self):
         self.archive.write_bytes(self.archive.read_bytes() + b"x")
