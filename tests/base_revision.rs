@@ -1,4 +1,4 @@
-//! Terraform owns the shape of a service, Git its image: `base_revision = "newest"`.
+//! Terraform owns the shape of a service or a group, Git its image: `base_revision = "newest"`.
 
 use serde_json::{Value, json};
 
@@ -192,4 +192,180 @@ fn terraform_owns_the_shape_and_git_the_image() {
     ] {
         assert!(!text.contains(PLANTED), "{what}: {text}");
     }
+}
+
+const WEB: &str = "dev/asg/web";
+const AMIS: [&str; 3] = ["ami-0f000000000001000", "ami-0f000000000001100", "ami-0f000000000001200"];
+
+fn fleet() -> String {
+    let [one, two, three] = AMIS;
+    format!(
+        r#"controller = "111111111111"
+region = "us-west-1"
+
+[timing]
+boot = 2
+unhealthy = 5
+no_progress = 60
+
+[[account]]
+id = "{DEV}"
+name = "dev"
+role = [{{ name = "pinion" }}, {{ name = "terraform" }}]
+image = [
+    {{ id = "{one}", name = "web-1.0.0" }},
+    {{ id = "{two}", name = "web-1.1.0" }},
+    {{ id = "{three}", name = "web-1.2.0" }},
+]
+launch_template = [{{ name = "web", version = [{{ data = {{ ImageId = "{one}", InstanceType = "t3.small" }} }}] }}]
+group = [{{ name = "web", launch_template = "web", version = "1", desired = 2, warmup = 2 }}]
+"#
+    )
+}
+
+fn of_the_group() -> String {
+    format!(
+        r#"[account]
+id = "{DEV}"
+region = "us-west-1"
+role = "arn:aws:iam::{DEV}:role/pinion"
+
+[asg.web]
+base_revision = "newest"
+ami = {{ name = "web-{{version}}" }}
+"#
+    )
+}
+
+/// A version that Terraform makes, with the first image.
+fn version(stage: &Stage, kind: &str, user_data: &str) {
+    let parameters = format!(
+        "LaunchTemplateName=web&LaunchTemplateData.ImageId={}&LaunchTemplateData.InstanceType={kind}\
+         &LaunchTemplateData.UserData={user_data}",
+        AMIS[0]
+    );
+    stage.by_hand_in_ec2(TERRAFORM, "CreateLaunchTemplateVersion", &parameters);
+}
+
+/// What the instances run, if all run the same: the number of the version, the image, the type and the user data.
+fn group_on(stage: &Stage) -> Option<(u64, String, String, String)> {
+    let held = stage.held(DEV);
+    let instances = held["groups"]["web"]["instances"].as_array()?;
+    let versions: Vec<&str> =
+        instances.iter().filter_map(|instance| instance["template"]["version"].as_str()).collect();
+    let version = *versions.first()?;
+    if versions.len() != 2 || versions.iter().any(|other| *other != version) {
+        return None;
+    }
+    let template = held["templates"].as_object()?.values().next()?;
+    let data = &template["versions"][version]["data"];
+    let text = |key: &str| data[key].as_str().unwrap_or_default().to_owned();
+    Some((version.parse().ok()?, text("ImageId"), text("InstanceType"), text("UserData")))
+}
+
+fn instances_run(number: u64, image: &str, kind: &str, user_data: &str) -> Option<(u64, String, String, String)> {
+    Some((number, image.to_owned(), kind.to_owned(), user_data.to_owned()))
+}
+
+#[test]
+fn terraform_owns_the_user_data_of_a_group() {
+    let stage = Stage::of(&fleet())
+        .environments([
+            ("environments/dev/environment.toml", of_the_group()),
+            ("environments/dev/pins.toml", "web = \"1.0.0\"\n".to_owned()),
+        ])
+        .speed(60.0)
+        .start();
+    let work = stage.repo().work().display().to_string();
+    stage.wait_for_sync(&[WEB]);
+    assert_eq!(stage.written(0), Vec::<String>::new(), "what runs has the newest shape");
+
+    // New user data and a bump: one refresh brings both.
+    version(&stage, "t3.small", "b25l");
+    let plan = String::from_utf8(stage.run(&["plan", "--dir", &work]).stdout).unwrap();
+    assert!(plan.contains("1 → 2 (registered by role/terraform"), "{plan}");
+    assert!(plan.contains("user data changed; image stays ours") && !plan.contains("b25l"), "{plan}");
+    let from = stage.last();
+    stage.pin("dev", "web", "1.1.0");
+    stage.wait_until("both are rolled out", |stage| group_on(stage) == instances_run(3, AMIS[1], "t3.small", "b25l"));
+    stage.wait_for_sync(&[WEB]);
+    assert_eq!(stage.written(from), ["CreateLaunchTemplateVersion", "StartInstanceRefresh"]);
+
+    // User data alone.
+    version(&stage, "t3.small", "dHdv");
+    let from = stage.last();
+    stage.signal("HUP");
+    stage.wait_until("it is rolled out", |stage| group_on(stage) == instances_run(5, AMIS[1], "t3.small", "dHdv"));
+    stage.wait_for_sync(&[WEB]);
+    assert_eq!(stage.written(from), ["CreateLaunchTemplateVersion", "StartInstanceRefresh"]);
+
+    // A type that the image can't run on: no instance starts.
+    version(&stage, "t4g.small", "dHdv");
+    stage.signal("HUP");
+    stage.wait_for(WEB, "quarantined");
+    stage.wait_until("what ran before runs", |stage| group_on(stage) == instances_run(5, AMIS[1], "t3.small", "dHdv"));
+    assert!(stage.reason(WEB).contains("the newer shape of 6"), "{}", stage.reason(WEB));
+    let from = stage.last();
+    stage.settles();
+    assert_eq!(stage.written(from), [""; 0], "it isn't tried again");
+
+    // A pin goes on with the last good shape, and a corrected one is rolled out.
+    stage.pin("dev", "web", "1.2.0");
+    stage.wait_until("the pin is rolled out", |stage| group_on(stage) == instances_run(8, AMIS[2], "t3.small", "dHdv"));
+    version(&stage, "t3.medium", "dHdv");
+    stage.wait_for(WEB, "quarantined");
+    stage.signal("HUP");
+    stage.wait_until("the corrected one runs", |stage| {
+        group_on(stage) == instances_run(10, AMIS[2], "t3.medium", "dHdv")
+    });
+    stage.wait_for_sync(&[WEB]);
+}
+
+/// How many calls of each of two operations there were.
+fn looked(stage: &Stage, since: u64) -> [usize; 2] {
+    let calls = stage.calls(since);
+    ["ListTaskDefinitions", "DescribeTaskDefinition"]
+        .map(|operation| calls.iter().filter(|call| call.operation == operation).count())
+}
+
+#[test]
+fn looking_for_newer_shapes_costs_one_list_a_family() {
+    const SERVICES: usize = 12;
+    let each = |text: &dyn Fn(usize) -> String| (0..SERVICES).map(text).collect::<String>();
+    let definitions = each(&|number| {
+        format!(
+            "[[account.task_definition]]\n[account.task_definition.definition]\nfamily = \"s{number}\"\nnetworkMode = \"awsvpc\"\n\
+             requiresCompatibilities = [\"FARGATE\"]\ncpu = \"256\"\nmemory = \"512\"\ncontainerDefinitions = \
+             [{{ name = \"app\", image = \"{REGISTRY}/api:1.0.0\", essential = true }}]\n"
+        )
+    });
+    let services =
+        each(&|number| format!("{{ name = \"s{number}\", task_definition = \"s{number}\", desired = 1 }},\n"));
+    let world = format!(
+        "controller = \"111111111111\"\nregion = \"us-west-1\"\n[[account]]\nid = \"{DEV}\"\nname = \"dev\"\n\
+         role = [{{ name = \"pinion\" }}]\nrepository = [{{ name = \"api\", image = [{{ tags = [\"1.0.0\"] }}] }}]\n{definitions}\
+         [[account.cluster]]\nname = \"app\"\nservice = [\n{services}]\n"
+    );
+    let account =
+        format!("[account]\nid = \"{DEV}\"\nregion = \"us-west-1\"\nrole = \"arn:aws:iam::{DEV}:role/pinion\"\n");
+    let defaults = format!(
+        "[defaults.fargate]\nbase_revision = \"newest\"\ncluster = \"app\"\ncomponent = \"api\"\n\
+         image = \"{REGISTRY}/api:{{version}}\"\n"
+    );
+    let targets = each(&|number| format!("[fargate.s{number}]\n"));
+    let stage = Stage::of(&world)
+        .environments([
+            ("environments/dev/environment.toml", account + &defaults + &targets),
+            ("environments/dev/pins.toml", "api = \"1.0.0\"\n".to_owned()),
+        ])
+        .looking_every("1s", "1s")
+        .start();
+    let passes = |stage: &Stage| stage.status()["environments"]["dev"]["passes"].as_u64().unwrap();
+    stage.wait_until("four passes", |stage| passes(stage) >= 4);
+    assert_eq!(looked(&stage, 0), [SERVICES, SERVICES], "once each, in four passes");
+    let from = stage.last();
+    stage.signal("HUP");
+    let before = passes(&stage);
+    stage.wait_until("two more passes", |stage| passes(stage) >= before + 2);
+    assert_eq!(looked(&stage, from), [SERVICES, 0], "a resync lists them again, and describes nothing it knows");
 }

@@ -16,7 +16,7 @@ use super::task_definition::{Definition, family_and_revision};
 use super::task_shape;
 use pinion_core::model::{
     Base, BaseRule, BaseSource, Bases, CommitId, FargateSpec, LocalRef, ObservedService, ObservedTarget, PortError,
-    TargetSpec,
+    TargetSpec, TemplateVersion,
 };
 use pinion_core::plan::{containers_in, name_of};
 use pinion_core::ports::BaseQuery;
@@ -36,6 +36,15 @@ pub(super) struct Listed {
     arns: Arc<Vec<String>>,
 }
 
+/// The versions of a launch template after one, as they were read.
+#[derive(Debug, Clone)]
+pub(super) struct Newer {
+    at: Instant,
+    than: u64,
+    commits: BTreeSet<CommitId>,
+    versions: Arc<Vec<TemplateVersion>>,
+}
+
 /// A service whose shape is looked for.
 struct Wanted<'a> {
     local: LocalRef,
@@ -53,12 +62,17 @@ impl Connection {
         max_age: Duration,
     ) -> BTreeMap<LocalRef, Result<Bases, PortError>> {
         let mut families: BTreeMap<&str, Vec<Wanted<'_>>> = BTreeMap::new();
+        let mut groups = Vec::new();
         for BaseQuery { target, rule, observed, commit } in queries {
             let local = target.reference.local.clone();
             if let (ObservedTarget::Service(service), TargetSpec::Fargate(spec)) = (observed, &target.spec) {
                 let own = family_and_revision(&service.task_definition.arn).map_or("", |(family, _)| family);
                 let family = rule.family.as_deref().unwrap_or(own);
                 families.entry(family).or_default().push(Wanted { local, service, spec, rule, commit });
+            } else if let ObservedTarget::Group(group) = observed
+                && let Some(current) = &group.current
+            {
+                groups.push(self.bases_of_group(local, current, rule, commit, max_age));
             }
         }
         let mut reads = Vec::new();
@@ -66,7 +80,97 @@ impl Connection {
             reads.push(self.bases_of_family(family, wanted, max_age));
         }
         let found: Vec<_> = stream::iter(reads).buffer_unordered(AT_ONCE).collect().await;
-        found.into_iter().flatten().collect()
+        let groups: Vec<_> = stream::iter(groups).buffer_unordered(AT_ONCE).collect().await;
+        found.into_iter().flatten().chain(groups).collect()
+    }
+
+    async fn bases_of_group(
+        &self,
+        local: LocalRef,
+        current: &TemplateVersion,
+        rule: &BaseRule,
+        commit: &CommitId,
+        max_age: Duration,
+    ) -> (LocalRef, Result<Bases, PortError>) {
+        (local, self.bases_of_template(current, rule, commit, max_age).await)
+    }
+
+    /// Of a launch template all versions are read that are newer than the one whose shape runs.
+    async fn bases_of_template(
+        &self,
+        on: &TemplateVersion,
+        rule: &BaseRule,
+        commit: &CommitId,
+        max_age: Duration,
+    ) -> Result<Bases, PortError> {
+        let (recorded, through) = self.recorded_version(on).await?;
+        let mut newest = None;
+        for version in self.newer_than(&on.template, recorded, commit, max_age).await?.iter().rev() {
+            if version.number > recorded
+                && rule.admits(version.made_by.as_deref())
+                && !self.made_version(version).await?
+            {
+                newest = Some(version.clone());
+                break;
+            }
+        }
+        let newest = newest.map(|version| Base {
+            name: version.number.to_string(),
+            changes: template_changes(on, &version),
+            revision: BaseSource::TemplateVersion(Box::new(version)),
+        });
+        Ok(Bases { recorded: recorded.to_string(), through, newest, shared: None })
+    }
+
+    /// Whose shape a version has, and the versions of Pinion's between.
+    async fn recorded_version(&self, on: &TemplateVersion) -> Result<(u64, BTreeSet<String>), PortError> {
+        let (mut version, mut through) = (on.clone(), BTreeSet::new());
+        for _ in 0..CHAIN {
+            let base: Option<u64> = version.marker.as_ref().and_then(|marker| marker.base.parse().ok());
+            let Some(base) = base.filter(|base| *base < version.number) else { break };
+            if !self.made_version(&version).await? {
+                break;
+            }
+            through.insert(version.number.to_string());
+            match self.template_versions(&on.template, &BTreeSet::from([base])).await?.remove(&base) {
+                Some(before) => version = before,
+                // Deleted: nothing older is known.
+                None => return Ok((base, through)),
+            }
+        }
+        Ok((version.number, through))
+    }
+
+    /// Whether a version is Pinion's, as [`Self::made`] says of a task definition.
+    async fn made_version(&self, version: &TemplateVersion) -> Result<bool, PortError> {
+        let Some(marker) = &version.marker else { return Ok(false) };
+        if version.made_by.as_deref().is_none_or(|by| is_session_of(by, self.account.role.as_str())) {
+            return Ok(true);
+        }
+        let Ok(base) = marker.base.parse() else { return Ok(false) };
+        let base = self.template_versions(&version.template, &BTreeSet::from([base])).await?.remove(&base);
+        Ok(base.is_none_or(|base| template_changes(&base, version).is_empty()))
+    }
+
+    /// The versions of a template after one, read again as [`Self::listed`] lists families.
+    async fn newer_than(
+        &self,
+        template: &str,
+        than: u64,
+        commit: &CommitId,
+        max_age: Duration,
+    ) -> Result<Arc<Vec<TemplateVersion>>, PortError> {
+        let known = self.cache.newer.get(&template.to_owned());
+        let known = known.filter(|known| known.at.elapsed() < max_age && known.than <= than);
+        if let Some(newer) = known.as_ref().filter(|known| known.commits.contains(commit)) {
+            return Ok(Arc::clone(&newer.versions));
+        }
+        let versions = Arc::new(self.newer_versions(template, than).await?);
+        let mut commits = known.map(|known| known.commits).unwrap_or_default();
+        commits.insert(commit.clone());
+        let newer = Newer { at: Instant::now(), than, commits, versions: Arc::clone(&versions) };
+        self.cache.newer.put(template.to_owned(), newer);
+        Ok(versions)
     }
 
     async fn bases_of_family(
@@ -194,6 +298,35 @@ fn ours(definition: &Definition, spec: &FargateSpec) -> Vec<String> {
     found.into_iter().map(|container| container.name.clone()).collect()
 }
 
+/// In what a version differs from another, each in a few words. The snapshots of devices come with the image.
+fn template_changes(old: &TemplateVersion, new: &TemplateVersion) -> Vec<String> {
+    let named = old.difference(new, None).into_iter().filter(|member| !member.starts_with("snapshot of "));
+    let words = |member: &str| match member {
+        "InstanceType" => {
+            let kind = |version: &TemplateVersion| version.instance_type.clone().unwrap_or_else(|| "none".to_owned());
+            format!("instance type {} → {}", kind(old), kind(new))
+        }
+        member => format!("{} changed", in_words(member)),
+    };
+    named.map(words).collect()
+}
+
+/// `user data` of `UserData`. What has a device's name behind it keeps that.
+fn in_words(member: &str) -> String {
+    let (name, device) = member.split_once(' ').map_or((member, None), |(name, device)| (name, Some(device)));
+    let mut words = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.push(letter.to_ascii_lowercase());
+    }
+    match device {
+        Some(device) => format!("{words} {device}"),
+        None => words,
+    }
+}
+
 /// Whether a principal is a session of a role, by their ARNs.
 fn is_session_of(principal: &str, role: &str) -> bool {
     let session = principal.split_once(":assumed-role/").and_then(|(_, rest)| rest.split('/').next());
@@ -203,6 +336,14 @@ fn is_session_of(principal: &str, role: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn members_in_words() {
+        assert_eq!(
+            ["UserData", "SecurityGroupIds", "BlockDeviceMappings /dev/sdf"].map(in_words),
+            ["user data", "security group ids", "block device mappings /dev/sdf"]
+        );
+    }
 
     #[test]
     fn sessions_of_a_role() {

@@ -19,7 +19,7 @@ use aws_types::region::Region;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::bases::Listed;
+use super::bases::{Listed, Newer};
 use super::cache::Kept;
 use super::credentials::{Provider, RoleCredentials, with};
 use super::error::{is_expired, port_error};
@@ -124,6 +124,8 @@ pub(super) struct Cache {
     pub(super) deployments: Kept<String, Rollout>,
     /// The revisions of families of task definitions, as they were listed last.
     pub(super) families: Kept<String, Listed>,
+    /// The newer versions of launch templates, as they were read last.
+    pub(super) newer: Kept<String, Newer>,
     /// The task definition of each service revision, by the revision's ARN.
     pub(super) revisions: Kept<String, String>,
     /// Kept until a resync; only what [`super::resolve`] lets in.
@@ -184,6 +186,7 @@ impl Connection {
                 artifacts: Kept::new(10_000),
                 digests: Kept::new(10_000),
                 families: Kept::new(10_000),
+                newer: Kept::new(2_000),
             },
             credentials,
         }

@@ -232,6 +232,7 @@ impl Observe for Connection {
     fn forget(&self) {
         self.cache.artifacts.clear();
         self.cache.families.clear();
+        self.cache.newer.clear();
     }
 }
 

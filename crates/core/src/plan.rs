@@ -32,8 +32,8 @@ pub use self::settle::{Pass, answered, settle, unknown_pin};
 use crate::claims::Claims;
 use crate::guardrail::{Fleet, Guardrails, Member};
 use crate::model::{
-    AccountId, Artifact, Bases, Environment, FargateSpec, LocalRef, ObservedGroup, ObservedService, ObservedTarget,
-    PortError, ResolveError, Rollout, RolloutHistory, ShapeChange, State, Target,
+    AccountId, Artifact, BaseRevision, Bases, Environment, FargateSpec, LocalRef, ObservedGroup, ObservedService,
+    ObservedTarget, PortError, ResolveError, Rollout, RolloutHistory, ShapeChange, State, Target,
 };
 pub use crate::model::{Failing, Reason, Rollback};
 
@@ -157,7 +157,7 @@ pub fn needs_second_look(desired: &Environment, observed: &Observed) -> BTreeSet
 
 /// Why a group can't be rolled out whatever its pin is, and what to change about it; `None` if it can be.
 pub(crate) fn unsupported_group(group: &ObservedGroup) -> Option<String> {
-    group::view(group, None).err()
+    group::view(group, &BaseRevision::Running, None).err()
 }
 
 /// The same of a service.

@@ -85,6 +85,13 @@ impl Stage {
         serde_json::from_str(&as_somebody(&self.endpoint, role, "ecs", &headers, &parameters.to_string())).unwrap()
     }
 
+    /// The same to EC2; the parameters are a form's, without action and version.
+    pub(crate) fn by_hand_in_ec2(&self, role: &str, operation: &str, parameters: &str) -> String {
+        let form = format!("Action={operation}&Version=2016-11-15&{parameters}");
+        let headers = [("Content-Type", "application/x-www-form-urlencoded".to_owned())];
+        as_somebody(&self.endpoint, role, "ec2", &headers, &form)
+    }
+
     /// The same to Auto Scaling; the parameters are a form's, without action and version.
     pub(crate) fn by_hand_in_a_group(&self, role: &str, operation: &str, parameters: &str) {
         by_hand_in_a_group(&self.endpoint, role, operation, parameters);

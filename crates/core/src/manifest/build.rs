@@ -243,20 +243,24 @@ impl<'a> Builder<'a> {
 
     /// Where its shape comes from.
     fn base(&mut self) -> Option<BaseRevision> {
-        let Table::Fargate(fargate) = self.raw.table else { return Some(BaseRevision::Running) };
-        let word = copied(&fargate.base_revision)?.unwrap_or(BaseWord::Running);
-        let family = optional(&fargate.base_family, |at| {
+        let absent = Field::Absent;
+        let (word, family, by) = match self.raw.table {
+            Table::Asg(asg) => (&asg.base_revision, &absent, &asg.base_registered_by),
+            Table::Fargate(fargate) => (&fargate.base_revision, &fargate.base_family, &fargate.base_registered_by),
+        };
+        let word = copied(word)?.unwrap_or(BaseWord::Running);
+        let idle = [family.at().map(|at| &at.place), by.at().map(|at| &at.place)];
+        let family = optional(family, |at| {
             let family = at.value.expand(self.scope())?;
             legal::family(&family).map_err(|rule| report_illegal(&at.place, &family, rule, self.findings)).ok()?;
             Some(family)
         });
-        let registered_by = optional(&fargate.base_registered_by, |at| self.principals(at));
+        let registered_by = optional(by, |at| self.principals(at));
         if word == BaseWord::Newest {
             let (family, registered_by) = (family?, registered_by?.unwrap_or_default());
             return Some(BaseRevision::Newest(BaseRule { family, registered_by }));
         }
         // What is said for all targets of a kind may well be meant for those that take the newest.
-        let idle = [fargate.base_family.at().map(|at| &at.place), fargate.base_registered_by.at().map(|at| &at.place)];
         if let Some(place) = idle.into_iter().flatten().find(|place| !is_shared(place)) {
             let message = "this counts only where `base_revision` is \"newest\"";
             self.findings.report_with_help(place, "no-effect", message, "set that, too, or remove this key");

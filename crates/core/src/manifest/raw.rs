@@ -115,6 +115,12 @@ table! {
         /// How the AMI of a version is found: one of `name`, `tags`, `parameter` and `id`. It replaces the whole `ami` of
         /// defaults.
         ami: RawAmi,
+        /// Where all but the image comes from: "running" copies the launch-template version that the group is on, "newest" takes
+        /// the newest version that Pinion didn't make, such as Terraform's. Default: "running".
+        base_revision: BaseWord,
+        /// With "newest": only versions count that one of these principals made: ARNs, in which `*` stands for any
+        /// characters, such as "arn:aws:sts::111111111111:assumed-role/terraform/*". Default: anybody's count.
+        base_registered_by: Vec<At<Text>>,
         /// The targets of this environment that have to be in sync before this one rolls out.
         after: Vec<At<LocalRef>>,
         /// How to roll out. What isn't said is left to AWS and the group.

@@ -211,7 +211,7 @@ fn refused(refusal: Refusal) -> Verdict {
 
 fn view(target: &Target, seen: &ObservedTarget, history: Option<&RolloutHistory>) -> Result<View, String> {
     match (seen, &target.spec) {
-        (ObservedTarget::Group(group), TargetSpec::Asg(_)) => group::view(group, history),
+        (ObservedTarget::Group(group), TargetSpec::Asg(_)) => group::view(group, &target.base, history),
         (ObservedTarget::Service(service), TargetSpec::Fargate(spec)) => service::view(service, spec, history),
         (ObservedTarget::Missing(what), _) => Err(format!("there is no {what}")),
         _ => Err(format!("{} is of another kind than what was read for it", target.reference)),

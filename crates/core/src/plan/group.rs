@@ -14,16 +14,29 @@ use super::action::VersionMove;
 use super::revision::{Revision, View};
 use super::{Action, Input, RefreshPreferences};
 use crate::model::{
-    Artifact, GroupInstance, GroupTemplate, Marker, Named, ObservedGroup, Pin, RolloutHistory, RolloutSettings,
-    RolloutTarget, Target, TemplateVersion, TemplateVersionSpec,
+    Artifact, Base, BaseRevision, BaseSource, GroupInstance, GroupTemplate, Marker, Named, ObservedGroup, Pin,
+    RolloutHistory, RolloutSettings, RolloutTarget, Target, TemplateVersion, TemplateVersionSpec,
 };
 
 /// Auto Scaling forgets instance refreshes after six weeks (`DescribeInstanceRefreshes`: "the last six weeks").
 const REMEMBERED: Duration = Duration::from_secs(5 * 7 * 86_400);
 
 /// The view of a group, or why Pinion can't roll it out and what to change.
-pub(super) fn view(group: &ObservedGroup, history: Option<&RolloutHistory>) -> Result<View, String> {
+pub(super) fn view(
+    group: &ObservedGroup,
+    base: &BaseRevision,
+    history: Option<&RolloutHistory>,
+) -> Result<View, String> {
     let slots = shape::slots(group)?;
+    // Only the image is Pinion's, unless the shape is wanted, too.
+    let by_image = base.rule().is_none();
+    if !by_image && slots.len() > 1 {
+        return Err(format!(
+            "group {} launches from several launch templates, and `base_revision = \"newest\"` knows one only: put its \
+             overrides on one template, or leave base_revision out",
+            group.name
+        ));
+    }
     let (versions, rollouts, complete) = match history {
         Some(RolloutHistory::Group { versions, refreshes, complete, .. }) => {
             (versions.as_slice(), refreshes.clone(), *complete)
@@ -47,7 +60,7 @@ pub(super) fn view(group: &ObservedGroup, history: Option<&RolloutHistory>) -> R
     };
     let staying = || group.instances.iter().filter(|instance| !instance.is_leaving());
     let mut running: BTreeMap<RolloutTarget, u32> = BTreeMap::new();
-    for target in staying().filter_map(|instance| what_runs(group, instance, &slots, &current, &others)) {
+    for target in staying().filter_map(|instance| what_runs(group, instance, &slots, by_image, (&current, &others))) {
         *running.entry(target).or_default() += 1;
     }
     Ok(View {
@@ -93,10 +106,12 @@ pub(super) fn next_step(
     };
     let mut moves = Vec::new();
     for slot in &slots {
-        let ready = if slot.current.image.as_deref() == Some(image) {
+        let source = source(slot, view)?;
+        let base = view.base().cloned().unwrap_or_else(|| slot.current.number.to_string());
+        let ready = if slot.current.image.as_deref() == Some(image) && view.current.shaped {
             Some(slot.current)
         } else {
-            versions::made_for(slot, known, pin, artifact)?
+            versions::made_for(slot, (source, &base), known, pin, artifact)?
         };
         let Some(ready) = ready else {
             // A version is at once what every group on `$Latest` launches next.
@@ -105,13 +120,13 @@ pub(super) fn next_step(
             }
             return Ok(Action::CreateTemplateVersion {
                 template: slot.template.clone(),
-                source: slot.current.number,
+                source: source.number,
                 image: image.to_owned(),
                 marker: Marker {
                     version: pin.version.clone(),
                     commit: pin.provenance.commit.clone(),
-                    base: slot.current.number.to_string(),
-                    from: None,
+                    from: Some(slot.current.number.to_string()).filter(|from| *from != base),
+                    base,
                     owner: Some(Named::Owner(input.claims.owner(&target.reference))),
                 },
                 root_device: match artifact {
@@ -125,6 +140,18 @@ pub(super) fn next_step(
     }
     let preferences = preferences(&target.rollout, VersionMove::destination(&moves) != view.current.target);
     Ok(refresh(group, moves, preferences))
+}
+
+/// The version that a new one is made from: the newest base, or what the group is on.
+fn source<'a>(slot: &Slot<'a>, view: &'a View) -> Result<&'a TemplateVersion, String> {
+    match view.wanted.as_ref().map(|wanted| (wanted, &wanted.base)) {
+        Some((_, Some(Base { revision: BaseSource::TemplateVersion(newest), .. }))) => Ok(newest),
+        Some((wanted, _)) if wanted.name != wanted.on => Err(format!(
+            "the shape of version {} has failed, and the group is still on it; put it on a version with the shape of {}",
+            wanted.on, wanted.name
+        )),
+        _ => Ok(slot.current),
+    }
 }
 
 /// The way back of a group whose instances are left mixed: a refresh to what the group is on. There is nothing to go
@@ -216,13 +243,13 @@ fn together(to: &RolloutTarget, slots: &[Slot<'_>], versions: &[TemplateVersion]
 }
 
 /// The revision that an instance runs; `None` where AWS says nothing about it. An instance of another version with the image
-/// of the group's runs what the group's version says: only the image is Pinion's.
+/// of the group's runs what the group's version says, where only the image is Pinion's (`by_image`).
 fn what_runs(
     group: &ObservedGroup,
     instance: &GroupInstance,
     slots: &[Slot<'_>],
-    current: &Revision,
-    others: &[Revision],
+    by_image: bool,
+    (current, others): (&Revision, &[Revision]),
 ) -> Option<RolloutTarget> {
     if let Some(image) = &instance.image {
         let has = |revision: &&Revision| revision.image.as_ref() == Some(image);
@@ -236,7 +263,7 @@ fn what_runs(
     match group.launched.get(&(template.clone(), *number)) {
         _ if in_force => Some(current.target.clone()),
         Some(None) => None,
-        Some(Some(version)) if version.image.is_some() && version.image == current.image => {
+        Some(Some(version)) if by_image && version.image.is_some() && version.image == current.image => {
             Some(current.target.clone())
         }
         _ => Some(running_on(template, *number, slots, others)),

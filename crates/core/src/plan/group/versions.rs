@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use super::shape::{self, Slot};
 use crate::model::{Artifact, ObservedGroup, Pin, RolloutHistory, TemplateVersion};
 
-/// The version that was made from a slot's for this very pin, if there is one; or in what it differs though it mustn't.
+/// The version that was made for this very pin from what the slot is on, with the shape of `base`, if there is one; or in what it differs though it mustn't.
 pub(super) fn made_for<'a>(
     slot: &Slot<'_>,
+    (source, base): (&TemplateVersion, &str),
     known: &'a [TemplateVersion],
     pin: &Pin,
     artifact: &Artifact,
@@ -21,12 +22,14 @@ pub(super) fn made_for<'a>(
         version.template == slot.template.id
             && version.image.as_deref() == Some(artifact.identity())
             && version.marker.as_ref().is_some_and(|made| {
-                made.commit == pin.provenance.commit && made.from() == slot.current.number.to_string()
+                made.commit == pin.provenance.commit
+                    && made.from() == slot.current.number.to_string()
+                    && made.base == base
             })
     };
     let mut differs = None;
     for version in known.iter().filter(made_for_this) {
-        let difference = slot.current.difference(version, root);
+        let difference = source.difference(version, root);
         if difference.is_empty() {
             return Ok(Some(version));
         }
@@ -38,7 +41,7 @@ pub(super) fn made_for<'a>(
          image: {}; nothing is rolled out: delete that version, and pin by another commit",
         version.number,
         slot.template.name,
-        slot.current.number,
+        source.number,
         difference.join(", ")
     ))
 }
