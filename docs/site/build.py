@@ -21,8 +21,8 @@ REPOSITORY = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["pack
 MENU = {
     "Start": "install install-aws six-services install-helm install-ecs install-systemd iam",
     "Moving to it": "comparison migrate/terraform migrate/codepipeline migrate/ecspresso migrate/pipecd migrate/jenkins",
-    "Does it fit": "base-revision supported-configurations scenarios/README performance threat-model",
-    "Releasing": "command-line bump plan configuration-and-secrets",
+    "Does it fit": "supported-configurations scenarios/README performance threat-model",
+    "Releasing": "command-line bump plan base-revision configuration-and-secrets",
     "Who may release, and when": "approvals guardrails change-limits signed-commits",
     "Operating": "runbook failure-modes status-page status-api metrics history hooks notifications",
     "Looking things up": "configuration glossary",
