@@ -24,8 +24,10 @@ pub mod status;
 mod unknown;
 pub mod validate;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::error::CliError;
@@ -80,7 +82,8 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            plain_usage(&mut error, std::env::args_os().skip(1));
             // Help and version are "errors" of clap's that go to standard output and are no failure.
             let wrong = error.use_stderr();
             // Nobody is left to be told if this can't be written.
@@ -106,6 +109,21 @@ pub fn main() -> ExitCode {
             error.exit_code()
         }
     }
+}
+
+/// Shows how the command is used in general. Clap's own line would also name each option to which a variable of the environment gives a
+/// value, as if it were required.
+fn plain_usage(error: &mut clap::Error, arguments: impl Iterator<Item = OsString>) {
+    if error.get(ContextKind::Usage).is_none() {
+        return;
+    }
+    let mut command = Cli::command();
+    command.build();
+    for argument in arguments {
+        let Some(inner) = command.find_subcommand(&argument).cloned() else { break };
+        command = inner;
+    }
+    error.insert(ContextKind::Usage, ContextValue::StyledStr(command.render_usage()));
 }
 
 async fn dispatch(command: Command) -> Result<ExitCode, CliError> {

@@ -669,6 +669,24 @@ events = -9223372036854775808
 }
 
 #[test]
+fn a_usage_error_shows_the_usage_and_not_what_variables_give() {
+    let usage = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pinion"));
+        command
+            .args(arguments)
+            .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+            .env("PINION_ADDRESS", "http://127.0.0.1:1");
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(64));
+        let said = String::from_utf8(output.stderr).unwrap();
+        said.lines().find(|line| line.starts_with("Usage:")).unwrap_or_else(|| panic!("{said}")).to_owned()
+    };
+    assert_eq!(usage(&["bump"]), "Usage: pinion bump [OPTIONS] --environment <ENV> <COMPONENT> [VERSION]");
+    assert_eq!(usage(&["policy", "explain", "a", "b"]), "Usage: pinion policy explain [OPTIONS] <ENV/TARGET>");
+    assert_eq!(usage(&["apply"]), "Usage: pinion <COMMAND>");
+}
+
+#[test]
 fn a_token_in_a_url_is_refused_and_not_repeated() {
     for url in ["https://hunter2@example.com/a.git", "https://ada:hunter2@example.com/a.git"] {
         let found = findings(&format!("[[repository]]\nurl = \"{url}\"\n"));

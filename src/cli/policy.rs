@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use jiff::Timestamp;
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use serde::Serialize;
 
 use super::client::{Address, Controller};
@@ -250,7 +250,7 @@ fn report(
 
 fn text(report: &PolicyCheck, screen: Screen) -> String {
     let from = report.from.as_deref().unwrap_or("?");
-    let mut text = format!("{}  {} → {}  at {}\n", report.target, one_line(from), one_line(&report.to), report.at);
+    let mut text = format!("{}  {} → {}  at {:.0}\n", report.target, one_line(from), one_line(&report.to), report.at);
     let (author, subject) = (one_line(&report.author), one_line(&report.subject));
     text += &match &report.commit {
         Some(commit) => {
@@ -261,7 +261,7 @@ fn text(report: &PolicyCheck, screen: Screen) -> String {
     let facts = &report.facts;
     if let Some(from) = &facts.promoted_from {
         text += &match (facts.in_sync_since, facts.pinned) {
-            (Some(since), _) => format!("in sync in {from} since {since}\n"),
+            (Some(since), _) => format!("in sync in {from} since {since:.0}\n"),
             (None, Some(false)) => format!("there is no such component in {from}\n"),
             (None, _) => format!("not in sync in {from}, as far as is known\n"),
         };
@@ -303,7 +303,10 @@ fn text(report: &PolicyCheck, screen: Screen) -> String {
     text + &match (report.allowed, report.allowed_from) {
         (true, _) => "Allowed.\n".to_owned(),
         (false, Some(allowed_from)) => {
-            format!("Forbidden. If nothing but the time changes, it is allowed from {allowed_from}.\n")
+            // The first whole second at which it is.
+            let second = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil);
+            let from = allowed_from.round(second).unwrap_or(allowed_from);
+            format!("Forbidden. If nothing but the time changes, it is allowed from {from:.0}.\n")
         }
         (false, None) => "Forbidden, and time alone won't change that.\n".to_owned(),
     }

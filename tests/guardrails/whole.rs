@@ -187,6 +187,13 @@ fn soaking_holds_up_neither_healing_nor_what_is_not_promoted() {
     stage.wait_until("it soaks", |stage| stage.reason("prod/fargate/api").contains("soak: "));
     let text = printed(&stage, &explain);
     assert!(text.contains("in sync in dev since ") && text.contains("  !  soak    forbids"), "{text}");
+    // To the second, since nobody reads more.
+    let times: Vec<&str> = text
+        .split_whitespace()
+        .map(|word| word.trim_end_matches('.'))
+        .filter(|word| word.starts_with("20") && word.contains('T'))
+        .collect();
+    assert!(times.len() >= 2 && times.iter().all(|time| time.len() == "2026-01-02T12:00:00Z".len()), "{times:?}");
     stage.commit("dev: another service", |repo| {
         let path = "environments/dev/environment.toml";
         let environment = std::fs::read_to_string(repo.work().join(path)).unwrap();
