@@ -710,6 +710,71 @@ fn what_is_not_pinions_is_not_looked_at_and_what_cannot_be_taken_is_refused_by_n
     assert!(!fixture.poll().fetched, "asking for a commit that isn't there is no reason to clone again");
 }
 
+/// A file of zeros but for its first bytes, and its size.
+fn large(repo: &Repo, name: &str, first: &str, size: u64) {
+    repo.write(name, first);
+    std::fs::File::options().write(true).open(repo.work().join(name)).unwrap().set_len(size).unwrap();
+}
+
+#[test]
+fn a_large_file_stops_nothing_that_does_not_need_it() {
+    let repo = started();
+    repo.set("environments/prod/pins.toml", "frontend = \"1.0.0\"");
+    let (provider, mib) = ("environments/dev/.terraform/provider", 1 << 20);
+    large(&repo, "dump.sql", "1", 40 * mib);
+    large(&repo, provider, "2", 20 * mib);
+    repo.commit("a dump and a provider, by mistake");
+    repo.push();
+    let fixture = mirror(&repo.file_url(), &["main"]);
+    let packs = || {
+        let files = std::fs::read_dir(fixture.mirror.folder().join("objects/pack")).unwrap();
+        files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|end| end == "pack")).count()
+    };
+    let files = |refused: &[&str]| {
+        let tip = fixture.poll().branches["main"].as_ref().unwrap().commit.clone();
+        assert_eq!(tip.as_str(), repo.head());
+        let files = fixture.mirror.files(&tip).unwrap();
+        assert_eq!(files.refused.iter().map(|(path, why)| format!("{path}: {why}")).collect::<Vec<_>>(), refused);
+        assert_eq!(files.files["environments/prod/pins.toml"], b"frontend = \"1.0.0\"");
+        files
+    };
+    files(&[]);
+    // A server sends the next versions as differences from what it believes to be here, and in the end from what was left out
+    // itself. That is no reason to clone again.
+    for round in 1..4 {
+        large(&repo, "dump.sql", &format!("{round} once more"), 40 * mib);
+        large(&repo, provider, &format!("{round}"), 20 * mib + round);
+        repo.write("README.md", round.to_string()).commit("other versions of them");
+        repo.push();
+        files(&[]);
+        assert_eq!(packs(), usize::try_from(round).unwrap() + 1);
+    }
+    // A file that counts is only missed in its own environment, with its size.
+    let pins = repo.set(PINS, "frontend = \"1.1.0\"");
+    large(&repo, PINS, "#", 20 * mib);
+    repo.commit("twenty MiB of pins");
+    repo.push();
+    files(&["environments/dev/pins.toml: it has 20971520 bytes; a file may have 1048576"]);
+    repo.set(PINS, "frontend = \"1.1.0\"");
+    repo.push();
+    assert_eq!(files(&[]).files[PINS], b"frontend = \"1.1.0\"");
+    let (objects, head) = (fixture.mirror.objects().unwrap(), CommitId::try_from(repo.head()).unwrap());
+    let wanted = BTreeMap::from([((PINS.to_owned(), "frontend".to_owned()), "\"1.1.0\"".to_owned())]);
+    let found = Provenances::new().provenance(&objects, &head, &wanted, &extract).unwrap();
+    assert_eq!(found.into_values().next().unwrap().commit.as_str(), pins, "what was too large has pinned nothing");
+    // A new mirror has the same, by one pack.
+    std::fs::remove_dir_all(fixture.mirror.folder()).unwrap();
+    assert!(fixture.poll().fetched);
+    files(&[]);
+    assert_eq!(packs(), 1);
+    assert!(!fixture.poll().fetched);
+    let (server, daemon) = (GitServer::start(&repo), GitDaemon::start(&repo));
+    for url in [server.url(), daemon.url()] {
+        let fixture = mirror(&url, &["main"]);
+        assert_eq!(fixture.read(&fixture.poll(), "main", PINS), "frontend = \"1.1.0\"", "{url}");
+    }
+}
+
 #[test]
 fn a_commit_whose_author_makes_no_sense_stops_nothing() {
     let repo = started();
@@ -1268,20 +1333,20 @@ fn a_listing_without_end_is_given_up_and_said_to_be_too_large() {
 }
 
 #[test]
-fn an_object_that_is_too_large_is_refused_and_what_was_fetched_before_stays() {
+fn a_commit_that_is_too_large_is_refused_and_what_was_fetched_before_stays() {
     let repo = started();
     let (server, daemon) = (GitServer::start(&repo), GitDaemon::start(&repo));
     let fixtures = [repo.file_url(), server.url(), daemon.url()].map(|url| mirror(&url, &["main"]));
     let good = fixtures.each_ref().map(Fixture::poll);
-    repo.write("dump.sql", vec![0; (16 << 20) + 1]).commit("a dump, by mistake");
-    // That it is gone from the tip doesn't help.
-    std::fs::remove_file(repo.work().join("dump.sql")).unwrap();
-    repo.commit("no dump");
+    std::fs::write(repo.work().join("../message"), "x".repeat((1 << 20) + 1)).unwrap();
+    repo.git(&["commit", "--quiet", "--allow-empty", "--file=../message"]);
+    // That it isn't the tip doesn't help.
+    repo.set("README.md", "more");
     repo.push();
     for (fixture, good) in fixtures.iter().zip(&good) {
         for _ in 0..2 {
             let text = too_large(&fixture.fails());
-            assert!(text.contains("a file in its history has 17 MiB; the most is 16 MiB"), "{text}");
+            assert!(text.contains("a commit or tag in its history has 2 MiB; the most is 1 MiB"), "{text}");
             assert_eq!(fixture.read(good, "main", PINS), "frontend = \"1.0.0\"");
         }
     }

@@ -37,6 +37,9 @@ fn zeros(repo: &Repo, name: &str, first: u8, length: u64) {
 /// What a history has that is too large, and what makes it so.
 type History = (&'static str, Row, fn(&Repo));
 
+/// Files that are too large, and how they come.
+type Files = (&'static str, fn(&Repo));
+
 /// So many branches that their listing has 300 MB.
 fn branches(repo: &Repo) {
     let (path, tip) = (repo.bare().join("packed-refs"), repo.head());
@@ -78,17 +81,46 @@ fn a_repository_that_is_too_large_takes_no_memory_and_stops_no_other() {
     stage.wait_for_sync(&["dev/asg/web"]);
     println!("10,001 files: {} MiB", peak(&mut stage));
 
-    let good = stage.repo().head();
-    let histories: [History; 3] = [
-        ("300 MB of zeros", failure_mode("git-too-large"), |repo| {
+    // Nor are large ones, whether the controller was there when they came or not.
+    let files: [Files; 2] = [
+        ("300 MB of zeros", |repo| {
             zeros(repo, "dump.sql", 1, 300 << 20);
             repo.commit("a dump, by mistake");
             repo.git(&["rm", "--quiet", "dump.sql"]);
         }),
-        ("six of 95 MB", failure_mode("git-too-large"), |repo| {
+        ("six of 95 MB", |repo| {
             for number in 0..6 {
-                zeros(repo, &format!("dump-{number}.sql"), number, 95 << 20);
+                zeros(repo, &format!("environments/dev/.terraform/dump-{number}"), number, 95 << 20);
             }
+        }),
+    ];
+    for (what, make) in files {
+        for restarted in [false, true] {
+            if restarted {
+                stage.kill_controller();
+                std::fs::remove_dir_all(stage.cache()).unwrap();
+                stage.start_controller();
+                stage.wait_until_ready();
+            } else {
+                make(stage.repo());
+            }
+            let version = if restarted { "1.1" } else { "1.0" };
+            stage.commit(what, |repo| set_pin(repo, "dev", "web", version));
+            stage.wait_until("the pin arrives", |stage| stage.fleet().group_runs(DEV, "web", ami(version)));
+            stage.wait_for_sync(&["dev/asg/web"]);
+            assert_eq!(error(&stage), "");
+            let peak = peak(&mut stage);
+            println!("{what}, restarted: {restarted}: {peak} MiB");
+            assert!(peak < MOST, "{what}, restarted: {restarted}: {peak} MiB");
+        }
+    }
+
+    let good = stage.repo().head();
+    let histories: [History; 2] = [
+        ("a commit of 2 MB", failure_mode("git-too-large"), |repo| {
+            repo.write("message", "x".repeat(2 << 20));
+            repo.git(&["add", "--all"]);
+            repo.git(&["commit", "--quiet", "--allow-empty", "--file=message"]);
         }),
         ("300 MB of branches", failure_mode("git-many-branches"), branches),
     ];

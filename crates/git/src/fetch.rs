@@ -1,7 +1,7 @@
 //! One conversation with a server: list the wanted branches, and fetch if one of them moved.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use gix::remote::{Direction, fetch, ref_map};
 use gix::url::Scheme;
 
 use super::error::{Cause, GitError};
-use super::pack::{MAX_FETCH, MAX_LISTING, MAX_OBJECT, Refusal};
+use super::pack::{LeftOut, MAX_FETCH, MAX_LISTING, MAX_OBJECT, Missing, Refusal};
 use super::source::{Programs, Remote};
 use super::transport;
 use super::tree::open_options;
@@ -67,6 +67,7 @@ impl Exchange {
     pub(super) fn run(&self) -> Result<Tips, Failure> {
         let repository = open_or_create(&self.folder)?;
         self.watch.allow(MAX_LISTING);
+        self.watch.lacks(missing(&self.folder, &repository));
         let result = match self.remote.url.scheme {
             Scheme::Http | Scheme::Https => {
                 let (transport, options) = transport::http(&self.remote, &self.watch).map_err(Failure::Remote)?;
@@ -124,6 +125,7 @@ impl Exchange {
             .with_reflog_message(fetch::RefLogMessage::Override { message: "poll".into() })
             .receive(Discard, &self.watch.stop)
             .map_err(|error| self.broken_fetch(&error))?;
+        note_left_out(&self.folder, self.watch.left_out()).map_err(|error| Failure::Local(Cause::of(&error)))?;
         // A mirror opened afresh sees the new pack for certain.
         let repository = open_or_create(&self.folder)?;
         if self.is_current(&repository, &branches)? {
@@ -331,6 +333,47 @@ fn open_or_create(folder: &Path) -> Result<gix::Repository, Failure> {
     std::fs::set_permissions(folder, Permissions::from_mode(0o700))
         .map_err(|error| Failure::Local(Cause::of(&error)))?;
     Ok(opened.into())
+}
+
+/// The file in a mirror that names the files which are too large to be taken: the id and the size of each, or `-` and the
+/// size of one that builds on another.
+const LEFT_OUT: &str = "pinion-left-out";
+
+/// The files that a mirror lacks because they are too large.
+pub(super) fn left_out(folder: &Path) -> BTreeSet<LeftOut> {
+    let text = std::fs::read_to_string(folder.join(LEFT_OUT)).unwrap_or_default();
+    let file = |line: &str| {
+        let (id, size) = line.split_once(' ')?;
+        let id = if id == "-" { None } else { Some(ObjectId::from_hex(id.as_bytes()).ok()?) };
+        Some(LeftOut { id, size: size.parse().ok()? })
+    };
+    text.lines().filter_map(file).collect()
+}
+
+/// What a server may take for being in a mirror, though it was left out.
+fn missing(folder: &Path, repository: &gix::Repository) -> Missing {
+    let files = left_out(folder);
+    if files.iter().all(|file| file.id.is_some()) {
+        let ids: BTreeSet<ObjectId> = files.into_iter().filter_map(|file| file.id).collect();
+        return Missing::new(move |id| ids.contains(&id));
+    }
+    let repository = repository.clone().into_sync();
+    Missing::new(move |id| !repository.to_thread_local().has_object(id))
+}
+
+fn note_left_out(folder: &Path, more: Vec<LeftOut>) -> std::io::Result<()> {
+    if more.is_empty() {
+        return Ok(());
+    }
+    let mut files = left_out(folder);
+    files.extend(more);
+    let line = |file: &LeftOut| match file.id {
+        Some(id) => format!("{id} {}\n", file.size),
+        None => format!("- {}\n", file.size),
+    };
+    let (path, fresh) = (folder.join(LEFT_OUT), folder.join(format!("{LEFT_OUT}.new")));
+    std::fs::write(&fresh, files.iter().map(line).collect::<String>())?;
+    std::fs::rename(&fresh, &path)
 }
 
 fn packs(folder: &Path) -> usize {

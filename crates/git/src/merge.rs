@@ -206,9 +206,7 @@ impl<'a> Comparison<'a> {
             return altered();
         }
         let mut text = |(_, id): Entry| -> Result<Option<Vec<u8>>, GitError> {
-            let header = self.objects.repository.find_header(id);
-            let size = header.map_err(|error| self.objects.unreadable(format!("`{shown}` ({id})"), &error))?.size();
-            if size > TreeLimits::default().file_bytes {
+            if self.objects.size(id, &shown)? > TreeLimits::default().file_bytes {
                 return Ok(None);
             }
             self.read += 1;

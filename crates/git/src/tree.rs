@@ -9,8 +9,8 @@ use gix::bstr::ByteSlice;
 use gix::objs::tree::EntryKind;
 
 use super::error::{Cause, GitError};
-use super::fetch::local_name;
-use pinion_core::manifest::gather::{Entry, Listing, NodeKind, TreeLimits, TreeSource, gather};
+use super::fetch::{left_out, local_name};
+use pinion_core::manifest::gather::{Entry, Listing, NodeKind, TreeLimits, TreeSource, UNKNOWN_SIZE, gather};
 use pinion_core::model::{CommitId, Files};
 
 /// The objects of a repository, as they were when this was opened.
@@ -109,6 +109,22 @@ impl Objects {
         Ok(self.commit(commit)?.tree)
     }
 
+    /// How many bytes a file has; [`UNKNOWN_SIZE`] if all that is known is that it builds on one that is too large.
+    pub(super) fn size(&self, id: ObjectId, path: &str) -> Result<u64, GitError> {
+        let error = match self.repository.find_header(id) {
+            Ok(header) => return Ok(header.size()),
+            Err(error) => error,
+        };
+        let files = left_out(self.repository.git_dir());
+        if let Some(file) = files.iter().find(|file| file.id == Some(id)) {
+            return Ok(file.size);
+        }
+        if files.iter().any(|file| file.id.is_none()) && !self.repository.has_object(id) {
+            return Ok(UNKNOWN_SIZE);
+        }
+        Err(self.unreadable(format!("`{path}` ({id})"), &error))
+    }
+
     /// The bytes of a file.
     pub(super) fn blob(&self, id: ObjectId, path: &str) -> Result<Vec<u8>, GitError> {
         let blob = self.repository.find_blob(id);
@@ -158,8 +174,7 @@ impl TreeSource for Tree<'_> {
     }
 
     fn size(&mut self, file: &ObjectId) -> Result<u64, GitError> {
-        let header = self.objects.repository.find_header(*file);
-        Ok(header.map_err(|error| self.objects.unreadable(format!("file {file}"), &error))?.size())
+        self.objects.size(*file, "a file")
     }
 
     fn read(&mut self, file: &ObjectId) -> Result<Vec<u8>, GitError> {

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::pack::{Refusal, Wire};
+use super::pack::{LeftOut, Missing, Refusal, Wire};
 use pinion_core::model::escape::stripped;
 
 /// What a fetching thread and its watcher share.
@@ -19,6 +19,9 @@ pub(super) struct Watch {
     /// Set when the server asked for credentials that we didn't send or that it didn't like.
     pub(super) challenged: AtomicBool,
     bounds: Mutex<Bounds>,
+    /// The files that the mirror lacks, as they were left out of an earlier pack.
+    missing: Mutex<Missing>,
+    left_out: Mutex<Vec<LeftOut>>,
     waiting: AtomicU64,
     moved: AtomicU64,
     peer: Mutex<Option<Peer>>,
@@ -60,8 +63,24 @@ impl Watch {
         self.bounds.lock().unwrap_or_else(PoisonError::into_inner).refused.clone()
     }
 
-    /// Looks at what was received before anybody else sees it.
-    fn received(&self, wire: &mut Wire, bytes: &[u8]) -> std::io::Result<()> {
+    /// The mirror lacks these files: the server may build on them.
+    pub(super) fn lacks(&self, missing: Missing) {
+        *self.missing.lock().unwrap_or_else(PoisonError::into_inner) = missing;
+    }
+
+    /// The files that were left out of what was received.
+    pub(super) fn left_out(&self) -> Vec<LeftOut> {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn wire(&self) -> Wire {
+        let mut wire = Wire::default();
+        wire.lacks(self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        wire
+    }
+
+    /// Looks at what was received before anybody else sees it, and adds to `out` what they are to see of it.
+    fn received(&self, wire: &mut Wire, bytes: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
         if self.stop.load(Ordering::SeqCst) {
             // gix looks at `stop` only while it reads a pack.
             return Err(std::io::Error::other("the conversation was given up"));
@@ -72,10 +91,11 @@ impl Watch {
                 None => Some(Refusal::sent(bounds.allowed)),
                 Some(left) => {
                     bounds.left = left;
-                    wire.feed(bytes).err()
+                    wire.feed(bytes, out).err()
                 }
             };
         }
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner).extend(wire.left_out());
         match bounds.refused {
             Some(_) => Err(std::io::Error::other("what the server sends is refused")),
             None => Ok(()),
@@ -172,18 +192,52 @@ pub(super) struct Watched<S> {
     stream: S,
     watch: Arc<Watch>,
     wire: Wire,
+    ready: Ready,
 }
+
+/// What was looked at, and wasn't read yet.
+#[derive(Debug, Default)]
+struct Ready {
+    bytes: Vec<u8>,
+    read: usize,
+}
+
+impl Ready {
+    fn left(&self) -> &[u8] {
+        self.bytes.get(self.read..).unwrap_or_default()
+    }
+
+    /// Room for more, once all was read.
+    fn renew(&mut self) -> &mut Vec<u8> {
+        self.bytes.clear();
+        self.read = 0;
+        &mut self.bytes
+    }
+}
+
+/// The bytes that are read at once.
+const READ: usize = 16 << 10;
 
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, watch: &Arc<Watch>) -> Self {
-        Self { stream, watch: Arc::clone(watch), wire: Wire::default() }
+        Self { stream, watch: Arc::clone(watch), wire: watch.wire(), ready: Ready::default() }
     }
 }
 
 impl<S: Read> Read for Watched<S> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let length = self.watch.during(|| self.stream.read(buffer))?;
-        self.watch.received(&mut self.wire, buffer.get(..length).unwrap_or_default())?;
+        let mut raw = [0; READ];
+        // Nothing may be left of a whole piece of what came, and that isn't the end.
+        while self.ready.left().is_empty() {
+            let length = self.watch.during(|| self.stream.read(&mut raw))?;
+            if length == 0 {
+                return Ok(0);
+            }
+            let bytes = raw.get(..length).unwrap_or_default();
+            self.watch.received(&mut self.wire, bytes, self.ready.renew())?;
+        }
+        let length = self.ready.left().read(buffer)?;
+        self.ready.read += length;
         Ok(length)
     }
 }
@@ -193,13 +247,12 @@ pub(super) struct Shown<B> {
     body: B,
     watch: Arc<Watch>,
     wire: Wire,
-    /// How many bytes at the front of the body's buffer were looked at before.
-    seen: usize,
+    ready: Ready,
 }
 
 impl<B> Shown<B> {
     pub(super) fn new(body: B, watch: &Arc<Watch>) -> Self {
-        Self { body, watch: Arc::clone(watch), wire: Wire::default(), seen: 0 }
+        Self { body, watch: Arc::clone(watch), wire: watch.wire(), ready: Ready::default() }
     }
 }
 
@@ -213,15 +266,20 @@ impl<B: BufRead> Read for Shown<B> {
 
 impl<B: BufRead> BufRead for Shown<B> {
     fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
-        let bytes = self.body.fill_buf()?;
-        self.watch.received(&mut self.wire, bytes.get(self.seen..).unwrap_or_default())?;
-        self.seen = bytes.len();
-        Ok(bytes)
+        while self.ready.left().is_empty() {
+            let bytes = self.body.fill_buf()?;
+            let length = bytes.len();
+            if length == 0 {
+                break;
+            }
+            self.watch.received(&mut self.wire, bytes, self.ready.renew())?;
+            self.body.consume(length);
+        }
+        Ok(self.ready.left())
     }
 
     fn consume(&mut self, length: usize) {
-        self.seen = self.seen.saturating_sub(length);
-        self.body.consume(length);
+        self.ready.read += length;
     }
 }
 
@@ -270,11 +328,12 @@ mod tests {
     #[test]
     fn who_was_given_up_reads_no_more() {
         let watch = Arc::new(Watch::default());
-        watch.allow(100);
+        watch.allow(1 << 20);
         let mut stream = Watched::new(std::io::repeat(b'x'), &watch);
         stream.read_exact(&mut [0; 10]).unwrap();
         watch.give_up();
-        stream.read_exact(&mut [0; 1]).unwrap_err();
+        // What had come before may still be read.
+        stream.read_exact(&mut [0; READ]).unwrap_err();
         assert_eq!(watch.refused(), None);
     }
 }

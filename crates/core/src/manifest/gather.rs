@@ -85,6 +85,9 @@ pub struct Entry<H> {
 /// The entries of a folder, or why it makes no sense.
 pub type Listing<H> = Result<Vec<Entry<H>>, String>;
 
+/// The size of a file that is too large for it to be known.
+pub const UNKNOWN_SIZE: u64 = u64::MAX;
+
 /// Where files are read from.
 pub trait TreeSource {
     /// What a file or folder is read by.
@@ -98,7 +101,7 @@ pub trait TreeSource {
     /// Only if trying again later may help.
     fn list(&mut self, folder: Option<&Self::Handle>) -> Result<Listing<Self::Handle>, Self::Error>;
 
-    /// How many bytes a file has.
+    /// How many bytes a file has; [`UNKNOWN_SIZE`] if it is too large for that to be known.
     ///
     /// # Errors
     /// Only if trying again later may help.
@@ -309,7 +312,13 @@ impl<S: TreeSource> Walk<'_, S> {
                 }
                 return Ok(());
             }
-            format!("it has {size} bytes; a file may have {most}")
+            if size == UNKNOWN_SIZE {
+                format!(
+                    "it was left out, as it is stored as a difference from a far larger file; a file may have {most} bytes"
+                )
+            } else {
+                format!("it has {size} bytes; a file may have {most}")
+            }
         } else {
             entry.kind.refusal()
         };
