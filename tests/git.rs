@@ -1014,13 +1014,9 @@ fn there_and_back_again_is_a_new_commit() {
     history.repo.set(PINS, "a = 2");
     let back = history.repo.set(PINS, "a = 1");
     assert_eq!(history.commit_of("dev", "a"), back);
-    // Removed and added again, too.
-    history.repo.set(PINS, "other = 1");
-    let again = history.repo.set(PINS, "a = 1");
-    assert_eq!(history.commit_of("dev", "a"), again);
     // Layout isn't value.
     history.repo.set(PINS, "a =    1");
-    assert_eq!(history.commit_of("dev", "a"), again);
+    assert_eq!(history.commit_of("dev", "a"), back);
 }
 
 const SETTINGS: &str = "environments/dev/environment.toml";
@@ -1098,6 +1094,167 @@ fn a_component_that_is_renamed_is_no_new_pin() {
         let other = history.repo.set(PINS, "c = 2");
         assert_eq!(history.commit_of("dev", "c"), other);
     }
+}
+
+/// The files of an environment that runs `group` by the component `a`.
+fn folder(history: &History, environment: &str, group: &str, pins: &str) {
+    let text = settings("web", "a").replace("\"web\"", &format!("\"{group}\""));
+    history.repo.write(&format!("environments/{environment}/environment.toml"), text);
+    history.repo.write(&format!("environments/{environment}/pins.toml"), pins);
+}
+
+fn drop_folder(history: &History, environment: &str) {
+    std::fs::remove_dir_all(history.repo.work().join("environments").join(environment)).unwrap();
+}
+
+/// The commit of a pin, as this process says and as a new one does.
+fn by_any_process(history: &mut History, environment: &str, key: &str) -> String {
+    let commit = history.commit_of(environment, key);
+    let known = std::mem::take(&mut history.provenances);
+    assert_eq!(history.commit_of(environment, key), commit, "by a new process");
+    history.provenances = known;
+    commit
+}
+
+/// What is removed and comes back as it was has pinned nothing: whether the removal was ever carried out isn't asked.
+#[test]
+fn what_is_removed_and_comes_back_is_no_new_pin() {
+    let pins = "a = 1\nb = 1";
+    for what in ["the folder", "the target and its pin", "the pin, and the settings are gone"] {
+        for steps in [1, 3] {
+            let mut history = History::new();
+            folder(&history, "dev", "web", pins);
+            let first = history.repo.commit("dev");
+            assert_eq!(history.commit_of("dev", "a"), first);
+            match what {
+                "the folder" => drop_folder(&history, "dev"),
+                "the target and its pin" => {
+                    let text = settings("web", "a");
+                    history.repo.write(SETTINGS, text.split("[asg").next().unwrap());
+                    history.repo.write(PINS, "b = 1");
+                }
+                _ => {
+                    std::fs::remove_file(history.repo.work().join(SETTINGS)).unwrap();
+                    history.repo.write(PINS, "b = 1");
+                }
+            }
+            for step in 0..steps {
+                history.repo.write("README.md", step.to_string()).commit("gone");
+                history.objects();
+            }
+            folder(&history, "dev", "web", pins);
+            history.repo.commit("back");
+            assert_eq!(by_any_process(&mut history, "dev", "a"), first, "{what}");
+            // With another value it is one, and so is what comes back after another value.
+            let other = history.repo.set(PINS, "a = 2\nb = 1");
+            assert_eq!(by_any_process(&mut history, "dev", "a"), other, "{what}, and another value");
+            drop_folder(&history, "dev");
+            history.repo.commit("gone again");
+            folder(&history, "dev", "web", pins);
+            let set = history.repo.commit("back, as it was first");
+            assert_eq!(by_any_process(&mut history, "dev", "a"), set, "{what}, and the first value");
+        }
+    }
+}
+
+/// A group keeps its pin, whichever environment it is in.
+#[test]
+fn what_moves_to_another_environment_is_no_new_pin() {
+    let mut history = History::new();
+    folder(&history, "prod", "web", "a = 1");
+    folder(&history, "other", "its-own", "a = 2");
+    let first = history.repo.commit("prod");
+    assert_eq!(history.commit_of("prod", "a"), first);
+    // The folder is renamed, twice.
+    for (from, to) in [("prod", "live"), ("live", "production")] {
+        history.repo.git(&["mv", &format!("environments/{from}"), &format!("environments/{to}")]);
+        history.repo.commit("renamed");
+        assert_eq!(by_any_process(&mut history, to, "a"), first, "{to}");
+    }
+    // Its files are broken for a while, and it is copied before the other one is removed.
+    history.repo.write("environments/production/environment.toml", "[account").commit("broken");
+    folder(&history, "copy", "web", "a = 1");
+    history.repo.commit("a copy");
+    assert_eq!(by_any_process(&mut history, "copy", "a"), first);
+    drop_folder(&history, "production");
+    history.repo.commit("the other one is gone");
+    assert_eq!(by_any_process(&mut history, "copy", "a"), first);
+    // The target moves alone, by way of a commit that has it nowhere, and with another component's name.
+    drop_folder(&history, "copy");
+    history.repo.commit("nowhere");
+    let text =
+        settings("web", "front") + "[asg.own]\ngroup = \"its-own\"\ncomponent = \"a\"\nami = { id = \"{version}\" }\n";
+    history.repo.write("environments/other/environment.toml", text);
+    history.repo.set("environments/other/pins.toml", "a = 2\nfront = 1");
+    assert_eq!(by_any_process(&mut history, "other", "front"), first);
+    // What is set there counts, also for who takes it back.
+    let other = history.repo.set("environments/other/pins.toml", "a = 2\nfront = 3");
+    assert_eq!(by_any_process(&mut history, "other", "front"), other);
+    drop_folder(&history, "other");
+    folder(&history, "prod", "web", "a = 1");
+    let back = history.repo.commit("back in prod, with the first value");
+    assert_eq!(by_any_process(&mut history, "prod", "a"), back);
+    // Nobody ran this group, or one of its name in another account.
+    folder(&history, "test", "elsewhere", "a = 1");
+    let new = history.repo.commit("another group");
+    assert_eq!(by_any_process(&mut history, "test", "a"), new);
+    let text = settings("web", "a").replace("222222222222", "333333333333");
+    history.repo.write("environments/dev/environment.toml", text);
+    let new = history.repo.set(PINS, "a = 1");
+    assert_eq!(by_any_process(&mut history, "dev", "a"), new);
+}
+
+/// A merge of what was renamed on one side leads to the commit that set the pin on the other.
+#[test]
+fn a_rename_is_followed_through_a_merge() {
+    let mut history = History::new();
+    folder(&history, "prod", "web", "a = 1");
+    history.repo.commit("prod");
+    let set = history.repo.set("environments/prod/pins.toml", "a = 2");
+    history.repo.branch("topic");
+    history.repo.git(&["mv", "environments/prod", "environments/live"]);
+    history.repo.commit("renamed");
+    history.repo.checkout("main");
+    history.repo.set("README.md", "meanwhile");
+    history.repo.merge("topic");
+    assert_eq!(by_any_process(&mut history, "live", "a"), set);
+}
+
+/// A new environment looks for what it runs in all of history, once for all of its pins, and reads little of it.
+#[test]
+fn who_ran_what_before_costs_little() {
+    let mut history = History::new();
+    for index in 0..20 {
+        folder(&history, &format!("env-{index}"), &format!("group-{index}"), "a = 0");
+    }
+    history.repo.commit("twenty environments");
+    let (commits, components) = (200, 50);
+    for index in 0..commits {
+        history.repo.set(&format!("environments/env-{}/pins.toml", index % 20), &format!("a = {}", index + 1));
+    }
+    let head = settings("web", "a");
+    let mut text = head.split("[asg").next().unwrap().to_owned();
+    let mut pins = String::new();
+    for index in 0..components {
+        text += &format!(
+            "[asg.t{index}]\ngroup = \"new-{index}\"\ncomponent = \"c{index}\"\nami = {{ id = \"{{version}}\" }}\n"
+        );
+        pins += &format!("c{index} = 1\n");
+    }
+    history.repo.write(SETTINGS, text);
+    let new = history.repo.set(PINS, &pins);
+    let (objects, head) = history.objects();
+    let keys = (0..components).map(|index| (PINS.to_owned(), format!("c{index}")));
+    let wanted: BTreeMap<_, _> = keys.map(|key| (key, "1".to_owned())).collect();
+    let found = history.provenances.provenance(&objects, &head, &wanted, &extract).unwrap();
+    assert_eq!(found.len(), components);
+    assert!(found.values().all(|found| found.commit.as_str() == new));
+    assert_eq!(history.visited(), commits as u64 + 2, "each commit once for all pins");
+    // Of each commit itself, its tree, the folder of environments and the one that has changed; twenty files of settings.
+    let read = history.provenances.objects_read();
+    assert!(read <= 5 * commits as u64 + 100, "{read} objects were read");
+    history.provenances.provenance(&objects, &head, &wanted, &extract).unwrap();
+    assert_eq!(history.provenances.objects_read(), read, "nothing is new");
 }
 
 #[test]

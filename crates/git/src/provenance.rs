@@ -1,8 +1,9 @@
 //! Which commit set a value. History is walked once; afterwards only what is new of it.
 
+mod walk;
+
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::rc::Rc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gix::ObjectId;
 use gix::bstr::{BStr, ByteSlice};
@@ -12,9 +13,9 @@ use super::commit::subject;
 use super::error::GitError;
 use super::trailers::trailers;
 use super::tree::{Objects, commit_id};
-use pinion_core::manifest::{self, gather::TreeLimits};
 use pinion_core::model::escape::stripped;
 use pinion_core::model::{CommitId, Provenance, Trailer};
+use walk::{State, Walk};
 
 /// A file's path, and a key in it: `environments/dev/pins.toml` and `frontend`.
 pub type PinKey = (String, String);
@@ -23,18 +24,11 @@ pub type PinKey = (String, String);
 /// that is empty.
 pub type Extract<'a> = &'a dyn Fn(&str, &[u8]) -> BTreeMap<String, String>;
 
-/// The trees that are kept decoded at most during a walk.
-const MAX_TREES: usize = 4096;
-
-/// The commits at which a file makes no sense that are passed over at most, one after the other.
-const MOST_SENSELESS: usize = 10_000;
+/// The commits without a pin that are passed over at most, one after the other.
+const MOST_WITHOUT: usize = 10_000;
 
 /// The rewritten commits that are remembered at most.
 const MOST_REWRITTEN: usize = 10_000;
-
-/// What says which targets run a component.
-const ENVIRONMENT: &str = "environment.toml";
-const DEFAULTS: &str = "defaults.toml";
 
 /// The longest names and subjects that are kept, in characters. They are a untrusted person's text.
 const MAX_TEXT: usize = 200;
@@ -44,6 +38,7 @@ const MAX_TEXT: usize = 200;
 pub struct Provenances {
     known: BTreeMap<PinKey, Known>,
     visited: u64,
+    objects_read: u64,
     /// Commits of a branch that was rewritten, each with the one that had set the same pin before.
     rewritten: BTreeMap<ObjectId, ObjectId>,
 }
@@ -69,14 +64,22 @@ impl Provenances {
         self.visited
     }
 
+    /// How many commits, trees and files have been read from the repository so far.
+    #[must_use]
+    pub fn objects_read(&self) -> u64 {
+        self.objects_read
+    }
+
     /// For each wanted value that the files at `head` do have, the commit that set it: the nearest on the way back from
     /// `head` none of whose parents has the same value. Where a parent has it, the way goes on there (the first such
     /// parent), so that a merge leads to the commit that was merged; but if its first parent had known that commit, and
     /// taken the value back, it is the merge that sets it again. A root commit sets what it has, and so does the last
     /// commit of a shallow clone.
     ///
-    /// A commit at which the file makes no sense, or lacks what its environment uses, has pinned nothing else: the way goes on
-    /// behind it. A component that was renamed, while what it runs on stayed, is the same one.
+    /// A commit at which the file makes no sense, or which lacks the pin or its environment, has pinned nothing else: the way
+    /// goes on behind it. What a pin sets is the version of AWS resources: where they were another component's before, or another
+    /// environment's, the way goes on there. So nothing is set by who renames a component or an environment's folder, or moves
+    /// a target to another environment.
     ///
     /// # Errors
     /// [`GitError::Object`] if history can't be read.
@@ -89,42 +92,68 @@ impl Provenances {
     ) -> Result<BTreeMap<PinKey, Provenance>, GitError> {
         let head = objects.find(head)?;
         let mut walk = Walk::new(objects, extract, wanted);
-        // Keys are walked under the name that the component has at the commit.
         let mut open: Open<'_> = BTreeMap::new();
+        let mut gaps: BTreeMap<&PinKey, Gap> = BTreeMap::new();
         let mut answers = BTreeMap::new();
         // For each value the merges on the way whose first parent doesn't have it, the newest first.
         let mut merges: BTreeMap<&PinKey, Vec<(ObjectId, ObjectId)>> = BTreeMap::new();
         for (key, value) in wanted {
-            if self.knows(key, value, head) || walk.state(head, None, key, value)? == State::Same(key.1.clone()) {
-                open.entry((Reverse(0), head)).or_default().insert((key, key.1.clone()));
+            if self.knows(key, value, head) || walk.state(head, None, key, value)? == State::Same(key.clone()) {
+                open.entry((Reverse(0), head)).or_default().insert(Way { key, here: key.clone(), set: None });
             }
         }
         // Newest first, so that ways that part and meet again are mostly walked once.
-        while let Some(((_, commit), keys)) = open.pop_first() {
+        while let Some(((_, commit), ways)) = open.pop_first() {
             let mut compared = false;
-            for (key, name) in keys {
+            for Way { key, here, set } in ways {
                 let Some(value) = wanted.get(key) else { continue };
-                let here = (key.0.clone(), name);
-                if self.knows(&here, value, commit) {
-                    if let Some(known) = self.known.get(&here) {
-                        answers.insert(key.clone(), known.provenance.clone());
-                    }
-                    continue;
-                }
-                compared = true;
-                match self.before(&mut walk, commit, &here, value)? {
-                    Some((parent, name)) => {
-                        if let [first, _, ..] = *walk.commit(commit)?.parents.as_slice()
-                            && !self.knows(&here, value, first)
-                            && walk.state(first, Some(commit), &here, value)? == State::Other
-                        {
-                            merges.entry(key).or_default().push((commit, first));
+                match set {
+                    None if self.knows(&here, value, commit) => {
+                        if let Some(known) = self.known.get(&here) {
+                            answers.insert(key.clone(), known.provenance.clone());
                         }
-                        let known = self.knows(&(key.0.clone(), name.clone()), value, parent);
-                        let time = if known { 0 } else { walk.commit(parent)?.seconds };
-                        open.entry((Reverse(time), parent)).or_default().insert((key, name));
+                        continue;
                     }
-                    None => drop(answers.insert(key.clone(), describe(objects, commit)?)),
+                    None => drop(gaps.insert(key, Gap { set: commit, open: 1, steps: 0 })),
+                    Some(_) => {}
+                }
+                // Another way may have led over the gap.
+                let set = set.unwrap_or(commit);
+                let Some(gap) = gaps.get_mut(key).filter(|gap| gap.set == set) else { continue };
+                gap.open -= 1;
+                compared = true;
+                let before = self.before(&mut walk, commit, set, &here, value)?;
+                let goes_on = !matches!(&before, Before::Without(parents) if parents.is_empty());
+                if set == commit
+                    && goes_on
+                    && let [first, _, ..] = *walk.commit(commit)?.parents.as_slice()
+                    && !self.knows(&here, value, first)
+                    && walk.state(first, Some(commit), &here, value)? == State::Other
+                {
+                    merges.entry(key).or_default().push((commit, first));
+                }
+                match before {
+                    Before::Has(parent, here) => {
+                        let known = self.knows(&here, value, parent);
+                        let time = if known { 0 } else { walk.commit(parent)?.seconds };
+                        gaps.remove(key);
+                        open.entry((Reverse(time), parent)).or_default().insert(Way { key, here, set: None });
+                    }
+                    Before::Without(parents) => {
+                        for parent in parents {
+                            gap.steps += 1;
+                            if gap.steps > MOST_WITHOUT {
+                                break;
+                            }
+                            let way = Way { key, here: here.clone(), set: Some(set) };
+                            let time = walk.commit(parent)?.seconds;
+                            gap.open += usize::from(open.entry((Reverse(time), parent)).or_default().insert(way));
+                        }
+                        if gap.open == 0 {
+                            gaps.remove(key);
+                            answers.insert(key.clone(), describe(objects, set)?);
+                        }
+                    }
                 }
             }
             self.visited += u64::from(compared);
@@ -142,6 +171,7 @@ impl Provenances {
                 answers.insert(key.clone(), describe(objects, set)?);
             }
         }
+        self.objects_read += walk.read;
         for (key, provenance) in &answers {
             let Some(value) = wanted.get(key) else { continue };
             self.note_rewriting(objects, head, key, value, provenance)?;
@@ -151,31 +181,28 @@ impl Provenances {
         Ok(answers)
     }
 
-    /// The nearest commit before this one that pins the same, and the component's name there.
+    /// What the parents of a commit say of a pin that `set` has: that commit itself, or the last one that had it on the way
+    /// here.
     fn before(
         &self,
         walk: &mut Walk<'_>,
         commit: ObjectId,
-        (path, name): &PinKey,
+        set: ObjectId,
+        here: &PinKey,
         value: &str,
-    ) -> Result<Option<(ObjectId, String)>, GitError> {
-        let mut open: VecDeque<ObjectId> = walk.commit(commit)?.parents.iter().copied().collect();
-        let mut seen = HashSet::new();
-        let key = (path.clone(), name.clone());
-        while let Some(parent) = open.pop_front() {
-            if !seen.insert(parent) || seen.len() > MOST_SENSELESS {
-                continue;
+    ) -> Result<Before, GitError> {
+        let mut without = Vec::new();
+        for parent in walk.commit(commit)?.parents.iter().copied() {
+            if self.knows(here, value, parent) {
+                return Ok(Before::Has(parent, here.clone()));
             }
-            if self.knows(&key, value, parent) {
-                return Ok(Some((parent, name.clone())));
-            }
-            match walk.state(parent, Some(commit), &key, value)? {
-                State::Same(name) => return Ok(Some((parent, name))),
+            match walk.state(parent, Some(set), here, value)? {
+                State::Same(there) => return Ok(Before::Has(parent, there)),
                 State::Other => {}
-                State::Unknown => open.extend(walk.commit(parent)?.parents.iter().copied()),
+                State::Unknown => without.push(parent),
             }
         }
-        Ok(None)
+        Ok(Before::Without(without))
     }
 
     /// A branch that was moved elsewhere, and pins the same as before by another commit, has set no new pin: the commit
@@ -249,229 +276,38 @@ impl Provenances {
     }
 }
 
-/// What a commit says of a pin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
-    /// It has the value, for the component of this name.
-    Same(String),
-    /// It has another value, or no such pin.
-    Other,
-    /// Its files make no sense there: a controller that reads them goes on with what was before.
-    Unknown,
+/// Where one pin is on its way back.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Way<'a> {
+    /// The pin as it is wanted.
+    key: &'a PinKey,
+    /// Where it is at the commit: components and folders may have had other names.
+    here: PinKey,
+    /// The last commit that had it, if this one doesn't.
+    set: Option<ObjectId>,
 }
 
-/// Which component each resource of an environment runs; `None` if that can't be read.
-type Users = Option<Rc<BTreeMap<String, String>>>;
+/// The ways that are still to be walked from a commit, newest first.
+type Open<'a> = BTreeMap<(Reverse<i64>, ObjectId), BTreeSet<Way<'a>>>;
 
-/// The keys that are still to be walked from a commit, newest first, each with the component's name there.
-type Open<'a> = BTreeMap<(Reverse<i64>, ObjectId), BTreeSet<(&'a PinKey, String)>>;
-
-/// What one walk has read.
-struct Walk<'a> {
-    objects: &'a Objects,
-    extract: Extract<'a>,
-    /// The names of files and folders that matter.
-    names: HashSet<&'a str>,
-    shallow: Vec<ObjectId>,
-    commits: HashMap<ObjectId, Rc<Node>>,
-    trees: HashMap<ObjectId, Rc<HashMap<String, ObjectId>>>,
-    values: HashMap<(String, ObjectId), Rc<BTreeMap<String, String>>>,
-    /// Which component each resource of an environment runs, by the ids of `defaults.toml` and `environment.toml`.
-    users: HashMap<(String, Option<ObjectId>, ObjectId), Users>,
+/// Commits that don't have a pin, before one that does.
+#[derive(Debug)]
+struct Gap {
+    /// The commit that has it.
+    set: ObjectId,
+    /// How many ways through the gap are still to be walked.
+    open: usize,
+    /// How many commits it has had so far.
+    steps: usize,
 }
 
-struct Node {
-    tree: ObjectId,
-    parents: Vec<ObjectId>,
-    seconds: i64,
-}
-
-impl<'a> Walk<'a> {
-    fn new(objects: &'a Objects, extract: Extract<'a>, wanted: &'a BTreeMap<PinKey, String>) -> Self {
-        let shallow = objects.repository.shallow_commits().ok().flatten();
-        Self {
-            objects,
-            extract,
-            names: wanted.keys().flat_map(|(path, _)| path.split('/')).chain([ENVIRONMENT, DEFAULTS]).collect(),
-            shallow: shallow.map(|commits| commits.iter().copied().collect()).unwrap_or_default(),
-            commits: HashMap::new(),
-            trees: HashMap::new(),
-            values: HashMap::new(),
-            users: HashMap::new(),
-        }
-    }
-
-    /// What a commit says of a pin, given that `child` (if any) has the value under this key.
-    fn state(
-        &mut self,
-        commit: ObjectId,
-        child: Option<ObjectId>,
-        (path, key): &PinKey,
-        value: &str,
-    ) -> Result<State, GitError> {
-        let same = || Ok(State::Same(key.clone()));
-        let tree = self.commit(commit)?.tree;
-        let Some(blob) = self.file(tree, path)? else {
-            // Without its pins an environment makes no sense; without the other file, too, there is none.
-            let (environment, _) = self.settings(tree, path)?;
-            return Ok(if environment.is_some() { State::Unknown } else { State::Other });
-        };
-        if let Some(child) = child {
-            let tree = self.commit(child)?.tree;
-            if self.file(tree, path)? == Some(blob) {
-                return same();
-            }
-        }
-        let values = self.values(path, blob)?;
-        match values.get(key) {
-            Some(found) if found == value => same(),
-            Some(_) => Ok(State::Other),
-            None if values.is_empty() => Ok(State::Unknown),
-            None => self.absent(tree, child, path, key, value, &values),
-        }
-    }
-
-    /// What it means that a commit's pins, which make sense, lack a component's.
-    fn absent(
-        &mut self,
-        tree: ObjectId,
-        child: Option<ObjectId>,
-        path: &str,
-        key: &str,
-        value: &str,
-        values: &BTreeMap<String, String>,
-    ) -> Result<State, GitError> {
-        if self.settings(tree, path)?.0.is_none() {
-            return Ok(State::Other);
-        }
-        let Some(then) = self.users(tree, path)? else { return Ok(State::Unknown) };
-        if then.values().any(|component| component == key) {
-            return Ok(State::Unknown);
-        }
-        // What runs the component now may have run one of another name.
-        let Some(child) = child else { return Ok(State::Other) };
-        let tree = self.commit(child)?.tree;
-        let Some(now) = self.users(tree, path)? else { return Ok(State::Other) };
-        let mine = now.iter().filter(|(_, component)| *component == key);
-        let names: BTreeSet<Option<&String>> = mine.map(|(resource, _)| then.get(resource)).collect();
-        let mut names = names.into_iter();
-        Ok(match (names.next().flatten(), names.next()) {
-            (Some(name), None) if values.get(name).is_some_and(|found| found == value) => State::Same(name.clone()),
-            _ => State::Other,
-        })
-    }
-
-    fn values(&mut self, path: &str, blob: ObjectId) -> Result<Rc<BTreeMap<String, String>>, GitError> {
-        if let Some(values) = self.values.get(&(path.to_owned(), blob)) {
-            return Ok(Rc::clone(values));
-        }
-        let bytes = self.bytes(blob, path)?;
-        let values = Rc::new(bytes.map(|bytes| (self.extract)(path, &bytes)).unwrap_or_default());
-        self.values.insert((path.to_owned(), blob), Rc::clone(&values));
-        Ok(values)
-    }
-
-    /// The bytes of a file; `None` of one that is too large to be read.
-    fn bytes(&self, blob: ObjectId, path: &str) -> Result<Option<Vec<u8>>, GitError> {
-        let header = self.objects.repository.find_header(blob);
-        let header = header.map_err(|error| self.objects.unreadable(format!("`{path}` ({blob})"), &error))?;
-        if header.size() > TreeLimits::default().file_bytes {
-            return Ok(None);
-        }
-        self.objects.blob(blob, path).map(Some)
-    }
-
-    /// The `environment.toml` beside a `pins.toml`, and the `defaults.toml` above.
-    fn settings(&mut self, tree: ObjectId, path: &str) -> Result<(Option<ObjectId>, Option<ObjectId>), GitError> {
-        let Some((folder, _)) = path.rsplit_once('/') else { return Ok((None, None)) };
-        let environment = self.file(tree, &format!("{folder}/{ENVIRONMENT}"))?;
-        let root = folder.rsplit_once('/').map_or("", |(root, _)| root);
-        Ok((environment, self.file(tree, &format!("{root}/{DEFAULTS}"))?))
-    }
-
-    /// Which component each resource runs; `None` if that can't be read.
-    fn users(&mut self, tree: ObjectId, path: &str) -> Result<Users, GitError> {
-        let (Some(environment), defaults) = self.settings(tree, path)? else { return Ok(None) };
-        let key = (path.to_owned(), defaults, environment);
-        if let Some(users) = self.users.get(&key) {
-            return Ok(users.clone());
-        }
-        let name = path.rsplit('/').nth(1).unwrap_or_default();
-        let defaults = defaults.map(|defaults| self.bytes(defaults, DEFAULTS)).transpose()?.flatten();
-        let environment = self.bytes(environment, ENVIRONMENT)?;
-        let users = environment.and_then(|bytes| manifest::users(name, defaults.as_deref(), &bytes)).map(Rc::new);
-        self.users.insert(key, users.clone());
-        Ok(users)
-    }
-
-    fn commit(&mut self, id: ObjectId) -> Result<Rc<Node>, GitError> {
-        if let Some(node) = self.commits.get(&id) {
-            return Ok(Rc::clone(node));
-        }
-        let commit = self.objects.commit(id)?;
-        // A commit without a legible date is walked early; that costs time at worst.
-        let seconds = commit.seconds().unwrap_or(i64::MAX);
-        let parents = if self.shallow.contains(&id) { Vec::new() } else { commit.parents };
-        let node = Rc::new(Node { tree: commit.tree, parents, seconds });
-        self.commits.insert(id, Rc::clone(&node));
-        Ok(node)
-    }
-
-    /// Whether a commit is another one, or descends from it. Looks back no further than to the other one's time, with a day to
-    /// spare for clocks that differ.
-    fn descends(&mut self, commit: ObjectId, from: ObjectId) -> Result<bool, GitError> {
-        const SPARE: i64 = 86_400;
-        let oldest = self.commit(from)?.seconds.saturating_sub(SPARE);
-        let mut seen = HashSet::from([commit]);
-        let mut open = vec![commit];
-        while let Some(commit) = open.pop() {
-            if commit == from {
-                return Ok(true);
-            }
-            let node = self.commit(commit)?;
-            if node.seconds >= oldest {
-                open.extend(node.parents.iter().filter(|parent| seen.insert(**parent)));
-            }
-        }
-        Ok(false)
-    }
-
-    /// The id of a file in a tree.
-    fn file(&mut self, tree: ObjectId, path: &str) -> Result<Option<ObjectId>, GitError> {
-        let mut id = tree;
-        for name in path.split('/') {
-            match self.tree(id)?.get(name) {
-                Some(child) => id = *child,
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(id))
-    }
-
-    /// The entries of a tree that matter. What isn't a tree, because a file once stood in its place, has none.
-    fn tree(&mut self, id: ObjectId) -> Result<Rc<HashMap<String, ObjectId>>, GitError> {
-        if let Some(entries) = self.trees.get(&id) {
-            return Ok(Rc::clone(entries));
-        }
-        let tree = self.objects.tree(id)?;
-        let mut entries = HashMap::new();
-        for entry in tree.iter() {
-            // What comes after such an entry was never read by anybody.
-            let Ok(entry) = entry else { break };
-            let name = entry.filename().to_str().ok().filter(|name| self.names.contains(name));
-            if let Some(name) = name
-                && (entry.mode().is_tree() || entry.mode().is_blob())
-            {
-                entries.insert(name.to_owned(), entry.object_id());
-            }
-        }
-        if self.trees.len() >= MAX_TREES {
-            self.trees.clear();
-        }
-        let entries = Rc::new(entries);
-        self.trees.insert(id, Rc::clone(&entries));
-        Ok(entries)
-    }
+/// What is before a commit.
+#[derive(Debug)]
+enum Before {
+    /// A parent that pins the same, and where.
+    Has(ObjectId, PinKey),
+    /// None that does; behind these there may be one.
+    Without(Vec<ObjectId>),
 }
 
 /// The commits that are looked at for trailers at most.

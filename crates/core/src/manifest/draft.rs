@@ -119,7 +119,8 @@ pub fn users(name: &str, defaults: Option<&[u8]>, environment: &[u8]) -> Option<
     let (view, _) = super::open(&name, folder, defaults.as_ref(), &mut Spread::default(), &mut noted);
     view.raw.as_ref()?;
     let users = view.targets().into_iter().filter_map(|target| {
-        let resource = super::check::claim(&view, &target).unwrap_or_else(|| target.local.to_string());
+        // One that can't be named is nobody else's either.
+        let resource = super::check::claim(&view, &target).unwrap_or_else(|| format!("{name}/{}", target.local));
         Some((resource, target.component()?.0.to_string()))
     });
     Some(users.collect())
