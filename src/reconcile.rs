@@ -139,12 +139,15 @@ pub(crate) struct Shared {
 /// # Errors
 /// The text of the failure, if one of the tasks ended by itself, which none should.
 pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String> {
-    let branches = parts.sources.iter().flat_map(|source| source.branches.values());
-    let places = branches.clone().map(|branch| branch.place).max().map_or(0, |last| last + 1);
-    let mut coverages = vec![Coverage::Only(BTreeSet::new()); places];
-    for branch in branches {
-        if let Some(coverage) = coverages.get_mut(branch.place) {
-            coverage.clone_from(&branch.coverage);
+    let mut coverages: Vec<(String, Coverage)> = Vec::new();
+    for source in &parts.sources {
+        for (name, branch) in &source.branches {
+            if coverages.len() <= branch.place {
+                coverages.resize(branch.place + 1, (String::new(), Coverage::Only(BTreeSet::new())));
+            }
+            if let Some(coverage) = coverages.get_mut(branch.place) {
+                *coverage = (format!("branch {name} of {}", source.url), branch.coverage.clone());
+            }
         }
     }
     let shared = Arc::new(Shared {
@@ -179,6 +182,7 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<(), String
             () = shutdown.cancelled() => break Ok(()),
             Some(news) = inbox.recv() => match news {
                 News::Read(news) => supervisor.take(news),
+                News::Recalled { place, claims } => supervisor.recall(place, claims),
                 News::Polled { source, number } => {
                     shared.resyncs.source_done(source, number);
                     shared.status_store.resync(&shared.resyncs);

@@ -158,7 +158,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         .read(&local, &CommitId::uncommitted(), None)
         .await
         .map_err(|error| CliError::failed(error.to_string()))?;
-    let mut claims = Claims::new(args.installation.clone(), [Coverage::All]);
+    let mut claims = Claims::new(args.installation.clone(), [("the folder".to_owned(), Coverage::All)]);
     claims.read(0, followed.claims);
     let mut wanted = Vec::new();
     for (_, desired) in followed.environments.into_iter().filter(|(name, _)| drafts.contains_key(name)) {

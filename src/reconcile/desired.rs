@@ -32,6 +32,9 @@ pub struct Desired {
 pub(crate) enum News {
     /// A branch was read at a new commit.
     Read(SourceNews),
+    /// A branch that can't be read claimed this when it was last fetched, by an earlier process. Its place is that in
+    /// `pinion.toml`.
+    Recalled { place: usize, claims: BranchClaims },
     /// All that this poller found up to a resync's number has been handed on.
     Polled { source: usize, number: u64 },
 }

@@ -362,7 +362,9 @@ impl Reconciler {
         let moving = |state: &TargetState| matches!(state.state, State::RollingOut | State::Verifying | State::Overdue);
         let foreign = |plan: &TargetPlan| match &plan.reason {
             Some(Reason::ForeignRollout { .. }) => true,
-            Some(Reason::Claimed(refusal)) => matches!(refusal, Refusal::Passing(_) | Refusal::GivenUp),
+            Some(Reason::Claimed(refusal)) => {
+                matches!(refusal, Refusal::Passing(_) | Refusal::Early { .. } | Refusal::GivenUp)
+            }
             Some(Reason::Rollback { .. }) => true,
             Some(Reason::RolloutFailed { back, .. } | Reason::ShapeFailed { back, .. }) => {
                 matches!(back, Some(Rollback::Running { .. }))

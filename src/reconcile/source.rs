@@ -1,6 +1,6 @@
 //! One repository: polls it, and hands on what its branches want.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -23,7 +23,16 @@ pub(super) async fn run(index: usize, source: Source, shared: Arc<Shared>, news:
         (branch.clone(), Follower::new(branch, followed.coverage.clone(), limits))
     };
     let followers = source.branches.iter().map(follower).collect();
-    let mut poller = Poller { index, source, shared, news, read: BTreeMap::new(), followers, first: true };
+    let mut poller = Poller {
+        index,
+        source,
+        shared,
+        news,
+        read: BTreeMap::new(),
+        followers,
+        recalled: BTreeSet::new(),
+        first: true,
+    };
     let pace = poller.shared.pace;
     let mut backoff = Backoff::new(pace.backoff_first, pace.backoff_longest, entropy());
     let mut requests = poller.shared.resyncs.poll_requests(&poller.source.url);
@@ -45,6 +54,9 @@ pub(super) async fn run(index: usize, source: Source, shared: Arc<Shared>, news:
         let request = requests.begin();
         started = Instant::now();
         let went_well = poller.poll().await;
+        if !went_well {
+            poller.recall().await;
+        }
         // Sent on the same channel as the files, so that no environment completes a resync before it has received what this
         // poll read.
         if poller.news.send(News::Polled { source: index, number: request }).await.is_err() {
@@ -69,6 +81,8 @@ struct Poller {
     read: BTreeMap<String, LastRead>,
     /// What each branch wants.
     followers: BTreeMap<String, Follower>,
+    /// The branches of which it was looked up what an earlier process has seen of them.
+    recalled: BTreeSet<String>,
     first: bool,
 }
 
@@ -109,6 +123,38 @@ impl Poller {
         self.shared.metrics.git_polled(&self.source.url, result, took);
         self.first = false;
         went_well
+    }
+
+    /// Looks up what the branches that haven't been read yet claimed when they were last fetched: nobody else is to get that
+    /// meanwhile. Nothing else of what may be out of date counts.
+    async fn recall(&mut self) {
+        let is_due = |branch: &String| !self.read.contains_key(branch) && !self.recalled.contains(branch);
+        let due: Vec<String> = self.source.branches.keys().filter(|branch| is_due(branch)).cloned().collect();
+        if due.is_empty() || self.shared.shutdown.is_cancelled() {
+            return;
+        }
+        let repository = Arc::clone(&self.source.repository);
+        let Ok(mut kept) = repository.kept().await else { return };
+        for branch in due {
+            let (Some(tip), Some(followed)) = (kept.remove(&branch), self.source.branches.get(&branch)) else {
+                continue;
+            };
+            let Ok(verified) = repository.verify(&branch, &tip, None).await else { continue };
+            let Some(commit) = verified.accepted else { continue };
+            let mut follower = Follower::new(&branch, followed.coverage.clone(), self.shared.change_limits);
+            let Ok(Followed { claims, .. }) = follower.read(repository.as_ref(), &commit, None).await else { continue };
+            tracing::info!(
+                repository = self.source.url,
+                branch,
+                revision = commit.short(),
+                "the branch can't be read yet; what it claimed here counts until then"
+            );
+            let place = followed.place;
+            self.recalled.insert(branch);
+            if self.news.send(News::Recalled { place, claims }).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Reads what has moved. Says whether all went well.

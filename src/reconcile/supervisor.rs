@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::crew::Crew;
 use super::desired::{Desired, Origin, SourceNews};
 use super::{Branch, Shared, environment};
+use crate::claims::BranchClaims;
 use crate::guardrail;
 use crate::model::EnvironmentName;
 
@@ -72,6 +73,8 @@ impl Supervisor {
             for (name, _) in self.members.iter().filter(|(_, member)| member.origin == origin) {
                 self.shared.status_store.invalid(name, &errors);
             }
+            // Nor has any commit before it an environment, as far as was looked: no other branch has to wait for it.
+            self.recall(origin.place, claims);
             return;
         }
         // Before anybody plans with what is new: what has passed to another target isn't touched by the former one.
@@ -124,6 +127,11 @@ impl Supervisor {
             self.shared.status_store.fed(name, url, branch);
         }
         self.shared.resyncs.settle();
+    }
+
+    /// A branch can't be read, and claimed this when it was last fetched.
+    pub(super) fn recall(&self, place: usize, claims: BranchClaims) {
+        self.shared.claims.lock().unwrap_or_else(PoisonError::into_inner).recall(place, claims);
     }
 
     /// A source has been polled for the first time. Says whether that was the last one.

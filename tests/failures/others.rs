@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::document::failure_mode;
 use super::place::{BREAKER, DEV, Place, ROLE, accepted, ami, attempts, by_hand_on, fault, image};
+use crate::support::git::Repo;
 use crate::support::stage::{Stage, passes, set_pin};
 
 #[test]
@@ -212,6 +213,35 @@ fn a_resource_belongs_to_one_target() {
     assert_eq!(stage.written(from), Vec::<String>::new());
     stage.pin("stage", "web", "1.0");
     stage.wait_until("stage goes back to 1.0", |stage| stage.fleet().group_runs(DEV, "web", ami("1.0")));
+}
+
+#[test]
+fn who_comes_first_keeps_what_nobody_has_rolled_out_though_it_is_down_at_the_start() {
+    let place = Place::new().group("web", "", "");
+    let copies = Repo::new();
+    copies.write("environments/stage/environment.toml", place.environment());
+    copies.write("environments/stage/pins.toml", "web = \"1.1\"\n");
+    copies.commit("stage: a copy of dev");
+    copies.push();
+    let second = format!("[[repository]]\nurl = \"{}\"\nbranch = \"main\"\ninterval = \"1s\"\n", copies.file_url());
+    let mut stage = place.on(place.builder().configured_with(&second));
+    failure_mode("claimed").holds(&stage, "stage/asg/web");
+    let from = stage.last();
+    let (bare, away) = (stage.repo().bare(), stage.repo().repos().join("away.git"));
+    for id in ["claimed-before", "claimed-perhaps"] {
+        stage.kill_controller();
+        std::fs::rename(&bare, &away).unwrap();
+        if id == "claimed-perhaps" {
+            std::fs::remove_dir_all(stage.cache()).unwrap();
+        }
+        stage.start_controller();
+        failure_mode(id).holds(&stage, "stage/asg/web");
+        stage.settles();
+        std::fs::rename(&away, &bare).unwrap();
+        failure_mode("claimed").holds(&stage, "stage/asg/web");
+        stage.wait_for_sync(&["dev/asg/web"]);
+    }
+    assert_eq!(stage.written(from), Vec::<String>::new());
 }
 
 #[test]

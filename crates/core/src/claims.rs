@@ -9,7 +9,9 @@
 //! 3. of several branches, the one that comes first in `pinion.toml`.
 //!
 //! What a marker names is given up only by a state of its environment that counts: valid, accepted by the change limits, and
-//! without the resource. Until its branch has been read, nobody knows, and nobody else gets the resource.
+//! without the resource. Until its branch has been read, nobody knows, and nobody else gets the resource. So it is where no
+//! marker decides, and a branch that comes before in `pinion.toml` hasn't been read yet: what it was found to claim by an
+//! earlier process counts, and where nothing is known of it, nobody gets the resource.
 
 mod ancestry;
 #[cfg(test)]
@@ -63,9 +65,32 @@ pub struct BranchClaims {
 /// A branch that is followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Branch {
+    /// For people: which one it is.
+    name: String,
     coverage: Coverage,
     /// `None` until it has been read for the first time.
     claims: Option<BranchClaims>,
+    /// What it claimed as it was last fetched, until it has been read: what is there may be older than what counts, so it
+    /// can only keep others away.
+    recalled: Option<BranchClaims>,
+}
+
+impl Branch {
+    /// Whether it has yet to be read. What may feed no environment has nothing to say.
+    fn is_unread(&self) -> bool {
+        self.claims.is_none() && !matches!(&self.coverage, Coverage::Only(names) if names.is_empty())
+    }
+}
+
+impl BranchClaims {
+    /// A target that claims a resource.
+    fn claimant(&self, resource: &Resource) -> Option<TargetRef> {
+        let good = self.environments.iter().flat_map(|(name, claims)| claims.iter().map(move |claims| (name, claims)));
+        let mut claimed = good.flat_map(|(name, claims)| claims.iter().map(move |(local, it)| (name, local, it)));
+        let claimed = claimed.find(|(_, _, claimed)| claimed.resource == *resource);
+        let kept = || self.kept.iter().find(|(kept, _)| kept == resource).map(|(_, target)| target.clone());
+        claimed.map(|(name, local, _)| local.within(name)).or_else(kept)
+    }
 }
 
 /// All claims on all resources.
@@ -104,17 +129,19 @@ enum Known {
 }
 
 impl Claims {
-    /// Nothing is read yet of these branches, which are in the order of `pinion.toml`.
+    /// Nothing is read yet of these branches, which are in the order of `pinion.toml`: what people call each one, and what
+    /// it may feed.
     #[must_use]
-    pub fn new(installation: Installation, branches: impl IntoIterator<Item = Coverage>) -> Self {
-        let branches = branches.into_iter().map(|coverage| Branch { coverage, claims: None });
+    pub fn new(installation: Installation, branches: impl IntoIterator<Item = (String, Coverage)>) -> Self {
+        let branches =
+            branches.into_iter().map(|(name, coverage)| Branch { name, coverage, claims: None, recalled: None });
         Self { installation, branches: branches.collect(), ..Self::default() }
     }
 
     /// All there is, is one environment.
     #[must_use]
     pub fn alone(environment: &Environment) -> Self {
-        let mut claims = Self::new(Installation::default(), [Coverage::All]);
+        let mut claims = Self::new(Installation::default(), [(String::new(), Coverage::All)]);
         let environments = BTreeMap::from([(environment.name.clone(), Some(environment.claims()))]);
         claims.read(0, BranchClaims { environments, ..BranchClaims::default() });
         claims
@@ -130,6 +157,7 @@ impl Claims {
     pub fn read(&mut self, branch: usize, claims: BranchClaims) {
         if let Some(branch) = self.branches.get_mut(branch) {
             branch.claims = Some(claims);
+            branch.recalled = None;
         }
         let gives_up = |(resource, (target, _)): (&Resource, &(TargetRef, Timestamp))| {
             let sound = matches!(self.known(&target.environment), Known::Claims | Known::Gone);
@@ -138,6 +166,13 @@ impl Claims {
         };
         let given_up: Vec<Resource> = self.written.iter().filter_map(gives_up).collect();
         self.given_up.extend(given_up);
+    }
+
+    /// What a branch, by its place in `pinion.toml`, claimed as it was last fetched. It can't be read now.
+    pub fn recall(&mut self, branch: usize, claims: BranchClaims) {
+        if let Some(branch) = self.branches.get_mut(branch).filter(|branch| branch.claims.is_none()) {
+            branch.recalled = Some(claims);
+        }
     }
 
     /// A target has written its marker.
@@ -198,7 +233,7 @@ impl Claims {
         let foreign = marked.is_some_and(|marked| marked.environment_of(&self.installation).is_none());
         let own = own.filter(|_| !(foreign && self.given_up.contains(&resource)));
         let own = own.map(|(target, _)| Named::Owner(self.owner(target)));
-        let holder = self.holder(&claimants, own.as_ref().or(marked))?;
+        let holder = self.holder(&resource, &claimants, own.as_ref().or(marked))?;
         if holder != *me {
             return Err(Refusal::Held(holder));
         }
@@ -208,14 +243,19 @@ impl Claims {
         }
     }
 
-    fn holder(&self, claimants: &[Claimant<'_>], marked: Option<&Named>) -> Result<TargetRef, Refusal> {
-        let Some(marked) = marked else { return first(claimants.iter()) };
+    fn holder(
+        &self,
+        resource: &Resource,
+        claimants: &[Claimant<'_>],
+        marked: Option<&Named>,
+    ) -> Result<TargetRef, Refusal> {
+        let Some(marked) = marked else { return self.first(resource, claimants.iter()) };
         if let Some(holder) = claimants.iter().find(|claimant| marked.is(&self.owner(&claimant.target))) {
             return Ok(holder.target.clone());
         }
         if let (Named::Owner(owner), Some(name)) = (marked, marked.environment_of(&self.installation)) {
             return match self.known(name) {
-                Known::Claims | Known::Gone => first(claimants.iter()),
+                Known::Claims | Known::Gone => self.first(resource, claimants.iter()),
                 Known::Broken => Err(Refusal::Broken(owner.target.clone())),
                 Known::Unread => Err(Refusal::Unread(marked.clone())),
             };
@@ -223,15 +263,30 @@ impl Claims {
         let heirs: Vec<&Claimant<'_>> =
             claimants.iter().filter(|claimant| claimant.take_over.is_some_and(|named| marked.matches(named))).collect();
         if !heirs.is_empty() {
-            return first(heirs.into_iter());
+            return self.first(resource, heirs.into_iter());
         }
         match marked {
             // It may be a target of a branch that hasn't been read.
-            Named::Digest(_) if self.branches.iter().any(|branch| branch.claims.is_none()) => {
-                Err(Refusal::Unread(marked.clone()))
-            }
+            Named::Digest(_) if self.branches.iter().any(Branch::is_unread) => Err(Refusal::Unread(marked.clone())),
             _ => Err(Refusal::Elsewhere(marked.clone())),
         }
+    }
+
+    /// The first of several claimants that no marker names, if no branch before its own may claim the resource as well.
+    fn first<'a>(
+        &self,
+        resource: &Resource,
+        claimants: impl Iterator<Item = &'a Claimant<'a>> + Clone,
+    ) -> Result<TargetRef, Refusal> {
+        let first = first(claimants)?;
+        for branch in self.branches.iter().take(first.branch).filter(|branch| branch.is_unread()) {
+            let by = branch.recalled.as_ref().map(|claims| claims.claimant(resource));
+            // What is known not to claim it holds up nobody.
+            if by != Some(None) {
+                return Err(Refusal::Early { branch: branch.name.clone(), by: by.flatten() });
+            }
+        }
+        Ok(first.target.clone())
     }
 
     /// The targets that claim a resource.
@@ -289,14 +344,14 @@ impl Claims {
 }
 
 /// The first of several claimants that no marker names.
-fn first<'a>(claimants: impl Iterator<Item = &'a Claimant<'a>> + Clone) -> Result<TargetRef, Refusal> {
+fn first<'a>(claimants: impl Iterator<Item = &'a Claimant<'a>> + Clone) -> Result<&'a Claimant<'a>, Refusal> {
     let rank = |claimant: &Claimant<'_>| (claimant.branch, claimant.since.is_none(), claimant.since);
     let best = claimants.clone().map(rank).min();
-    let mut first = claimants.filter(|claimant| Some(rank(claimant)) == best).map(|claimant| claimant.target.clone());
-    let (one, others) = (first.next(), first.collect::<BTreeSet<TargetRef>>());
+    let mut first = claimants.filter(|claimant| Some(rank(claimant)) == best);
+    let (one, others) = (first.next(), first.map(|claimant| claimant.target.clone()).collect::<BTreeSet<TargetRef>>());
     match one {
         Some(one) if others.is_empty() => Ok(one),
-        Some(one) => Err(Refusal::Tied(others.into_iter().chain([one]).collect())),
+        Some(one) => Err(Refusal::Tied(others.into_iter().chain([one.target.clone()]).collect())),
         None => Err(Refusal::GivenUp),
     }
 }

@@ -93,6 +93,12 @@ pub trait Repository: Send + Sync {
     /// One listing of refs, and a fetch if a wanted branch moved. The answer has each wanted branch.
     async fn poll(&self) -> Result<BTreeMap<String, Result<Tip, RepositoryError>>, RepositoryError>;
 
+    /// Where each branch was when it was last fetched, be it by an earlier process, as far as that is still here. Nobody is
+    /// asked.
+    async fn kept(&self) -> Result<BTreeMap<String, CommitId>, RepositoryError> {
+        Ok(BTreeMap::new())
+    }
+
     /// The files under `environments/` and `policies/` at a commit.
     async fn files(&self, commit: &CommitId) -> Result<Files, RepositoryError>;
 

@@ -117,6 +117,11 @@ impl Repository for MirroredRepository {
             .collect())
     }
 
+    async fn kept(&self) -> Result<BTreeMap<String, CommitId>, RepositoryError> {
+        let kept = self.blocking(|inner| inner.mirrors.open(&inner.source)?.kept()).await?;
+        Ok(kept.into_iter().filter_map(|(branch, commit)| Some((branch, commit?))).collect())
+    }
+
     async fn files(&self, commit: &CommitId) -> Result<Files, RepositoryError> {
         let commit = commit.clone();
         self.blocking(move |inner| inner.mirrors.open(&inner.source)?.files(&commit)).await

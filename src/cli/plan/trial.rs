@@ -52,7 +52,7 @@ pub(in crate::cli) async fn trial(
     let mut follower = Follower::new("the folder", Coverage::All, NO_LIMITS);
     let followed = follower.read(&local, &CommitId::uncommitted(), None).await;
     let followed = followed.map_err(|error| CliError::failed(error.to_string()))?;
-    let mut claims = Claims::new(installation.clone(), [Coverage::All]);
+    let mut claims = Claims::new(installation.clone(), [("the folder".to_owned(), Coverage::All)]);
     claims.read(0, followed.claims);
     let Some(desired) = followed.environments.get(name) else {
         return Err(CliError::failed(format!("environments/{name} can't be followed: {}", followed.whole.join("; "))));

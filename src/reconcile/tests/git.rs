@@ -32,6 +32,8 @@ struct State {
     down: Option<String>,
     /// Set while its files can't be read.
     unreadable: Option<String>,
+    /// Where each branch was when an earlier process fetched it.
+    kept: BTreeMap<String, CommitId>,
     /// How long a poll takes.
     takes: Duration,
     panics: bool,
@@ -144,6 +146,12 @@ impl Git {
         self.state.lock().unwrap().down = why.map(str::to_owned);
     }
 
+    /// An earlier process has fetched the branches as they are now.
+    pub(super) fn keep(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.kept = state.tips.clone();
+    }
+
     pub(super) fn set_unreadable(&self, why: Option<&str>) {
         self.state.lock().unwrap().unreadable = why.map(str::to_owned);
     }
@@ -215,6 +223,10 @@ impl Repository for Git {
             tips.insert("main".to_owned(), Err(missing));
         }
         Ok(tips)
+    }
+
+    async fn kept(&self) -> Result<BTreeMap<String, CommitId>, RepositoryError> {
+        Ok(self.state.lock().unwrap().kept.clone())
     }
 
     async fn files(&self, commit: &CommitId) -> Result<Files, RepositoryError> {

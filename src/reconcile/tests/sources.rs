@@ -369,3 +369,61 @@ async fn the_first_source_counts_however_late_its_first_answer_comes() {
     assert_eq!((rig.web("dev").desired.as_str(), rig.world.writes("dev").len()), ("1.0", 0));
     assert_eq!(rig.state("prod"), State::InSync, "the other one's own environment waits only for the first answer");
 }
+
+/// Two repositories claim the group of prod, which Pinion has never rolled out, and the first one can't be reached at the
+/// start. It decides.
+#[tokio::test(start_paused = true)]
+async fn what_nobody_has_rolled_out_waits_for_an_earlier_source_that_is_down_and_nothing_else_does() {
+    for kept in [true, false] {
+        let mut setup = Setup::new(&["prod"]);
+        let first = Arc::clone(&setup.sources[0].0);
+        if kept {
+            first.keep();
+        }
+        first.set_down(Some("connection refused"));
+        let other = setup.source("live");
+        other.add_on("live", "stage");
+        other.commit_on("live", |tree| {
+            let copy = environment("prod", "").into_bytes();
+            tree.insert("environments/copy/environment.toml".to_owned(), copy);
+            tree.insert("environments/copy/pins.toml".to_owned(), b"web = \"1.1\"\n".to_vec());
+        });
+        let rig = setup.start();
+        rig.until_state("copy", State::Pending).await;
+        rig.until_state("stage", State::InSync).await;
+        let reason = rig.web("copy").reason.unwrap();
+        let expected = match kept {
+            true => "held by prod/asg/web as branch main of https://git.example/0 was last fetched",
+            false => "and branch main of https://git.example/0, which comes before in pinion.toml, may claim it",
+        };
+        assert!(reason.contains(expected), "{reason}");
+        other.commit_on("live", |tree| {
+            tree.insert("environments/stage/pins.toml".to_owned(), b"web = \"1.1\"\n".to_vec());
+        });
+        sleep(secs(600)).await;
+        // What the first repository was last seen not to claim goes on. Without any trace of it that isn't known.
+        let stage = if kept { State::InSync } else { State::Pending };
+        assert_eq!((rig.state("copy"), rig.state("stage")), (State::Pending, stage));
+        assert_eq!((rig.world.writes("copy").len(), rig.world.refreshes("stage")), (0, usize::from(kept)));
+
+        first.set_down(None);
+        rig.until_state("prod", State::InSync).await;
+        rig.until_state("copy", State::Blocked).await;
+        rig.until(|status| status.environments["stage"].targets["asg/web"].running.as_deref() == Some("1.1")).await;
+        assert_eq!((rig.world.writes("prod").len(), rig.world.refreshes("stage")), (0, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_earlier_repository_without_any_environment_holds_up_nobody() {
+    let mut setup = Setup::new(&[]);
+    setup.sources[0].0.commit(|tree| drop(tree.insert("README.md".to_owned(), b"nothing".to_vec())));
+    let other = setup.source("live");
+    other.add_on("live", "stage");
+    other.commit_on("live", |tree| {
+        tree.insert("environments/stage/pins.toml".to_owned(), b"web = \"1.1\"\n".to_vec());
+    });
+    let rig = setup.start();
+    rig.until_state("stage", State::RollingOut).await;
+    rig.until_state("stage", State::InSync).await;
+}

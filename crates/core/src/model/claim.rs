@@ -170,6 +170,14 @@ pub enum Refusal {
     Tied(BTreeSet<TargetRef>),
     /// The marker names a target of a branch that hasn't been read since the start.
     Unread(Named),
+    /// No marker decides, and this branch comes before that of the claimant, and hasn't been read since the start. `by` claimed
+    /// the resource when it was last fetched; `None` if nothing is known of it.
+    Early {
+        /// Which branch, for people.
+        branch: String,
+        /// What claimed the resource there.
+        by: Option<TargetRef>,
+    },
     /// The claim has passed to this target from another one, whose last write is still in flight.
     Passing(TargetRef),
     /// The files that count by now don't claim it any more.
@@ -180,7 +188,7 @@ impl Refusal {
     /// Whether it ends by itself.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Unread(_) | Self::Passing(_) | Self::GivenUp)
+        matches!(self, Self::Unread(_) | Self::Early { .. } | Self::Passing(_) | Self::GivenUp)
     }
 }
 
@@ -209,6 +217,16 @@ impl fmt::Display for Refusal {
             Self::Unread(by) => {
                 write!(f, "held by {by} when it was last changed; waits until the branch of that target has been read")
             }
+            Self::Early { branch, by: Some(by) } => write!(
+                f,
+                "held by {by} as {branch} was last fetched, which comes before in pinion.toml; waits until that branch can \
+                 be read again"
+            ),
+            Self::Early { branch, by: None } => write!(
+                f,
+                "Pinion has never rolled this out, and {branch}, which comes before in pinion.toml, may claim it, too; \
+                 waits until that branch has been read"
+            ),
             Self::Passing(by) => write!(f, "waits until {by}, which held it so far, has ended its last call"),
             Self::GivenUp => f.write_str("waits for the newer state of its files, which has arrived"),
         }

@@ -137,13 +137,20 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     let verdict = match preconditions(input, target) {
         Err(verdict) => *verdict,
         Ok(Preconditions { pin, artifact, seen }) => match &view {
-            Some(Ok(view)) => match input.claims.check(input.desired, target, view.marked_for(), input.now) {
-                Ok(()) => {
-                    let decision = Decision { input, target, pin, artifact, seen, view, so_far };
-                    decision.on_its_number(decision.verdict())
+            Some(Ok(view)) => {
+                let decision = Decision { input, target, pin, artifact, seen, view, so_far };
+                let verdict = || decision.on_its_number(decision.verdict());
+                match input.claims.check(input.desired, target, view.marked_for(), input.now) {
+                    Ok(()) => verdict(),
+                    // It is only doubtful whose it is, which matters to nobody before something is due.
+                    Err(refusal @ Refusal::Early { by: None, .. }) => {
+                        let verdict = verdict();
+                        let writes = verdict.action.as_ref().is_some_and(Action::is_write);
+                        if writes { refused(refusal) } else { verdict }
+                    }
+                    Err(refusal) => refused(refusal),
                 }
-                Err(refusal) => refused(refusal),
-            },
+            }
             Some(Err(shape)) => Verdict::of(State::Blocked, Reason::UnsupportedShape(shape.clone())),
             None => Verdict::of(State::Unknown, Reason::Unread),
         },
