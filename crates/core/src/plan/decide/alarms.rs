@@ -4,7 +4,7 @@
 
 use super::preconditions::failed;
 use super::{Decision, Verdict};
-use crate::model::{ErrorClass, ObservedTarget, Rollout, RolloutOutcome, RolloutSettings, State};
+use crate::model::{ErrorClass, ObservedTarget, RolloutSettings, State};
 use crate::plan::Reason;
 
 impl Decision<'_> {
@@ -42,14 +42,5 @@ impl Decision<'_> {
         let raised = settings.alarms.iter().filter(raised);
         let alarms = raised.map(|name| (name.clone(), states.get(name).cloned().unwrap_or_default())).collect();
         Err(Box::new(Verdict::of(State::Pending, Reason::Alarm(alarms))))
-    }
-
-    /// Whether the artifact has run well in this group before.
-    fn has_run_here(&self) -> bool {
-        let well = |rollout: &Rollout| {
-            let revision = self.view.revision(&rollout.target);
-            rollout.outcome == RolloutOutcome::Succeeded && revision.is_some_and(|it| it.fits(self.artifact))
-        };
-        self.is_way_out() || self.view.rollouts.iter().any(well)
     }
 }

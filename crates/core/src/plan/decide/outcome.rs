@@ -170,17 +170,32 @@ impl Decision<'_> {
         verdict.warning(failed.to_string())
     }
 
-    /// Whether the pin leads back to what last ran well: to what the group is on while a refresh has left it mixed, or to
-    /// what ran before what runs now.
-    pub(super) fn is_way_out(&self) -> bool {
-        let current = &self.view.current;
+    /// Whether the pin leads back to what has run well here: to what the target is on while a rollout has left it mixed, to
+    /// any version before that, or to what some rollout that AWS remembers has brought here. Such a way out is held back
+    /// neither by `after` nor by an alarm that is raised already.
+    pub(super) fn has_run_here(&self) -> bool {
+        let well = |rollout: &Rollout| {
+            let revision = self.view.revision(&rollout.target);
+            rollout.outcome == RolloutOutcome::Succeeded && revision.is_some_and(|it| it.fits(self.artifact))
+        };
+        self.led_here() || self.view.rollouts.iter().any(well)
+    }
+
+    /// Whether the artifact is that of what the target is on, or of what ran before that, however far back.
+    fn led_here(&self) -> bool {
         if !self.view.chosen {
             return false;
         }
-        if current.fits(self.artifact) {
-            return true;
+        let mut revision = &self.view.current;
+        // Each is older than the one made from it; a chain that isn't sane ends.
+        for _ in 0..=self.view.others.len() {
+            if revision.fits(self.artifact) {
+                return true;
+            }
+            let before = self.view.ran_before(revision).and_then(|name| self.view.named(&name));
+            let Some(before) = before else { return false };
+            revision = before;
         }
-        let before = self.view.ran_before(current).and_then(|name| self.view.named(&name));
-        before.is_some_and(|before| before.fits(self.artifact))
+        false
     }
 }

@@ -12,7 +12,9 @@ impl Decision<'_> {
     /// A rollout is due.
     pub(super) fn start(&self) -> Verdict {
         if self.reads_lag() {
-            let status = "it has ended well, but what was read still shows what was before".to_owned();
+            let status =
+                "it has only just ended well, and what was read shows something else; it is read once more first";
+            let status = status.to_owned();
             return Verdict::of(State::RollingOut, Reason::Progress { status, percentage: None });
         }
         if let Some(waiting) = self.waits() {
@@ -86,9 +88,12 @@ impl Decision<'_> {
             .get(local)
             .is_some_and(|converged| converged.commit == *commit && converged.base.as_ref() == self.view.base());
         let ended = self.attempt().filter(|rollout| rollout.outcome == RolloutOutcome::Succeeded);
+        // What somebody has rolled out since is what was read.
+        let since = self.view.rollouts.iter().take_while(|rollout| ended.is_some_and(|ended| ended.id != rollout.id));
+        let replaced = ended.is_some_and(|ended| since.clone().any(|rollout| rollout.target != ended.target));
         // It went on in the last pass, whatever the clocks say: its target was read before its end.
         let went_on = self.input.memory.running.get(local);
-        !seen && ended.is_some_and(|rollout| self.has_just_ended(rollout) || went_on == Some(&rollout.id))
+        !seen && !replaced && ended.is_some_and(|rollout| self.has_just_ended(rollout) || went_on == Some(&rollout.id))
     }
 
     /// Whether a rollout is over for so short a time that reads of its target may still show it under way.
@@ -103,7 +108,7 @@ impl Decision<'_> {
             return Some(Verdict::of(State::Pending, Reason::ChangeLimit(held.clone())));
         }
         // `after` orders what is new. Back to what ran well goes at once: the others may never get there.
-        let after = self.target.after.iter().filter(|_| !self.is_way_out() && !self.brings_only_a_shape());
+        let after = self.target.after.iter().filter(|_| !self.has_run_here() && !self.brings_only_a_shape());
         for before in after {
             let planned = self.so_far.targets.get(before);
             let state = planned.map_or(State::Unknown, |plan| plan.state);

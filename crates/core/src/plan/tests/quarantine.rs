@@ -274,6 +274,19 @@ fn a_way_out_waits_for_nobody() {
     let plan = waiting(&web(), &api(), through, groups::history(&[(1, "1.0", None)], &[refresh("r", 2, Succeeded, 5)]));
     assert!(matches!(plan.action, Some(Action::CreateTemplateVersion { .. })), "{}", line(&plan));
 
+    // Back by more than one: to what a rollout brought here that AWS remembers, or to what it was all made from.
+    let chain = [(3, "1.1", marker("1.1", 'b', "2")), (2, "1.05", marker("1.05", 'd', "1")), (1, "1.0", None)];
+    let through = || group(3, &chain, &[3, 3]);
+    let two = [refresh("s", 3, Succeeded, 5), refresh("r", 2, Succeeded, 3)];
+    let plan = waiting(&web(), &api(), through(), groups::history(&chain[1..], &two));
+    assert!(matches!(plan.action, Some(Action::CreateTemplateVersion { .. })), "{}", line(&plan));
+    let unrelated = [(3, "1.1", marker("1.1", 'b', "2")), (2, "1.05", None), (1, "1.0", None)];
+    let long_ago = [refresh("s", 3, Succeeded, 5), refresh("r", 1, Succeeded, 3)];
+    let plan = waiting(&web(), &api(), through(), groups::history(&unrelated[1..], &long_ago));
+    assert!(matches!(plan.action, Some(Action::CreateTemplateVersion { .. })), "{}", line(&plan));
+    let plan = waiting(&web(), &api(), through(), groups::history(&unrelated[1..], &long_ago[..1]));
+    assert_eq!((plan.state, &plan.action), (State::Pending, &None), "it has never run here: {}", line(&plan));
+
     let moving = service(2, "2.1", ours(), &[(2, true, "IN_PROGRESS", 1), (1, false, "COMPLETED", 2)]);
     let known = services::history(&[(1, "2.0", None)], &[deployment(2, Running, 5)]);
     let plan = waiting(&api(), &web(), moving, known);

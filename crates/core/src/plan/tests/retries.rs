@@ -229,6 +229,14 @@ fn reads_that_lag_begin_nothing_anew() {
         "the group's version is read a moment later"
     );
     assert!(with(at(9)).action.is_some(), "a minute later it isn't there: it is healed");
+    // A process that has just started knows of nothing, but what somebody has rolled out since is told by AWS.
+    let theirs = refresh("theirs", 1, Succeeded, 10);
+    let history = Some(groups::history(&[bad()], &[theirs, ended(at(10))]));
+    let back = decide_one(&environment, &web(), seen(), history, |_, _| {});
+    assert!(back.action.is_some(), "{}", line(&back));
+    let again = refresh("again", 2, RolloutOutcome::Cancelled, 10);
+    let history = Some(groups::history(&[bad()], &[again, ended(at(10))]));
+    assert_eq!(decide_one(&environment, &web(), seen(), history, |_, _| {}).action, None, "it leads to the same");
     let converged = Converged {
         base: None,
         commit: commit('b'),
