@@ -143,7 +143,17 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let now = args.at.unwrap_or_else(|| SystemClock.now());
     let heals = heals(&status, &args.target, pin);
     let running = running.as_deref();
-    let proposal = Proposal { environment: &environment, target, pin, running, heals, fleet: &fleet, now };
+    let proposal = Proposal {
+        environment: &environment,
+        target,
+        pin,
+        running,
+        heals,
+        shape: None,
+        image: true,
+        fleet: &fleet,
+        now,
+    };
     let explanation = loaded.policies.explain(proposal);
     let report = report(&args.target, &environment, pin, proposal, explanation, loaded.policies.endings());
     match args.output {

@@ -54,6 +54,7 @@ fn planned(version: &str, state: State, reason: Option<Reason>) -> TargetPlan {
     TargetPlan {
         base: None,
         shape: None,
+        image_differs: false,
         state,
         reason,
         action: None,

@@ -119,7 +119,7 @@ impl Connection {
             changes: template_changes(on, &version),
             revision: BaseSource::TemplateVersion(Box::new(version)),
         });
-        Ok(Bases { recorded: recorded.to_string(), through, newest, shared: None })
+        Ok(Bases { recorded: recorded.to_string(), through, newest })
     }
 
     /// Whose shape a version has, and the versions of Pinion's between.
@@ -214,7 +214,7 @@ impl Connection {
             changes: task_shape::changes(on.body(), definition.body(), &ours(&definition, wanted.spec)),
             revision: BaseSource::TaskDefinition(Box::new(definition.summary.clone())),
         });
-        Ok(Bases { recorded, through, newest, shared: None })
+        Ok(Bases { recorded, through, newest })
     }
 
     /// Whose shape a task definition has, and the revisions of Pinion's between.

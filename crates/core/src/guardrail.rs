@@ -23,7 +23,7 @@ pub use self::explain::{Effect, Explanation, Opinion};
 pub use self::fleet::{Counts, Fleet, Member, is_rolling};
 pub use self::policies::{Ending, Known, Policies};
 pub use crate::model::Denial;
-use crate::model::{Environment, Pin, Target};
+use crate::model::{Environment, Pin, ShapeChange, Target};
 
 /// The schema that policies are checked against: the text of `policies/guardrails/pinion.cedarschema`.
 pub const SCHEMA: &str = include_str!("../../../policies/guardrails/pinion.cedarschema");
@@ -41,6 +41,10 @@ pub struct Proposal<'a> {
     pub running: Option<&'a str>,
     /// Whether it brings back what this very pin has brought here before: drift is healed.
     pub heals: bool,
+    /// The new shape that it brings.
+    pub shape: Option<&'a ShapeChange>,
+    /// Whether it brings another image; if not, only the shape is new.
+    pub image: bool,
     /// What is known of all targets.
     pub fleet: &'a Fleet,
     /// The time.

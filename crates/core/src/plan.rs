@@ -112,6 +112,8 @@ pub struct TargetPlan {
     pub base: Option<String>,
     /// The new shape that a rollout which is due or under way brings.
     pub shape: Option<ShapeChange>,
+    /// Whether the target isn't on the artifact yet, whatever its shape is.
+    pub image_differs: bool,
     /// Instances or tasks that run the artifact.
     pub updated: u32,
     /// Instances or tasks in all.

@@ -401,6 +401,8 @@ impl Given<'_> {
             pin,
             running: plan.running.as_deref(),
             heals: plan.drifted,
+            shape: plan.shape.as_ref(),
+            image: plan.image_differs,
             fleet: self.fleet,
             now: self.at,
         }

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 
 use super::fleet::Counts;
 use super::{Proposal, zone};
-use crate::model::{Environment, Provenance};
+use crate::model::{Environment, Provenance, ShapeChange};
 
 /// Why a request can't be made: Cedar's words.
 pub(super) type Unaskable = Box<dyn std::error::Error + Send + Sync>;
@@ -60,7 +60,7 @@ pub(super) fn request(
 }
 
 fn context(proposal: Proposal<'_>, commit: EntityUid) -> Result<Fields, Unaskable> {
-    let Proposal { environment, target, pin, running, heals, fleet, now } = proposal;
+    let Proposal { environment, target, pin, running, heals, shape, image, fleet, now } = proposal;
     let mut version = fields([("to", text(pin.version.as_str()))]);
     if let Some(running) = running {
         version.push(("from".to_owned(), text(running)));
@@ -75,6 +75,7 @@ fn context(proposal: Proposal<'_>, commit: EntityUid) -> Result<Fields, Unaskabl
         ("version", record(version)?),
         ("drift", RestrictedExpression::new_bool(heals)),
         ("rolling", record(counts(rolling))?),
+        ("shape", shape_record(shape, image)?),
     ]);
     let mut quarantines = counts(quarantined);
     quarantines.push(("this_version".to_owned(), long(quarantined.this_version)));
@@ -91,6 +92,19 @@ fn context(proposal: Proposal<'_>, commit: EntityUid) -> Result<Fields, Unaskabl
         context.push(("promotion".to_owned(), record(promotion)?));
     }
     Ok(context)
+}
+
+fn shape_record(shape: Option<&ShapeChange>, image: bool) -> Result<RestrictedExpression, Unaskable> {
+    let changes = shape.into_iter().flat_map(|change| &change.changes).map(|change| text(change));
+    let mut members = fields([
+        ("changed", RestrictedExpression::new_bool(shape.is_some())),
+        ("image", RestrictedExpression::new_bool(image)),
+        ("changes", RestrictedExpression::new_set(changes)),
+    ]);
+    if let Some(by) = shape.and_then(|change| change.by.as_deref()) {
+        members.push(("by".to_owned(), text(by)));
+    }
+    record(members)
 }
 
 fn counts(counts: Counts) -> Fields {

@@ -77,8 +77,6 @@ pub struct Bases {
     /// The newest revision that Pinion didn't make, that counts, and that is newer than the recorded one; `None` where there
     /// is none.
     pub newest: Option<Base>,
-    /// Others that share the family or the template, and who registers in it, where that is a reason to warn.
-    pub shared: Option<String>,
 }
 
 /// A revision that a target's shape may come from.

@@ -17,10 +17,10 @@ use self::preconditions::{Preconditions, preconditions, suspended};
 use self::probes::{Probes, just_rolled};
 pub(super) use self::start::NOT_SHOWN;
 use super::revision::{Revision, View};
-use super::{Action, Failing, Input, Memory, Observed, Plan, Reason, Refused, TargetPlan, back, group, service};
+use super::{Action, Failing, Input, Memory, Observed, Plan, Reason, Refused, TargetPlan, back, group, service, shape};
 use crate::model::{
-    Artifact, Environment, LocalRef, ObservedTarget, Pin, Refusal, Rollout, RolloutHistory, RolloutOutcome, State,
-    Target, TargetSpec,
+    Artifact, Bases, Environment, LocalRef, ObservedTarget, Pin, Refusal, Rollout, RolloutHistory, RolloutOutcome,
+    State, Target, TargetSpec,
 };
 
 /// For this long reads of a target may lag behind what its rollouts say.
@@ -67,7 +67,7 @@ pub(super) fn needs_history(
         return None;
     };
     let (Ok(view), Some(pin)) = (view(target, seen, None), desired.pin_of(target)) else { return None };
-    let view = shaped(view, target, observed, artifact, memory);
+    let view = shaped(view, target, observed, artifact, memory, true);
     let commit = &pin.provenance.commit;
     let at_rest = view.settled && view.quiet && view.current.fits(artifact);
     // A rollout for the pin before this one may be about to begin: nothing shows it but the rollouts themselves.
@@ -127,16 +127,16 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     let seen = input.observed.targets.get(local).and_then(|seen| seen.as_ref().ok());
     let history = input.observed.histories.get(local).and_then(|history| history.as_ref().ok());
     let artifact_found = artifact.and_then(|artifact| artifact.as_ref().ok());
-    let view = seen.map(|seen| {
-        view(target, seen, history).map(|view| match artifact_found {
-            Some(artifact) => shaped(view, target, input.observed, artifact, input.memory),
+    let seen_as = |newer: bool| {
+        let view = view(target, seen?, history).map(|view| match artifact_found {
+            Some(artifact) => shaped(view, target, input.observed, artifact, input.memory, newer),
             None => view,
-        })
-    });
-
-    let verdict = match preconditions(input, target) {
+        });
+        Some(view)
+    };
+    let judged = |view: &Option<Result<View, String>>| match preconditions(input, target) {
         Err(verdict) => *verdict,
-        Ok(Preconditions { pin, artifact, seen }) => match &view {
+        Ok(Preconditions { pin, artifact, seen }) => match view {
             Some(Ok(view)) => {
                 let decision = Decision { input, target, pin, artifact, seen, view, so_far };
                 let verdict = || decision.on_its_number(decision.verdict());
@@ -155,6 +155,22 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
             None => Verdict::of(State::Unknown, Reason::Unread),
         },
     };
+    let mut view = seen_as(true);
+    let mut verdict = judged(&view);
+    // A guardrail that holds a new shape doesn't hold the pin: that goes out with the shape that runs.
+    let held = matches!(verdict.reason, Some(Reason::Guardrail(_)));
+    let newer = matches!(&view, Some(Ok(view)) if view.wanted.as_ref().is_some_and(|wanted| wanted.base.is_some()));
+    if held && newer {
+        let as_it_is = seen_as(false);
+        let other = judged(&as_it_is);
+        if !matches!(other.reason, Some(Reason::Guardrail(_))) && other.state != State::InSync {
+            let why = verdict
+                .reason
+                .map(|reason| format!("the newer shape waits, and the pin goes out without it: {reason}"));
+            (view, verdict) = (as_it_is, other);
+            verdict.warning = verdict.warning.or(why);
+        }
+    }
     let view = view.and_then(Result::ok);
     let pin = input.desired.pin_of(target);
     let attempt =
@@ -171,6 +187,7 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
         },
         _ => Vec::new(),
     };
+    warnings.extend(shape::sharing(target, input.observed));
     warnings.extend(verdict.warning.clone());
     let base = view.as_ref().and_then(View::base).cloned();
     let drifted = pin.is_some_and(|pin| drifted(input, target, &verdict, attempt, (pin, base.as_ref())));
@@ -184,6 +201,7 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
         artifact: artifact_found.cloned(),
         shape: view.as_ref().and_then(|view| view.wanted.as_ref()?.change()),
         base,
+        image_differs: view.as_ref().zip(artifact_found).is_some_and(|(view, found)| !view.current.runs(found)),
         updated: view.as_ref().zip(artifact_found).map_or(0, |(view, found)| view.count(found).min(view.total)),
         total: view.as_ref().map_or(0, |view| view.total),
         state: verdict.state,
@@ -225,10 +243,13 @@ fn view(target: &Target, seen: &ObservedTarget, history: Option<&RolloutHistory>
     }
 }
 
-/// The view with the wanted shape marked, where that isn't the shape of what runs.
-fn shaped(view: View, target: &Target, observed: &Observed, artifact: &Artifact, memory: &Memory) -> View {
+/// The view with the wanted shape marked, where that isn't the shape of what runs. `newer`: whether that may be a newer one.
+fn shaped(view: View, target: &Target, observed: &Observed, artifact: &Artifact, memory: &Memory, newer: bool) -> View {
     let local = &target.reference.local;
     match observed.bases.get(local) {
+        Some(Ok(bases)) if target.base.rule().is_some() && !newer => {
+            view.shaped(&Bases { newest: None, ..bases.clone() }, artifact, memory, local)
+        }
         Some(Ok(bases)) if target.base.rule().is_some() => view.shaped(bases, artifact, memory, local),
         _ => view,
     }

@@ -195,7 +195,7 @@ fn has_room(base: &TaskDefinition, marker: &Marker) -> Result<(), String> {
 }
 
 /// The family of a task definition's ARN.
-fn family_of(arn: &str) -> &str {
+pub(super) fn family_of(arn: &str) -> &str {
     let short = short_arn(arn);
     short.rsplit_once(':').map_or(short, |(family, _)| family)
 }

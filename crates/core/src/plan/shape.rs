@@ -3,10 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use super::Memory;
 use super::back::ended_badly;
 use super::revision::{Revision, View};
-use crate::model::{Artifact, Base, Bases, CommitId, LocalRef, Rollout, RolloutId, RolloutOutcome, ShapeChange};
+use super::{Memory, Observed};
+use crate::model::{
+    Artifact, Base, Bases, CommitId, Kind, LocalRef, ObservedTarget, Rollout, RolloutId, RolloutOutcome, ShapeChange,
+    Target,
+};
 
 /// The shape that a target is to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +48,33 @@ impl Wanted {
             changes: base.changes.clone(),
         })
     }
+}
+
+/// A warning where others of this environment take their shape from the same family or launch template: what is registered
+/// there for one of them changes all of them.
+pub(super) fn sharing(target: &Target, observed: &Observed) -> Option<String> {
+    target.base.rule().filter(|rule| rule.registered_by.is_empty() && rule.family.is_none())?;
+    let source = |seen: &ObservedTarget| match seen {
+        ObservedTarget::Service(service) => Some(super::service::family_of(&service.task_definition.arn).to_owned()),
+        ObservedTarget::Group(group) => group.current.as_ref().map(|current| current.template.clone()),
+        ObservedTarget::Missing(_) => None,
+    };
+    let of = |local: &LocalRef| observed.targets.get(local)?.as_ref().ok().and_then(source);
+    let own = of(&target.reference.local)?;
+    let kind = target.reference.local.kind;
+    let others = observed.targets.keys().filter(|local| **local != target.reference.local && local.kind == kind);
+    let others: Vec<String> =
+        others.filter(|local| of(local).as_ref() == Some(&own)).map(ToString::to_string).collect();
+    let (last, more) = (others.last()?, others.len() - 1);
+    let others = if more == 0 { last.clone() } else { format!("{last} (and {more} more)") };
+    let what = match kind {
+        Kind::Asg => "launch template",
+        Kind::Fargate => "task-definition family",
+    };
+    Some(format!(
+        "its shape comes from the newest revision of {what} {own}, which {others} uses as well: what is registered there for one \
+         changes the others; give each its own, or say with `base_registered_by` whose revisions count"
+    ))
 }
 
 impl View {

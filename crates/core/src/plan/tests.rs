@@ -23,7 +23,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::claims::Claims;
-use crate::guardrail::{DenyAll, Fleet, NoPolicies};
+use crate::guardrail::{DenyAll, Fleet, Guardrails, NoPolicies};
 use crate::model::ErrorClass;
 use crate::model::*;
 
@@ -164,6 +164,18 @@ pub(super) fn decide_one(
     history: Option<RolloutHistory>,
     change: impl FnOnce(&mut Observed, &mut Memory),
 ) -> TargetPlan {
+    decide_under(&NoPolicies, environment, local, seen, history, change)
+}
+
+/// The same under guardrails.
+pub(super) fn decide_under(
+    guardrails: &dyn Guardrails,
+    environment: &Environment,
+    local: &LocalRef,
+    seen: ObservedTarget,
+    history: Option<RolloutHistory>,
+    change: impl FnOnce(&mut Observed, &mut Memory),
+) -> TargetPlan {
     let mut observed = Observed {
         bases: BTreeMap::new(),
         identity: Some(Ok(environment.account.id.clone())),
@@ -178,7 +190,7 @@ pub(super) fn decide_one(
         desired: environment,
         observed: &observed,
         memory: &memory,
-        guardrails: &NoPolicies,
+        guardrails,
         fleet: &Fleet::default(),
         claims: &Claims::alone(environment),
         now: at(10),

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use pinion_core::guardrail::{Explanation, Fleet, Guardrails as _, Member, Policies, Proposal};
 use pinion_core::manifest::{self, Loaded};
 use pinion_core::model::{
-    CommitId, Component, Environment, EnvironmentName, LocalRef, Provenance, Signer, SignerKind, State, TargetRef,
-    Version,
+    CommitId, Component, Environment, EnvironmentName, LocalRef, Provenance, ShapeChange, Signer, SignerKind, State,
+    TargetRef, Version,
 };
 
 const DEFAULTS: &str = r#"
@@ -51,6 +51,8 @@ pub(crate) struct Case {
     pub(crate) target: LocalRef,
     pub(crate) running: Option<String>,
     pub(crate) heals: bool,
+    pub(crate) shape: Option<ShapeChange>,
+    pub(crate) image: bool,
     pub(crate) fleet: Fleet,
     pub(crate) now: Timestamp,
 }
@@ -81,6 +83,8 @@ impl Case {
             target: LocalRef::try_from("asg/web".to_owned()).unwrap(),
             running: Some("1.4.0".to_owned()),
             heals: false,
+            shape: None,
+            image: true,
             fleet: Fleet::default(),
             now: time("2026-12-03T12:00:00Z"),
         }
@@ -129,6 +133,15 @@ impl Case {
         self
     }
 
+    /// It brings a shape of Terraform's, and another image as well if `image`.
+    pub(crate) fn with_a_new_shape(mut self, image: bool) -> Self {
+        let by = Some("arn:aws:sts::222222222222:assumed-role/terraform/run-7".to_owned());
+        let (from, to) = ("1".to_owned(), "2".to_owned());
+        self.shape = Some(ShapeChange { from, to, by, at: None, changes: vec!["user data changed".to_owned()] });
+        self.image = image;
+        self
+    }
+
     /// Another target of the frontend, in this state since then.
     pub(crate) fn other(self, target: &str, version: &str, state: State, since: Option<&str>) -> Self {
         self.of_component("frontend", target, version, state, since)
@@ -162,6 +175,8 @@ impl Case {
             pin: self.environment.pin_of(target).unwrap(),
             running: self.running.as_deref(),
             heals: self.heals,
+            shape: self.shape.as_ref(),
+            image: self.image,
             fleet: &self.fleet,
             now: self.now,
         }

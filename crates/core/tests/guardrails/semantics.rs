@@ -94,3 +94,20 @@ fn untrusted_text_in_a_commit_is_only_ever_data() {
     }
     assert_eq!(case.denials(), "x: y");
 }
+
+#[test]
+fn a_freeze_can_hold_shapes_or_images() {
+    const SHAPES: &str =
+        "@id(\"shapes\")\n@reason(\"no\")\nforbid (principal, action, resource) when { context.shape.changed };";
+    const IMAGES: &str =
+        "@id(\"images\")\n@reason(\"no\")\nforbid (principal, action, resource) when { context.shape.image };";
+    const TERRAFORM: &str = "@id(\"others\")\n@reason(\"no\")\nforbid (principal, action, resource) when { context.shape.changed } \
+                             unless { context.shape has by && context.shape.by like \"*:assumed-role/terraform/*\" && \
+                             context.shape.changes.contains(\"user data changed\") };";
+    for (policy, plain, both, only) in [(SHAPES, 0, 1, 1), (IMAGES, 1, 1, 0), (TERRAFORM, 0, 0, 0)] {
+        let denied = |case: Case| case.forbidden_by().len();
+        assert_eq!(denied(Case::new(policy)), plain, "{policy}");
+        assert_eq!(denied(Case::new(policy).with_a_new_shape(true)), both, "{policy}");
+        assert_eq!(denied(Case::new(policy).with_a_new_shape(false)), only, "{policy}");
+    }
+}

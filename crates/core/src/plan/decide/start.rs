@@ -3,6 +3,7 @@
 use super::{Decision, LAG, Verdict, age, running};
 use crate::guardrail::{Denial, Proposal};
 use crate::model::{ObservedTarget, Rollout, RolloutOutcome, State, Target, TargetSpec};
+use crate::plan::shape::Wanted;
 use crate::plan::{Action, Input, Reason, Started, TargetPlan, group, service};
 
 /// How far a rollout is that was asked for, and of which nothing that was read tells.
@@ -128,12 +129,15 @@ impl Decision<'_> {
     /// What forbids a rollout now.
     pub(in crate::plan) fn denials(&self) -> Vec<Denial> {
         let running = running(self.input, &self.target.reference.local, self.view);
+        let shape = self.view.wanted.as_ref().and_then(Wanted::change);
         self.input.guardrails.check(Proposal {
             environment: self.input.desired,
             target: self.target,
             pin: self.pin,
             running: Some(&running),
             heals: self.heals(),
+            shape: shape.as_ref(),
+            image: !self.view.current.runs(self.artifact),
             fleet: self.input.fleet,
             now: self.input.now,
         })

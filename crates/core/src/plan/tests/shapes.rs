@@ -3,6 +3,7 @@
 
 use super::services::{arn, history, service};
 use super::*;
+use crate::guardrail::{Denial, Proposal};
 
 fn desired() -> Environment {
     let mut environment = environment(("1.0", 'b'), ("2.1", 'b'));
@@ -25,7 +26,6 @@ fn bases(recorded: u64, through: &[u64], newest: Option<u64>) -> Bases {
         recorded: format!("api:{recorded}"),
         through: through.iter().map(|number| format!("api:{number}")).collect(),
         newest: newest.map(base),
-        shared: None,
     }
 }
 
@@ -150,4 +150,59 @@ fn a_new_shape_is_copied_from_the_base() {
     let Some(Action::RegisterTaskDefinition { base, family, image: of, marker, .. }) = plan.action else { panic!() };
     assert_eq!((base, &*family, of), (arn(3), "api", image("2.1")));
     assert_eq!((marker.base.as_str(), marker.from()), ("api:3", "api:2"));
+}
+
+/// Holds new shapes, or new images.
+struct Holds {
+    shapes: bool,
+}
+
+impl Guardrails for Holds {
+    fn check(&self, proposal: Proposal<'_>) -> Vec<Denial> {
+        let denied = if self.shapes { proposal.shape.is_some() } else { proposal.image };
+        let denial = Denial { policy: "freeze".to_owned(), reason: "not now".to_owned() };
+        if denied { vec![denial] } else { Vec::new() }
+    }
+}
+
+/// Terraform's next revision is there.
+#[test]
+fn a_freeze_of_shapes_lets_images_through_and_the_reverse() {
+    let under = |shapes: bool, version: &str, digit: char| {
+        let seen = service(2, version, made(version, digit, 1, 1), &[(2, true, "COMPLETED", 2)]);
+        decide_under(&Holds { shapes }, &desired(), &api(), seen, Some(history(&[], &[])), |observed, _| {
+            observed.bases.insert(api(), Ok(bases(1, &[2], Some(3))));
+        })
+    };
+    // A freeze of shapes: the pin goes out with the shape that runs, and a shape alone waits.
+    let plan = under(true, "2.0", 'a');
+    let Some(Action::RegisterTaskDefinition { base, marker, .. }) = &plan.action else { panic!("{}", line(&plan)) };
+    assert_eq!((base.as_str(), marker.base.as_str(), plan.base.as_deref()), (&*arn(2), "api:1", Some("api:1")));
+    assert!(plan.shape.is_none() && plan.warnings.concat().contains("freeze: not now"), "{:?}", plan.warnings);
+    let plan = under(true, "2.1", 'b');
+    assert_eq!(line(&plan), "pending (forbidden by freeze: not now)");
+    // A freeze of images: a shape alone goes out.
+    assert_eq!(line(&under(false, "2.0", 'a')), "pending (forbidden by freeze: not now)");
+    let plan = under(false, "2.1", 'b');
+    assert!(matches!(plan.action, Some(Action::RegisterTaskDefinition { .. })), "{}", line(&plan));
+}
+
+#[test]
+fn a_shared_family_is_warned_of() {
+    let mut environment = desired();
+    let other = LocalRef::new(Kind::Fargate, "worker").unwrap();
+    let target = Target { reference: other.within(&environment.name), ..environment.targets[&api()].clone() };
+    environment.targets.insert(other.clone(), target);
+    let warned = |environment: &Environment| {
+        let seen = at_rest(2, made("2.1", 'b', 1, 1));
+        let plan = decide_one(environment, &api(), seen.clone(), Some(history(&[], &[])), |observed, _| {
+            observed.targets.insert(other.clone(), Ok(seen));
+            observed.bases.insert(api(), Ok(bases(1, &[2], None)));
+        });
+        plan.warnings.concat()
+    };
+    assert!(warned(&environment).contains("family api, which fargate/worker uses as well"), "{}", warned(&environment));
+    let rule = BaseRule { family: None, registered_by: vec!["*:assumed-role/terraform/*".to_owned()] };
+    environment.targets.get_mut(&api()).unwrap().base = BaseRevision::Newest(rule);
+    assert_eq!(warned(&environment), "");
 }
