@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::failures::document::failure_mode;
 use crate::support::stage::Stage;
 
 const DEV: &str = "222222222222";
@@ -159,6 +160,7 @@ fn terraform_owns_the_shape_and_git_the_image() {
     stage.wait_until("nothing is left of it", |stage| {
         stage.state(API) == "quarantined" && stage.target(API)["updated"] == 2
     });
+    failure_mode("shape-failed").holds(&stage, API);
     assert!(stage.reason(API).contains("the newer shape of api:6"), "{}", stage.reason(API));
     assert_eq!(stage.target(API)["pin"], pinned_by);
     let from = stage.last();
