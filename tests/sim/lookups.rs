@@ -137,6 +137,23 @@ async fn registries_open_to_the_accounts_of_their_policy() {
         stand.post("ecr", json!({ "account": TOOLS, "repository": "backend", "image": { "tags": ["9.9.9"] } })).await;
     let found = request.image_ids(tag("9.9.9")).send().await.unwrap();
     assert_eq!(found.image_details()[0].image_digest(), pushed["digest"].as_str());
+    // An index's images are known by their digests, too, and have no tags.
+    let index = json!({ "tags": ["index"], "architectures": ["amd64", "arm64"] });
+    stand.post("ecr", json!({ "account": TOOLS, "repository": "backend", "image": index })).await;
+    let read = |id: ImageIdentifier| {
+        dev.ecr.batch_get_image().registry_id(TOOLS).repository_name("backend").image_ids(id).send()
+    };
+    let index: serde_json::Value =
+        serde_json::from_str(read(tag("index")).await.unwrap().images()[0].image_manifest().unwrap()).unwrap();
+    for member in index["manifests"].as_array().unwrap() {
+        let digest = member["digest"].as_str().unwrap();
+        let id = ImageIdentifier::builder().image_digest(digest).build();
+        let found = read(id.clone()).await.unwrap();
+        assert_eq!(found.images()[0].image_id().unwrap().image_digest(), Some(digest));
+        assert_eq!(found.images()[0].image_manifest_media_type(), member["mediaType"].as_str());
+        let detail = &request.clone().image_ids(id).send().await.unwrap().image_details.unwrap()[0];
+        assert_eq!((detail.image_digest(), detail.image_tags().len()), (Some(digest), 0));
+    }
     stand.post("ecr", json!({ "account": TOOLS, "repository": "closed", "image": { "tags": ["1"] } })).await;
     let error = dev
         .ecr

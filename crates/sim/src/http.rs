@@ -77,6 +77,7 @@ impl Inner {
     pub(crate) fn jump(&mut self, milliseconds: u64) {
         let (wall, speed) = (self.world.wall, self.world.segment.speed);
         self.world.anchor(wall, 0.0);
+        self.world.skipped = self.world.skipped.saturating_add(milliseconds);
         let to = self.world.now + milliseconds;
         self.advance(to);
         self.world.anchor(wall, speed);

@@ -35,6 +35,9 @@ pub struct World {
     /// Wall-clock milliseconds since 1970 that events happening now are stamped with.
     pub(crate) wall: i64,
     pub(crate) segment: Segment,
+    /// Milliseconds that were jumped over: history is so much older than its dates say.
+    #[serde(default)]
+    pub(crate) skipped: u64,
     pub(crate) seed: u64,
     /// How many sessions were ever issued.
     pub(crate) issued: u64,
@@ -288,6 +291,7 @@ impl World {
             now: START,
             wall: 0,
             segment: Segment { engine: START, wall: 0, speed: 1.0 },
+            skipped: 0,
             seed: 1,
             issued: 0,
             calls: 0,
@@ -386,6 +390,12 @@ impl World {
             }
         }
         moved
+    }
+
+    /// Whether something is older than so many milliseconds, by its date and what was jumped over since.
+    pub(crate) fn is_older(&self, date: i64, skipped: u64, than: i64) -> bool {
+        let jumped = i64::try_from(self.skipped.saturating_sub(skipped)).unwrap_or(i64::MAX);
+        self.wall.saturating_sub(date).saturating_add(jumped) >= than
     }
 
     /// Ties engine time to the wall clock from here on.

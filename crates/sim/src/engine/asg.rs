@@ -68,7 +68,7 @@ pub(crate) fn begin_rollback(group: &Group, refresh: &mut Refresh, reason: &str,
         .instances
         .iter()
         .filter(|instance| !instance.is_leaving())
-        .partition(|instance| !refresh.target.launches(instance.template.as_ref()));
+        .partition(|instance| !refresh.target.matches(instance));
     refresh.replace = replace.iter().map(|instance| instance.id.clone()).collect();
     refresh.keep = keep.iter().map(|instance| instance.id.clone()).collect();
     refresh.total = count(refresh.replace.len());
@@ -174,6 +174,7 @@ fn launched(group: &mut Group, source: &GroupSource, to: Lifecycle, scene: &mut 
     Some(Instance {
         id,
         image: launch.image,
+        overridden: launch.overridden,
         instance_type: launch.instance_type,
         zone: group.zones.get(zone).cloned().unwrap_or_else(|| format!("{}a", scene.region)),
         template: launch.template,
@@ -255,7 +256,7 @@ fn triggered(refresh: &Refresh, scene: &Scene<'_>) -> Option<String> {
 fn begin(group: &mut Group, refresh: &mut Refresh, scene: &mut Scene<'_>) {
     let preferences = &refresh.preferences;
     let stays = |instance: &Instance| {
-        (preferences.skip_matching && refresh.target.launches(instance.template.as_ref()))
+        (preferences.skip_matching && refresh.target.matches(instance))
             || (instance.protected && preferences.protected == "Ignore")
             || (instance.lifecycle == Lifecycle::Standby && preferences.standby == "Ignore")
     };

@@ -116,6 +116,7 @@ pub(crate) fn begin(
                 status: "IN_PROGRESS".to_owned(),
                 reason: None,
                 created: wall,
+                skipped: scene.world.skipped,
                 started: wall,
                 updated: wall,
                 finished: None,

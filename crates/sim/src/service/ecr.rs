@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::iam;
 use super::super::wire::{ApiError, Args, Call, Service, epoch, page};
-use super::super::world::{ContainerImage, Repository, World, stable_hex};
+use super::super::world::{ContainerImage, Repository, World};
 
 pub(super) fn call(world: &World, call: &Call) -> Result<Value, ApiError> {
     match call.operation.as_str() {
@@ -40,12 +40,22 @@ fn repository<'a>(world: &'a World, call: &Call, name: &str) -> Result<&'a Repos
     Ok(held)
 }
 
-fn find<'a>(held: &'a Repository, id: Args<'_>) -> Option<&'a ContainerImage> {
+/// An image; with an architecture, the one for it of an index.
+type Found<'a> = (&'a ContainerImage, Option<&'a str>);
+
+fn find<'a>(held: &'a Repository, id: Args<'_>) -> Option<Found<'a>> {
     match (id.text("imageDigest"), id.text("imageTag")) {
-        (Some(digest), tag) => held.images.get(digest).filter(|image| tag.is_none_or(|tag| image.tags.contains(tag))),
-        (None, Some(tag)) => held.by_tag(tag),
+        // The images of an index have no tags.
+        (Some(digest), tag) => {
+            held.by_digest(digest).filter(|(image, of)| tag.is_none_or(|tag| of.is_none() && image.tags.contains(tag)))
+        }
+        (None, Some(tag)) => held.by_tag(tag).map(|image| (image, None)),
         (None, None) => None,
     }
+}
+
+fn digest((image, architecture): Found<'_>) -> String {
+    architecture.map_or_else(|| image.digest.clone(), |architecture| image.member(architecture))
 }
 
 fn ids<'a>(call: &'a Call) -> Result<Vec<Args<'a>>, ApiError> {
@@ -66,8 +76,8 @@ fn describe_images(world: &World, call: &Call) -> Result<Value, ApiError> {
     let held = repository(world, call, name)?;
     let registry = registry(call);
     let asked = ids(call)?;
-    let images: Vec<&ContainerImage> = if asked.is_empty() {
-        held.images.values().collect()
+    let images: Vec<Found<'_>> = if asked.is_empty() {
+        held.images.values().map(|image| (image, None)).collect()
     } else {
         let found = asked.iter().map(|id| {
             find(held, *id).ok_or_else(|| {
@@ -85,15 +95,16 @@ fn describe_images(world: &World, call: &Call) -> Result<Value, ApiError> {
         });
         found.collect::<Result<_, _>>()?
     };
-    let details = images.into_iter().map(|image| {
+    let details = images.into_iter().map(|found| {
+        let (image, of) = found;
         json!({
             "registryId": registry,
             "repositoryName": name,
-            "imageDigest": image.digest,
-            "imageTags": image.tags,
+            "imageDigest": digest(found),
+            "imageTags": if of.is_none() { json!(image.tags) } else { Value::Null },
             "imageSizeInBytes": 52_428_800,
             "imagePushedAt": epoch(image.pushed),
-            "imageManifestMediaType": manifest(image).0,
+            "imageManifestMediaType": manifest(found).0,
             "artifactMediaType": "application/vnd.docker.container.image.v1+json",
         })
     });
@@ -102,7 +113,11 @@ fn describe_images(world: &World, call: &Call) -> Result<Value, ApiError> {
 }
 
 /// Media type and manifest: an index where the image is for several architectures.
-fn manifest(image: &ContainerImage) -> (&'static str, Value) {
+fn manifest((image, of): Found<'_>) -> (&'static str, Value) {
+    if of.is_some() {
+        let media = "application/vnd.oci.image.manifest.v1+json";
+        return (media, json!({ "schemaVersion": 2, "mediaType": media, "layers": [] }));
+    }
     if image.architectures.is_empty() {
         let media = "application/vnd.docker.distribution.manifest.v2+json";
         return (media, json!({ "schemaVersion": 2, "mediaType": media, "layers": [] }));
@@ -111,7 +126,7 @@ fn manifest(image: &ContainerImage) -> (&'static str, Value) {
     let manifests = image.architectures.iter().map(|architecture| {
         json!({
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "digest": format!("sha256:{}", stable_hex(&[&image.digest, architecture], 64)),
+            "digest": image.member(architecture),
             "size": 1024,
             "platform": { "os": "linux", "architecture": architecture },
         })
@@ -125,13 +140,13 @@ fn batch_get_image(world: &World, call: &Call) -> Result<Value, ApiError> {
     let (mut images, mut failures) = (Vec::new(), Vec::new());
     for id in ids(call)? {
         match find(held, id) {
-            Some(image) => {
+            Some(found) => {
                 let mut shown = Map::new();
-                shown.insert("imageDigest".to_owned(), image.digest.clone().into());
+                shown.insert("imageDigest".to_owned(), digest(found).into());
                 if let Some(tag) = id.text("imageTag") {
                     shown.insert("imageTag".to_owned(), tag.into());
                 }
-                let (media, manifest) = manifest(image);
+                let (media, manifest) = manifest(found);
                 images.push(json!({
                     "registryId": registry(call),
                     "repositoryName": name,

@@ -186,14 +186,27 @@ impl GroupSource {
         }
     }
 
-    /// The launch template and the instance type of the `nth` override.
-    fn turn(&self, nth: usize) -> Option<(TemplateRef, Option<String>)> {
+    /// Whether an instance is as this would launch it; it must be resolved. An override's image hides the template's.
+    pub(crate) fn matches(&self, instance: &Instance) -> bool {
+        let named: Vec<&str> = match self {
+            Self::Mixed { overrides, .. } => {
+                overrides.iter().filter_map(|given| given.get("ImageId")?.as_str()).collect()
+            }
+            _ => Vec::new(),
+        };
+        let image = if instance.overridden { named.contains(&instance.image.as_str()) } else { named.is_empty() };
+        image && self.launches(instance.template.as_ref())
+    }
+
+    /// The launch template, the instance type and the image of the `nth` override.
+    fn turn(&self, nth: usize) -> Option<Turn> {
         let Self::Mixed { template, overrides, .. } = self else {
-            return self.template().map(|template| (template.clone(), None));
+            return self.template().map(|template| (template.clone(), None, None));
         };
         let given = overrides.get(nth % overrides.len().max(1));
-        let kind = given.and_then(|given| given.get("InstanceType")).and_then(Value::as_str).map(str::to_owned);
-        Some((given.and_then(own_template).unwrap_or_else(|| template.clone()), kind))
+        let text = |key: &str| given.and_then(|given| given.get(key)).and_then(Value::as_str).map(str::to_owned);
+        let template = given.and_then(own_template).unwrap_or_else(|| template.clone());
+        Some((template, text("InstanceType"), text("ImageId")))
     }
 
     /// The same with `$Latest` and `$Default` replaced by the number they stand for now.
@@ -220,6 +233,9 @@ impl GroupSource {
         source
     }
 }
+
+/// A launch template, and the instance type and the image that replace what it says.
+type Turn = (TemplateRef, Option<String>, Option<String>);
 
 /// An Auto Scaling group.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -325,6 +341,9 @@ impl PoolState {
 pub(crate) struct Instance {
     pub(crate) id: String,
     pub(crate) image: String,
+    /// Whether the image is an override's, and not the template's.
+    #[serde(default)]
+    pub(crate) overridden: bool,
     pub(crate) instance_type: String,
     pub(crate) zone: String,
     /// With the version's number.
@@ -410,6 +429,9 @@ pub(crate) struct Refresh {
     pub(crate) reason: Option<String>,
     /// Wall-clock milliseconds.
     pub(crate) started: i64,
+    /// What the world had jumped over by then.
+    #[serde(default)]
+    pub(crate) skipped: u64,
     pub(crate) ended: Option<i64>,
     pub(crate) percentage: i64,
     pub(crate) to_update: i64,
@@ -527,6 +549,7 @@ pub(crate) fn architecture(instance_type: &str) -> &'static str {
 #[derive(Debug, Clone)]
 pub(crate) struct Launch {
     pub(crate) image: String,
+    pub(crate) overridden: bool,
     pub(crate) instance_type: String,
     pub(crate) template: Option<TemplateRef>,
     pub(crate) healthy: bool,
@@ -555,8 +578,10 @@ impl World {
         source: &GroupSource,
         nth: usize,
     ) -> Result<Launch, String> {
+        let mut overridden = false;
         let (template, named, instance_type) = match (source.turn(nth), source) {
-            (Some((reference, kind)), _) => {
+            (Some((reference, kind, image)), _) => {
+                overridden = image.is_some();
                 let held = self.region(account, region).and_then(|held| held.templates.get(&reference.id));
                 let version = held.and_then(|held| held.versions.get(&held.number(&reference.version)?));
                 let version = version.ok_or_else(|| {
@@ -565,7 +590,7 @@ impl World {
                 let text = |key: &str| version.data.get(key).and_then(Value::as_str).map(str::to_owned);
                 let mut numbered = reference.clone();
                 numbered.version = version.number.to_string();
-                let image = text("ImageId").ok_or("The launch template names no image.")?;
+                let image = image.or_else(|| text("ImageId")).ok_or("The launch template names no image.")?;
                 (Some(numbered), image, kind.or_else(|| text("InstanceType")))
             }
             (None, GroupSource::Configuration { image, .. }) => (None, image.clone(), None),
@@ -588,6 +613,6 @@ impl World {
                 image.architecture
             ));
         }
-        Ok(Launch { image: id, instance_type, template, healthy: image.healthy, boot: image.boot })
+        Ok(Launch { image: id, overridden, instance_type, template, healthy: image.healthy, boot: image.boot })
     }
 }

@@ -153,6 +153,9 @@ pub(crate) struct ServiceDeployment {
     pub(crate) status: String,
     pub(crate) reason: Option<String>,
     pub(crate) created: i64,
+    /// What the world had jumped over by then.
+    #[serde(default)]
+    pub(crate) skipped: u64,
     pub(crate) started: i64,
     pub(crate) updated: i64,
     pub(crate) finished: Option<i64>,

@@ -34,7 +34,25 @@ pub(crate) struct ContainerImage {
     pub(crate) architectures: BTreeSet<String>,
 }
 
+impl ContainerImage {
+    /// The digest of an index's image for an architecture.
+    pub(crate) fn member(&self, architecture: &str) -> String {
+        format!("sha256:{}", super::stable_hex(&[&self.digest, architecture], 64))
+    }
+}
+
 impl Repository {
+    /// An image by its digest: one of its own, or one for an architecture that an index has, and then for which.
+    pub(crate) fn by_digest(&self, digest: &str) -> Option<(&ContainerImage, Option<&str>)> {
+        if let Some(image) = self.images.get(digest) {
+            return Some((image, None));
+        }
+        self.images.values().find_map(|image| {
+            let architecture = image.architectures.iter().find(|architecture| image.member(architecture) == digest)?;
+            Some((image, Some(architecture.as_str())))
+        })
+    }
+
     pub(crate) fn by_tag(&self, tag: &str) -> Option<&ContainerImage> {
         self.images.values().find(|image| image.tags.contains(tag))
     }
@@ -125,9 +143,12 @@ impl World {
         let Pull::Found(digest, _) = &found else { return found };
         let offered = parse_reference(reference).and_then(|parts| {
             let held = self.region(&parts.owner, &parts.region)?.repositories.get(&parts.repository)?;
-            Some(&held.images.get(digest)?.architectures)
+            Some(match held.by_digest(digest)? {
+                (image, None) => image.architectures.is_empty() || image.architectures.contains(architecture),
+                (_, Some(of)) => of == architecture,
+            })
         });
-        if offered.is_none_or(|offered| offered.is_empty() || offered.contains(architecture)) {
+        if offered.is_none_or(|offered| offered) {
             return found;
         }
         Pull::Missing(format!(
@@ -158,12 +179,14 @@ impl World {
                 "pull access denied, repository does not exist or may require authorization: {why}"
             ));
         }
-        let image = match (&digest, &tag) {
-            (Some(digest), _) => held.images.get(digest),
-            (None, Some(tag)) => held.by_tag(tag),
-            (None, None) => held.by_tag("latest"),
+        let found = match (&digest, &tag) {
+            (Some(digest), _) => held.by_digest(digest).map(|(image, _)| (digest, image.fate)),
+            (None, tag) => {
+                let image = held.by_tag(tag.as_deref().unwrap_or("latest"));
+                image.map(|image| (&image.digest, image.fate))
+            }
         };
-        image.map_or_else(|| missing("not found"), |image| Pull::Found(image.digest.clone(), image.fate))
+        found.map_or_else(|| missing("not found"), |(digest, fate)| Pull::Found(digest.clone(), fate))
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::super::wire::Service;
 use super::super::super::world::{AlarmState, Lifecycle, RefreshStatus, World};
-use super::{ACCOUNT, GOOD, REGION, call, course, group, pass, refresh, shown, world, world_with};
+use super::{ACCOUNT, BAD, GOOD, REGION, call, course, group, pass, refresh, shown, world, world_with};
 
 fn in_service(world: &super::World) -> usize {
     group(world).instances.iter().filter(|one| one.lifecycle == Lifecycle::InService && one.healthy).count()
@@ -148,6 +148,13 @@ fn refreshes_are_forgotten_after_six_weeks() {
     world.wall += 41 * 86_400_000;
     assert_eq!(listed(&mut world), 1);
     world.wall += 2 * 86_400_000;
+    assert_eq!(listed(&mut world), 0);
+    // What the control API jumps over counts as well.
+    refresh(&mut world, "1", json!({})).unwrap();
+    pass(&mut world, 1500);
+    world.skipped += 41 * 86_400_000;
+    assert_eq!(listed(&mut world), 1);
+    world.skipped += 2 * 86_400_000;
     assert_eq!(listed(&mut world), 0);
 }
 
@@ -390,7 +397,30 @@ fn root_volumes_are_replaced_only_where_aws_does() {
     ] {
         assert_eq!(start(&mut world_with(2, group, "{}"), policy).map(drop), refused, "{name}");
     }
-    start(&mut world(2), Some(named)).unwrap();
+    let mut world = world(2);
+    start(&mut world, Some(named.clone())).unwrap();
+    let images = |world: &mut super::World| {
+        let answer = call(world, Service::AutoScaling, "DescribeAutoScalingGroups", json!({})).unwrap();
+        let instances = answer["AutoScalingGroups"][0]["Instances"].as_array().unwrap().clone();
+        instances.iter().map(|one| one.get("ImageId").cloned().unwrap_or_default()).collect::<Vec<_>>()
+    };
+    assert_eq!(images(&mut world), [json!(null), json!(null)], "the template's image isn't said");
+    pass(&mut world, 1500);
+    assert_eq!(images(&mut world), [json!(GOOD), json!(GOOD)]);
+    assert!(group(&world).instances.iter().all(|one| one.image == GOOD));
+    // What has the image already is skipped; what has another one isn't.
+    for (image, replaced) in [(GOOD, 0), (BAD, 2)] {
+        let overrides = json!([{ "InstanceType": "t3.small", "ImageId": image }]);
+        let specification = json!({ "LaunchTemplateName": "web", "Version": "2" });
+        let launch = json!({ "LaunchTemplateSpecification": specification, "Overrides": overrides });
+        let params = json!({
+            "AutoScalingGroupName": "web", "Preferences": { "SkipMatching": true },
+            "DesiredConfiguration": { "MixedInstancesPolicy": { "LaunchTemplate": launch } },
+        });
+        call(&mut world, Service::AutoScaling, "StartInstanceRefresh", params).unwrap();
+        pass(&mut world, 10);
+        assert_eq!(group(&world).refreshes.last().unwrap().total, replaced, "{image}");
+    }
 }
 
 #[test]

@@ -106,6 +106,7 @@ pub(super) fn shown_instance(group: &Group, instance: &Instance) -> Value {
     };
     json!({
         "InstanceId": instance.id,
+        "ImageId": instance.overridden.then_some(&instance.image),
         "InstanceType": instance.instance_type,
         "AvailabilityZone": instance.zone,
         "LifecycleState": instance.lifecycle.name(),

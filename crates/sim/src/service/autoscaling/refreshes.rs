@@ -77,6 +77,7 @@ pub(super) fn start(world: &mut World, call: &Call) -> Result<Value, ApiError> {
         status: RefreshStatus::Pending,
         reason: None,
         started: world.wall,
+        skipped: world.skipped,
         ended: None,
         percentage: 0,
         to_update: held.desired,
@@ -173,7 +174,7 @@ pub(super) fn describe(world: &World, call: &Call) -> Result<Value, ApiError> {
     if let Some(unknown) = ids.iter().find(|id| !held.refreshes.iter().any(|refresh| refresh.id == **id)) {
         return Err(invalid(format!("Instance refresh {unknown} not found.")));
     }
-    let known = |refresh: &&Refresh| refresh.started > world.wall - HISTORY;
+    let known = |refresh: &&Refresh| !world.is_older(refresh.started, refresh.skipped, HISTORY);
     let found: Vec<&Refresh> = held
         .refreshes
         .iter()

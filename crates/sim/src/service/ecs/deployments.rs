@@ -31,7 +31,7 @@ pub(super) fn list(world: &World, call: &Call) -> Result<Value, ApiError> {
         .service_deployments
         .iter()
         .rev()
-        .filter(|record| record.created > world.wall - HISTORY)
+        .filter(|record| !world.is_older(record.created, record.skipped, HISTORY))
         .filter(|record| statuses.is_empty() || statuses.contains(&record.status))
         .filter(|record| after.is_none_or(|after| record.created >= after))
         .filter(|record| before.is_none_or(|before| record.created <= before))
