@@ -2,7 +2,7 @@
 
 //! it about with the built program and the simulator, and hold what people see against that row.
 
-mod document;
+pub(crate) mod document;
 mod faults;
 mod git;
 mod islands;
