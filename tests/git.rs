@@ -570,6 +570,39 @@ fn a_server_that_never_answers_is_given_up() {
     }
 }
 
+/// A wrapper of `ssh` starts other programs, which would outlive it.
+#[test]
+fn what_a_program_has_started_ends_with_the_poll() {
+    let folder = TempDir::new().unwrap();
+    let body = "sleep 300 & echo $! >>\"$0.pids\"; (sleep 300 & echo $! >>\"$0.pids\"; wait) & wait";
+    let wrapper = script(folder.path(), "wrapper", body);
+    let children = || {
+        let pids = std::fs::read_to_string(folder.path().join("wrapper.pids")).unwrap_or_default();
+        pids.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let runs = |pid: &String| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        !status.is_empty() && !status.contains("State:\tZ")
+    };
+    let programs = Programs { ssh: wrapper.clone(), git: wrapper };
+    let source = source("git@example.com:x.git", &["main"]);
+    for limited in [
+        RepositorySource { poll_timeout: Duration::from_secs(1), ..source.clone() },
+        RepositorySource { stall_timeout: Duration::from_secs(1), ..source.clone() },
+    ] {
+        open(&limited, programs.clone()).fails();
+        assert!(children().len() >= 2, "they were started");
+        let left = || children().iter().filter(|pid| runs(pid)).count();
+        for _ in 0..100 {
+            if left() == 0 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(left(), 0, "of {:?}", children());
+    }
+}
+
 #[test]
 fn a_shutdown_ends_a_hanging_poll() {
     for (source, programs, _keep) in silent() {

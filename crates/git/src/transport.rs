@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::process::CommandExt as _;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -137,6 +138,8 @@ pub(super) fn program(remote: &Remote, programs: &Programs, watch: &Arc<Watch>) 
     let kept = KEPT_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     command.env_clear().envs(kept);
     command.env("GIT_PROTOCOL", "version=2").env("LC_ALL", "C");
+    // A group of its own, so that what it starts itself can be ended with it.
+    command.process_group(0);
     let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let failed = |source: Cause| GitError::Program {
         url: remote.shown.clone(),

@@ -8,6 +8,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
+
 use super::pack::{LeftOut, Missing, Refusal, Wire};
 use pinion_core::model::escape::stripped;
 
@@ -102,6 +104,7 @@ impl Watch {
         }
     }
 
+    /// `child` leads a process group of its own.
     pub(super) fn owns_child(&self, child: Child) {
         self.owns(Peer::Child(child));
     }
@@ -123,8 +126,7 @@ impl Watch {
         self.stop.store(true, Ordering::SeqCst);
         match self.peer.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             Some(Peer::Child(child)) => {
-                // Already gone is as good.
-                let _ = child.kill();
+                end(child);
             }
             Some(Peer::Socket(socket)) => {
                 let _ = socket.shutdown(Shutdown::Both);
@@ -137,7 +139,7 @@ impl Watch {
     pub(super) fn reap(&self) {
         let peer = self.peer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Peer::Child(mut child)) = peer {
-            let _ = child.kill();
+            end(&mut child);
             let _ = child.wait();
         }
     }
@@ -184,6 +186,16 @@ impl Watch {
         self.moved.fetch_add(1, Ordering::SeqCst);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         result
+    }
+}
+
+/// Ends a program that hasn't been waited for, and all that it has started in its process group: a wrapper's children would
+/// go on without it. What made itself a session of its own, such as the shared connections of `ssh`, stays.
+fn end(child: &mut Child) {
+    // Already gone is as good.
+    let _ = child.kill();
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(group, Signal::KILL);
     }
 }
 
