@@ -43,7 +43,7 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A client of one service in one region, with the account's own credentials, retry quota and recorder.
 macro_rules! client {
-    ($sdk:ident, $service:literal, $shared:expr, $environment:expr, $partition:expr, $region:expr, $provider:expr) => {{
+    ($sdk:ident, $service:literal, $shared:expr, $environment:expr, $limits:expr, $partition:expr, $region:expr, $provider:expr) => {{
         let mut config = $sdk::config::Builder::from(&$shared.sdk)
             .region(Region::new(String::from($region)))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
@@ -59,6 +59,7 @@ macro_rules! client {
                 environment: $environment.clone(),
                 service: $service,
                 calls: Arc::clone(&$shared.recorder),
+                limits: Arc::clone(&$limits),
             });
         let provider: Option<Provider> = $provider;
         if let Some(provider) = provider {
@@ -141,9 +142,10 @@ impl Connection {
         // The SDK's retry quotas are one per process and name: without a name of its own, a throttled account would
         // use up the others'.
         let partition = format!("{environment}/{}/{region}", account.role);
+        let limits = shared.limits.of(&account.id, region);
         let credentials = Arc::new(RoleCredentials {
             own: shared.sdk.credentials_provider().filter(|_| shared.as_oneself),
-            sts: client!(aws_sdk_sts, "sts", shared, environment, format!("{partition}/assume"), region, None),
+            sts: client!(aws_sdk_sts, "sts", shared, environment, limits, format!("{partition}/assume"), region, None),
             role: account.role.clone(),
             external_id: account.external_id.clone(),
             session: shared.session.name(environment),
@@ -157,20 +159,21 @@ impl Connection {
                 "autoscaling",
                 shared,
                 environment,
+                limits,
                 partition,
                 region,
                 provider()
             ),
-            ec2: client!(aws_sdk_ec2, "ec2", shared, environment, partition, region, provider()),
-            ecs: client!(aws_sdk_ecs, "ecs", shared, environment, partition, region, provider()),
-            ssm: client!(aws_sdk_ssm, "ssm", shared, environment, partition, region, provider()),
-            sts: client!(aws_sdk_sts, "sts", shared, environment, partition, region, provider()),
+            ec2: client!(aws_sdk_ec2, "ec2", shared, environment, limits, partition, region, provider()),
+            ecs: client!(aws_sdk_ecs, "ecs", shared, environment, limits, partition, region, provider()),
+            ssm: client!(aws_sdk_ssm, "ssm", shared, environment, limits, partition, region, provider()),
+            sts: client!(aws_sdk_sts, "sts", shared, environment, limits, partition, region, provider()),
             ecr: Mutex::new(BTreeMap::new()),
             environment: environment.clone(),
             account: account.clone(),
             shared: shared.clone(),
             partition,
-            limits: shared.limits.of(&account.id, region),
+            limits,
             identity: tokio::sync::Mutex::new(None),
             keeps_deployments: AtomicBool::new(false),
             simulator: shared.sdk.endpoint_url().is_some(),
@@ -197,14 +200,16 @@ impl Connection {
         let mut clients = self.ecr.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let provider = Some(Provider(Arc::clone(&self.credentials)));
-            client!(aws_sdk_ecr, "ecr", self.shared, self.environment, self.partition, region, provider)
+            let limits = self.shared.limits.of(&self.account.id, region);
+            client!(aws_sdk_ecr, "ecr", self.shared, self.environment, limits, self.partition, region, provider)
         };
         clients.entry(region.to_owned()).or_insert_with(new).clone()
     }
 
     /// Records the calls of a service.
     pub(super) fn recorder(&self, service: &'static str) -> Recorder {
-        Recorder { environment: self.environment.clone(), service, calls: Arc::clone(&self.shared.recorder) }
+        let (calls, limits) = (Arc::clone(&self.shared.recorder), Arc::clone(&self.limits));
+        Recorder { environment: self.environment.clone(), service, calls, limits }
     }
 
     /// The wall-clock time.

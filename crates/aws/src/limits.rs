@@ -72,6 +72,13 @@ impl RateLimits {
         bucket.level(|level| level.reserved = level.reserved.saturating_add(1));
     }
 
+    /// A call of the family is made once more without waiting, as the SDK does: those that come after it wait for longer.
+    pub(super) fn charge(&self, family: Family) {
+        if let Some(bucket) = self.0.get(&family) {
+            bucket.level(|level| level.tokens = (level.tokens - 1.0).max(-f64::from(bucket.quota.burst)));
+        }
+    }
+
     /// AWS asked for fewer calls: what was saved up is gone.
     pub(super) fn throttled(&self, family: Family) {
         if let Some(bucket) = self.0.get(&family) {
@@ -147,6 +154,19 @@ mod tests {
         assert_eq!(start.elapsed(), Duration::ZERO);
         limits.acquire(Family::EcsServiceWrite).await;
         assert!(start.elapsed() >= Duration::from_millis(200));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_sent_once_more_counts_and_is_a_debt_at_most_as_large_as_a_burst() {
+        let limits = RateLimits::new();
+        let start = Instant::now();
+        (0..22).for_each(|_| limits.charge(Family::EcsDefinitionWrite));
+        limits.acquire(Family::EcsDefinitionWrite).await;
+        assert!((2900..3100).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+        let start = Instant::now();
+        (0..1000).for_each(|_| limits.charge(Family::EcsDefinitionWrite));
+        limits.acquire(Family::EcsDefinitionWrite).await;
+        assert!((20_000..21_100).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -52,9 +52,9 @@ impl Family {
             Self::Ec2Write => Quota::of(50, 5),
             Self::TemplateVersionWrite => Quota::TEMPLATE_VERSIONS,
             Self::EcsServiceWrite => Quota::SERVICES,
-            Self::EcsClusterRead | Self::EcsDeploymentRead | Self::EcsDeploymentWrite | Self::EcsDefinitionRead => {
-                Quota::of(50, 20)
-            }
+            Self::EcsClusterRead | Self::EcsDeploymentRead | Self::EcsDeploymentWrite => Quota::of(50, 20),
+            // AWS has 50 and 20. Each service that waits is looked up in each pass, and `plan` and people read, too.
+            Self::EcsDefinitionRead => Quota::of(40, 15),
             Self::EcsDefinitionWrite => Quota::TASK_DEFINITIONS,
             Self::Ssm => Quota::of(40, 10),
             // DescribeAlarms: 9 a second of an account and region.

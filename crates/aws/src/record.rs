@@ -1,4 +1,4 @@
-//! Tells `RecordCalls` of each request that AWS sees, retries included.
+//! Tells `RecordCalls` of each request that AWS sees, and the rate limits of each that the SDK sends by itself: its retries.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 use tokio::time::Instant;
 
 use super::error::{class_of, is_family_busy, is_throttle};
+use super::limits::RateLimits;
 use super::operation::Operation;
 use pinion_core::model::{CallRecord, EnvironmentName, ErrorClass};
 use pinion_core::ports::RecordCalls;
@@ -24,6 +25,8 @@ pub(super) struct Recorder {
     pub(super) environment: EnvironmentName,
     pub(super) service: &'static str,
     pub(super) calls: Arc<dyn RecordCalls>,
+    /// Those of the region that is called.
+    pub(super) limits: Arc<RateLimits>,
 }
 
 #[derive(Debug)]
@@ -31,6 +34,20 @@ struct Sent(Instant);
 
 impl Storable for Sent {
     type Storer = StoreReplace<Self>;
+}
+
+/// A request of this call was sent before.
+#[derive(Debug)]
+struct Retried;
+
+impl Storable for Retried {
+    type Storer = StoreReplace<Self>;
+}
+
+impl Recorder {
+    fn operation(&self, bag: &ConfigBag) -> Option<Operation> {
+        bag.load::<Metadata>().and_then(|meta| Operation::named(self.service, meta.name()))
+    }
 }
 
 #[dyn_dispatch_hint]
@@ -45,6 +62,12 @@ impl Intercept for Recorder {
         _: &RuntimeComponents,
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        if bag.load::<Retried>().is_some()
+            && let Some(operation) = self.operation(bag)
+        {
+            self.limits.charge(operation.family());
+        }
+        bag.interceptor_state().store_put(Retried);
         bag.interceptor_state().store_put(Sent(Instant::now()));
         Ok(())
     }
@@ -57,7 +80,7 @@ impl Intercept for Recorder {
     ) -> Result<(), BoxError> {
         // Nothing was sent where credentials were missing: AWS has seen no request.
         let Some(duration) = bag.load::<Sent>().map(|sent| sent.0.elapsed()) else { return Ok(()) };
-        let operation = bag.load::<Metadata>().and_then(|meta| Operation::named(self.service, meta.name()));
+        let operation = self.operation(bag);
         bag.interceptor_state().unset::<Sent>();
         let Some(operation) = operation else { return Ok(()) };
 
@@ -79,6 +102,10 @@ impl Intercept for Recorder {
                 (Some(class), throttled)
             }
         };
+        if throttled {
+            // At once, as the SDK may send it again before its caller hears of it.
+            self.limits.throttled(operation.family());
+        }
         tracing::debug!(
             service = operation.service(),
             operation = operation.name(),
