@@ -320,11 +320,65 @@ fn broken_files_and_change_limits_are_shown_in_the_comment() {
     assert!(reason.contains("`Pinion-Acknowledge: blast-radius`"), "{reason}");
 
     set_pin(repo, "prod", "api", "2 or so");
-    let broken = plan(&stage, &["--base", "main", "--output", "markdown"]);
+    let broken = plan(&stage, &["--base", "main", "--output", "markdown", "prod"]);
     assert_eq!(broken.status.code(), Some(1));
     let comment = said(&broken);
     assert!(comment.contains("1 mistake in the files, nothing was planned"), "{comment}");
     assert!(comment.contains("environments/prod/pins.toml:1"), "{comment}");
+}
+
+/// What is wrong in one environment stops nobody else, in `plan` as in `run`.
+#[test]
+fn what_is_broken_keeps_nobody_else_from_being_planned() {
+    let stage = stage();
+    let repo = stage.repo();
+    set_pin(repo, "dev", "api", "2 or so");
+    repo.write("environments/_template/environment.toml", "x = 1\n");
+    set_pin(repo, "prod", "frontend", "1.4.1");
+    // Everything is new here, and so all of it is this change's doing.
+    let (new, code) = report(&stage, &["--base", "main"]);
+    assert_eq!(code, Some(1));
+    assert_eq!(target(&new, "prod/asg/frontend")["change"], true);
+    assert_eq!((&new["removed"], &new["change_limit"]), (&json!([]), &Value::Null), "dev isn't gone");
+    let findings = |report: &Value, of: &str| -> Vec<String> {
+        let all = report[of].as_array().unwrap().iter();
+        all.map(|one| one.as_str().unwrap().split(':').next().unwrap().to_owned()).collect()
+    };
+    let files = ["environments/_template", "environments/dev/pins.toml"];
+    assert_eq!(
+        (findings(&new, "findings"), findings(&new, "earlier_findings").len()),
+        (files.map(str::to_owned).into(), 0)
+    );
+    let output = plan(&stage, &["--output", "markdown"]);
+    let comment = said(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(comment.contains("to roll out, 2 mistakes in the files"), "{comment}");
+    assert!(
+        comment.contains("This is wrong, and what it is about isn't planned:\n\n- ``environments/_template"),
+        "{comment}"
+    );
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains("2 findings: the rest was planned"), "{errors}");
+
+    // It is merged like this, and the next change is another one's.
+    repo.commit("broken");
+    set_pin(repo, "prod", "api", "2");
+    repo.commit("prod: api 2");
+    let (next, code) = report(&stage, &["--base", "HEAD~1"]);
+    assert_eq!(code, Some(0), "{next:#}");
+    assert_eq!(target(&next, "prod/fargate/api")["change"], true);
+    assert_eq!(
+        (findings(&next, "findings").len(), findings(&next, "earlier_findings")),
+        (0, files.map(str::to_owned).into())
+    );
+    let comment = said(&plan(&stage, &["--base", "HEAD~1", "--output", "markdown"]));
+    assert!(comment.contains("This was wrong before, and what it is about isn't planned:"), "{comment}");
+
+    // Guardrails that make no sense forbid everything.
+    repo.write("policies/guardrails/soak.cedar", "forbid (");
+    let output = plan(&stage, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("nothing was planned"));
 }
 
 fn jiff_now() -> jiff::Timestamp {

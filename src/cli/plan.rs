@@ -20,8 +20,8 @@ use tracing::Instrument as _;
 
 pub(super) use self::history::History;
 pub use self::markdown::MARKER;
-use self::report::Given;
 pub use self::report::PlanReport;
+use self::report::{Broken, Given};
 pub(super) use self::trial::trial;
 use super::error::CliError;
 use super::output::{self, Screen};
@@ -122,7 +122,9 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     for warning in manifest::render::warnings(&loaded, clock.now()) {
         output::note(&format!("{}\n", one_line(&warning.to_string())));
     }
-    if !broken.is_empty() {
+    let named = |name: &EnvironmentName| args.environments.is_empty() || args.environments.contains(name);
+    // What is wrong in one environment, or in a folder that is none, stops nobody else, as in `run`.
+    if !loaded.policy_findings.is_empty() || (!broken.is_empty() && !drafts.keys().any(|name| named(name))) {
         return Err(refuse(&broken, args.output, clock.now())?);
     }
 
@@ -133,16 +135,16 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         always_allowed: args.change_limit_always_allowed,
         removals: true,
     };
-    let change_limit = history.change_limit(drafts.values().copied(), limits);
-    let removed = history.removed_environments(&drafts.keys().copied().collect());
-    let named = |name: &EnvironmentName| args.environments.is_empty() || args.environments.contains(name);
-    // Guardrails may ask about the environments that others are promoted from.
-    let asked: BTreeSet<&EnvironmentName> = drafts
+    let change_limit = history.change_limit(drafts.values().copied(), loaded.environments.keys(), limits);
+    let removed = history.removed_environments(&loaded.environments.keys().collect());
+    let (earlier, broken) = history.split(broken);
+    // Guardrails may ask about the environments that others are promoted from, and be those broken now.
+    let asked: BTreeSet<EnvironmentName> = drafts
         .values()
         .filter(|draft| named(&draft.name))
-        .filter_map(|draft| Some(&draft.promotion.as_ref()?.from))
+        .filter_map(|draft| Some(draft.promotion.as_ref()?.from.clone()))
         .collect();
-    drafts.retain(|name, _| named(name) || asked.contains(*name));
+    drafts.retain(|name, _| named(name));
 
     let aws = Aws::new(Options {
         endpoint_url: args.endpoint_url.clone(),
@@ -161,7 +163,9 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     let mut claims = Claims::new(args.installation.clone(), [("the folder".to_owned(), Coverage::All)]);
     claims.read(0, followed.claims);
     let mut wanted = Vec::new();
-    for (_, desired) in followed.environments.into_iter().filter(|(name, _)| drafts.contains_key(name)) {
+    for (_, desired) in
+        followed.environments.into_iter().filter(|(name, _)| drafts.contains_key(name) || asked.contains(name))
+    {
         let mut desired = Arc::unwrap_or_clone(desired);
         desired.revision = history.head.clone();
         if let Some(name) = &args.role {
@@ -179,8 +183,10 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     .await;
     let at = clock.now();
     let (mut planned, fleet) = decide(seen, &claims, at);
-    planned.retain(|planned| named(&planned.desired.environment.name));
-    let given = Given { history: &history, policies: &loaded.policies, fleet: &fleet, change_limit, removed, at };
+    planned.retain(|planned| drafts.contains_key(&planned.desired.environment.name));
+    let findings = Broken { new: &broken, earlier: &earlier };
+    let given =
+        Given { history: &history, policies: &loaded.policies, fleet: &fleet, change_limit, removed, findings, at };
     for planned in &mut planned {
         planned.touched = touched(planned, &given);
     }
@@ -192,6 +198,18 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
 
     let report = PlanReport::of(&planned, &given);
     print(&report, args.output)?;
+    for (findings, consequence) in [
+        (&earlier, "so it was before this change: what this is about isn't planned"),
+        (&broken, "what this is about isn't planned"),
+    ] {
+        if !findings.is_empty() {
+            output::note(&(super::validate::text(findings, Screen::stderr()) + consequence + "\n"));
+        }
+    }
+    if !broken.is_empty() {
+        return Err(CliError::failed(format!("{}: the rest was planned", words::count(broken.len(), "finding")))
+            .hint("`pinion validate` shows the same, offline"));
+    }
     if report.blocked > 0 {
         return Err(CliError::failed(format!("{} can't be planned", words::count(report.blocked, "target")))
             .hint("the lines marked ! say why"));

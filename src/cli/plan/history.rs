@@ -13,7 +13,7 @@ use crate::cli::signers::{self, Signers, read_pins};
 use crate::clock::Clock;
 use crate::git::{GitError, Provenances, WorkingCopy};
 use crate::guardrail::Policies;
-use crate::manifest::{self, Draft};
+use crate::manifest::{self, Draft, Finding, Findings};
 use crate::model::{CommitId, Component, Environment, EnvironmentName, Files, LocalRef, Provenance, Trailer};
 use crate::plan::change_limit::{self, Acknowledgement, ChangeLimit, ChangeLimits, Extent};
 use crate::reconcile::follow::outline;
@@ -32,6 +32,8 @@ pub(super) struct Base {
     pub(super) commit: CommitId,
     /// Environments that were good.
     environments: BTreeMap<EnvironmentName, Draft>,
+    /// What was wrong with its files.
+    findings: BTreeSet<String>,
     /// Its guardrails.
     pub(super) policies: Policies,
     /// What has been changed since then of each target that there is now.
@@ -69,6 +71,7 @@ impl History {
                     Some(head) => objects.trailers_since(Some(&commit), head, change_limit::TRAILER)?,
                     None => Vec::new(),
                 };
+                let findings = loaded.stops(&[]).iter().map(ToString::to_string).collect();
                 // What was broken before is new now.
                 let environments: BTreeMap<EnvironmentName, Draft> =
                     loaded.environments.into_iter().filter_map(|(name, result)| Some((name, result.ok()?))).collect();
@@ -79,7 +82,7 @@ impl History {
                 });
                 let changed = changed.collect();
                 let (revision, policies) = (revision.to_owned(), loaded.policies);
-                Some(Base { revision, commit, environments, policies, changed, trailers })
+                Some(Base { revision, commit, environments, findings, policies, changed, trailers })
             }
         };
         let Some(head) = head else { return Ok(Self { base, ..nothing }) };
@@ -142,6 +145,12 @@ impl History {
         Some(base.changed.get(&(environment.clone(), local.clone())).cloned().unwrap_or_default())
     }
 
+    /// What was wrong at the base as it is now, and what wasn't.
+    pub(super) fn split(&self, broken: Findings) -> (Findings, Findings) {
+        let base = self.base.as_ref();
+        broken.partition(|finding: &Finding| base.is_some_and(|base| base.findings.contains(&finding.to_string())))
+    }
+
     /// The targets of an environment that this change takes out.
     pub(super) fn removed(&self, environment: &Environment) -> Vec<String> {
         let before = self.base.as_ref().and_then(|base| base.environments.get(&environment.name));
@@ -155,10 +164,12 @@ impl History {
         before.filter(|name| !now.contains(*name)).map(ToString::to_string).collect()
     }
 
-    /// What this change does that change limits hold, and whether that is acknowledged.
+    /// What this change does that change limits hold, and whether that is acknowledged. What is `there` but broken is as it was
+    /// before.
     pub(super) fn change_limit<'a>(
         &self,
         drafts: impl IntoIterator<Item = &'a Draft>,
+        there: impl IntoIterator<Item = &'a EnvironmentName>,
         limits: ChangeLimits,
     ) -> Option<(ChangeLimit, Acknowledgement)> {
         let base = self.base.as_ref()?;
@@ -166,7 +177,12 @@ impl History {
             drafts.map(|draft| (draft.name.clone(), outline(draft))).collect()
         };
         let before = extent(&mut base.environments.values());
-        let after = extent(&mut drafts.into_iter());
+        let mut after = extent(&mut drafts.into_iter());
+        for name in there {
+            if let Some(before) = before.get(name).filter(|_| !after.contains_key(name)) {
+                after.insert(name.clone(), before.clone());
+            }
+        }
         change_limit::change_limit(&before, &after, limits)
             .map(|change_limit| (change_limit, Acknowledgement::of(&base.trailers)))
     }

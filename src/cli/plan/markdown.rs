@@ -17,6 +17,8 @@ pub const MARKER: &str = "<!-- pinion:plan -->";
 const MAX_LENGTH: usize = 65_000;
 /// Rows get so much of it, the rest is for details.
 const ROWS: usize = 40_000;
+/// What is wrong with the files gets so much of it, where something was planned; twice, as what was wrong before is said, too.
+const FINDINGS: usize = 6_000;
 /// Kept for what is said at the end.
 const RESERVE: usize = 600;
 
@@ -26,8 +28,20 @@ pub(super) fn render(report: &PlanReport) -> String {
         let commit = base.commit.get(..12).unwrap_or(&base.commit);
         text += &format!("What this change does, compared with {} ({}).\n\n", code(&base.revision), code(commit));
     }
-    if !report.findings.is_empty() {
-        return text + &findings(report);
+    if is_refused(report) {
+        findings(&mut text, &report.findings, MAX_LENGTH - RESERVE);
+        return text;
+    }
+    for (findings, heading) in [
+        (&report.findings, "This is wrong, and what it is about isn't planned:"),
+        (&report.earlier_findings, "This was wrong before, and what it is about isn't planned:"),
+    ] {
+        if !findings.is_empty() {
+            text += &format!("{heading}\n\n");
+            let longest = text.len() + FINDINGS;
+            self::findings(&mut text, findings, longest);
+            text += "\n";
+        }
     }
     if let Some(change_limit) = &report.change_limit {
         let trailer = code(&change_limit.trailer);
@@ -99,7 +113,7 @@ pub(super) fn render(report: &PlanReport) -> String {
 }
 
 fn headline(report: &PlanReport) -> String {
-    if !report.findings.is_empty() {
+    if is_refused(report) {
         return format!("{} in the files, nothing was planned", words::count(report.findings.len(), "mistake"));
     }
     let mut parts = vec![match report.changes {
@@ -119,18 +133,24 @@ fn headline(report: &PlanReport) -> String {
     if report.change_limit.as_ref().is_some_and(|change_limit| !change_limit.acknowledged) {
         parts.push("held by a change limit".to_owned());
     }
+    if !report.findings.is_empty() {
+        parts.push(format!("{} in the files", words::count(report.findings.len(), "mistake")));
+    }
     parts.join(", ")
 }
 
-fn findings(report: &PlanReport) -> String {
-    let mut text = String::new();
-    for (index, finding) in report.findings.iter().enumerate() {
-        if !append(&mut text, MAX_LENGTH - RESERVE, &format!("- {}\n", code(finding))) {
-            text += &format!("\n{} more are left out; `pinion validate` shows them.\n", report.findings.len() - index);
+/// Whether something is wrong that kept everything from being planned.
+fn is_refused(report: &PlanReport) -> bool {
+    !report.findings.is_empty() && report.environments.is_empty()
+}
+
+fn findings(text: &mut String, findings: &[String], longest: usize) {
+    for (index, finding) in findings.iter().enumerate() {
+        if !append(text, longest, &format!("- {}\n", code(finding))) {
+            *text += &format!("\n{} more are left out; `pinion validate` shows them.\n", findings.len() - index);
             break;
         }
     }
-    text
 }
 
 fn rows(text: &mut String, report: &PlanReport) {
@@ -361,7 +381,10 @@ mod tests {
             assert_eq!(text.matches("<details>").count(), text.matches("</details>").count());
             let left_out = text.contains("left out");
             assert_eq!(left_out, count > 5, "{count}");
+            report.earlier_findings = vec![long.clone(); count];
             report.findings = vec![long; count];
+            assert!(render(&report).len() <= 65_536);
+            report.environments.clear();
             assert!(render(&report).len() <= 65_536);
         }
     }

@@ -12,6 +12,7 @@ use super::Planned;
 use super::history::History;
 use crate::cli::output;
 use crate::guardrail::{Denial, Fleet, Opinion, Policies, Proposal};
+use crate::manifest::Findings;
 use crate::model::survey::Survey;
 use crate::model::{Kind, LocalRef, Marker, ObservedTarget, Pin, ShapeChange, State, Target, TargetSpec, words};
 use crate::plan::change_limit::{self, Acknowledgement, ChangeLimit};
@@ -36,8 +37,11 @@ pub struct PlanReport {
     pub removed: Vec<String>,
     /// The guardrails that this change adds, changes or removes.
     pub policies: Vec<PolicyReport>,
-    /// What is wrong with the files. If anything is, nothing was planned.
+    /// What is wrong with the files; with `--base`, only what wasn't wrong there. What this is about wasn't planned; if the
+    /// guardrails or all environments are wrong, nothing was.
     pub findings: Vec<String>,
+    /// What is wrong with the files, and was so at the base. What this is about wasn't planned.
+    pub earlier_findings: Vec<String>,
     /// Targets that would be rolled out, now or when what they wait for is over.
     pub changes: usize,
     /// Those of them that wait.
@@ -305,6 +309,7 @@ impl PlanReport {
             removed: Vec::new(),
             policies: Vec::new(),
             findings,
+            earlier_findings: Vec::new(),
             changes: 0,
             waiting: 0,
             blocked: 0,
@@ -328,6 +333,8 @@ impl PlanReport {
             ignored_acknowledgement: word.ignored_acknowledgement().map(ToString::to_string),
         });
         report.removed.clone_from(&given.removed);
+        let texts = |findings: &Findings| findings.iter().map(ToString::to_string).collect();
+        (report.findings, report.earlier_findings) = (texts(given.findings.new), texts(given.findings.earlier));
         if let Some(base) = &given.history.base {
             let changes = given.policies.changes(&base.policies).into_iter();
             report.policies =
@@ -384,7 +391,17 @@ pub(super) struct Given<'a> {
     pub(super) fleet: &'a Fleet,
     pub(super) change_limit: Option<(ChangeLimit, Acknowledgement)>,
     pub(super) removed: Vec<String>,
+    pub(super) findings: Broken<'a>,
     pub(super) at: Timestamp,
+}
+
+/// What is wrong with the files, beside what was planned.
+#[derive(Clone, Copy)]
+pub(super) struct Broken<'a> {
+    /// What the base doesn't have.
+    pub(super) new: &'a Findings,
+    /// What it has, too.
+    pub(super) earlier: &'a Findings,
 }
 
 impl Given<'_> {

@@ -142,6 +142,13 @@ impl Findings {
         self.0.iter()
     }
 
+    /// Those of which something is true, and the others.
+    #[must_use]
+    pub fn partition(self, is_true: impl Fn(&Finding) -> bool) -> (Self, Self) {
+        let (yes, no) = self.0.into_iter().partition(|finding| is_true(finding));
+        (Self(yes), Self(no))
+    }
+
     /// Adds those of another check. What is known already isn't added twice.
     pub fn extend(&mut self, others: &Self) {
         self.0.extend(others.0.iter().cloned());
