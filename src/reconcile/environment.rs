@@ -140,11 +140,12 @@ impl Reconciler {
         let asked = self.shared.clock.now();
         self.probing.take_in(&mut self.memory);
         let (remember, base) = (self.forgotten(desired), self.shared.pace.base);
-        let observed = tokio::select! {
+        let mut observed = tokio::select! {
             biased;
             () = self.stop.cancelled() => return None,
             observed = pass::observe(environment, reader.as_ref(), &self.memory, &remember, base, asked) => observed,
         };
+        observed.unasked = self.unasked(environment);
         let now = planning_time(environment, asked, self.shared.clock.now());
         self.memory.forgive(environment, &observed, now);
         // Not before: a pass that is stopped while it reads leaves the request to the next one.
@@ -210,6 +211,13 @@ impl Reconciler {
         let asked = |target: &Target| desired.soaks || self.shared.events.has_unfinished(&target.reference);
         let targets = desired.environment.targets.iter().filter(|(local, target)| !known(local) && asked(target));
         targets.map(|(local, _)| local.clone()).collect()
+    }
+
+    /// The targets with probes that would never be sent, each with the reason.
+    fn unasked(&self, environment: &Environment) -> BTreeMap<LocalRef, String> {
+        let refusal = |target: &Target| target.verify.iter().find_map(|probe| self.shared.prober.refuses(probe));
+        let targets = environment.targets.iter();
+        targets.filter_map(|(local, target)| Some((local.clone(), refusal(target)?))).collect()
     }
 
     /// Honors an operator's request to retry what is quarantined.

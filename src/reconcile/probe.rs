@@ -54,7 +54,9 @@ impl HttpProber {
 #[async_trait]
 impl Prober for HttpProber {
     async fn probe(&self, probe: &Probe) -> Result<(), String> {
-        self.look_at(&probe.http).map_err(|refusal| format!("{} isn't asked: {refusal}", probe.http))?;
+        if let Some(refusal) = self.refuses(probe) {
+            return Err(refusal);
+        }
         let answer = self.client.get(&probe.http).timeout(probe.timeout).send().await;
         match answer {
             Ok(response) if response.status().as_u16() == probe.status => Ok(()),
@@ -66,6 +68,10 @@ impl Prober for HttpProber {
             }
             Err(error) => Err(format!("{} can't be reached: {}", probe.http, deepest(&error))),
         }
+    }
+
+    fn refuses(&self, probe: &Probe) -> Option<String> {
+        self.look_at(&probe.http).err().map(|refusal| format!("{} isn't asked: {refusal}", probe.http))
     }
 }
 

@@ -228,20 +228,37 @@ fn who_comes_first_keeps_what_nobody_has_rolled_out_though_it_is_down_at_the_sta
     failure_mode("claimed").holds(&stage, "stage/asg/web");
     let from = stage.last();
     let (bare, away) = (stage.repo().bare(), stage.repo().repos().join("away.git"));
-    for id in ["claimed-before", "claimed-perhaps"] {
+    for (waits, without_cache) in [(failure_mode("claimed-before"), false), (failure_mode("claimed-perhaps"), true)] {
         stage.kill_controller();
         std::fs::rename(&bare, &away).unwrap();
-        if id == "claimed-perhaps" {
+        if without_cache {
             std::fs::remove_dir_all(stage.cache()).unwrap();
         }
         stage.start_controller();
-        failure_mode(id).holds(&stage, "stage/asg/web");
+        waits.holds(&stage, "stage/asg/web");
         stage.settles();
         std::fs::rename(&away, &bare).unwrap();
         failure_mode("claimed").holds(&stage, "stage/asg/web");
         stage.wait_for_sync(&["dev/asg/web"]);
     }
     assert_eq!(stage.written(from), Vec::<String>::new());
+}
+
+#[test]
+fn what_has_probes_that_are_never_sent_is_blocked_before_anything_moves() {
+    let verify = "[[asg.web.verify]]\nhttp = \"http://169.254.169.254/latest/\"\n";
+    let place = Place::new().group("web", "", verify);
+    let stage = place.builder().start();
+    failure_mode("probe-refused").holds(&stage, "dev/asg/web");
+    let from = stage.last();
+    stage.pin("dev", "web", "1.1");
+    stage.wait_until("it has looked at 1.1", |stage| stage.target("dev/asg/web")["desired"] == "1.1");
+    failure_mode("probe-refused").holds(&stage, "dev/asg/web");
+    stage.settles();
+    assert_eq!(stage.written(from), Vec::<String>::new());
+    stage.configure(&format!("{}[probes]\nallow = [\"169.254.169.254\"]\n", stage.configuration()));
+    stage.signal("HUP");
+    stage.wait_until("it is allowed by name", |stage| stage.fleet().group_runs(DEV, "web", ami("1.1")));
 }
 
 #[test]

@@ -52,6 +52,8 @@ pub struct Observed {
     pub bases: BTreeMap<LocalRef, Result<Bases, PortError>>,
     /// The states of the alarms of those targets' refreshes, in AWS's words; `None` if there are none to ask for.
     pub alarms: Option<Result<BTreeMap<String, String>, PortError>>,
+    /// The targets with probes that would never be sent, each with the reason.
+    pub unasked: BTreeMap<LocalRef, String>,
 }
 
 /// All that planning needs.

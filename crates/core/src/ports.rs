@@ -153,6 +153,11 @@ pub trait Accounts: Send + Sync {
 pub trait Prober: Send + Sync {
     /// Sends one request. `Err` says for people how the answer differed from the expected one.
     async fn probe(&self, probe: &Probe) -> Result<(), String>;
+
+    /// Why a probe would never be sent, as far as its URL says; for people.
+    fn refuses(&self, _probe: &Probe) -> Option<String> {
+        None
+    }
 }
 
 /// Receives each call to AWS.

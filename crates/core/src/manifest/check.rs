@@ -331,7 +331,7 @@ fn probe_address(views: &BTreeMap<EnvironmentName, View>, report: &mut dyn FnMut
             let address = url.and_then(|url| address_in(&url::Url::parse(&url).ok()?));
             if let Some(address) = address.filter(|address| is_link_local(*address)) {
                 let message = format!(
-                    "{address} is link-local or of one of AWS's metadata services; Pinion doesn't ask it, and the probe fails"
+                    "{address} is link-local or of one of AWS's metadata services; Pinion doesn't ask it, and rolls nothing out here"
                 );
                 let help = "ask the target itself; or add the host to `allow` under [probes] in pinion.toml".to_owned();
                 report(name, (at.place.clone(), message, help));

@@ -183,6 +183,8 @@ pub enum Reason {
         /// When it is healed again; `None` if it isn't.
         until: Option<Timestamp>,
     },
+    /// Blocked: one of the probes would never be sent.
+    ProbeRefused(String),
     /// Verifying: a probe isn't answered as expected.
     ProbeFailed(String),
     /// Quarantined: a probe wasn't answered as expected, when AWS could take nothing back any more.
@@ -468,6 +470,9 @@ impl fmt::Display for Reason {
                     None => f.write_str("; it isn't rolled out again"),
                 }?;
                 f.write_str(": end what changes it, then ask for a retry with `pinion resync --retry-quarantined`")
+            }
+            Self::ProbeRefused(why) => {
+                write!(f, "{why}; else correct `http`: nothing is rolled out whose probes can't be sent")
             }
             Self::ProbeFailed(failure) => write!(f, "the probe fails: {failure}"),
             Self::ProbeGaveUp(failure) => write!(

@@ -404,6 +404,7 @@ impl Decision<'_> {
     fn converged(&self) -> Verdict {
         match self.probes() {
             Probes::Passed => Verdict::of(State::InSync, None),
+            Probes::Refused(why) => Verdict::of(State::Blocked, Reason::ProbeRefused(why)),
             Probes::Due => Verdict::of(State::Verifying, Reason::Probing).doing(self.verify()),
             Probes::Failing(why) => Verdict::of(State::Verifying, Reason::ProbeFailed(why)).doing(self.verify()),
             Probes::Failed(why) => Verdict::of(State::Quarantined, Reason::ProbeGaveUp(why)),
@@ -465,7 +466,7 @@ impl Decision<'_> {
         }
         // While it bakes everything is replaced already, and AWS can still take it back.
         match (self.probes(), self.seen) {
-            (Probes::Passed, _) => verdict,
+            (Probes::Passed | Probes::Refused(_), _) => verdict,
             (Probes::Failed(why), ObservedTarget::Group(group)) if active.target != self.view.current.target => {
                 let (group, refresh) = (group.name.clone(), active.id.clone());
                 Verdict::of(State::RollingOut, Reason::ProbeFailed(why))

@@ -235,7 +235,7 @@ fn a_probe_of_a_link_local_address_is_a_warning() {
         let said = address.map(|address| {
             format!(
                 "environments/prod/environment.toml:17: warning: fargate.api.verify[0].http: {address} is link-local or of one of \
-                 AWS's metadata services; Pinion doesn't ask it, and the probe fails; ask the target itself; or add the host \
+                 AWS's metadata services; Pinion doesn't ask it, and rolls nothing out here; ask the target itself; or add the host \
                  to `allow` under [probes] in pinion.toml"
             )
         });

@@ -12,7 +12,7 @@ impl Decision<'_> {
     pub(in crate::plan) fn probe_failure(&self) -> Option<String> {
         match self.probes() {
             Probes::Failing(why) | Probes::Failed(why) | Probes::Unproven(why) => Some(why),
-            Probes::Passed | Probes::Due => None,
+            Probes::Passed | Probes::Due | Probes::Refused(_) => None,
         }
     }
 
@@ -22,6 +22,9 @@ impl Decision<'_> {
 
     pub(super) fn probes(&self) -> Probes {
         let Some(patience) = patience(self.target) else { return Probes::Passed };
+        if let Some(why) = self.unasked() {
+            return Probes::Refused(why.clone());
+        }
         let record = self.input.memory.probes.get(&self.target.reference.local).filter(|record| {
             record.commit == self.pin.provenance.commit
                 && record.artifact == self.artifact.identity()
@@ -39,6 +42,11 @@ impl Decision<'_> {
                 }
             }
         }
+    }
+
+    /// Why a probe of this target would never be sent.
+    pub(super) fn unasked(&self) -> Option<&String> {
+        self.input.observed.unasked.get(&self.target.reference.local)
     }
 
     /// Whether AWS shows that a rollout of Pinion's for this very pin has ended well.
@@ -61,6 +69,8 @@ impl Decision<'_> {
 pub(super) enum Probes {
     Passed,
     Due,
+    /// One of them would never be sent.
+    Refused(String),
     Failing(String),
     /// They fail for so long that the rollout is to blame. Nobody asks any more.
     Failed(String),

@@ -18,6 +18,10 @@ impl Decision<'_> {
             let status = status.to_owned();
             return Verdict::of(State::RollingOut, Reason::Progress { status, percentage: None });
         }
+        // A way out isn't barred by its probes.
+        if let Some(why) = self.unasked().filter(|_| !self.has_run_here()) {
+            return Verdict::of(State::Blocked, Reason::ProbeRefused(why.clone()));
+        }
         if let Some(waiting) = self.waits() {
             return waiting;
         }

@@ -117,6 +117,7 @@ impl World {
             bases: BTreeMap::new(),
             identity: Some(Ok(environment.account.id.clone())),
             alarms: None,
+            unasked: BTreeMap::new(),
             artifacts: artifacts(environment),
             targets: BTreeMap::from([(web(), Ok(group)), (api(), Ok(service))]),
             histories: BTreeMap::new(),

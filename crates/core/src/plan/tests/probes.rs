@@ -55,6 +55,37 @@ fn with(seen: ObservedTarget, history: Option<RolloutHistory>, record: Option<Pr
     })
 }
 
+/// A version whose probes can't be sent would be rolled out unprobed, and quarantined for nothing.
+#[test]
+fn what_has_probes_that_are_never_sent_is_blocked_before_anything_moves() {
+    let planned = |environment: &Environment, seen: ObservedTarget, history| {
+        decide_one(environment, &web(), seen, history, |observed, _| {
+            observed.unasked.insert(web(), "http://169.254.169.254/ isn't asked: no".to_owned());
+        })
+    };
+    let blocked = |plan: &TargetPlan| {
+        let refused = matches!(&plan.reason, Some(Reason::ProbeRefused(why)) if why.contains("169.254.169.254"));
+        (plan.state, plan.action.is_none(), refused) == (State::Blocked, true, true)
+    };
+    let due = || groups::group(1, &[(1, "1.0", None), new()], &[1, 1]);
+    let plan = planned(&probed(), due(), Some(groups::history(&[new()], &[])));
+    assert!(blocked(&plan), "{}", line(&plan));
+    assert!(plan.reason.unwrap().to_string().contains("nothing is rolled out whose probes can't be sent"));
+    let plan = planned(&probed(), converged(), ended(5));
+    assert!(blocked(&plan), "what runs already is neither probed nor quarantined: {}", line(&plan));
+    let baking = Some(groups::history(&[new()], &[refresh("r", 2, RolloutOutcome::Baking, 5)]));
+    let plan = planned(&probed(), due(), baking);
+    assert_eq!((plan.state, &plan.action), (State::RollingOut, &None), "nor is it taken back: {}", line(&plan));
+    // The way out isn't barred.
+    let mut back = probed();
+    let pin = back.pins.values_mut().find(|pin| pin.component.as_str() == "frontend").unwrap();
+    *pin = self::pin("frontend", "1.0", 'c');
+    let versions = groups::history(&[(1, "1.0", None)], &[refresh("r", 2, RolloutOutcome::Succeeded, 5)]);
+    let through = groups::group(2, &[(1, "1.0", None), new()], &[2, 2]);
+    let plan = planned(&back, through, Some(versions));
+    assert!(plan.action.is_some_and(|action| action.is_write()));
+}
+
 #[test]
 fn probes_have_the_last_word() {
     let first = with(converged(), None, None);

@@ -21,6 +21,7 @@ fn read(instances: &[u64], refreshes: &[Rollout]) -> Observed {
         bases: BTreeMap::new(),
         identity: Some(Ok(environment.account.id.clone())),
         alarms: None,
+        unasked: BTreeMap::new(),
         artifacts: artifacts(&environment),
         targets: BTreeMap::from([(web(), Ok(group(1, &[(1, "1.0", None), bad()], instances)))]),
         histories: BTreeMap::from([(web(), Ok(groups::history(&[bad()], refreshes)))]),

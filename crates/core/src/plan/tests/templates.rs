@@ -142,6 +142,7 @@ fn a_group_that_is_put_on_latest_goes_back_on_its_number() {
         bases: BTreeMap::new(),
         identity: Some(Ok(quarantined.account.id.clone())),
         alarms: None,
+        unasked: BTreeMap::new(),
         artifacts: artifacts(&quarantined),
         targets: BTreeMap::from([(web(), Ok(group_on(TemplateVersionSpec::Latest, 2, versions, &[2])))]),
         histories: BTreeMap::new(),
