@@ -63,8 +63,17 @@ fn use_all(loaded: &Loaded) {
             let Some(pin) = environment.pin_of(target) else { continue };
             let fleet = Fleet::default();
             let running = Some("1.4.0");
-            let proposal =
-                Proposal { environment: &environment, target, pin, running, heals: false, fleet: &fleet, now: now() };
+            let proposal = Proposal {
+                environment: &environment,
+                target,
+                pin,
+                running,
+                heals: false,
+                shape: None,
+                image: true,
+                fleet: &fleet,
+                now: now(),
+            };
             let denials = loaded.policies.check(proposal);
             assert!(loaded.policy_findings.is_empty() || !denials.is_empty(), "a set that isn't valid denies all");
         }

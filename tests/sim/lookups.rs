@@ -135,7 +135,7 @@ async fn registries_open_to_the_accounts_of_their_policy() {
     assert_eq!((batch.images().len(), batch.failures().len()), (1, 1));
     let pushed =
         stand.post("ecr", json!({ "account": TOOLS, "repository": "backend", "image": { "tags": ["9.9.9"] } })).await;
-    let found = request.image_ids(tag("9.9.9")).send().await.unwrap();
+    let found = request.clone().image_ids(tag("9.9.9")).send().await.unwrap();
     assert_eq!(found.image_details()[0].image_digest(), pushed["digest"].as_str());
     // An index's images are known by their digests, too, and have no tags.
     let index = json!({ "tags": ["index"], "architectures": ["amd64", "arm64"] });
