@@ -352,7 +352,7 @@ fn what_is_broken_keeps_nobody_else_from_being_planned() {
     let output = plan(&stage, &["--output", "markdown"]);
     let comment = said(&output);
     assert_eq!(output.status.code(), Some(1));
-    assert!(comment.contains("to roll out, 2 mistakes in the files"), "{comment}");
+    assert!(comment.contains("1 to roll out, 1 of them waiting, 2 mistakes in the files"), "{comment}");
     assert!(
         comment.contains("This is wrong, and what it is about isn't planned:\n\n- ``environments/_template"),
         "{comment}"
