@@ -120,5 +120,5 @@ catalogue! {
     TARGET_STATE, Gauge, "pinion_target_state", &["environment", "target", "kind", "component", "state"],
         "1 for the state that the target is in, 0 for all others";
     TARGET_SUSPENDED_UNTIL, Gauge, "pinion_target_suspended_until_timestamp_seconds", TARGET,
-        "When the suspension that stands in the target's file ends or has ended; absent where there is none";
+        "When the target's suspension, its own or that of its environment or of all, ends or has ended; absent where there is none";
 }

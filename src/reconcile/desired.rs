@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::claims::{BranchClaims, Coverage};
 use crate::guardrail::{Guardrails, Policies};
+use crate::manifest::suspend::{Stops, Suspensions};
 use crate::manifest::{self, Draft};
 use crate::model::{CommitId, Component, Environment, EnvironmentName, Files, PinKey, Provenance, RepositoryError};
 use crate::ports::Repository;
@@ -16,6 +17,8 @@ use crate::ports::Repository;
 pub struct Desired {
     /// The environment.
     pub environment: Environment,
+    /// What suspends its targets.
+    pub suspensions: Suspensions,
     /// The commit that it was read from.
     pub revision: CommitId,
     /// What may forbid its rollouts.
@@ -26,6 +29,14 @@ pub struct Desired {
     pub seen: Option<Timestamp>,
     /// What a change limit holds of it, and what lets it through.
     pub change_limit: Option<String>,
+}
+
+impl Desired {
+    /// Lets what newer files say of suspending whole environments win over what this was read with.
+    pub(super) fn suspend(&mut self, stops: &Stops) {
+        self.suspensions.follow(stops, &self.environment.name);
+        self.suspensions.put(&mut self.environment.targets);
+    }
 }
 
 /// What a poller has to say.
@@ -69,6 +80,8 @@ pub(super) struct Reading {
     pub(super) broken: BTreeMap<EnvironmentName, Vec<String>>,
     /// What is wrong with the repository as a whole.
     pub(super) whole: Vec<String>,
+    /// What suspends whole environments, also those that are broken.
+    pub(super) suspended: Stops,
     /// The guardrails of all its environments.
     pub(super) policies: Policies,
     /// What is wrong with the guardrails.
@@ -94,6 +107,7 @@ impl Reading {
         let mut reading = Self {
             environments: BTreeMap::new(),
             broken: BTreeMap::new(),
+            suspended: loaded.suspended,
             whole: loaded.findings.iter().map(ToString::to_string).collect(),
             policies: loaded.policies,
             policy_errors: loaded.policy_findings.iter().map(ToString::to_string).collect(),
@@ -155,6 +169,7 @@ pub(super) async fn complete(
             .collect();
         let desired = Desired {
             environment: draft.complete(&of_this),
+            suspensions: draft.suspensions,
             revision: commit.clone(),
             guardrails: Arc::clone(&guardrails),
             soaks: sources.contains(&name),

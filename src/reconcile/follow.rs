@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::desired::{Desired, Reading, complete};
 use crate::claims::{BranchClaims, Coverage};
 use crate::guardrail::{Guardrails, Policies};
+use crate::manifest::suspend::Stops;
 use crate::manifest::{self, Draft};
 use crate::model::{CommitId, EnvironmentName, Files, RepositoryError};
 use crate::plan::change_limit::{self, Acknowledgement, ChangeLimits, Extent, Held, Ledger, Outline};
@@ -76,9 +77,15 @@ impl Follower {
         seen: Option<Timestamp>,
     ) -> Result<Followed, RepositoryError> {
         let reading = Reading::of(repository, &self.branch, commit, &self.coverage, seen).await?;
-        let Reading { mut environments, mut broken, whole, policies, policy_errors, warnings, files } = reading;
+        let Reading { mut environments, mut broken, whole, mut suspended, policies, policy_errors, warnings, files } =
+            reading;
         let empty = environments.is_empty() && broken.is_empty();
-        let earlier = self.last_good(repository, commit, empty, &environments, &broken, &policies).await?;
+        let mut earlier =
+            self.last_good(repository, commit, empty, &environments, &broken, &policies, &mut suspended).await?;
+        // What stops an environment does so though the rest of its files is wrong.
+        for desired in earlier.values_mut() {
+            Arc::make_mut(desired).suspend(&suspended);
+        }
         let known = self.last.as_ref();
         let is_new = |(name, desired): &(&EnvironmentName, &Arc<Desired>)| {
             known.is_none_or(|(_, good)| good.get(*name).is_none_or(|good| good.revision != desired.revision))
@@ -92,7 +99,7 @@ impl Follower {
         self.follow(repository, commit, &files).await?;
         let ledger = self.ledger.clone().unwrap_or_else(|| Ledger::new(commit.clone(), Extent::new()));
         if let Some(held) = &ledger.held {
-            self.hold(repository, &ledger.kept, held, &policies, &mut environments).await?;
+            self.hold(repository, &ledger.kept, held, &policies, suspended, &mut environments).await?;
         }
         self.last = Some((commit.clone(), good));
         let claims = claims(&environments, &broken, &ledger);
@@ -100,7 +107,9 @@ impl Follower {
         Ok(Followed { environments, broken, recovered, whole, empty, policies, policy_errors, warnings, held, claims })
     }
 
-    /// The last good state of what is broken at a commit, or of all environments where the commit has none.
+    /// The last good state of what is broken at a commit, or of all environments where the commit has none. What can't be
+    /// read of `suspended` is taken from the commits before.
+    #[expect(clippy::too_many_arguments, reason = "all of them are parts of one reading")]
     async fn last_good(
         &self,
         repository: &dyn Repository,
@@ -109,12 +118,13 @@ impl Follower {
         environments: &BTreeMap<EnvironmentName, Arc<Desired>>,
         broken: &BTreeMap<EnvironmentName, Vec<String>>,
         policies: &Policies,
+        suspended: &mut Stops,
     ) -> Result<BTreeMap<EnvironmentName, Arc<Desired>>, RepositoryError> {
         let lost: BTreeSet<EnvironmentName> =
             broken.keys().filter(|name| !environments.contains_key(*name)).cloned().collect();
         let wanted = if empty { None } else { Some(lost) };
         let until = self.last.as_ref().map(|(commit, _)| commit);
-        let mut found = self.look_back(repository, commit, until, wanted.clone(), policies).await?;
+        let mut found = self.look_back(repository, commit, until, wanted.clone(), policies, suspended).await?;
         let Some((_, good)) = &self.last else { return Ok(found) };
         if wanted.is_none() && !found.is_empty() {
             return Ok(found);
@@ -139,6 +149,7 @@ impl Follower {
         until: Option<&CommitId>,
         mut wanted: Option<BTreeSet<EnvironmentName>>,
         policies: &Policies,
+        suspended: &mut Stops,
     ) -> Result<BTreeMap<EnvironmentName, Arc<Desired>>, RepositoryError> {
         let mut found = BTreeMap::new();
         let mut at = commit.clone();
@@ -153,6 +164,7 @@ impl Follower {
             at = before;
             let files = repository.files(&at).await?;
             let loaded = manifest::load_with_refused(&files.files, &files.refused);
+            suspended.fill(&loaded.suspended);
             let is_wanted = |name: &EnvironmentName| {
                 self.coverage.covers(name) && wanted.as_ref().is_none_or(|wanted| wanted.contains(name))
             };
@@ -176,6 +188,7 @@ impl Follower {
         kept: &BTreeMap<EnvironmentName, CommitId>,
         held: &Held,
         policies: &Policies,
+        mut suspended: Stops,
         environments: &mut BTreeMap<EnvironmentName, Arc<Desired>>,
     ) -> Result<(), RepositoryError> {
         let lost: BTreeSet<EnvironmentName> =
@@ -185,11 +198,16 @@ impl Follower {
             by_commit.entry(commit).or_default().insert(name.clone());
         }
         for (commit, lost) in by_commit {
-            let mut then = Reading::of(repository, &self.branch, commit, &self.coverage, None).await?.environments;
+            let reading = Reading::of(repository, &self.branch, commit, &self.coverage, None).await?;
+            suspended.fill(&reading.suspended);
+            let mut then = reading.environments;
             then.retain(|name, _| lost.contains(name));
             let broken: BTreeSet<EnvironmentName> =
                 lost.iter().filter(|name| !then.contains_key(*name)).cloned().collect();
-            then.extend(self.look_back(repository, commit, None, Some(broken), policies).await?);
+            then.extend(self.look_back(repository, commit, None, Some(broken), policies, &mut suspended).await?);
+            for desired in then.values_mut() {
+                Arc::make_mut(desired).suspend(&suspended);
+            }
             environments.extend(then);
         }
         let text = held.to_string();

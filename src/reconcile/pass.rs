@@ -144,7 +144,8 @@ pub fn members<'a>(
 
 /// Whether a write for a target that was planned with an earlier desired state is still what Git wants.
 pub fn is_wanted(planned: &Desired, latest: &Desired, local: &LocalRef) -> bool {
-    if planned.revision == latest.revision {
+    // A commit whose files are broken may yet suspend what an earlier one wants.
+    if planned.revision == latest.revision && planned.suspensions == latest.suspensions {
         return true;
     }
     let (before, now) = (&planned.environment, &latest.environment);

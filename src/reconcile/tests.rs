@@ -7,6 +7,7 @@ mod looks;
 mod probes;
 mod resyncs;
 mod sources;
+mod suspend;
 mod transitions;
 mod world;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pinion::model::event::{EventKind, EventRecord};
 use pinion::model::status::{EnvironmentStatus, RolloutStatus, Status, SuspensionStatus, TargetStatus};
-use pinion::model::{Kind, State};
+use pinion::model::{Kind, Reach, State};
 use serde_json::{Value, json};
 
 use super::browser::{Browser, DARK, DESK, Look, PHONE, PLAIN};
@@ -124,6 +124,7 @@ fn bad_day() -> Status {
             owner: "ops@example.com".to_owned(),
             reason: "load test".to_owned(),
             until: time("2026-01-04T08:00:00Z"),
+            reach: Reach::All,
         });
     });
     change(&mut staging, "fargate/api", &|api| (api.last_known, api.running) = (Some(State::InSync), None));

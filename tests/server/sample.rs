@@ -11,7 +11,7 @@ use pinion::model::status::{
     EnvironmentStatus, GuardrailEnd, PinStatus, RepositoryStatus, ResyncStatus, RolloutStatus, SignaturesStatus,
     Status, SuspensionStatus, TargetStatus,
 };
-use pinion::model::{Kind, State};
+use pinion::model::{Kind, Reach, State};
 use pinion::server::{RequestResync, Running, Server};
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -121,6 +121,7 @@ pub(crate) fn status() -> Status {
         owner: "ops@example.com".to_owned(),
         reason: "load test".to_owned(),
         until: time("2026-01-01T08:00:00Z"),
+        reach: Reach::Environment,
     });
     lost.reason = Some("can't be read now".to_owned());
     let dev = EnvironmentStatus {

@@ -55,8 +55,12 @@ pub(crate) fn target(shown: &TargetStatus) -> TargetState {
         percentage: it.percentage,
         repeats: false,
     };
-    let suspension =
-        |it: &SuspensionStatus| Suspension { owner: it.owner.clone(), reason: it.reason.clone(), until: it.until };
+    let suspension = |it: &SuspensionStatus| Suspension {
+        owner: it.owner.clone(),
+        reason: it.reason.clone(),
+        until: it.until,
+        reach: it.reach,
+    };
     let image = |id: &String| Artifact::Ami {
         id: id.clone(),
         name: None,

@@ -19,6 +19,7 @@ pub mod read;
 pub mod render;
 pub mod schema;
 pub(crate) mod shape;
+pub mod suspend;
 mod template;
 pub(crate) mod tree;
 mod view;
@@ -34,10 +35,11 @@ pub use self::kinds::described_at;
 use self::raw::{RawEnvironment, RawPins};
 use self::shape::Shape as _;
 pub use self::shape::nearest;
+use self::suspend::{Stops, Word};
 use self::tree::Node;
 use self::view::View;
 use crate::guardrail::Policies;
-use crate::model::EnvironmentName;
+use crate::model::{EnvironmentName, Reach};
 
 const ROOT: &str = "environments";
 const DEFAULTS: &str = "environments/defaults.toml";
@@ -61,6 +63,8 @@ pub struct Loaded {
     /// The targets of several environments that claim one AWS resource. One of them holds it, and the others are blocked;
     /// their environments count all the same.
     pub contested: Findings,
+    /// What suspends whole environments, also those that are wrong.
+    pub suspended: Stops,
 }
 
 impl Loaded {
@@ -159,6 +163,11 @@ pub fn load_with_refused(files: &BTreeMap<String, Vec<u8>>, refused: &BTreeMap<S
     if let Some(defaults) = &mut defaults {
         kinds::unify(defaults, &mut broken, &mut loaded.notes);
     }
+    let there = files.contains_key(DEFAULTS) || [ROOT, DEFAULTS].iter().any(|path| refused.contains_key(*path));
+    let all = match there {
+        true => suspend::take(defaults.as_mut(), Reach::All, &mut broken, &mut loaded.notes),
+        false => Some(None),
+    };
     for folder in folders.values_mut() {
         folder.findings.extend(&broken);
     }
@@ -171,11 +180,14 @@ pub fn load_with_refused(files: &BTreeMap<String, Vec<u8>>, refused: &BTreeMap<S
     let mut findings: BTreeMap<EnvironmentName, Findings> = BTreeMap::new();
     let mut views: BTreeMap<EnvironmentName, View> = BTreeMap::new();
     let mut spread = Spread::default();
+    let mut own: BTreeMap<EnvironmentName, Word> = BTreeMap::new();
     for (name, folder) in folders {
         let (view, found) = open(&name, folder, defaults.as_ref(), &mut spread, &mut loaded.notes);
         findings.insert(name.clone(), found);
+        own.insert(name.clone(), view.suspend.clone());
         views.insert(name, view);
     }
+    loaded.suspended = Stops::new(all.clone(), own);
     for (name, view) in &views {
         check::one(view, findings.entry(name.clone()).or_default());
     }
@@ -191,7 +203,7 @@ pub fn load_with_refused(files: &BTreeMap<String, Vec<u8>>, refused: &BTreeMap<S
     loaded.contested = check::contested(&views);
     for (name, view) in &views {
         let mut found = findings.remove(name).unwrap_or_default();
-        let outcome = match build::draft(view, &mut found) {
+        let outcome = match build::draft(view, all.as_ref(), &mut found) {
             Some(draft) if found.is_empty() => Ok(draft),
             _ => Err(found),
         };
@@ -297,7 +309,8 @@ fn open(
             None
         }
     };
-    let raw = parse(&path, environment, &mut findings);
+    let mut raw = parse(&path, environment, &mut findings);
+    let suspend = suspend::take(raw.as_mut(), Reach::Environment, &mut findings, notes);
     let pins = parse(&pins_path, pins, &mut findings);
     let raw = raw.map(|mut node| {
         kinds::unify(&mut node, &mut findings, notes);
@@ -310,7 +323,7 @@ fn open(
     let raw = raw.and_then(|node| spread.over(node, &mut findings, is_one_value));
     let raw = raw.and_then(|node| RawEnvironment::read(&node, &mut findings));
     let pins = pins.and_then(|node| RawPins::read(&node, &mut findings));
-    (View { name: name.clone(), raw, place, pins, pins_path }, findings)
+    (View { name: name.clone(), raw, place, pins, pins_path, suspend }, findings)
 }
 
 /// Tables that are one value, by their key: they replace those of defaults whole.

@@ -31,7 +31,7 @@ pub use base::{Base, BaseRevision, BaseRule, BaseSource, Bases, ShapeChange};
 pub use call::{Applied, CallRecord, Outcome};
 pub use claim::{Claimed, EnvironmentClaims, Named, Owner, Refusal, Resource};
 pub use desired::{
-    Account, AmiQuery, AsgSpec, Environment, FargateSpec, Probe, Promotion, RolloutSettings, Suspension, Target,
+    Account, AmiQuery, AsgSpec, Environment, FargateSpec, Probe, Promotion, Reach, RolloutSettings, Suspension, Target,
     TargetSpec,
 };
 pub use error::{ErrorClass, PortError, ResolveError};

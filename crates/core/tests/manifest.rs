@@ -5,3 +5,4 @@ mod files;
 mod good;
 mod less;
 mod sample;
+mod suspend;

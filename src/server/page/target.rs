@@ -14,7 +14,7 @@ use super::view::{self, Line, Row};
 use super::{Frame, answer, events};
 use crate::history::{Cursor, Query};
 use crate::model::status::EnvironmentStatus;
-use crate::model::{self, Suspension, TargetState};
+use crate::model::{self, Reach, Suspension, TargetState};
 use crate::server::routes::Shared;
 
 /// The way from a target's page to the first one.
@@ -82,6 +82,7 @@ struct Suspended<'a> {
     owner: &'a str,
     reason: &'a str,
     until: Timestamp,
+    reach: &'static str,
 }
 
 pub(in crate::server) async fn target(
@@ -136,7 +137,16 @@ fn known_of<'a>(environment: &'a EnvironmentStatus<TargetState>, local: &'a str,
         reason: it.reason.as_deref().unwrap_or_default(),
         started: it.started,
     };
-    let suspended = |it: &'a Suspension| Suspended { owner: &it.owner, reason: &it.reason, until: it.until };
+    let suspended = |it: &'a Suspension| Suspended {
+        owner: &it.owner,
+        reason: &it.reason,
+        until: it.until,
+        reach: match it.reach {
+            Reach::Target => "this target",
+            Reach::Environment => "all targets of this environment ([suspend] in environment.toml)",
+            Reach::All => "all environments ([suspend] in environments/defaults.toml)",
+        },
+    };
     Known {
         row: Row::of(local, target),
         troubles: trouble::of_environment(environment, target.reason.as_ref()),

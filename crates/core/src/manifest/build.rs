@@ -9,11 +9,12 @@ use super::kinds::is_shared;
 use super::legal::{self, Rule};
 use super::raw::{BaseWord, Fixed, RawAmi, RawAsg, RawAsgRollout, RawFargate, RawProbe, RawSuspend, Versioned};
 use super::shape::{At, Field, OneOrMore, Text};
+use super::suspend::{Suspensions, suspension};
 use super::template::Scope;
 use super::view::{RawTarget, Table, View};
 use crate::model::{
     Account, AmiQuery, AsgSpec, BaseRevision, BaseRule, Component, FargateSpec, ImageReference, InvalidName, LocalRef,
-    Probe, Promotion, RolloutSettings, Suspension, Target, TargetSpec,
+    Probe, Promotion, Reach, RolloutSettings, Suspension, Target, TargetSpec,
 };
 
 /// How long one try of a probe may take, by default.
@@ -22,7 +23,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 const PROBE_WITHIN: Duration = Duration::from_secs(5 * 60);
 
 /// Builds an environment. `None` if something is missing or wrong, which has been reported.
-pub(super) fn draft(view: &View, findings: &mut Findings) -> Option<Draft> {
+/// `all` is what defaults.toml says of suspending all targets.
+pub(super) fn draft(view: &View, all: Option<&Option<Suspension>>, findings: &mut Findings) -> Option<Draft> {
     let raw = view.raw.as_ref()?;
     let account = account(view, findings);
     let promotion = match &raw.promotion {
@@ -42,13 +44,12 @@ pub(super) fn draft(view: &View, findings: &mut Findings) -> Option<Draft> {
         .iter()
         .map(|(name, pin)| Some((Component::try_from(name.as_str()).ok()?, pin.value()?.canonical()?)));
     let pins = pins.collect::<Option<BTreeMap<Component, PinValue>>>();
-    Some(Draft {
-        name: view.name.clone(),
-        account: account?,
-        promotion: promotion?,
-        targets: targets?.into_iter().map(|target| (target.reference.local.clone(), target)).collect(),
-        pins: pins?,
-    })
+    let targets: BTreeMap<LocalRef, Target> =
+        targets?.into_iter().map(|target| (target.reference.local.clone(), target)).collect();
+    let suspended = targets.iter().filter_map(|(local, target)| Some((local.clone(), target.suspend.clone()?)));
+    let suspensions =
+        Suspensions { all: all?.clone(), environment: view.suspend.clone()?, targets: suspended.collect() };
+    Some(Draft { name: view.name.clone(), account: account?, promotion: promotion?, targets, suspensions, pins: pins? })
 }
 
 fn account(view: &View, findings: &mut Findings) -> Option<Account> {
@@ -368,13 +369,7 @@ impl<'a> Builder<'a> {
     }
 
     fn suspend(&mut self, field: &Field<RawSuspend>) -> Option<Option<Suspension>> {
-        optional(field, |At { place, value: suspend }| {
-            let owner = suspend.owner.required(place, "owner", self.findings);
-            let reason = suspend.reason.required(place, "reason", self.findings);
-            let until = suspend.until.required(place, "until", self.findings);
-            let (owner, reason) = (owner?.value.0.clone(), reason?.value.0.clone());
-            Some(Suspension { owner, reason, until: until?.value })
-        })
+        optional(field, |at| suspension(at, Reach::Target, self.findings))
     }
 
     fn asg_rollout(&mut self, field: &Field<RawAsgRollout>) -> Option<RolloutSettings> {

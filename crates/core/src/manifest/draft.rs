@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use jiff::Timestamp;
+
 use super::Folder;
 use super::finding::Findings;
 use super::kinds::Spread;
 use super::raw::RawPins;
 use super::shape::Shape as _;
+use super::suspend::Suspensions;
 use super::tree::Node;
 use crate::model::{
     Account, Component, Digest, Environment, EnvironmentClaims, EnvironmentName, LocalRef, Pin, Promotion, Provenance,
-    Target, Version, desired,
+    Suspension, Target, Version, desired,
 };
 
 /// The value of a pin.
@@ -42,8 +45,10 @@ pub struct Draft {
     pub account: Account,
     /// Where pins are promoted from.
     pub promotion: Option<Promotion>,
-    /// The targets.
+    /// The targets, each with its own suspension, if it has one.
     pub targets: BTreeMap<LocalRef, Target>,
+    /// What suspends them, alone or together.
+    pub suspensions: Suspensions,
     pub(super) pins: BTreeMap<Component, PinValue>,
 }
 
@@ -58,6 +63,14 @@ impl Draft {
     #[must_use]
     pub fn claims(&self) -> EnvironmentClaims {
         desired::claims(&self.account, &self.targets)
+    }
+
+    /// The targets that are suspended at a time, and by what.
+    #[must_use]
+    pub fn suspended(&self, now: Timestamp) -> BTreeMap<LocalRef, Suspension> {
+        let mut targets = self.targets.clone();
+        self.suspensions.put(&mut targets);
+        targets.into_iter().filter_map(|(local, target)| Some((local, target.suspended(now)?.clone()))).collect()
     }
 
     /// The value of a component's pin.
@@ -81,11 +94,13 @@ impl Draft {
             let (version, digest) = (version.clone(), digest.clone());
             Some((component.clone(), Pin { component: component.clone(), version, digest, provenance }))
         });
+        let mut targets = self.targets.clone();
+        self.suspensions.put(&mut targets);
         Environment {
             name: self.name.clone(),
             account: self.account.clone(),
             promotion: self.promotion.clone(),
-            targets: self.targets.clone(),
+            targets,
             pins: pins.collect(),
             held: BTreeMap::new(),
         }

@@ -160,7 +160,7 @@ impl Findings {
     }
 
     /// Adds one of another check.
-    pub(crate) fn note(&mut self, finding: &Finding) {
+    pub fn note(&mut self, finding: &Finding) {
         self.0.insert(finding.clone());
     }
 

@@ -39,6 +39,9 @@ table! {
     checked {
         /// Another word for `fargate`: `[ecs.api]` is the target `fargate/api`, as `[fargate.api]` is.
         ecs: Alias<BTreeMap<String, Field<RawFargate>>>,
+        /// Switches all targets off for a while: those of this environment, or, in defaults.toml, those of all environments.
+        /// It wins over a suspension that ends earlier, and holds also while something else in the files is wrong.
+        suspend: RawSuspend,
         /// What holds for all targets of a kind. What a target's own table says wins over it, also if that stands in
         /// defaults.toml.
         defaults: RawDefaults,
@@ -78,6 +81,7 @@ table! {
         "container" => "it belongs under [defaults.fargate]",
         "image" => "it belongs under [defaults.fargate]",
         "service" => "it belongs under [defaults.fargate]",
+        "suspend" => "what suspends all targets is [suspend], at the top of the file",
         "account" => "what all environments share of it belongs under [account] in environments/defaults.toml",
         "promotion" => "what all environments share of it belongs under [promotion] in environments/defaults.toml",
     }
@@ -244,7 +248,7 @@ table! {
 }
 
 table! {
-    /// Switches a target off for a while. All three keys have to be there.
+    /// Switches off for a while. All three keys have to be there.
     RawSuspend {
         /// Who answers for it.
         owner: Text,

@@ -6,6 +6,7 @@ use super::draft::PinValue;
 use super::finding::{Findings, Place};
 use super::raw::{Common, RawAsg, RawEnvironment, RawFargate, RawPin, RawPins, RawProbe};
 use super::shape::{At, Field};
+use super::suspend::Word;
 use super::template::Scope;
 use crate::model::{Component, EnvironmentName, InvalidName, Kind, LocalRef, Named};
 
@@ -18,6 +19,8 @@ pub(super) struct View {
     pub(super) pins: Option<RawPins>,
     /// The path of its `pins.toml`.
     pub(super) pins_path: String,
+    /// What its `environment.toml` says of suspending all its targets.
+    pub(super) suspend: Word,
 }
 
 /// A target's table of either kind.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::hex::sha256;
@@ -251,9 +252,30 @@ pub struct Suspension {
     pub reason: String,
     /// When it ends by itself.
     pub until: Timestamp,
+    /// What it suspends.
+    pub reach: Reach,
+}
+
+/// What a suspension suspends, which is also where it stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// One target: it stands in the target's table, or in the defaults of its kind.
+    #[default]
+    Target,
+    /// All targets of an environment: it stands at the top of its environment.toml.
+    Environment,
+    /// All targets of all environments: it stands at the top of defaults.toml.
+    All,
 }
 
 impl Target {
+    /// What suspends it at a time.
+    #[must_use]
+    pub fn suspended(&self, now: Timestamp) -> Option<&Suspension> {
+        self.suspend.as_ref().filter(|suspension| now < suspension.until)
+    }
+
     /// What has to be looked up to resolve `pin` for this target.
     #[must_use]
     pub fn artifact_query(&self, pin: &Pin) -> ArtifactQuery {

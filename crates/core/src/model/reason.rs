@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{AccountId, LocalRef, PortError, Refusal, RolloutId, State, words};
+use super::{AccountId, LocalRef, PortError, Reach, Refusal, RolloutId, State, words};
 
 /// Why a target is in its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Reason {
         reason: String,
         /// Until when.
         until: Timestamp,
+        /// What else is, and so where it stands.
+        reach: Reach,
     },
     /// Unknown: the account or something in it can't be read now.
     Unreadable(PortError),
@@ -358,7 +360,14 @@ impl fmt::Display for Rollback {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Suspended { owner, reason, until } => write!(f, "suspended by {owner} until {until}: {reason}"),
+            Self::Suspended { owner, reason, until, reach } => {
+                let (with, place) = match reach {
+                    Reach::Target => ("", ""),
+                    Reach::Environment => (" with its whole environment", " ([suspend] in environment.toml)"),
+                    Reach::All => (" with all environments", " ([suspend] in environments/defaults.toml)"),
+                };
+                write!(f, "suspended{with} by {owner} until {until}: {reason}{place}")
+            }
             Self::Unreadable(error) => write!(f, "can't be read now: {error}"),
             Self::Unread => f.write_str("can't be read now: it wasn't read in this pass"),
             Self::WrongAccount { caller, expected } => write!(

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CommitId, Kind, State, TargetState, Verified};
+use super::{CommitId, Kind, Reach, State, TargetState, Verified};
 
 /// Everything a running controller says. Stable: fields are added, never renamed or removed within `v1`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -368,6 +368,7 @@ impl From<&TargetState> for TargetStatus {
                 owner: suspension.owner.clone(),
                 reason: suspension.reason.clone(),
                 until: suspension.until,
+                reach: suspension.reach,
             }),
         }
     }
@@ -383,6 +384,9 @@ pub struct SuspensionStatus {
     /// Until when.
     #[schemars(with = "String")]
     pub until: Timestamp,
+    /// What it suspends: `target`, `environment` or `all`.
+    #[serde(default)]
+    pub reach: Reach,
 }
 
 /// The commit that set a pin.

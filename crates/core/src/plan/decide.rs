@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use self::outcome::Attempts;
-use self::preconditions::{Preconditions, preconditions, suspended};
+use self::preconditions::{Preconditions, preconditions};
 use self::probes::{Probes, just_rolled};
 pub(super) use self::start::NOT_SHOWN;
 use super::revision::{Revision, View};
@@ -62,7 +62,7 @@ pub(super) fn needs_history(
     local: &LocalRef,
     now: Timestamp,
 ) -> Option<bool> {
-    let target = desired.targets.get(local).filter(|target| suspended(target, now).is_none())?;
+    let target = desired.targets.get(local).filter(|target| target.suspended(now).is_none())?;
     let (Some(Ok(seen)), Some(Ok(artifact))) = (observed.targets.get(local), observed.artifacts.get(local)) else {
         return None;
     };

@@ -194,17 +194,20 @@ impl Memory {
         self.refused.insert(local.clone(), Refused { action: action.clone(), reason, times, at: now });
     }
 
-    /// An operator asks to retry what is quarantined. `known`: by which rollout each target is, as far as this process
+    /// An operator asks to retry what is quarantined and not suspended. `known`: by which rollout each target is, as far as this process
     /// knows; reads that lag may show that one under way again.
     pub fn retry(&mut self, desired: &Environment, mut known: BTreeMap<LocalRef, RolloutId>, now: Timestamp) {
-        self.failed.clear();
-        for (local, target) in &desired.targets {
+        let stands_still =
+            |local: &LocalRef| desired.targets.get(local).is_some_and(|target| target.suspended(now).is_some());
+        self.failed.retain(|local, _| stands_still(local));
+        for (local, target) in desired.targets.iter().filter(|(local, _)| !stands_still(local)) {
             let forgiven = self.forgiven.entry(local.clone()).or_default();
             forgiven.open = true;
             forgiven.outcome = desired.pin_of(target).map(|pin| pin.provenance.commit.clone());
             forgiven.rollouts.extend(known.remove(local));
         }
-        self.probes.values_mut().for_each(|record| record.first = now);
+        let probes = self.probes.iter_mut().filter(|(local, _)| !stands_still(local));
+        probes.for_each(|(_, record)| record.first = now);
     }
 
     /// Takes in what was read first after such a request, before it is planned with.

@@ -278,7 +278,12 @@ fn what_cannot_be_decided_says_why() {
 #[test]
 fn a_suspended_target_is_left_alone_until_its_suspension_ends() {
     let mut environment = environment(("1.1", 'b'), ("2.0", 'b'));
-    let suspend = |until| Suspension { owner: "web team".to_owned(), reason: "migration".to_owned(), until };
+    let suspend = |until| Suspension {
+        owner: "web team".to_owned(),
+        reason: "migration".to_owned(),
+        until,
+        reach: Reach::Target,
+    };
     let seen = || groups::group(1, &[(1, "1.0", None)], &[1, 1]);
     let history = || Some(groups::history(&[], &[]));
     environment.targets.get_mut(&web()).unwrap().suspend = Some(suspend(at(11)));

@@ -19,7 +19,7 @@ findings! {
     environments/prod/environment.toml:8:1: error: asg.web.grup: unknown key `grup`; did you mean `group`?
     environments/prod/environment.toml:18:1: error: asg.web.rollout.nonsense: unknown key `nonsense`; known here: deadline, min_healthy, max_healthy, warmup, checkpoints, checkpoint_delay, bake, alarms
     "#;
-    unknown_table: Repository::prod().append("[lambda.x]") => @"environments/prod/environment.toml:17:2: error: lambda: unknown key `lambda`; known here: account, promotion, asg, fargate, ecs, defaults";
+    unknown_table: Repository::prod().append("[lambda.x]") => @"environments/prod/environment.toml:17:2: error: lambda: unknown key `lambda`; known here: account, promotion, asg, fargate, ecs, suspend, defaults";
     wrong_types: Repository::prod().edit("\"222222222222\"", "222222222222").edit("[\"fargate/api\"]", "\"fargate/api\"") => @r#"
     environments/prod/environment.toml:3:6: error: account.id: expected a string, found an integer; write it in quotes: "222222222222"
     environments/prod/environment.toml:11:9: error: asg.web.after: expected an array, found a string; put it in brackets, also if it is the only one: ["fargate/api"]

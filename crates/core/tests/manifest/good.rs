@@ -176,6 +176,7 @@ until = 2026-12-24T18:00:00+01:00
                 owner: "ada",
                 reason: "load test",
                 until: 2026-12-24T17:00:00Z,
+                reach: Target,
             },
         ),
     )

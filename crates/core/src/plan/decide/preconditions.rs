@@ -1,7 +1,5 @@
 //! What has to be known before a target can be decided about; or the verdict that its lack comes to.
 
-use jiff::Timestamp;
-
 use super::Verdict;
 use crate::model::{Artifact, ErrorClass, ObservedTarget, Pin, PortError, ResolveError, State, Suspension, Target};
 use crate::plan::{Input, Reason};
@@ -15,9 +13,9 @@ pub(super) struct Preconditions<'a> {
 
 pub(super) fn preconditions<'a>(input: Input<'a>, target: &'a Target) -> Result<Preconditions<'a>, Box<Verdict>> {
     let local = &target.reference.local;
-    if let Some(suspension) = suspended(target, input.now) {
-        let Suspension { owner, reason, until } = suspension.clone();
-        return Err(Box::new(Verdict::of(State::Suspended, Reason::Suspended { owner, reason, until })));
+    if let Some(suspension) = target.suspended(input.now) {
+        let Suspension { owner, reason, until, reach } = suspension.clone();
+        return Err(Box::new(Verdict::of(State::Suspended, Reason::Suspended { owner, reason, until, reach })));
     }
     match &input.observed.identity {
         Some(Ok(caller)) if *caller != input.desired.account.id => {
@@ -80,8 +78,4 @@ pub(super) fn failed(error: &PortError) -> Verdict {
         ErrorClass::Denied => Verdict::of(State::Blocked, Reason::Denied(error.clone())),
         ErrorClass::Invalid => Verdict::of(State::Blocked, Reason::Refused(error.clone())),
     }
-}
-
-pub(super) fn suspended(target: &Target, now: Timestamp) -> Option<&Suspension> {
-    target.suspend.as_ref().filter(|suspension| now < suspension.until)
 }

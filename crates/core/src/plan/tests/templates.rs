@@ -85,7 +85,12 @@ fn nobody_else_launches_what_is_made_for_one_group() {
     use TemplateVersionSpec::{Default, Latest, Number};
     let none = |_: &mut Target| {};
     let suspended = |target: &mut Target| {
-        target.suspend = Some(Suspension { owner: "ops".to_owned(), reason: "move".to_owned(), until: at(20) });
+        target.suspend = Some(Suspension {
+            owner: "ops".to_owned(),
+            reason: "move".to_owned(),
+            until: at(20),
+            reach: Reach::Target,
+        });
     };
     let own = || user("frontend", Number(1));
     let lines = [
