@@ -21,6 +21,7 @@ pub mod signers;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod status;
+pub mod suspend;
 mod unknown;
 pub mod validate;
 
@@ -59,6 +60,10 @@ enum Command {
     History(history::Args),
     /// Pin a version, keeping comments and layout, and commit
     Bump(bump::Args),
+    /// Switch targets, environments or everything off for a while
+    Suspend(suspend::Args),
+    /// Switch on again what was suspended
+    Resume(suspend::ResumeArgs),
     /// Ask a running controller for a resync, and wait for the acknowledgement
     Resync(resync::Args),
     /// Run an AWS simulator, an environments repository and the controller, all on this machine
@@ -136,6 +141,8 @@ async fn dispatch(command: Command) -> Result<ExitCode, CliError> {
         Command::Validate(args) => validate::run(args).await.map(done),
         Command::Status(args) => status::run(args).await.map(done),
         Command::History(args) => history::run(args).await.map(done),
+        Command::Suspend(args) => suspend::suspend(args).await.map(done),
+        Command::Resume(args) => suspend::resume(args).await.map(done),
         Command::Resync(args) => resync::run(args).await.map(done),
         #[cfg(feature = "sim")]
         Command::Demo(args) => demo::run(args).await,

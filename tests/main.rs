@@ -40,5 +40,6 @@ mod signatures;
 mod sim;
 mod story;
 mod support;
+mod suspend;
 mod truth;
 mod validate;

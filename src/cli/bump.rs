@@ -6,7 +6,7 @@ pub(super) mod git;
 mod rollbacks;
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -14,16 +14,13 @@ use semver::VersionReq;
 
 use self::artifacts::Lookup;
 use self::edit::Edit;
-use self::git::Pushed;
+use self::git::Rewrite;
 use super::error::{CliError, ResultExt as _};
 use super::output::{self, Screen};
 use super::unknown;
 use crate::manifest::{self, Findings};
 use crate::model::escape::one_line;
 use crate::model::{Component, Digest, EnvironmentName, Version, words};
-
-/// How often a push is tried while others push, too.
-const PUSHES: usize = 5;
 
 /// Pins a version in one or several environments, keeping comments and layout, and commits
 #[derive(Debug, clap::Args)]
@@ -75,7 +72,7 @@ pub struct Args {
     endpoint_url: Option<String>,
 }
 
-fn name<T>(text: &str) -> Result<T, String>
+pub(super) fn name<T>(text: &str) -> Result<T, String>
 where
     T: for<'a> TryFrom<&'a str>,
     for<'a> <T as TryFrom<&'a str>>::Error: ToString,
@@ -105,6 +102,11 @@ struct Change {
     path: String,
     old: String,
     edit: Edit,
+}
+
+fn rewrites(changes: &[Change]) -> Vec<Rewrite<'_>> {
+    let all = changes.iter();
+    all.map(|it| Rewrite { path: &it.path, old: Some(&it.old), new: Some(&it.edit.text) }).collect()
 }
 
 /// Edits and commits.
@@ -143,9 +145,9 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         lookup.exists(&files, component, changes.iter().map(|change| &change.environment)).await?;
     }
     if args.no_commit {
-        write(&args.dir, &changes)?;
+        git::write(&args.dir, &rewrites(&changes))?;
     } else {
-        git::commit(&args.dir, args.branch.as_deref(), &changes, &bump.message(&changes, back))?;
+        git::commit(&args.dir, args.branch.as_deref(), &rewrites(&changes), &bump.message(&changes, back))?;
     }
     let mut text = String::new();
     for Change { environment, edit, .. } in &changes {
@@ -256,65 +258,13 @@ impl Bump<'_> {
         }
         let back = self.backwards(&changes)?;
         self.check(&changes)?;
-        git::commit(self.dir, None, &changes, &self.message(&changes, back))?;
+        git::commit(self.dir, None, &rewrites(&changes), &self.message(&changes, back))?;
         Ok(true)
     }
 
     /// Pushes the commit. Where the remote has moved, the change is made again on top of it: two pins on neighbouring
     /// lines would conflict, and somebody may have pinned something newer meanwhile.
     fn push(&self) -> Result<(), CliError> {
-        let aim = git::Aim::of(self.dir)?;
-        for _ in 0..PUSHES {
-            match aim.push(self.dir)? {
-                Pushed::Done => {
-                    output::print(&format!("pushed to {} of {}\n", one_line(&aim.branch), one_line(&aim.remote)))?;
-                    return Ok(());
-                }
-                Pushed::Behind => {}
-            }
-            let (branch, remote) = (one_line(&aim.branch), one_line(&aim.remote));
-            output::note(&format!("{branch} of {remote} has moved; trying again on top of it\n"));
-            let theirs = aim.fetch(self.dir)?;
-            if !git::is_alone(self.dir, &theirs)? {
-                git::rebase(self.dir, &theirs)?;
-                continue;
-            }
-            let mine = git::head(self.dir)?;
-            git::move_to(self.dir, &theirs)?;
-            if !self.again().map_err(|error| error.hint(left(&aim, &theirs, &mine)))? {
-                return Ok(());
-            }
-        }
-        Err(CliError::failed(format!("{} of {} moves faster than this can be pushed", aim.branch, aim.remote))
-            .hint("it is committed; push it later"))
+        git::push(self.dir, || self.again())
     }
-}
-
-/// What there is to know when a commit was left because its change can't be made on top of the remote's.
-fn left(aim: &git::Aim, theirs: &str, mine: &str) -> String {
-    let short = |commit: &str| commit.get(..8).unwrap_or(commit).to_owned();
-    let (branch, remote) = (one_line(&aim.branch), one_line(&aim.remote));
-    format!(
-        "nothing was pushed; this branch is where {branch} of {remote} is, at {theirs}, and the commit that was made before, {mine}, \
-         is on no branch: `git branch NAME {mine}` keeps it, `git reset --keep {mine}` goes back to it",
-        theirs = short(theirs),
-        mine = short(mine),
-    )
-}
-
-fn write(dir: &Path, changes: &[Change]) -> Result<(), CliError> {
-    let files: BTreeMap<PathBuf, (&str, &str)> = changes
-        .iter()
-        .map(|change| (dir.join(&change.path), (change.old.as_str(), change.edit.text.as_str())))
-        .collect();
-    for (path, (_, new)) in &files {
-        if let Err(error) = std::fs::write(path, new) {
-            for (path, (old, _)) in &files {
-                // What can't be written can't be put back either; the error below names it.
-                let _ = std::fs::write(path, old);
-            }
-            return Err(CliError::from_error(&error).context(format!("can't write {}", path.display())));
-        }
-    }
-    Ok(())
 }

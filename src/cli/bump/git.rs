@@ -3,14 +3,57 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::Change;
 use crate::cli::error::{CliError, ResultExt as _};
+use crate::cli::output;
 use crate::model::escape::one_line;
 
+/// How often a push is tried while others push, too.
+const PUSHES: usize = 5;
+
+/// A file of the folder, before and after; `None` where there is none.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::cli) struct Rewrite<'a> {
+    /// Relative to the folder.
+    pub(in crate::cli) path: &'a str,
+    pub(in crate::cli) old: Option<&'a str>,
+    pub(in crate::cli) new: Option<&'a str>,
+}
+
+impl Rewrite<'_> {
+    fn put(&self, dir: &Path, text: Option<&str>) -> std::io::Result<()> {
+        let path = dir.join(self.path);
+        match text {
+            Some(text) => std::fs::write(path, text),
+            None if path.exists() => std::fs::remove_file(path),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes all files, or none.
+pub(in crate::cli) fn write(dir: &Path, changes: &[Rewrite<'_>]) -> Result<(), CliError> {
+    for change in changes {
+        if let Err(error) = change.put(dir, change.new) {
+            for change in changes {
+                // What can't be written can't be put back either; the error below names it.
+                let _ = change.put(dir, change.old);
+            }
+            let path = dir.join(change.path);
+            return Err(CliError::from_error(&error).context(format!("can't write {}", path.display())));
+        }
+    }
+    Ok(())
+}
+
 /// Commits the changed files, and nothing else that may be staged; on a new branch if one is named.
-pub(super) fn commit(dir: &Path, branch: Option<&str>, changes: &[Change], message: &str) -> Result<(), CliError> {
+pub(in crate::cli) fn commit(
+    dir: &Path,
+    branch: Option<&str>,
+    changes: &[Rewrite<'_>],
+    message: &str,
+) -> Result<(), CliError> {
     let with = |before: &[&'static str]| -> Vec<String> {
-        let paths = changes.iter().map(|change| change.path.clone());
+        let paths = changes.iter().map(|change| change.path.to_owned());
         before.iter().map(|argument| (*argument).to_owned()).chain(["--".to_owned()]).chain(paths).collect()
     };
     let dirty = run(dir, &with(&["status", "--porcelain"]), "")
@@ -23,12 +66,19 @@ pub(super) fn commit(dir: &Path, branch: Option<&str>, changes: &[Change], messa
     if let Some(branch) = branch {
         git(dir, &["switch", "--quiet", "--create", branch])?;
     }
-    let done = super::write(dir, changes)
+    // Git knows of no file that was never added.
+    let added: Vec<&str> = changes.iter().filter(|it| it.old.is_none()).map(|it| it.path).collect();
+    let add = |()| added.iter().try_for_each(|path| git(dir, &["add", "--intent-to-add", "--", path]).map(drop));
+    let done = write(dir, changes)
+        .and_then(add)
         .and_then(|()| run(dir, &with(&["commit", "--quiet", "--file=-", "--only"]), message));
     if let Err(error) = done {
         for change in changes {
             // Best effort: the commit's own failure is what has to be said.
-            let _ = std::fs::write(dir.join(&change.path), &change.old);
+            let _ = change.put(dir, change.old);
+        }
+        for path in added {
+            let _ = git(dir, &["reset", "--quiet", "--", path]);
         }
         if let (Some(branch), Some(before)) = (branch, before) {
             let _ = git(dir, &["switch", "--quiet", &before]);
@@ -86,8 +136,49 @@ impl Aim {
     }
 }
 
+/// Pushes the commit. Where the remote has moved, `again` makes the change again on top of it, and commits it; it says
+/// false if it is there already.
+pub(in crate::cli) fn push(dir: &Path, again: impl Fn() -> Result<bool, CliError>) -> Result<(), CliError> {
+    let aim = Aim::of(dir)?;
+    for _ in 0..PUSHES {
+        match aim.push(dir)? {
+            Pushed::Done => {
+                output::print(&format!("pushed to {} of {}\n", one_line(&aim.branch), one_line(&aim.remote)))?;
+                return Ok(());
+            }
+            Pushed::Behind => {}
+        }
+        let (branch, remote) = (one_line(&aim.branch), one_line(&aim.remote));
+        output::note(&format!("{branch} of {remote} has moved; trying again on top of it\n"));
+        let theirs = aim.fetch(dir)?;
+        if !is_alone(dir, &theirs)? {
+            rebase(dir, &theirs)?;
+            continue;
+        }
+        let mine = head(dir)?;
+        move_to(dir, &theirs)?;
+        if !again().map_err(|error| error.hint(left(&aim, &theirs, &mine)))? {
+            return Ok(());
+        }
+    }
+    Err(CliError::failed(format!("{} of {} moves faster than this can be pushed", aim.branch, aim.remote))
+        .hint("it is committed; push it later"))
+}
+
+/// What there is to know when a commit was left because its change can't be made on top of the remote's.
+fn left(aim: &Aim, theirs: &str, mine: &str) -> String {
+    let short = |commit: &str| commit.get(..8).unwrap_or(commit).to_owned();
+    let (branch, remote) = (one_line(&aim.branch), one_line(&aim.remote));
+    format!(
+        "nothing was pushed; this branch is where {branch} of {remote} is, at {theirs}, and the commit that was made before, {mine}, \
+         is on no branch: `git branch NAME {mine}` keeps it, `git reset --keep {mine}` goes back to it",
+        theirs = short(theirs),
+        mine = short(mine),
+    )
+}
+
 /// What a command of Git prints.
-pub(super) fn output(dir: &Path, arguments: &[&str]) -> Result<String, CliError> {
+pub(in crate::cli) fn output(dir: &Path, arguments: &[&str]) -> Result<String, CliError> {
     git(dir, arguments)
 }
 
