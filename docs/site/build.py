@@ -24,7 +24,7 @@ MENU = {
     "Does it fit": "supported-configurations scenarios/README performance threat-model",
     "Releasing": "command-line bump plan base-revision configuration-and-secrets",
     "Who may release, and when": "approvals guardrails change-limits signed-commits",
-    "Operating": "runbook failure-modes status-page status-api metrics history hooks notifications",
+    "Operating": "stop runbook failure-modes status-page status-api metrics history hooks notifications",
     "Looking things up": "configuration glossary",
     "Developing": "architecture development simulator fuzzing releasing",
 }

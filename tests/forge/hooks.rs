@@ -110,6 +110,57 @@ fn a_push_is_acted_on_within_two_seconds() {
     assert_eq!(counted(&stage, "polled") as usize, pushes);
 }
 
+/// A push that suspends an environment: the rollout under way ends by itself, and nothing else is written to it until it is
+/// resumed. The other environment goes on.
+#[test]
+fn a_push_that_suspends_comes_to_a_standstill() {
+    let _turn = turn::mine();
+    let secrets = TempDir::new().unwrap();
+    let stage = stage(&secrets, 10.0);
+    for (key, value) in [("user.name", "Ada Example"), ("user.email", "ada@example.com")] {
+        stage.repo().git(&["config", key, value]);
+    }
+    let work = stage.repo().work().display().to_string();
+    let commits = |arguments: &[&str]| {
+        let output = stage.run(&[arguments, &["-e", "dev", "--dir", &work, "--push"]].concat());
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(push(&stage, &event(&stage, "main")).0, 202);
+    };
+    let releases = |environment: &str, version: &str| {
+        stage.pin(environment, "backend", version);
+        assert_eq!(push(&stage, &event(&stage, "main")).0, 202);
+    };
+    let mut took = Vec::new();
+    // Twice, of five: a machine that is busy with other tests may be late by itself.
+    for version in ["1.1.0", "1.2.0", "1.1.0", "1.2.0", "1.1.0"] {
+        releases("dev", version);
+        stage.wait_for("dev/fargate/api", "rolling-out");
+        commits(&["suspend", "--for", "9h", "--reason", "an incident"]);
+        let pushed = now();
+        stage.wait_for("dev/fargate/api", "suspended");
+        took.push(pushed.elapsed());
+        println!("from the push event to standstill: {} ms", pushed.elapsed().as_millis());
+        let from = stage.last();
+        releases("dev", "1.0.0");
+        stage.wait_until("the rollout under way has ended", |stage| shop::runs(stage, DEV, version));
+        assert!(stage.run(&["resync", "--retry-quarantined"]).status.success());
+        assert_eq!((stage.state("dev/fargate/api").as_str(), stage.written(from)), ("suspended", Vec::new()));
+        let reason = stage.reason("dev/fargate/api");
+        assert!(
+            reason.starts_with("suspended with its whole environment by Ada Example <ada@example.com>"),
+            "{reason}"
+        );
+        commits(&["resume"]);
+        stage.wait_until("it goes on", |stage| shop::runs(stage, DEV, "1.0.0"));
+        stage.wait_for_sync(&["dev/fargate/api"]);
+        if quick(&took) == 2 {
+            break;
+        }
+    }
+    assert!(quick(&took) == 2, "{took:?}");
+    assert_eq!(stage.state("prod/fargate/api"), "in-sync");
+}
+
 #[test]
 fn only_signed_pushes_to_what_is_followed_make_it_poll() {
     let secrets = TempDir::new().unwrap();
