@@ -91,9 +91,14 @@ impl Connection {
                 versions.extend(found.into_iter().map(|(number, version)| ((Reverse(number), id), version)));
             }
         }
-        // Also while a refresh runs: before it is cancelled for another pin, that one's version is made.
-        let templates: Vec<&TemplateRef> = template.into_iter().chain(own.iter().map(|one| &one.template)).collect();
-        let users = Some(self.template_users(&templates).await?);
+        // While a refresh runs no version is made, so that nobody needs to know.
+        let users = if refreshes.iter().any(|refresh| refresh.outcome.is_active()) {
+            None
+        } else {
+            let templates: Vec<&TemplateRef> =
+                template.into_iter().chain(own.iter().map(|one| &one.template)).collect();
+            Some(self.template_users(&templates).await?)
+        };
         Ok(RolloutHistory::Group { refreshes, versions: versions.into_values().collect(), users, complete })
     }
 
