@@ -19,8 +19,8 @@ pub(super) use self::start::NOT_SHOWN;
 use super::revision::{Revision, View};
 use super::{Action, Failing, Input, Memory, Observed, Plan, Reason, Refused, TargetPlan, back, group, service, shape};
 use crate::model::{
-    Artifact, Bases, Environment, LocalRef, ObservedGroup, ObservedTarget, Owner, Pin, Refusal, Rollout,
-    RolloutHistory, RolloutOutcome, State, Target, TargetSpec,
+    Artifact, Bases, Environment, LocalRef, ObservedTarget, Pin, Refusal, Rollout, RolloutHistory, RolloutOutcome,
+    State, Target, TargetSpec,
 };
 
 /// For this long reads of a target may lag behind what its rollouts say.
@@ -138,8 +138,7 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
         Err(verdict) => *verdict,
         Ok(Preconditions { pin, artifact, seen }) => match view {
             Some(Ok(view)) => {
-                let owner = input.claims.owner(&target.reference);
-                let decision = Decision { input, target, pin, artifact, seen, view, so_far, owner };
+                let decision = Decision { input, target, pin, artifact, seen, view, so_far };
                 let verdict = || decision.on_its_number(decision.verdict());
                 match input.claims.check(input.desired, target, view.marked_for(), input.now) {
                     Ok(()) => verdict(),
@@ -174,11 +173,10 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     }
     let view = view.and_then(Result::ok);
     let pin = input.desired.pin_of(target);
-    let owner = input.claims.owner(&target.reference);
-    let attempt = view.as_ref().zip(pin).zip(artifact_found).and_then(|((view, pin), artifact)| {
-        let owner = &owner;
-        Attempts { view, pin, artifact, memory: input.memory, local, owner }.decisive()
-    });
+    let attempt =
+        view.as_ref().zip(pin).zip(artifact_found).and_then(|((view, pin), artifact)| {
+            Attempts { view, pin, artifact, memory: input.memory, local }.decisive()
+        });
     let just_rolled = just_rolled(target, attempt, input);
     let due = verdict.state != State::InSync;
     let mut warnings = match (seen, artifact_found) {
@@ -308,8 +306,6 @@ pub(super) struct Decision<'a> {
     pub(super) seen: &'a ObservedTarget,
     pub(super) view: &'a View,
     so_far: &'a Plan,
-    /// What markers call this target.
-    owner: Owner,
 }
 
 impl Decision<'_> {
@@ -508,24 +504,11 @@ impl Decision<'_> {
         }
         match self.seen {
             ObservedTarget::Group(group) => {
-                let cancel = || Action::CancelRefresh { group: group.name.clone(), refresh: id.clone() };
-                let next = self.successor(group).unwrap_or_else(cancel);
-                Some(Verdict::of(State::RollingOut, Reason::Superseded { id }).doing(next))
+                let cancel = Action::CancelRefresh { group: group.name.clone(), refresh: id.clone() };
+                Some(Verdict::of(State::RollingOut, Reason::Superseded { id }).doing(cancel))
             }
             _ => None,
         }
-    }
-
-    /// The launch template version that a refresh is cancelled for, if that has yet to be made. It comes before the
-    /// cancellation, so that its marker shows to any later process whose doing that was. Where it can't be made, the refresh
-    /// ends all the same.
-    fn successor(&self, group: &ObservedGroup) -> Option<Action> {
-        let local = &self.target.reference.local;
-        let history = self.input.observed.histories.get(local).and_then(|history| history.as_ref().ok());
-        let step =
-            group::next_step(group, self.view, history, self.pin, self.artifact, self.target, self.input).ok()?;
-        let refused = self.input.memory.refused.get(local).is_some_and(|refused| refused.action == step);
-        (matches!(step, Action::CreateTemplateVersion { .. }) && !refused).then_some(step)
     }
 
     /// A service on the right task definition that isn't at rest, though no rollout of this pin is known.

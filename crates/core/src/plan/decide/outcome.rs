@@ -1,15 +1,13 @@
 //! What the rollouts that AWS remembers say of a pin: which of them was its attempt, and whether there may have been one
 //! that AWS doesn't tell of any more.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{Decision, Verdict, age};
-use crate::model::{Artifact, CommitId, LocalRef, Owner, Pin, Rollout, RolloutOutcome, RolloutTarget, State};
+use crate::model::{Artifact, CommitId, LocalRef, Pin, Rollout, RolloutOutcome, RolloutTarget, State};
 use crate::plan::back::ended_badly;
 use crate::plan::revision::{Revision, View};
 use crate::plan::{Memory, Reason};
-
-const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 /// The rollouts of one pin among those of its target.
 #[derive(Clone, Copy)]
@@ -19,8 +17,6 @@ pub(super) struct Attempts<'a> {
     pub(super) artifact: &'a Artifact,
     pub(super) memory: &'a Memory,
     pub(super) local: &'a LocalRef,
-    /// What markers call this target.
-    pub(super) owner: &'a Owner,
 }
 
 impl<'a> Attempts<'a> {
@@ -72,29 +68,10 @@ impl<'a> Attempts<'a> {
         here && since && !revision.copied && revision.fits(self.artifact)
     }
 
-    /// Whether Pinion itself has ended a rollout, because something else is wanted by now. Where there is no rollout after it, a
-    /// version that Pinion made for another pin while the refresh was under way shows that it was about to be cancelled.
+    /// Whether Pinion itself has ended a rollout, because something else is wanted by now.
     fn cut_short(self, at: usize) -> bool {
-        let newest = self.view.rollouts.first().filter(|_| at == 0);
-        if newest.is_some_and(|it| it.outcome == RolloutOutcome::Cancelled && self.has_successor(it)) {
-            return true;
-        }
         let withdrawn = self.memory.withdrawn.get(self.local);
         self.view.was_cut_short(at, &self.pin.provenance.commit, self.view.wanted.is_some(), withdrawn)
-    }
-
-    /// Whether Pinion has made a version for another pin of this target while a refresh was under way.
-    fn has_successor(self, refresh: &Rollout) -> bool {
-        self.view.others.iter().any(|revision| {
-            let marker = revision.marker.as_ref().filter(|marker| marker.commit != self.pin.provenance.commit);
-            let mine = marker.and_then(|marker| marker.owner.as_ref()).is_some_and(|owner| owner.is(self.owner));
-            let during = refresh
-                .started
-                .zip(revision.made)
-                .is_some_and(|(started, made)| // What it ended with may be told in whole seconds.
-                started <= made && refresh.ended.is_none_or(|ended| made.duration_since(ended) <= SECOND));
-            mine && during
-        })
     }
 }
 
@@ -106,7 +83,6 @@ impl Decision<'_> {
             artifact: self.artifact,
             memory: self.input.memory,
             local: &self.target.reference.local,
-            owner: &self.owner,
         }
     }
 

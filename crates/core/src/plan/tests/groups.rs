@@ -135,7 +135,7 @@ fn decisions() {
     our refresh is rolled back: rolling-out (the rollout failed and is rolled back)
     our refresh failed: quarantined (the rollout ended as Failed (r); pin another version, or retry with `pinion resync --retry-quarantined`)
     our refresh was cancelled: quarantined (the rollout ended as Cancelled (r); what it left is brought back to 1; pin another version, or retry with `pinion resync --retry-quarantined`) => refresh the instances of group frontend to version 1 of frontend
-    an earlier pin's refresh runs: rolling-out (the pin has moved on; stopping r) => create a version of launch template frontend from version 1 with ami-1.1
+    an earlier pin's refresh runs: rolling-out (the pin has moved on; stopping r) => cancel instance refresh r of group frontend
     an earlier pin's refresh stops: rolling-out (the pin has moved on; stopping r)
     an earlier pin's refresh failed: rolling-out (getting ready) => create a version of launch template frontend from version 1 with ami-1.1
     somebody else's refresh runs: pending (waits for a rollout that Pinion didn't start: r (Running))

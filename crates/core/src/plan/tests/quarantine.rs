@@ -253,54 +253,6 @@ fn what_pinion_itself_cut_short_is_tried() {
     assert_eq!(service(5).state, State::Quarantined, "it had failed before");
 }
 
-/// Nothing but the version for the next pin, which is made before, tells a process that starts after it who has cancelled.
-#[test]
-fn who_cancels_for_another_pin_makes_its_version_before_and_is_known_by_it() {
-    let (next, back) = (environment(("1.2", 'c'), ("2.0", 'b')), pinned());
-    let bad = || (2, "1.1", marker("1.1", 'b', "1"));
-    let mixed = || group(1, &[(1, "1.0", None), bad()], &[1, 2]);
-    let made = |refused: Option<Action>, versions: &[(u64, &str, Option<Marker>)]| {
-        let history = groups::history(versions, &[refresh("r", 2, Running, 5)]);
-        let plan = decide_one(&next, &web(), mixed(), Some(history), |_, memory| {
-            if let Some(action) = refused {
-                let (reason, times) = (Reason::UnsupportedShape("no".to_owned()), 1);
-                memory.refused.insert(web(), Refused { action, reason, times, at: at(10) });
-            }
-        });
-        plan.action.unwrap()
-    };
-    let create = made(None, &[bad()]);
-    assert!(
-        matches!(&create, Action::CreateTemplateVersion { marker, .. } if marker.commit == commit('c')),
-        "{create}"
-    );
-    let ready = (3, "1.2", marker("1.2", 'c', "1"));
-    assert!(matches!(made(None, &[ready, bad()]), Action::CancelRefresh { .. }));
-    assert!(matches!(made(Some(create), &[bad()]), Action::CancelRefresh { .. }), "what can't be made stops nothing");
-
-    // The process is killed, and the branch is moved back to the first pin.
-    let mine = Named::Owner(Claims::alone(&back).owner(&back.targets[&web()].reference));
-    let killed = |commit: char, owner: &Named, at: Timestamp| {
-        let marker = marker("1.2", commit, "1").map(|marker| Marker { owner: Some(owner.clone()), ..marker });
-        let cancelled = Rollout { ended: Some(self::at(7)), ..refresh("r", 2, Cancelled, 5) };
-        let RolloutHistory::Group { refreshes, mut versions, users, complete } =
-            groups::history(&[(3, "1.2", marker), bad()], &[cancelled])
-        else {
-            unreachable!()
-        };
-        versions[0].made = Some(at);
-        let history = RolloutHistory::Group { refreshes, versions, users, complete };
-        decide_one(&back, &web(), mixed(), Some(history), |_, _| {})
-    };
-    let plan = killed('c', &mine, at(6));
-    assert!(matches!(plan.action, Some(Action::StartRefresh { version: 2, .. })), "{}", line(&plan));
-    assert_eq!(killed('c', &mine, at(4)).state, State::Quarantined, "it was there before");
-    assert_eq!(killed('c', &mine, at(8)).state, State::Quarantined, "it was made later");
-    assert_eq!(killed('b', &mine, at(6)).state, State::Quarantined, "it is the pin's own");
-    let other = Named::try_from("pinion/other/asg/web".to_owned()).unwrap();
-    assert_eq!(killed('c', &other, at(6)).state, State::Quarantined, "another group's version of one template");
-}
-
 #[test]
 fn a_way_out_waits_for_nobody() {
     let back = environment(("1.0", 'c'), ("2.0", 'c'));
