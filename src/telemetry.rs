@@ -61,6 +61,17 @@ pub enum LogError {
     Started(#[from] tracing_subscriber::util::TryInitError),
 }
 
+/// Libraries that write whole requests and answers to the log, such as task definitions with the values of their variables:
+/// never below `info`, whatever the filter says.
+const PAYLOADS: [&str; 6] = [
+    "aws_config",
+    "aws_runtime",
+    "aws_sigv4",
+    "aws_smithy_http_client",
+    "aws_smithy_runtime",
+    "aws_smithy_runtime_api",
+];
+
 /// Starts logging to standard error for the whole process.
 ///
 /// # Errors
@@ -92,8 +103,11 @@ pub fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let directives =
-        EnvFilter::try_new(filter).map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;
+    let invalid = |source| LogError::Filter { filter: filter.to_owned(), source };
+    let mut directives = EnvFilter::try_new(filter).map_err(invalid)?;
+    for library in PAYLOADS {
+        directives = directives.add_directive(format!("{library}=info").parse().map_err(invalid)?);
+    }
     let lines = Lines::new(format, clock);
     Ok(tracing_subscriber::fmt()
         .with_env_filter(directives)
