@@ -34,7 +34,7 @@ fn source(url: &str, branches: &[&str]) -> RepositorySource {
         branches: branches.iter().map(ToString::to_string).collect(),
         auth: Auth::None,
         connect_timeout: Duration::from_secs(5),
-        stall_timeout: Duration::from_secs(20),
+        stall_timeout: Duration::from_secs(60),
         poll_timeout: Duration::from_secs(120),
     }
 }
@@ -754,8 +754,8 @@ fn a_large_file_stops_nothing_that_does_not_need_it() {
     let repo = started();
     repo.set("environments/prod/pins.toml", "frontend = \"1.0.0\"");
     let (provider, mib) = ("environments/dev/.terraform/provider", 1 << 20);
-    large(&repo, "dump.sql", "1", 40 * mib);
-    large(&repo, provider, "2", 20 * mib);
+    large(&repo, "dump.sql", "1", 20 * mib);
+    large(&repo, provider, "2", 17 * mib);
     repo.commit("a dump and a provider, by mistake");
     repo.push();
     let fixture = mirror(&repo.file_url(), &["main"]);
@@ -774,9 +774,9 @@ fn a_large_file_stops_nothing_that_does_not_need_it() {
     files(&[]);
     // A server sends the next versions as differences from what it believes to be here, and in the end from what was left out
     // itself. That is no reason to clone again.
-    for round in 1..4 {
-        large(&repo, "dump.sql", &format!("{round} once more"), 40 * mib);
-        large(&repo, provider, &format!("{round}"), 20 * mib + round);
+    for round in 1..3 {
+        large(&repo, "dump.sql", &format!("{round} once more"), 20 * mib);
+        large(&repo, provider, &format!("{round}"), 17 * mib + round);
         repo.write("README.md", round.to_string()).commit("other versions of them");
         repo.push();
         files(&[]);
@@ -784,10 +784,10 @@ fn a_large_file_stops_nothing_that_does_not_need_it() {
     }
     // A file that counts is only missed in its own environment, with its size.
     let pins = repo.set(PINS, "frontend = \"1.1.0\"");
-    large(&repo, PINS, "#", 20 * mib);
-    repo.commit("twenty MiB of pins");
+    large(&repo, PINS, "#", 17 * mib);
+    repo.commit("seventeen MiB of pins");
     repo.push();
-    files(&["environments/dev/pins.toml: it has 20971520 bytes; a file may have 1048576"]);
+    files(&["environments/dev/pins.toml: it has 17825792 bytes; a file may have 1048576"]);
     repo.set(PINS, "frontend = \"1.1.0\"");
     repo.push();
     assert_eq!(files(&[]).files[PINS], b"frontend = \"1.1.0\"");

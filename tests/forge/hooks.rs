@@ -133,8 +133,10 @@ fn a_push_that_suspends_comes_to_a_standstill() {
     let mut took = Vec::new();
     // Twice, of five: a machine that is busy with other tests may be late by itself.
     for version in ["1.1.0", "1.2.0", "1.1.0", "1.2.0", "1.1.0"] {
+        let from = stage.last();
         releases("dev", version);
-        stage.wait_for("dev/fargate/api", "rolling-out");
+        // Suspended any sooner, it wouldn't begin.
+        stage.wait_until("it rolls out", |stage| stage.written(from).contains(&"UpdateService".to_owned()));
         commits(&["suspend", "--for", "9h", "--reason", "an incident"]);
         let pushed = now();
         stage.wait_for("dev/fargate/api", "suspended");

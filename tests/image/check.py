@@ -41,7 +41,7 @@ OURS = {"pinion", "pinion-aws", "pinion-clock", "pinion-core", "pinion-git"}
 RELEASED = HERE / "released.json"
 # What the image without a shell may weigh, unpacked, by the profile. With `ci` nothing is optimised; its limit shows growth in each run
 # of `make test`. Raise it with the change that needs it.
-MAX_BYTES = {"release": 30_000_000, "ci": 64_000_000}
+MAX_BYTES = {"release": 30_000_000, "ci": 70_000_000}
 SHELLS = {"sh", "bash", "dash", "ash", "busybox", "zsh", "apt", "apt-get", "dpkg", "perl", "python3"}
 
 

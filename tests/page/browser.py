@@ -48,7 +48,7 @@ class Browser:
                 raise RuntimeError("chromium ended as soon as it was started")
             time.sleep(0.05)
         number, path = port.read_text().splitlines()[:2]
-        self.socket = websocket.create_connection(f"ws://127.0.0.1:{number}{path}", timeout=60, max_size=None)
+        self.socket = websocket.create_connection(f"ws://127.0.0.1:{number}{path}", timeout=120, max_size=None)
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ["Page", "Runtime", "Log", "Audits"]:
@@ -105,7 +105,7 @@ class Browser:
         except websocket.WebSocketTimeoutException:
             return False
         finally:
-            self.socket.settimeout(60)
+            self.socket.settimeout(120)
 
     def eval(self, js):
         done = self.call("Runtime.evaluate", expression=js, returnByValue=True, awaitPromise=True)

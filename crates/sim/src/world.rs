@@ -5,6 +5,7 @@
 
 mod compute;
 mod container;
+mod refresh;
 mod registry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 pub(crate) use compute::*;
 pub(crate) use container::*;
+pub(crate) use refresh::*;
 pub(crate) use registry::*;
 
 use super::engine;

@@ -150,7 +150,8 @@ fn refreshes_are_forgotten_after_six_weeks() {
     world.wall += 2 * 86_400_000;
     assert_eq!(listed(&mut world), 0);
     // What the control API jumps over counts as well.
-    refresh(&mut world, "1", json!({})).unwrap();
+    let mut world = self::world(2);
+    refresh(&mut world, "2", json!({})).unwrap();
     pass(&mut world, 1500);
     world.skipped += 41 * 86_400_000;
     assert_eq!(listed(&mut world), 1);
