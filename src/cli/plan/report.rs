@@ -1,20 +1,23 @@
 //! What `pinion plan` says: the shape of `--output json`, and what the other outputs are made from.
 
+mod said;
+mod shape;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub(super) use self::said::{also_changed, course};
+pub(super) use self::shape::ShapeReport;
 use super::Planned;
 use super::history::History;
-use crate::cli::output;
 use crate::guardrail::{Denial, Fleet, Opinion, Policies, Proposal};
 use crate::manifest::Findings;
 use crate::model::survey::Survey;
-use crate::model::{Kind, LocalRef, Marker, ObservedTarget, Pin, ShapeChange, State, Target, TargetSpec, words};
+use crate::model::{Kind, LocalRef, Marker, ObservedTarget, Pin, State, Target, TargetSpec};
 use crate::plan::change_limit::{self, Acknowledgement, ChangeLimit};
 use crate::plan::forecast::{self, Forecast, Prospect, Wave};
 use crate::plan::{Reason, TargetPlan};
@@ -183,38 +186,6 @@ pub struct TargetReport {
     pub warnings: Vec<String>,
     /// What couldn't be read, and why.
     pub unread: Vec<String>,
-}
-
-/// A new shape: what a newer task-definition revision or launch-template version changes besides the image.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct ShapeReport {
-    /// Whose shape runs: `family:revision`, or a launch-template version's number.
-    pub from: String,
-    /// Whose shape it gets.
-    pub to: String,
-    /// The ARN of who registered that; null if AWS doesn't say.
-    pub registered_by: Option<String>,
-    /// When.
-    #[schemars(with = "Option<String>")]
-    pub registered_at: Option<Timestamp>,
-    /// What it changes, each in a few words. The values of variables and secrets are never in it.
-    pub changes: Vec<String>,
-    /// All of that in one line.
-    pub summary: String,
-}
-
-impl ShapeReport {
-    fn of(change: &ShapeChange, now: Timestamp) -> Self {
-        let when = change.at.map(|at| format!("{} ago", output::ago(at, now)));
-        Self {
-            from: change.from.clone(),
-            to: change.to.clone(),
-            registered_by: change.by.clone(),
-            registered_at: change.at,
-            changes: change.changes.clone(),
-            summary: change.line(when.as_deref()),
-        }
-    }
 }
 
 /// Two commits; null where one isn't known.
@@ -567,42 +538,4 @@ fn running<'a>(spec: &TargetSpec, seen: &'a ObservedTarget) -> (Option<String>, 
         }
         _ => (None, None),
     }
-}
-
-/// What else than the pin this change changes of a target, for people.
-pub(super) fn also_changed(target: &TargetReport) -> Option<String> {
-    target.changed.iter().any(|part| part != "pin").then(|| target.changed.join(", "))
-}
-
-/// About how long, for people: `40 s`, `12 min`, `3 h`.
-pub(super) fn about(seconds: u64) -> String {
-    match Duration::from_secs(seconds).as_secs() {
-        0 => "no time".to_owned(),
-        seconds @ ..100 => format!("{seconds} s"),
-        seconds @ ..6000 => format!("{} min", seconds.div_ceil(60)),
-        seconds => format!("{} h", seconds.saturating_add(1800) / 3600),
-    }
-}
-
-/// What the artifact runs on.
-pub(super) fn unit(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Asg => "instance",
-        Kind::Fargate => "task",
-    }
-}
-
-/// The rollout in one line.
-pub(super) fn course(target: &TargetReport) -> Option<String> {
-    let rollout = target.rollout.as_ref()?;
-    if rollout.replaces == 0 {
-        return Some(format!("{}; nothing runs there that has to be replaced", rollout.method));
-    }
-    Some(format!(
-        "{} of {} in {}, about {}",
-        rollout.method,
-        words::count(rollout.replaces, unit(target.kind)),
-        words::count(rollout.batches, "batch"),
-        about(rollout.seconds)
-    ))
 }
