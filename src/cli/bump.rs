@@ -8,13 +8,13 @@ mod rollbacks;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use semver::VersionReq;
 
 use self::artifacts::Lookup;
 use self::edit::Edit;
-use self::git::Rewrite;
+use self::git::{Destination, Rewrite};
 use super::error::{CliError, ResultExt as _};
 use super::output::{self, Screen};
 use super::unknown;
@@ -46,18 +46,8 @@ pub struct Args {
     /// The digest that the version's image must have: sha256:…
     #[arg(long, value_parser = name::<Digest>)]
     digest: Option<Digest>,
-    /// The folder that has environments/
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    dir: PathBuf,
-    /// Commit on a new branch of this name
-    #[arg(long, value_name = "NAME", conflicts_with = "no_commit")]
-    branch: Option<String>,
-    /// Push the commit, too. If somebody else was faster, it is made again on top of theirs
-    #[arg(long, conflicts_with = "no_commit")]
-    push: bool,
-    /// Only edit the files
-    #[arg(long)]
-    no_commit: bool,
+    #[command(flatten)]
+    to: Destination,
     /// Don't look whether the version's AMI or image exists
     #[arg(long, conflicts_with = "latest")]
     no_check: bool,
@@ -118,25 +108,25 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let mut environments = args.environment.clone();
     environments.sort();
     environments.dedup();
-    unknown::folders(&args.dir, &environments)?;
+    unknown::folders(&args.to.dir, &environments)?;
     let lookup = Lookup::new(args.endpoint_url.clone(), args.role.clone());
     let (version, digest) = match &args.version {
         Some(version) => (version.clone(), args.digest.clone()),
         None => {
             let rolled_back = match args.include_rolled_back {
                 true => BTreeSet::new(),
-                false => rollbacks::versions(&args.dir, &args.component, &environments)?,
+                false => rollbacks::versions(&args.to.dir, &args.component, &environments)?,
             };
-            lookup.newest(&args.dir, &args.component, &environments, &args.range, &rolled_back).await?
+            lookup.newest(&args.to.dir, &args.component, &environments, &args.range, &rolled_back).await?
         }
     };
     let component = &args.component;
     let allow_downgrade = args.allow_downgrade;
-    let bump = Bump { dir: &args.dir, component, environments, version, digest, allow_downgrade };
+    let bump = Bump { dir: &args.to.dir, component, environments, version, digest, allow_downgrade };
     let changes = bump.changes()?;
     if changes.is_empty() {
         // An earlier push may have failed after the commit.
-        return if args.push { bump.push() } else { Ok(()) };
+        return if args.to.push { bump.push() } else { Ok(()) };
     }
     let back = bump.backwards(&changes)?;
     let files = bump.check(&changes)?;
@@ -144,11 +134,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     if !args.no_check && !args.latest {
         lookup.exists(&files, component, changes.iter().map(|change| &change.environment)).await?;
     }
-    if args.no_commit {
-        git::write(&args.dir, &rewrites(&changes))?;
-    } else {
-        git::commit(&args.dir, args.branch.as_deref(), &rewrites(&changes), &bump.message(&changes, back))?;
-    }
+    args.to.take(&rewrites(&changes), &bump.message(&changes, back))?;
     let mut text = String::new();
     for Change { environment, edit, .. } in &changes {
         // Writing into a string can't fail.
@@ -156,7 +142,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         let _ = writeln!(text, "{environment}: {component} {before} → {version}");
     }
     output::print(&text)?;
-    if args.push { bump.push() } else { Ok(()) }
+    if args.to.push { bump.push() } else { Ok(()) }
 }
 
 impl Bump<'_> {

@@ -5,13 +5,12 @@ pub mod edit;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use jiff::fmt::friendly::SpanParser;
 use jiff::{SignedDuration, SpanRelativeTo, Timestamp};
 
 use self::edit::{Entry, What};
-use super::bump::git::{self, Rewrite};
+use super::bump::git::{self, Destination, Rewrite};
 use super::bump::name;
 use super::error::{CliError, ResultExt as _};
 use super::output::{self, Screen};
@@ -69,18 +68,8 @@ struct On {
     /// All environments, by environments/defaults.toml
     #[arg(long, conflicts_with = "environment")]
     all: bool,
-    /// The folder that has environments/
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    dir: PathBuf,
-    /// Commit on a new branch of this name
-    #[arg(long, value_name = "NAME", conflicts_with = "no_commit")]
-    branch: Option<String>,
-    /// Push the commit, too. If somebody else was faster, it is made again on top of theirs
-    #[arg(long, conflicts_with = "no_commit")]
-    push: bool,
-    /// Only edit the files
-    #[arg(long)]
-    no_commit: bool,
+    #[command(flatten)]
+    to: Destination,
 }
 
 fn target(text: &str) -> Result<LocalRef, String> {
@@ -139,7 +128,7 @@ pub async fn suspend(args: Args) -> Result<(), CliError> {
     }
     let owner = match args.owner {
         Some(owner) => owner,
-        None => author(&args.on.dir)?,
+        None => author(&args.on.to.dir)?,
     };
     Job { on: args.on, entry: Some(Entry { owner, reason: args.reason, until }) }.run(now)
 }
@@ -164,17 +153,12 @@ impl Job {
     fn run(mut self, now: Timestamp) -> Result<(), CliError> {
         self.on.environment.sort();
         self.on.environment.dedup();
-        unknown::folders(&self.on.dir, &self.on.environment)?;
-        let (dir, push) = (&self.on.dir, self.on.push);
+        unknown::folders(&self.on.to.dir, &self.on.environment)?;
+        let (dir, push) = (&self.on.to.dir, self.on.to.push);
         let changes = self.changes()?;
         if !changes.is_empty() {
             self.check(&changes)?;
-            let rewrites = rewrites(&changes);
-            if self.on.no_commit {
-                git::write(dir, &rewrites)?;
-            } else {
-                git::commit(dir, self.on.branch.as_deref(), &rewrites, &self.message(&changes))?;
-            }
+            self.on.to.take(&rewrites(&changes), &self.message(&changes))?;
             output::print(&self.done(&changes))?;
         }
         if self.entry.is_none() {
@@ -205,7 +189,7 @@ impl Job {
     }
 
     fn change(&self, path: String, environment: Option<&EnvironmentName>) -> Result<Change, CliError> {
-        let file = self.on.dir.join(&path);
+        let file = self.on.to.dir.join(&path);
         let old = match std::fs::read_to_string(&file) {
             Ok(text) => Some(text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && environment.is_none() => None,
@@ -267,7 +251,7 @@ impl Job {
 
     /// What the folder says with these changes.
     fn load(&self, changes: &[Change]) -> Result<manifest::Loaded, CliError> {
-        let mut folder = manifest::read::folder(&self.on.dir)?;
+        let mut folder = manifest::read::folder(&self.on.to.dir)?;
         for Change { path, new, .. } in changes {
             match new {
                 Some(text) => drop(folder.files.insert(path.clone(), text.clone().into_bytes())),
@@ -349,7 +333,7 @@ impl Job {
             return Ok(false);
         }
         self.check(&changes)?;
-        git::commit(&self.on.dir, None, &rewrites(&changes), &self.message(&changes))?;
+        git::commit(&self.on.to.dir, None, &rewrites(&changes), &self.message(&changes))?;
         Ok(true)
     }
 }

@@ -16,7 +16,7 @@ use super::task_definition::{Definition, family_and_revision};
 use super::task_shape;
 use pinion_core::model::{
     Base, BaseRule, BaseSource, Bases, CommitId, FargateSpec, LocalRef, ObservedService, ObservedTarget, PortError,
-    TargetSpec, TemplateVersion,
+    TargetSpec, TemplateVersion, role_of,
 };
 use pinion_core::plan::{containers_in, name_of};
 use pinion_core::ports::BaseQuery;
@@ -329,8 +329,7 @@ fn in_words(member: &str) -> String {
 
 /// Whether a principal is a session of a role, by their ARNs.
 fn is_session_of(principal: &str, role: &str) -> bool {
-    let session = principal.split_once(":assumed-role/").and_then(|(_, rest)| rest.split('/').next());
-    session.is_some_and(|session| role.rsplit('/').next() == Some(session))
+    role_of(principal).is_some_and(|name| role.rsplit('/').next() == Some(name))
 }
 
 #[cfg(test)]

@@ -126,7 +126,8 @@ fn line_below(text: &str, version: &Range<usize>, digest: &str) -> (Range<usize>
     (end..end, format!("{newline}{key}{digest}"))
 }
 
-fn splice(text: &str, mut changes: Vec<(Range<usize>, String)>) -> String {
+/// The text with other values in these places, none of which overlap.
+pub(in crate::cli) fn splice(text: &str, mut changes: Vec<(Range<usize>, String)>) -> String {
     changes.sort_by_key(|(place, _)| place.start);
     let mut spliced = text.to_owned();
     for (place, value) in changes.into_iter().rev() {

@@ -1,6 +1,6 @@
 //! Commits and pushes with the user's own `git`, as the author that its configuration names.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::cli::error::{CliError, ResultExt as _};
@@ -9,6 +9,33 @@ use crate::model::escape::one_line;
 
 /// How often a push is tried while others push, too.
 const PUSHES: usize = 5;
+
+/// Where files are edited, and what becomes of the edits.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Destination {
+    /// The folder that has environments/
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(in crate::cli) dir: PathBuf,
+    /// Commit on a new branch of this name
+    #[arg(long, value_name = "NAME", conflicts_with = "no_commit")]
+    pub(in crate::cli) branch: Option<String>,
+    /// Push the commit, too. If somebody else was faster, it is made again on top of theirs
+    #[arg(long, conflicts_with = "no_commit")]
+    pub(in crate::cli) push: bool,
+    /// Only edit the files
+    #[arg(long)]
+    pub(in crate::cli) no_commit: bool,
+}
+
+impl Destination {
+    /// Writes the files and, unless that isn't wanted, commits them.
+    pub(in crate::cli) fn take(&self, changes: &[Rewrite<'_>], message: &str) -> Result<(), CliError> {
+        match self.no_commit {
+            true => write(&self.dir, changes),
+            false => commit(&self.dir, self.branch.as_deref(), changes, message),
+        }
+    }
+}
 
 /// A file of the folder, before and after; `None` where there is none.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +58,7 @@ impl Rewrite<'_> {
 }
 
 /// Writes all files, or none.
-pub(in crate::cli) fn write(dir: &Path, changes: &[Rewrite<'_>]) -> Result<(), CliError> {
+fn write(dir: &Path, changes: &[Rewrite<'_>]) -> Result<(), CliError> {
     for change in changes {
         if let Err(error) = change.put(dir, change.new) {
             for change in changes {

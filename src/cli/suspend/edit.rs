@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 use toml_edit::{Document, Item, TableLike, TomlError};
 
+use crate::cli::bump::edit::splice;
 use crate::model::{Kind, LocalRef};
 
 const KEY: &str = "suspend";
@@ -169,15 +170,6 @@ fn lines(text: &str, item: &Item) -> Option<Range<usize>> {
 
 fn ends_blank(text: &str) -> bool {
     text.ends_with("\n\n") || text.ends_with("\n\r\n")
-}
-
-fn splice(text: &str, mut changes: Vec<(Range<usize>, String)>) -> String {
-    changes.sort_by_key(|(place, _)| place.start);
-    let mut spliced = text.to_owned();
-    for (place, value) in changes.into_iter().rev() {
-        spliced.replace_range(place, &value);
-    }
-    spliced
 }
 
 /// The edited text, if it says what it should, and all else is as it was.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Found, Held, Left};
-use crate::model::{ClusterName, GroupName, Kind, LocalRef, ServiceName};
+use crate::model::{ClusterName, GroupName, Kind, LocalRef, ServiceName, words};
 
 /// The most characters of a target's or component's name.
 const MAX_NAME: usize = 63;
@@ -45,29 +45,13 @@ impl Selector {
 
     fn selects(&self, found: &Found) -> bool {
         match (self.kind, found) {
-            (Kind::Asg, Found::Group(name)) => like(&self.pattern, name),
+            (Kind::Asg, Found::Group(name)) => words::like(&self.pattern, name),
             (Kind::Fargate, Found::Service { cluster, service }) => {
-                like(&self.pattern, service) || like(&self.pattern, &format!("{cluster}/{service}"))
+                words::like(&self.pattern, service) || words::like(&self.pattern, &format!("{cluster}/{service}"))
             }
             _ => false,
         }
     }
-}
-
-/// Whether a text is like a pattern in which `*` stands for any text.
-fn like(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
 }
 
 /// The groups and services that become targets, by the names of their tables.

@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{TaskDefinition, TemplateVersion};
+use super::{TaskDefinition, TemplateVersion, words};
 
 /// Where the shape of a target comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -44,26 +44,9 @@ impl BaseRule {
     /// Whether a revision counts, by who registered it. Where AWS doesn't say who it was, it counts only if anybody's does.
     #[must_use]
     pub fn admits(&self, registered_by: Option<&str>) -> bool {
-        let by = |pattern: &String| registered_by.is_some_and(|principal| matches(pattern, principal));
+        let by = |pattern: &String| registered_by.is_some_and(|principal| words::like(pattern, principal));
         self.registered_by.is_empty() || self.registered_by.iter().any(by)
     }
-}
-
-/// Whether a text has the form of a pattern, in which `*` stands for any characters.
-fn matches(pattern: &str, text: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(start) else { return false };
-    let mut parts = rest.split('*').peekable();
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return text.ends_with(part);
-        }
-        match text.find(part) {
-            Some(at) => text = text.get(at + part.len()..).unwrap_or_default(),
-            None => return false,
-        }
-    }
-    true
 }
 
 /// What was found of the revisions that a target's shape may come from.
@@ -162,11 +145,16 @@ impl fmt::Display for ShapeChange {
 
 /// A principal in short: `role/terraform` of `arn:aws:sts::222222222222:assumed-role/terraform/run-7`.
 fn principal(arn: &str) -> String {
-    let name = arn.splitn(6, ':').nth(5).unwrap_or(arn);
-    match name.strip_prefix("assumed-role/") {
-        Some(session) => format!("role/{}", session.split('/').next().unwrap_or(session)),
-        None => name.to_owned(),
+    match role_of(arn) {
+        Some(role) => format!("role/{role}"),
+        None => arn.splitn(6, ':').nth(5).unwrap_or(arn).to_owned(),
     }
+}
+
+/// The name of the role that a principal is a session of, by its ARN; `None` where it isn't a session.
+#[must_use]
+pub fn role_of(principal: &str) -> Option<&str> {
+    principal.split_once(":assumed-role/").and_then(|(_, session)| session.split('/').next())
 }
 
 #[cfg(test)]

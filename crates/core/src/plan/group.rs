@@ -12,9 +12,10 @@ use self::shape::Slot;
 pub(super) use self::versions::rebuilt;
 use super::action::VersionMove;
 use super::revision::{Revision, View};
+use super::shape::Wanted;
 use super::{Action, Input, RefreshPreferences};
 use crate::model::{
-    Artifact, Base, BaseRevision, BaseSource, GroupInstance, GroupTemplate, Marker, Named, ObservedGroup, Pin,
+    Artifact, BaseRevision, BaseSource, GroupInstance, GroupTemplate, Marker, Named, ObservedGroup, Pin,
     RolloutHistory, RolloutSettings, RolloutTarget, Target, TemplateVersion, TemplateVersionSpec,
 };
 
@@ -144,12 +145,8 @@ pub(super) fn next_step(
 
 /// The version that a new one is made from: the newest base, or what the group is on.
 fn source<'a>(slot: &Slot<'a>, view: &'a View) -> Result<&'a TemplateVersion, String> {
-    match view.wanted.as_ref().map(|wanted| (wanted, &wanted.base)) {
-        Some((_, Some(Base { revision: BaseSource::TemplateVersion(newest), .. }))) => Ok(newest),
-        Some((wanted, _)) if wanted.name != wanted.on => Err(format!(
-            "the shape of version {} has failed, and the group is still on it; put it on a version with the shape of {}",
-            wanted.on, wanted.name
-        )),
+    match view.wanted.as_ref().map(Wanted::source).transpose()?.flatten() {
+        Some(BaseSource::TemplateVersion(newest)) => Ok(newest),
         _ => Ok(slot.current),
     }
 }

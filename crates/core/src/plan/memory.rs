@@ -194,8 +194,8 @@ impl Memory {
         self.refused.insert(local.clone(), Refused { action: action.clone(), reason, times, at: now });
     }
 
-    /// An operator asks to retry what is quarantined and not suspended. `known`: by which rollout each target is, as far as this process
-    /// knows; reads that lag may show that one under way again.
+    /// An operator asks to retry what is quarantined and not suspended. `known`: by which rollout each target is, as far as
+    /// this process knows; reads that lag may show that one under way again.
     pub fn retry(&mut self, desired: &Environment, mut known: BTreeMap<LocalRef, RolloutId>, now: Timestamp) {
         let stands_still =
             |local: &LocalRef| desired.targets.get(local).is_some_and(|target| target.suspended(now).is_some());

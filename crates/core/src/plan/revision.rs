@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::shape::Wanted;
-use crate::model::{Artifact, Digest, Marker, Named, Rollout, RolloutTarget, Version, same_repository};
+use crate::model::{Artifact, Digest, Marker, Named, Rollout, RolloutTarget, Version, role_of, same_repository};
 
 /// A launch-template version or a task-definition revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(super) fn disown_copies(revisions: &mut [(u64, &mut Revision)]) {
     let mut seen: BTreeMap<Marker, Option<String>> = BTreeMap::new();
     for (_, revision) in revisions {
         let Some(marker) = &revision.marker else { continue };
-        let role = revision.made_by.as_deref().map(role);
+        let role = revision.made_by.as_deref().map(|by| role_of(by).unwrap_or(by));
         match seen.get(marker) {
             None => drop(seen.insert(marker.clone(), role.map(str::to_owned))),
             Some(Some(first)) if role.is_some_and(|role| role != first) => {
@@ -54,14 +54,6 @@ pub(super) fn disown_copies(revisions: &mut [(u64, &mut Revision)]) {
             // Where AWS doesn't say who has made it, it may be Pinion's.
             Some(_) => {}
         }
-    }
-}
-
-/// The role of a principal, whatever the session is called.
-fn role(principal: &str) -> &str {
-    match principal.split_once(":assumed-role/") {
-        Some((_, role)) => role.split('/').next().unwrap_or(role),
-        None => principal,
     }
 }
 

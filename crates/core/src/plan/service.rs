@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::action::short_arn;
 use super::revision::{ContainerImage, Revision, View, disown_copies};
+use super::shape::Wanted;
 use super::{Action, Made};
 use crate::model::{
-    Artifact, Base, BaseSource, Container, FargateSpec, Marker, Named, ObservedDeployment, ObservedService, Owner, Pin,
+    Artifact, BaseSource, Container, FargateSpec, Marker, Named, ObservedDeployment, ObservedService, Owner, Pin,
     Rollout, RolloutHistory, RolloutId, RolloutOutcome, RolloutTarget, TaskDefinition, same_repository, words,
 };
 
@@ -107,21 +108,11 @@ pub(super) fn next_step(
     made: Option<&Made>,
     owner: Owner,
 ) -> Result<Action, String> {
-    // Whose shape the new revision gets: the newest base, or what runs.
-    let (source, base) = match view.wanted.as_ref().map(|wanted| (wanted, &wanted.base)) {
-        Some((wanted, Some(Base { revision: BaseSource::TaskDefinition(newest), .. }))) => {
-            (newest.as_ref(), wanted.name.clone())
-        }
-        Some((wanted, _)) if wanted.name == wanted.on => (&service.task_definition, wanted.name.clone()),
-        // Its own shape has failed, and what ran before isn't known well enough to be copied.
-        Some((wanted, _)) => {
-            return Err(format!(
-                "the shape of {} has failed, and the service is still on it; put it on a task definition with the shape of {}",
-                wanted.on, wanted.name
-            ));
-        }
-        None => (&service.task_definition, view.current.name.clone()),
+    let source = match view.wanted.as_ref().map(Wanted::source).transpose()?.flatten() {
+        Some(BaseSource::TaskDefinition(newest)) => newest.as_ref(),
+        _ => &service.task_definition,
     };
+    let base = view.base().unwrap_or(&view.current.name).clone();
     runs_on(source, artifact)?;
     let names = containers_in(source, spec)?.into_iter().map(|container| container.name.clone()).collect();
     let image = artifact.identity();

@@ -7,8 +7,8 @@ use super::back::ended_badly;
 use super::revision::{Revision, View};
 use super::{Memory, Observed};
 use crate::model::{
-    Artifact, Base, Bases, CommitId, Kind, LocalRef, ObservedTarget, Rollout, RolloutId, RolloutOutcome, ShapeChange,
-    Target,
+    Artifact, Base, BaseSource, Bases, CommitId, Kind, LocalRef, ObservedTarget, Rollout, RolloutId, RolloutOutcome,
+    ShapeChange, Target,
 };
 
 /// The shape that a target is to have.
@@ -37,6 +37,21 @@ struct Judge<'a> {
 }
 
 impl Wanted {
+    /// The revision whose shape the next one gets; `None` for the one that the target is on.
+    ///
+    /// # Errors
+    /// The shape that the target is on has failed, and what ran before isn't known well enough to be copied.
+    pub(super) fn source(&self) -> Result<Option<&BaseSource>, String> {
+        match &self.base {
+            Some(base) => Ok(Some(&base.revision)),
+            None if self.name == self.on => Ok(None),
+            None => Err(format!(
+                "the shape of {} has failed, and it is still what the target is on; put it back on a revision with the shape of {}",
+                self.on, self.name
+            )),
+        }
+    }
+
     /// What a rollout brings besides an image; `None` where the target is on that shape.
     pub(super) fn change(&self) -> Option<ShapeChange> {
         let base = self.base.as_ref().filter(|_| self.name != self.on)?;

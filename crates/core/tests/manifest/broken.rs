@@ -2,17 +2,7 @@
 
 use pinion_core::manifest::{load_with_refused, render};
 
-use super::sample::{ENVIRONMENT, PINS, Repository};
-
-/// A table of small changes to a good repository and the findings that each makes.
-macro_rules! findings {
-    ($($name:ident: $repository:expr => @$expected:literal;)*) => {$(
-        #[test]
-        fn $name() {
-            insta::assert_snapshot!($repository.findings(), @$expected);
-        }
-    )*};
-}
+use super::sample::{ENVIRONMENT, PINS, Repository, findings};
 
 findings! {
     unknown_keys: Repository::prod().edit("group", "grup").append("[asg.web.rollout]\nnonsense = 1") => @r#"

@@ -6,7 +6,7 @@ use pinion_core::manifest::{self, Draft, render, users};
 use pinion_core::model::{AmiQuery, LocalRef, TargetSpec};
 use proptest::prelude::*;
 
-use super::sample::Repository;
+use super::sample::{Repository, findings};
 
 const ACCOUNT: &str = r#"
 [account]
@@ -276,15 +276,6 @@ fn another_word_for_services_is_explained() {
     prod/fargate/api: app/api [app] api:1 3600s {}
     prod/fargate/cart: app/cart [web] cart:2 3600s {fargate/api}
     "#);
-}
-
-macro_rules! findings {
-    ($($name:ident: $repository:expr => @$expected:literal;)*) => {$(
-        #[test]
-        fn $name() {
-            insta::assert_snapshot!($repository.findings(), @$expected);
-        }
-    )*};
 }
 
 findings! {

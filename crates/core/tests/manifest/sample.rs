@@ -53,3 +53,14 @@ impl Repository {
         manifest::render::plain(&self.load().all_findings())
     }
 }
+
+/// A table of small changes to a good repository and the findings that each makes.
+macro_rules! findings {
+    ($($name:ident: $repository:expr => @$expected:literal;)*) => {$(
+        #[test]
+        fn $name() {
+            insta::assert_snapshot!($repository.findings(), @$expected);
+        }
+    )*};
+}
+pub(super) use findings;

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use super::shape::{self, Slot};
 use crate::model::{Artifact, ObservedGroup, Pin, RolloutHistory, TemplateVersion};
 
-/// The version that was made for this very pin from what the slot is on, with the shape of `base`, if there is one; or in what it differs though it mustn't.
+/// The version that was made for this very pin from what the slot is on, with the shape of `base`, if there is one; or in
+/// what it differs though it mustn't.
 pub(super) fn made_for<'a>(
     slot: &Slot<'_>,
     (source, base): (&TemplateVersion, &str),
