@@ -318,7 +318,7 @@ fn every_kind_of_url_works() {
     }
     let log = std::fs::read_to_string(folder.path().join("ssh.log")).unwrap();
     let call = log.lines().next().unwrap();
-    for part in ["-o BatchMode=yes", "-o ConnectTimeout=5", "-o ServerAliveInterval=6", "-p 2222 git@example.com"] {
+    for part in ["-o BatchMode=yes", "-o ConnectTimeout=5", "-o ServerAliveInterval=20", "-p 2222 git@example.com"] {
         assert!(call.contains(part), "`{part}` isn't in `{call}`");
     }
 }
