@@ -12,8 +12,10 @@ pub mod iam;
 pub mod init;
 pub mod markdown;
 pub mod output;
+mod pins;
 pub mod plan;
 pub mod policy;
+pub mod promote;
 pub mod resync;
 pub mod run;
 pub mod schema;
@@ -60,6 +62,8 @@ enum Command {
     History(history::Args),
     /// Pin a version, keeping comments and layout, and commit
     Bump(bump::Args),
+    /// Pin in other environments what is in sync in one, and commit
+    Promote(promote::Args),
     /// Switch targets, environments or everything off for a while
     Suspend(suspend::Args),
     /// Switch on again what was suspended
@@ -137,6 +141,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, CliError> {
         Command::Run(args) => run::run(args).await.map(done),
         Command::Plan(args) => plan::run(args).await,
         Command::Bump(args) => bump::run(args).await.map(done),
+        Command::Promote(args) => promote::run(args).await.map(done),
         Command::Policy(args) => policy::run(args).await.map(done),
         Command::Validate(args) => validate::run(args).await.map(done),
         Command::Status(args) => status::run(args).await.map(done),

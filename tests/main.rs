@@ -31,6 +31,7 @@ mod moto;
 mod ops;
 mod page;
 mod plan;
+mod promote;
 mod restart;
 mod scenarios;
 mod server;

@@ -22,7 +22,7 @@ MENU = {
     "Start": "install install-aws six-services install-helm install-ecs install-systemd iam",
     "Moving to it": "comparison migrate/terraform migrate/codepipeline migrate/ecspresso migrate/pipecd migrate/jenkins",
     "Does it fit": "supported-configurations scenarios/README performance threat-model",
-    "Releasing": "command-line bump plan base-revision configuration-and-secrets",
+    "Releasing": "command-line bump promotion plan base-revision configuration-and-secrets",
     "Who may release, and when": "approvals guardrails change-limits signed-commits",
     "Operating": "stop runbook failure-modes status-page status-api metrics history hooks notifications",
     "Looking things up": "configuration glossary",

@@ -5,7 +5,6 @@ pub mod edit;
 pub(super) mod git;
 mod rollbacks;
 
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,14 +12,13 @@ use std::path::Path;
 use semver::VersionReq;
 
 use self::artifacts::Lookup;
-use self::edit::Edit;
-use self::git::{Destination, Rewrite};
-use super::error::{CliError, ResultExt as _};
-use super::output::{self, Screen};
+use self::git::Destination;
+use super::error::CliError;
+use super::output;
+use super::pins::{self, Change, Wish};
 use super::unknown;
-use crate::manifest::{self, Findings};
 use crate::model::escape::one_line;
-use crate::model::{Component, Digest, EnvironmentName, Version, words};
+use crate::model::{Component, Digest, EnvironmentName, Version};
 
 /// Pins a version in one or several environments, keeping comments and layout, and commits
 #[derive(Debug, clap::Args)]
@@ -77,26 +75,10 @@ fn range(text: &str) -> Result<VersionReq, String> {
 /// What is to be pinned where.
 struct Bump<'a> {
     dir: &'a Path,
-    component: &'a Component,
+    wish: Wish,
     environments: Vec<EnvironmentName>,
-    version: Version,
-    digest: Option<Digest>,
     /// Whether it may be an older version.
     allow_downgrade: bool,
-}
-
-/// One environment's file, before and after.
-struct Change {
-    environment: EnvironmentName,
-    /// Relative to the folder.
-    path: String,
-    old: String,
-    edit: Edit,
-}
-
-fn rewrites(changes: &[Change]) -> Vec<Rewrite<'_>> {
-    let all = changes.iter();
-    all.map(|it| Rewrite { path: &it.path, old: Some(&it.old), new: Some(&it.edit.text) }).collect()
 }
 
 /// Edits and commits.
@@ -122,116 +104,65 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     };
     let component = &args.component;
     let allow_downgrade = args.allow_downgrade;
-    let bump = Bump { dir: &args.to.dir, component, environments, version, digest, allow_downgrade };
+    let wish = Wish { component: component.clone(), version, digest };
+    let bump = Bump { dir: &args.to.dir, wish, environments, allow_downgrade };
     let changes = bump.changes()?;
     if changes.is_empty() {
         // An earlier push may have failed after the commit.
         return if args.to.push { bump.push() } else { Ok(()) };
     }
-    let back = bump.backwards(&changes)?;
-    let files = bump.check(&changes)?;
+    bump.may_go_back(&changes)?;
+    let files = pins::check(bump.dir, &changes)?;
     // What was found among the artifacts is there.
     if !args.no_check && !args.latest {
         lookup.exists(&files, component, changes.iter().map(|change| &change.environment)).await?;
     }
-    args.to.take(&rewrites(&changes), &bump.message(&changes, back))?;
-    let mut text = String::new();
-    for Change { environment, edit, .. } in &changes {
-        // Writing into a string can't fail.
-        let (before, version) = (one_line(&edit.before), one_line(bump.version.as_str()));
-        let _ = writeln!(text, "{environment}: {component} {before} → {version}");
-    }
-    output::print(&text)?;
+    args.to.take(&pins::rewrites(&changes), &bump.message(&changes))?;
+    output::print(&pins::described(&changes))?;
     if args.to.push { bump.push() } else { Ok(()) }
 }
 
 impl Bump<'_> {
     /// The files that change.
     fn changes(&self) -> Result<Vec<Change>, CliError> {
-        let all = self.environments.iter().map(|environment| self.change(environment));
+        let wishes = std::slice::from_ref(&self.wish);
+        let all = self.environments.iter().map(|environment| Change::of(self.dir, environment, wishes));
         let all = all.collect::<Result<Vec<_>, CliError>>()?;
-        let (changes, same): (Vec<_>, Vec<_>) = all.into_iter().partition(|change| change.edit.text != change.old);
+        let (changes, same): (Vec<_>, Vec<_>) = all.into_iter().partition(|change| !change.moves.is_empty());
         for change in &same {
-            let version = one_line(self.version.as_str());
-            output::note(&format!("{} has {} {version} already\n", change.environment, self.component));
+            let Wish { component, version, .. } = &self.wish;
+            let version = one_line(version.as_str());
+            output::note(&format!("{} has {component} {version} already\n", change.environment));
         }
         Ok(changes)
     }
 
-    fn change(&self, environment: &EnvironmentName) -> Result<Change, CliError> {
-        let path = format!("environments/{environment}/pins.toml");
-        let file = self.dir.join(&path);
-        let old = std::fs::read_to_string(&file).context(|| format!("can't read {}", file.display())).hint(|| {
-            "name the folder of an environments repository with --dir, and an environment that it has".to_owned()
-        })?;
-        let edit = edit::pin(&old, self.component, &self.version, self.digest.as_ref())
-            .context(|| format!("can't change {path}"))?;
-        // Whatever the file looks like: all other pins have to mean what they meant.
-        let others = |text: &str| {
-            let mut pins = manifest::pin_values(text.as_bytes());
-            let mine = pins.remove(self.component.as_str());
-            (pins, mine)
-        };
-        let ((before, _), (after, mine)) = (others(&old), others(&edit.text));
-        // A version may hold an `@` itself.
-        let rest = mine.as_ref().and_then(|pin| pin.strip_prefix(self.version.as_str()));
-        let pinned = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("@sha256:"));
-        if before != after || !pinned {
-            return Err(CliError::failed(format!("{path} has a form in which this pin can't be changed safely"))
-                .hint("write `component = \"version\"`, one line for each"));
+    /// Fails if the new version is older than one that is pinned, and that isn't meant.
+    fn may_go_back(&self, changes: &[Change]) -> Result<(), CliError> {
+        let older = changes.iter().find_map(|change| Some((change, change.backwards().next()?)));
+        match older {
+            Some((Change { environment, .. }, (wish, before))) if !self.allow_downgrade => {
+                Err(CliError::failed(format!("{} is older than {before}, which {environment} has", wish.version))
+                    .hint("if it is meant, add --allow-downgrade"))
+            }
+            _ => Ok(()),
         }
-        Ok(Change { environment: environment.clone(), path, old, edit })
     }
 
-    /// The newest version that the new one is older than, if it may be.
-    fn backwards<'c>(&self, changes: &'c [Change]) -> Result<Option<&'c str>, CliError> {
-        let older = |change: &&Change| self.version.precedence(&change.edit.before) == Some(Ordering::Less);
-        let back: Vec<&Change> = changes.iter().filter(older).collect();
-        if let (Some(change), false) = (back.first(), self.allow_downgrade) {
-            let Change { environment, edit, .. } = change;
-            return Err(CliError::failed(format!(
-                "{} is older than {}, which {environment} has",
-                self.version, edit.before
-            ))
-            .hint("if it is meant, add --allow-downgrade"));
-        }
-        Ok(back.first().map(|change| change.edit.before.as_str()))
-    }
-
-    /// Whether the files are good with the changes, and mean what they should. The environments as they would be.
-    fn check(&self, changes: &[Change]) -> Result<manifest::Loaded, CliError> {
-        let mut folder = manifest::read::folder(self.dir)?;
+    fn message(&self, changes: &[Change]) -> String {
+        let Wish { component, version, digest } = &self.wish;
+        let environments: Vec<&str> = changes.iter().map(|change| change.environment.as_str()).collect();
+        let mut message = format!("{component} {version} in {}\n\n", environments.join(", "));
         for change in changes {
-            folder.files.insert(change.path.clone(), change.edit.text.clone().into_bytes());
-        }
-        let loaded = manifest::load_with_refused(&folder.files, &folder.refused);
-        let mut findings = Findings::default();
-        for change in changes {
-            if let Some(Err(found)) = loaded.environments.get(&change.environment) {
-                findings.extend(found);
+            for (_, before) in &change.moves {
+                let _ = writeln!(message, "- {}: {before} → {version}", change.environment);
             }
         }
-        if findings.is_empty() {
-            return Ok(loaded);
-        }
-        output::note(&super::validate::text(&findings, Screen::stderr()));
-        Err(CliError::failed(format!(
-            "with this version there would be {}: nothing was changed",
-            words::count(findings.len(), "finding")
-        )))
-    }
-
-    fn message(&self, changes: &[Change], back: Option<&str>) -> String {
-        let environments: Vec<&str> = changes.iter().map(|change| change.environment.as_str()).collect();
-        let mut message = format!("{} {} in {}\n\n", self.component, self.version, environments.join(", "));
-        for change in changes {
-            let _ = writeln!(message, "- {}: {} → {}", change.environment, change.edit.before, self.version);
-        }
-        if let Some(digest) = &self.digest {
+        if let Some(digest) = digest {
             let _ = writeln!(message, "- digest {digest}");
         }
-        if let Some(back) = back {
-            let _ = writeln!(message, "\nRollback: from {back}");
+        if let Some(trailer) = pins::rollback_trailer(changes) {
+            let _ = write!(message, "\n{trailer}");
         }
         message
     }
@@ -242,9 +173,9 @@ impl Bump<'_> {
         if changes.is_empty() {
             return Ok(false);
         }
-        let back = self.backwards(&changes)?;
-        self.check(&changes)?;
-        git::commit(self.dir, None, &rewrites(&changes), &self.message(&changes, back))?;
+        self.may_go_back(&changes)?;
+        pins::check(self.dir, &changes)?;
+        git::commit(self.dir, None, &pins::rewrites(&changes), &self.message(&changes))?;
         Ok(true)
     }
 

@@ -194,6 +194,7 @@ fn member(target: &TargetStatus) -> Option<(TargetRef, Member)> {
         state,
         // What can't be read now isn't known to be in sync.
         in_sync_since: target.in_sync_since.filter(|_| target.state == State::InSync),
+        runs: Vec::new(),
     };
     Some((TargetRef::try_from(target.target.clone()).ok()?, member))
 }

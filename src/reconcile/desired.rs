@@ -23,7 +23,7 @@ pub struct Desired {
     pub revision: CommitId,
     /// What may forbid its rollouts.
     pub guardrails: Arc<dyn Guardrails>,
-    /// Whether guardrails may ask for how long its targets are in sync: another environment is promoted from it.
+    /// Whether it matters for how long its targets are in sync: another environment is promoted from it.
     pub soaks: bool,
     /// When Pinion saw that commit on the branch; `None` for the state found at start, whose arrival it didn't see.
     pub seen: Option<Timestamp>,
@@ -158,7 +158,7 @@ pub(super) async fn complete(
     };
     let pins: BTreeMap<PinKey, String> = drafts.values().flat_map(keys).collect();
     let provenance = repository.provenance(branch, commit, &pins).await?;
-    let sources = sources(drafts.values(), policies);
+    let sources = sources(drafts.values());
     let guardrails: Arc<dyn Guardrails> = Arc::new(policies.clone());
     let with_provenance = |(name, draft): (EnvironmentName, Draft)| {
         let path = draft.pins_path();
@@ -181,9 +181,9 @@ pub(super) async fn complete(
     Ok(drafts.into_iter().map(with_provenance).collect())
 }
 
-/// The environments that others are promoted from, if there are guardrails that may ask about them.
+/// The environments that others are promoted from.
 #[must_use]
-pub fn sources<'a>(drafts: impl IntoIterator<Item = &'a Draft>, policies: &Policies) -> BTreeSet<EnvironmentName> {
+pub fn sources<'a>(drafts: impl IntoIterator<Item = &'a Draft>) -> BTreeSet<EnvironmentName> {
     let promotions = drafts.into_iter().filter_map(|draft| draft.promotion.as_ref());
-    if policies.is_empty() { BTreeSet::new() } else { promotions.map(|promotion| promotion.from.clone()).collect() }
+    promotions.map(|promotion| promotion.from.clone()).collect()
 }

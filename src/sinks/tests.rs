@@ -72,6 +72,7 @@ fn planned(version: &str, state: State, reason: Option<Reason>) -> TargetPlan {
         rollout: None,
         ours: true,
         warnings: Vec::new(),
+        runs: Vec::new(),
         just_rolled: true,
     }
 }

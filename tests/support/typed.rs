@@ -86,6 +86,7 @@ pub(crate) fn target(shown: &TargetStatus) -> TargetState {
         reason,
         since: shown.since,
         out_of_sync_since: shown.out_of_sync_since,
+        runs: Vec::new(),
         in_sync_since: shown.in_sync_since,
         observed: shown.observed,
         last_known: shown.last_known,

@@ -15,6 +15,7 @@ pub mod names;
 pub mod observed;
 pub mod pin;
 mod precedence;
+pub mod promotion;
 pub mod reason;
 pub mod repository;
 pub mod rollout;
@@ -31,8 +32,7 @@ pub use base::{Base, BaseRevision, BaseRule, BaseSource, Bases, ShapeChange, rol
 pub use call::{Applied, CallRecord, Outcome};
 pub use claim::{Claimed, EnvironmentClaims, Named, Owner, Refusal, Resource};
 pub use desired::{
-    Account, AmiQuery, AsgSpec, Environment, FargateSpec, Probe, Promotion, Reach, RolloutSettings, Suspension, Target,
-    TargetSpec,
+    Account, AmiQuery, AsgSpec, Environment, FargateSpec, Probe, Reach, RolloutSettings, Suspension, Target, TargetSpec,
 };
 pub use error::{ErrorClass, PortError, ResolveError};
 pub use names::{
@@ -45,6 +45,7 @@ pub use observed::{
     TemplateVersionSpec,
 };
 pub use pin::{Pin, Provenance, Signer, SignerKind, Trailer};
+pub use promotion::{Promotion, PromotionMode, Run, Standing};
 pub use reason::{Denial, Failing, Reason, Rollback};
 pub use repository::{Files, PinKey, RepositoryError, Tip, Verified};
 pub use rollout::{Marker, Rollout, RolloutHistory, RolloutId, RolloutOutcome, RolloutResult, RolloutTarget};

@@ -33,7 +33,7 @@ use crate::claims::Claims;
 use crate::guardrail::{Fleet, Guardrails, Member};
 use crate::model::{
     AccountId, Artifact, BaseRevision, Bases, Environment, FargateSpec, LocalRef, ObservedGroup, ObservedService,
-    ObservedTarget, PortError, ResolveError, Rollout, RolloutHistory, ShapeChange, State, Target,
+    ObservedTarget, PortError, ResolveError, Rollout, RolloutHistory, Run, ShapeChange, State, Target,
 };
 pub use crate::model::{Failing, Reason, Rollback};
 
@@ -126,6 +126,8 @@ pub struct TargetPlan {
     pub ours: bool,
     /// What works now but needs somebody's attention, such as a deprecated image; for people.
     pub warnings: Vec<String>,
+    /// What it was in sync with before, as far as the rollouts that were read say; the last first.
+    pub runs: Vec<Run>,
     /// Whether this pin's rollout is under way or just over: if probes fail now, they fail because of it.
     pub just_rolled: bool,
 }

@@ -66,6 +66,7 @@ fn known(state: State) -> TargetState {
         since: at(0),
         out_of_sync_since: None,
         in_sync_since: None,
+        runs: Vec::new(),
         observed: Some(at(0)),
         last_known: None,
         drifted: false,

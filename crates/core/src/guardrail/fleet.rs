@@ -1,10 +1,12 @@
 //! What guardrails may ask about other targets: a small extract of what is known of all of them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::{Component, Digest, EnvironmentName, Pin, State, TargetRef, TargetState, Version};
+use crate::model::promotion::length;
+use crate::model::{Component, Digest, EnvironmentName, Pin, Run, Standing, State, TargetRef, TargetState, Version};
 
 /// What is known of all targets of all environments.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,6 +29,8 @@ pub struct Member {
     pub state: State,
     /// Since when it is in sync with this version, if it is.
     pub in_sync_since: Option<Timestamp>,
+    /// What else it was in sync with, as far as that is known.
+    pub runs: Vec<Run>,
 }
 
 impl Member {
@@ -34,7 +38,7 @@ impl Member {
     #[must_use]
     pub fn pinned(pin: &Pin, state: State) -> Self {
         let (component, version, digest) = (pin.component.clone(), pin.version.clone(), pin.digest.clone());
-        Self { component, version, digest, state, in_sync_since: None }
+        Self { component, version, digest, state, in_sync_since: None, runs: Vec::new() }
     }
 
     /// What is known of a target after a pass.
@@ -43,6 +47,7 @@ impl Member {
         Self {
             // What can't be read now isn't known to be in sync.
             in_sync_since: known.in_sync_since.filter(|_| known.state == State::InSync),
+            runs: known.runs.clone(),
             ..Self::pinned(&known.pin, known.known())
         }
     }
@@ -50,6 +55,18 @@ impl Member {
     /// Whether a rollout is on its way: not known yet to have ended well or badly.
     fn is_rolling(&self) -> bool {
         is_rolling(self.state)
+    }
+
+    /// Whether a pin's version is pinned here, too. A digest counts where both pins name one.
+    fn has(&self, pin: &Pin) -> bool {
+        pin.is_same_artifact(&self.version, self.digest.as_ref())
+    }
+
+    /// Whether it is or was in sync with a pin's version for so long.
+    fn has_soaked(&self, pin: &Pin, soak: Duration, now: Timestamp) -> bool {
+        let present = self.in_sync_since.filter(|_| self.has(pin)).map(|since| length(since, now));
+        let past = self.runs.iter().filter(|run| run.is_of(pin)).map(Run::length);
+        present.into_iter().chain(past).any(|length| length >= soak)
     }
 }
 
@@ -83,9 +100,13 @@ impl Fleet {
 
     /// Takes note of a target's state. In sync with the same version it has been since before, if it was.
     pub fn note(&mut self, target: &TargetRef, mut member: Member) {
-        let before = self.targets.get(target).filter(|before| before.version == member.version);
+        let before = self.targets.get(target);
+        if member.runs.is_empty() {
+            member.runs = before.map(|before| before.runs.clone()).unwrap_or_default();
+        }
+        let same = before.filter(|before| before.version == member.version);
         if member.state == State::InSync && member.in_sync_since.is_none() {
-            member.in_sync_since = before.and_then(|before| before.in_sync_since);
+            member.in_sync_since = same.and_then(|before| before.in_sync_since);
         }
         self.targets.insert(target.clone(), member);
     }
@@ -149,15 +170,52 @@ impl Fleet {
     /// isn't, or there is none. A digest counts where both pins name one.
     #[must_use]
     pub fn in_sync_since(&self, environment: &EnvironmentName, pin: &Pin) -> Option<Timestamp> {
-        let same = |member: &Member| {
-            let digests = member.digest.as_ref().zip(pin.digest.as_ref());
-            member.version == pin.version && digests.is_none_or(|(theirs, ours)| theirs == ours)
-        };
-        let of_component = self
-            .targets
-            .iter()
-            .filter(|(target, member)| target.environment == *environment && member.component == pin.component);
-        let since = of_component.map(|(_, member)| member.in_sync_since.filter(|_| same(member)));
+        let since = self.of_component(environment, pin);
+        let since = since.map(|(_, member)| member.in_sync_since.filter(|_| member.has(pin)));
         since.collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
+    fn of_component<'a>(
+        &'a self,
+        environment: &'a EnvironmentName,
+        pin: &'a Pin,
+    ) -> impl Iterator<Item = (&'a TargetRef, &'a Member)> {
+        let all = self.targets.iter();
+        all.filter(move |(target, it)| target.environment == *environment && it.component == pin.component)
+    }
+
+    /// How a pin's version stands in the environment that it is promoted from: whether all targets of its component there
+    /// are or were in sync with it for as long as `soak`.
+    #[must_use]
+    pub fn standing(&self, from: &EnvironmentName, pin: &Pin, soak: Duration, now: Timestamp) -> Standing {
+        if !self.targets.keys().any(|target| target.environment == *from) {
+            return Standing::Unread;
+        }
+        let mut lacking =
+            self.of_component(from, pin).filter(|(_, member)| !member.has_soaked(pin, soak, now)).peekable();
+        if lacking.peek().is_none() {
+            let concerned = self.of_component(from, pin).next().is_some();
+            return if concerned { Standing::Soaked } else { Standing::Unconcerned };
+        }
+        // The worst of them says most.
+        let mut soaking = Timestamp::MIN;
+        let mut worst = None;
+        for (target, member) in lacking {
+            let since = member.in_sync_since.filter(|_| member.has(pin));
+            let until = since.and_then(|since| since.checked_add(soak).ok());
+            match (until, member.state) {
+                (Some(until), _) => soaking = soaking.max(until),
+                (None, State::Quarantined) if member.has(pin) => {
+                    return Standing::Quarantined { target: target.clone() };
+                }
+                // It was in sync when its account could last be read.
+                (None, State::InSync | State::Unknown) if member.has(pin) => worst = worst.or(Some(Standing::Unread)),
+                (None, state) => {
+                    worst =
+                        Some(Standing::Missing { target: target.clone(), pinned: member.version.clone(), state, soak });
+                }
+            }
+        }
+        worst.unwrap_or(Standing::Soaking { until: soaking })
     }
 }

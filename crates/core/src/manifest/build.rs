@@ -32,7 +32,11 @@ pub(super) fn draft(view: &View, all: Option<&Option<Suspension>>, findings: &mu
         Field::Bad => None,
         Field::Given(at) => {
             let from = at.value.from.required(&at.place, "from", findings);
-            from.map(|from| Some(Promotion { from: from.value.clone() }))
+            let (soak, mode) = (copied(&at.value.soak), copied(&at.value.mode));
+            from.zip(soak).zip(mode).map(|((from, soak), mode)| {
+                let (from, soak) = (from.value.clone(), soak.map_or(Duration::ZERO, |soak| soak.0));
+                Some(Promotion { from, soak, mode: mode.map(|word| word.0).unwrap_or_default() })
+            })
         }
     };
     let targets: Vec<Option<Target>> =

@@ -10,7 +10,7 @@ use super::kinds::{Alias, Shared};
 use super::shape::{At, Field, Number, OneOrMore, Shape, Span, Text, table};
 use super::template::Template;
 use super::tree::{Node, Value};
-use crate::model::{AccountId, Component, Digest, EnvironmentName, LocalRef, Named, Region, Version};
+use crate::model::{AccountId, Component, Digest, EnvironmentName, LocalRef, Named, PromotionMode, Region, Version};
 
 /// A target's text in which `{version}` may stand.
 pub(crate) type Versioned = Template<true, true>;
@@ -22,6 +22,7 @@ pub(crate) type Common = Template<false, false>;
 /// The longest time that Auto Scaling takes for a checkpoint or a bake: two days.
 const TWO_DAYS: u64 = 172_800;
 const TWO_WEEKS: u64 = 14 * 24 * 3600;
+const THIRTY_DAYS: u64 = 30 * 24 * 3600;
 
 table! {
     /// Where and how an environment is deployed: its account and its targets. What `environments/defaults.toml` says
@@ -29,7 +30,7 @@ table! {
     RawEnvironment {
         /// The AWS account, and how to get into it.
         account: RawAccount,
-        /// Where versions come from before they get here. Guardrails use it.
+        /// Where versions come from before they get here. Guardrails use it, too.
         promotion: RawPromotion,
         /// The Auto Scaling groups, by the target's name: `[asg.web]` is `asg/web`.
         asg: BTreeMap<String, Field<RawAsg>>,
@@ -102,10 +103,15 @@ table! {
 }
 
 table! {
-    /// Where versions come from before they get here. Guardrails use it.
+    /// Where versions come from before they get here. Guardrails use it, too.
     RawPromotion {
         /// The environment that runs a version before this one does.
         from: EnvironmentName,
+        /// How long a version has to be in sync there before it counts as soaked. Default: that it has been in sync is enough.
+        soak: Span<1, THIRTY_DAYS>,
+        /// What becomes of a version that hasn't soaked there: `"inform"` rolls it out, with a warning; `"require"` holds it. What
+        /// has run well here before passes, and so does a component that no target there has. Default: `"inform"`.
+        mode: ModeWord,
     }
 }
 
@@ -279,21 +285,39 @@ pub(crate) enum BaseWord {
 
 impl Shape for BaseWord {
     fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
-        let Text(text) = Text::read(node, findings)?;
-        match text.as_str() {
-            "running" => Some(Self::Running),
-            "newest" => Some(Self::Newest),
-            _ => {
-                let message = format!("`{text}` is neither \"running\" nor \"newest\"");
-                findings.report(&node.place, "invalid-value", message);
-                None
-            }
-        }
+        either(node, findings, [("running", Self::Running), ("newest", Self::Newest)])
     }
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "enum": ["running", "newest"] })
     }
+}
+
+/// What becomes of a version that hasn't soaked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ModeWord(pub(crate) PromotionMode);
+
+impl Shape for ModeWord {
+    fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
+        let words = [("inform", Self(PromotionMode::Inform)), ("require", Self(PromotionMode::Require))];
+        either(node, findings, words)
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": ["inform", "require"] })
+    }
+}
+
+/// One of two words.
+fn either<T: Copy>(node: &Node, findings: &mut Findings, words: [(&str, T); 2]) -> Option<T> {
+    let Text(text) = Text::read(node, findings)?;
+    let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+    if found.is_none() {
+        let [(first, _), (second, _)] = words;
+        let message = format!("`{text}` is neither \"{first}\" nor \"{second}\"");
+        findings.report(&node.place, "invalid-value", message);
+    }
+    found
 }
 
 /// A pin: a version, or a table of a version and a digest.

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::hex::sha256;
 use super::{
     AccountId, ArtifactQuery, BaseRevision, Claimed, ClusterName, Component, EnvironmentClaims, EnvironmentName,
-    GroupName, ImageReference, Kind, LocalRef, Named, Pin, Region, Resource, RoleArn, ServiceName, TargetRef,
+    GroupName, ImageReference, Kind, LocalRef, Named, Pin, Promotion, Region, Resource, RoleArn, ServiceName,
+    TargetRef,
 };
 
 /// An environment as Git wants it: one account, its targets and its pins.
@@ -20,7 +21,7 @@ pub struct Environment {
     pub name: EnvironmentName,
     /// The AWS account.
     pub account: Account,
-    /// Where pins are promoted from, for guardrails.
+    /// Where pins are promoted from.
     pub promotion: Option<Promotion>,
     /// The targets.
     pub targets: BTreeMap<LocalRef, Target>,
@@ -55,13 +56,6 @@ pub struct Account {
     pub role: RoleArn,
     /// The external id to give with it.
     pub external_id: Option<String>,
-}
-
-/// Where this environment's pins are promoted from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Promotion {
-    /// The environment that runs a version before this one does.
-    pub from: EnvironmentName,
 }
 
 /// One Auto Scaling group or Fargate service, as Git wants it.

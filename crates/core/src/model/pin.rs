@@ -91,3 +91,11 @@ pub struct Pin {
     /// Where the pin comes from.
     pub provenance: Provenance,
 }
+
+impl Pin {
+    /// Whether a version, with its digest where one is known, is what is pinned. A digest counts where both name one.
+    #[must_use]
+    pub fn is_same_artifact(&self, version: &Version, digest: Option<&Digest>) -> bool {
+        self.version == *version && self.digest.as_ref().zip(digest).is_none_or(|(ours, theirs)| ours == theirs)
+    }
+}

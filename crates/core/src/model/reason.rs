@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{AccountId, LocalRef, PortError, Reach, Refusal, RolloutId, State, words};
+use super::{
+    AccountId, EnvironmentName, LocalRef, PortError, Reach, Refusal, RolloutId, Standing, State, Version, words,
+};
 
 /// Why a target is in its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +102,15 @@ pub enum Reason {
     ChangeLimit(String),
     /// Pending: alarms of the rollout are raised before it begins, each with AWS's word for its state.
     Alarm(Vec<(String, String)>),
+    /// Pending: the version has to be in sync in another environment first, as `[promotion]` says.
+    Promotion {
+        /// That environment.
+        from: EnvironmentName,
+        /// The version.
+        version: Version,
+        /// How it stands there.
+        standing: Standing,
+    },
     /// Pending: a guardrail forbids it.
     Guardrail(Vec<Denial>),
     /// Rolling out: getting ready, nothing that runs has changed yet.
@@ -421,6 +432,9 @@ impl fmt::Display for Reason {
                 };
                 let alarms = alarms.iter().map(alarm).collect::<Vec<_>>().join("; ");
                 write!(f, "waits for {alarms}: AWS starts no refresh until it is OK")
+            }
+            Self::Promotion { from, version, standing } => {
+                write!(f, "held by [promotion]: {}", standing.of(version, from))
             }
             Self::Guardrail(denials) => write!(f, "forbidden by {}", listed(denials)),
             Self::Preparing => f.write_str("getting ready"),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::{Artifact, Pin, Reason, Rollout, RolloutId, RolloutTarget, ShapeChange, State, Suspension, TargetRef};
+use super::{Artifact, Pin, Reason, Rollout, RolloutId, RolloutTarget, Run, ShapeChange, State, Suspension, TargetRef};
 
 /// What is known of a target after a pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct TargetState {
     pub out_of_sync_since: Option<Timestamp>,
     /// Since when it is in sync with the pin, if it is; also while it is `verifying` only because a process has begun.
     pub in_sync_since: Option<Timestamp>,
+    /// What else it was in sync with, the last first: what this process saw, and what AWS remembers. At most [`Run::MAX`].
+    pub runs: Vec<Run>,
     /// When AWS was last read for it. Older than the last pass where the state is `unknown`; what was observed is kept then.
     pub observed: Option<Timestamp>,
     /// The state before it became `unknown`.

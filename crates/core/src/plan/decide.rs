@@ -5,6 +5,7 @@ mod heal;
 mod outcome;
 mod preconditions;
 mod probes;
+mod promotion;
 mod start;
 mod template;
 
@@ -189,6 +190,9 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     };
     warnings.extend(shape::sharing(target, input.observed));
     warnings.extend(verdict.warning.clone());
+    // A guardrail that holds the version says why itself.
+    let goes_on = due && !matches!(verdict.reason, Some(Reason::Guardrail(_)));
+    warnings.extend(pin.filter(|_| goes_on).and_then(|pin| promotion::warning(input, pin)));
     let base = view.as_ref().and_then(View::base).cloned();
     let drifted = pin.is_some_and(|pin| drifted(input, target, &verdict, attempt, (pin, base.as_ref())));
     let verdict = suppress_refused(input, local, verdict);
@@ -210,6 +214,7 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
         rollout: verdict.rollout,
         ours: verdict.ours,
         warnings,
+        runs: view.as_ref().map(promotion::runs).unwrap_or_default(),
         just_rolled,
     }
 }

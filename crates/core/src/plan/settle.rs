@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::{Action, TargetPlan};
 use crate::model::{
-    ErrorClass, Ongoing, Outcome, Pin, Provenance, Reason, RolloutOutcome, StartedRollout, State, Target, TargetState,
-    Version,
+    ErrorClass, Ongoing, Outcome, Pin, Provenance, Reason, RolloutOutcome, Run, StartedRollout, State, Target,
+    TargetState, Version,
 };
 
 /// All that the state of a target after a pass is made of.
@@ -51,6 +51,7 @@ pub fn settle(pass: Pass<'_>, before: Option<&TargetState>) -> TargetState {
         since,
         out_of_sync_since,
         in_sync_since: in_sync_since(pass, state, before),
+        runs: runs(pass, before),
         observed: if unknown { before.and_then(|before| before.observed) } else { Some(now) },
         last_known: last_known.filter(|_| unknown),
         drifted: kept.map_or(plan.drifted, |kept| kept.drifted),
@@ -121,6 +122,28 @@ fn in_sync_since(pass: Pass<'_>, state: State, before: Option<&TargetState>) -> 
         State::Unknown => kept,
         _ => None,
     }
+}
+
+/// What the target was in sync with: what is known of it already, what AWS remembers, and what has just been replaced.
+fn runs(Pass { pin, plan, now, .. }: Pass<'_>, before: Option<&TargetState>) -> Vec<Run> {
+    let ended = before.and_then(|before| {
+        let since =
+            before.in_sync_since.filter(|_| !pin.is_same_artifact(&before.pin.version, before.pin.digest.as_ref()))?;
+        let Pin { version, digest, .. } = before.pin.clone();
+        Some(Run { version, digest, since, until: now })
+    });
+    let seen = before.map(|before| before.runs.as_slice()).unwrap_or_default();
+    // What AWS says is as true, but knows no digests: what was seen comes first.
+    let mut runs: Vec<Run> = ended.into_iter().chain(seen.iter().cloned()).collect();
+    for run in &plan.runs {
+        let known = runs.iter().any(|it| it.version == run.version && it.until >= run.since && it.since <= run.until);
+        if !known {
+            runs.push(run.clone());
+        }
+    }
+    runs.sort_by_key(|run| std::cmp::Reverse(run.until));
+    runs.truncate(Run::MAX);
+    runs
 }
 
 /// The state and reason, given what became of the action. A write that was refused blocks the target; one that may

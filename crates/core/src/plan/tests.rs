@@ -9,6 +9,7 @@ mod images;
 mod memory;
 mod model;
 mod probes;
+mod promotion;
 mod properties;
 mod quarantine;
 mod retries;

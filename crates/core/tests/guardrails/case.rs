@@ -162,6 +162,7 @@ impl Case {
             digest: None,
             state,
             in_sync_since: since.map(time),
+            runs: Vec::new(),
         };
         self.fleet.note(&TargetRef::try_from(target.to_owned()).unwrap(), member);
         self

@@ -138,6 +138,10 @@ findings! {
     environments/Prod:1:1: error: `Prod` is not an environment's name: it has 1 to 63 of a-z, 0-9, - and _, and starts with a letter or digit; rename the folder
     environments/prod/Pins.TOML:1:1: error: no file of this name is read; the files are environments/defaults.toml, environments/NAME/environment.toml and environments/NAME/pins.toml
     "#;
+    promotion_words: Repository::prod().append("[promotion]\nfrom = \"dev\"\nsoak = \"31d\"\nmode = \"strict\"") => @r#"
+    environments/prod/environment.toml:19:8: error: promotion.soak: `31d` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
+    environments/prod/environment.toml:20:8: error: promotion.mode: `strict` is neither "inform" nor "require"
+    "#;
     promotion_from_itself: Repository::prod().append("[promotion]\nfrom = \"prod\"") => @"environments/prod/environment.toml:18:8: error: promotion.from: this environment is promoted from itself; name the one that runs a version before it";
     lookalikes: Repository::prod().without("prod/environment.toml").with("prod/environment.yaml", "").with("prod/pins.json", "") => @"environments/prod/environment.toml:1:1: error: this file is missing; environments/prod/environment.yaml isn't read: the files are TOML; write it as environments/prod/environment.toml";
     folder_without_files: Repository::prod().with("dev/", "") => @r#"

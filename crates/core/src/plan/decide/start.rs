@@ -121,12 +121,15 @@ impl Decision<'_> {
                 return Some(Verdict::of(State::Pending, Reason::After { target: before.clone(), state }));
             }
         }
+        if let Some(waiting) = self.promotion() {
+            return Some(waiting);
+        }
         let denials = self.denials();
         (!denials.is_empty()).then(|| Verdict::of(State::Pending, Reason::Guardrail(denials)))
     }
 
     /// Whether the pinned image runs already, so that a rollout brings nothing but another shape. `after` orders versions.
-    fn brings_only_a_shape(&self) -> bool {
+    pub(super) fn brings_only_a_shape(&self) -> bool {
         !self.view.current.shaped && self.view.current.runs(self.artifact)
     }
 
