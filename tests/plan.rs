@@ -158,7 +158,7 @@ fn a_change_is_told_as_text_comment_and_json() {
     assert!(all.contains("dev/fargate/api") && all.contains("in-sync"), "{all}");
     // One environment alone still knows where its pins are promoted from.
     let prod = said(&plan(&stage, &["prod", "--base", "main"]));
-    assert!(prod.contains("soak") && !prod.contains("dev/asg/frontend"), "{prod}");
+    assert!(prod.contains("soak") && !prod.contains("\n    dev/asg/frontend"), "{prod}");
     assert_eq!(stage.written(0), Vec::<String>::new());
 }
 
