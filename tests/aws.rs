@@ -641,7 +641,7 @@ async fn who_refuses_is_told_apart() {
         let error = observed[&local("asg/web")].as_ref().unwrap_err();
         assert!(error.class == ErrorClass::Denied && error.to_string().contains(advice), "{error}");
         // The first time the role is assumed again, too, and the second denial counts.
-        stand.mend().await;
+        stand.repair().await;
     }
     let proxy = json!({ "operation": "DescribeAutoScalingGroups", "kind": "gateway", "status": 403, "times": 1 });
     stand.fault(proxy).await;

@@ -646,7 +646,7 @@ fn a_fetch_that_breaks_off_half_way_is_the_servers_fault_and_the_next_one_works(
                 Then::Close => assert!(matches!(error, GitError::Unreachable { .. }), "{url}: {}", shown(&error)),
                 Then::Hang => assert!(matches!(error, GitError::Stalled { .. }), "{url}: {}", shown(&error)),
             }
-            cut.mend();
+            cut.repair();
             assert_eq!(tip(&fixture.poll(), "main"), repo.head());
         }
     }
@@ -668,7 +668,7 @@ fn a_mirror_survives_a_fetch_that_breaks_off() {
         let error = fixture.fails();
         assert!(matches!(error, GitError::Unreachable { .. }), "{url}: {}", shown(&error));
         fixture.mirror.files(&commit).unwrap();
-        cut.mend();
+        cut.repair();
         let after = fixture.poll();
         assert_eq!(tip(&after, "main"), repo.head());
         assert_eq!(after.branches["main"].as_ref().unwrap().previous.as_ref(), Some(&commit));

@@ -83,7 +83,8 @@ fn a_version_that_never_ran_in_dev_is_only_warned_of_unless_that_is_required() {
     stage.pin("prod", "backend", "1.1.0");
     stage.wait_until("it warns", |stage| {
         let warnings = stage.target("prod/fargate/api")["warnings"].to_string();
-        warnings.contains("[promotion]: 1.1.0 isn't known to have been in sync in dev: dev/fargate/api has 1.0.0 pinned")
+        warnings
+            .contains("[promotion]: 1.1.0 isn't known to have been in sync in dev: dev/fargate/api has 1.0.0 pinned")
     });
     stage.wait_until("it is rolled out all the same", |stage| shop::runs(stage, PROD, "1.1.0"));
     stage.wait_for_sync(&BOTH);

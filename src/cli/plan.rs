@@ -273,7 +273,7 @@ fn touched(planned: &Planned, given: &Given<'_>) -> BTreeMap<LocalRef, Vec<&'sta
     let name = &planned.desired.environment.name;
     let parts = planned.plan.targets.iter().filter_map(|(local, plan)| {
         let Some(mut parts) = given.history.changed(name, local) else { return Some((local.clone(), Vec::new())) };
-        if report::changes(plan) && given.judged_anew(planned, local, plan) {
+        if report::changes(plan) && given.judged_differently(planned, local, plan) {
             parts.push("guardrails");
         }
         (!parts.is_empty()).then(|| (local.clone(), parts))

@@ -112,7 +112,7 @@ fn reads_that_lag_start_nothing_twice() {
     for target in ["dev/asg/web", "dev/fargate/api"] {
         stage.wait_for(target, "quarantined");
     }
-    stage.mend();
+    stage.repair();
     stage.settles();
     assert_eq!((stage.fleet().refreshes(DEV, "web").len(), deployments(&stage, "api")), (2, 2));
 }
@@ -152,7 +152,7 @@ fn what_cannot_be_read_is_unknown_and_keeps_its_last_state() {
         let row = if id == "throttled" { failure_mode("throttled") } else { failure_mode("server-errors") };
         row.holds(&stage, "dev/asg/web");
         assert_eq!(stage.target("dev/asg/web")["last_known"], "in-sync");
-        stage.mend();
+        stage.repair();
         stage.wait_for_sync(&["dev/asg/web"]);
     }
     // A call that is refused for good blocks its target, and says what to allow.
@@ -164,7 +164,7 @@ fn what_cannot_be_read_is_unknown_and_keeps_its_last_state() {
         }),
     );
     failure_mode("denied").holds(&stage, "dev/asg/web");
-    stage.mend();
+    stage.repair();
     stage.wait_for_sync(&["dev/asg/web"]);
     // And so does a write.
     fault(
@@ -176,7 +176,7 @@ fn what_cannot_be_read_is_unknown_and_keeps_its_last_state() {
     );
     stage.pin("dev", "web", "1.1");
     failure_mode("write-denied").holds(&stage, "dev/asg/web");
-    stage.mend();
+    stage.repair();
     stage.wait_for_sync(&["dev/asg/web"]);
     assert_eq!(attempts(&stage, "web"), 1);
 }
@@ -214,7 +214,7 @@ fn credentials_expire_are_revoked_and_belong_elsewhere() {
     );
     failure_mode("role-not-assumed").holds(&stage, "dev/asg/web");
     assert!(error(&stage).contains("AssumeRole"), "{}", error(&stage));
-    stage.mend();
+    stage.repair();
     stage.wait_for_sync(&["dev/asg/web"]);
 
     // The role is the right one for the file, but leads to another account.
@@ -238,7 +238,7 @@ fn who_refuses_is_told() {
         format!("User: pinion is not authorized to perform: {reads} with an explicit deny in a service control policy");
     fault(&stage, &refused("DescribeAutoScalingGroups", "AccessDenied", &why));
     failure_mode("denied-by-organisation").holds(&stage, "dev/asg/web");
-    stage.mend();
+    stage.repair();
     stage.wait_for_sync(&["dev/asg/web"]);
 
     let why = "User: pinion is not authorized to perform: sts:AssumeRole on resource: r because no identity-based policy \
@@ -246,13 +246,13 @@ fn who_refuses_is_told() {
     fault(&stage, &refused("AssumeRole", "AccessDenied", why));
     fault(&stage, &json!({ "account": DEV, "kind": "expire", "times": 1 }));
     failure_mode("own-identity-denied").holds(&stage, "dev/asg/web");
-    stage.mend();
+    stage.repair();
     stage.wait_for_sync(&["dev/asg/web"]);
 
     fault(&stage, &refused("AssumeRole", "ExpiredToken", "The security token included in the request is expired"));
     fault(&stage, &json!({ "account": DEV, "kind": "expire", "times": 1 }));
     failure_mode("own-credentials-expired").holds(&stage, "dev/asg/web");
-    stage.mend();
+    stage.repair();
     stage.wait_for_sync(&["dev/asg/web"]);
     stage.settles();
 }
@@ -278,7 +278,7 @@ fn a_session_of_another_account_is_good_for_nothing() {
     assert!(!there.is_empty() && there.iter().all(|operation| operation == "GetCallerIdentity"), "{there:?}");
 
     // The next session is the right one, without waiting for the wrong one's end.
-    stage.mend();
+    stage.repair();
     stage.wait_for_sync(&["dev/asg/web"]);
     assert!(stage.fleet().group_runs(DEV, "web", ami("1.1")));
 }

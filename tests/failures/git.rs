@@ -12,7 +12,7 @@ fn error(stage: &Stage) -> String {
     stage.status()["repositories"][0]["error"].as_str().unwrap_or_default().to_owned()
 }
 
-fn mended(stage: &Stage) {
+fn repaired(stage: &Stage) {
     stage.wait_until("the repository can be read again", |stage| error(stage).is_empty());
 }
 
@@ -26,12 +26,12 @@ fn a_server_that_is_down_talks_rubbish_or_wants_another_token() {
     failure_mode("git-down").says(&stage, error);
     failure_mode("git-down").is_counted(&stage, "failed");
     assert_eq!(stage.state("dev/asg/web"), "in-sync");
-    server.mend();
-    mended(&stage);
+    server.repair();
+    repaired(&stage);
     server.talk_rubbish();
     failure_mode("git-rubbish").says(&stage, error);
-    server.mend();
-    mended(&stage);
+    server.repair();
+    repaired(&stage);
     server.set_token("another-0123456789abcdef");
     failure_mode("git-token").says(&stage, error);
     stage.settles();
@@ -39,7 +39,7 @@ fn a_server_that_is_down_talks_rubbish_or_wants_another_token() {
     server.set_token("token-0123456789abcdef");
     stage.pin("dev", "web", "1.1");
     stage.wait_until("the pin arrives", |stage| stage.fleet().group_runs(DEV, "web", ami("1.1")));
-    mended(&stage);
+    repaired(&stage);
 }
 
 #[test]
@@ -62,9 +62,9 @@ fn a_server_that_is_slow_or_hangs_holds_up_nothing_but_news() {
     let from = stage.last();
     stage.settles();
     assert_eq!((stage.state("dev/asg/web"), stage.written(from)), ("in-sync".to_owned(), Vec::new()));
-    server.mend();
+    server.repair();
     stage.wait_until("the pin arrives", |stage| stage.fleet().group_runs(DEV, "web", ami("1.0")));
-    mended(&stage);
+    repaired(&stage);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_rewritten_history_is_followed_and_a_damaged_mirror_is_cloned_again() {
     stage.wait_until("it runs 1.1", |stage| stage.fleet().group_runs(DEV, "web", ami("1.1")));
     stage.wait_for_sync(&["dev/asg/web"]);
     failure_mode("mirror-damaged").holds(&stage, "dev/asg/web");
-    mended(&stage);
+    repaired(&stage);
 }
 
 /// A folder of this name below another.
@@ -137,5 +137,5 @@ fn a_full_disk_keeps_what_was_read_last() {
     assert_eq!(stage.state("dev/asg/web"), "in-sync");
     limit("unlimited");
     stage.wait_until("the pin arrives", |stage| stage.fleet().group_runs(DEV, "web", ami("1.1")));
-    mended(&stage);
+    repaired(&stage);
 }

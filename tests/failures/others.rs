@@ -121,7 +121,7 @@ fn two_controllers_that_race_for_every_write_do_no_harm() {
         assert!(stage.writes(from).len() < 60, "they never come to an end");
     }
     assert_eq!(raced.iter().map(String::as_str).collect::<BTreeSet<_>>(), writes.into(), "both made each of them");
-    stage.mend();
+    stage.repair();
     let targets = ["dev/asg/latest", "dev/asg/default", "dev/fargate/api"];
     stage.wait_for_sync(&targets);
     failure_mode("two-controllers-race").holds(&stage, "dev/asg/latest");

@@ -252,7 +252,7 @@ fn an_invalid_policy_denies_all_but_what_runs_already() {
             && stage.state("dev/asg/frontend") == "in-sync"
     });
     assert!(stage.reason("dev/fargate/api").contains("pinion:invalid-policies"));
-    stage.commit("mended", |repo| {
+    stage.commit("repaired", |repo| {
         repo.write(bad, SOAK);
     });
     stage.wait_for_sync(&["dev/fargate/api"]);

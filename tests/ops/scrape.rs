@@ -102,7 +102,7 @@ pub(crate) fn of_everything() -> String {
         counted(r#"pinion_aws_throttles_total{environment="dev",service="autoscaling"}"#)
             && counted(r#"pinion_reconcile_total{environment="dev",result="failed"}"#)
     });
-    stage.mend();
+    stage.repair();
     // The next start has to assume the role again, and is refused once.
     let mut stage = stage;
     let before = scrape(&stage);

@@ -158,7 +158,7 @@ fn a_throttled_dev_does_not_hold_prod_up() {
     stage.wait_for("dev/fargate/manager", "unknown");
     assert_eq!(asked(&stage).1, 1, "one fetch brings both branches");
 
-    stage.mend();
+    stage.repair();
     stage.wait_until("dev runs 1.2", |stage| runs(stage, DEV, "1.2"));
     stage.wait_for_sync(&["dev/fargate/manager", "prod/fargate/manager"]);
     assert_eq!(asked(&stage).1, 0, "nothing new to fetch");

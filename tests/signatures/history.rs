@@ -30,7 +30,7 @@ impl Branch {
     pub(crate) fn new() -> Self {
         let desk = Desk::new();
         let line = format!("{ADA} {}\n", desk.ssh_key("ada", &["ed25519"]));
-        desk.ssh_key("stranger", &["ed25519"]);
+        desk.ssh_key("outsider", &["ed25519"]);
         std::fs::write(desk.path("allowed_signers"), line).unwrap();
         let mirrors = Mirrors::new(desk.path("cache"), Programs::default());
         let source = RepositorySource {
@@ -136,7 +136,7 @@ fn an_unsigned_commit_under_a_signed_tip_is_found() {
     let first = branch.commit(SIGNED, "first");
     assert_eq!(branch.found(), (Some(first.clone()), none()));
     let hidden = branch.commit(With::Nothing, "hidden");
-    let foreign = branch.commit(With::Ssh("stranger"), "by somebody else");
+    let foreign = branch.commit(With::Ssh("outsider"), "by somebody else");
     branch.commit(SIGNED, "tip");
     let refused = vec![format!("unsigned {hidden}"), format!("unknown-key {foreign}")];
     assert_eq!(branch.found(), (Some(first), refused));
@@ -203,26 +203,26 @@ fn what_counted_stays_while_the_tip_is_refused() {
     assert_eq!(summary(&verified), (Some(third.clone()), vec![format!("unsigned {rewritten}")]));
     // One whose tip is good does: an allowed signer may do so.
     branch.git(&["reset", "--quiet", "--hard", &first]);
-    let mended = branch.commit(SIGNED, "mended");
-    assert_eq!(summary(&branch.verify(&mut running, Some(&third))), (Some(mended), none()));
+    let repaired = branch.commit(SIGNED, "repaired");
+    assert_eq!(summary(&branch.verify(&mut running, Some(&third))), (Some(repaired), none()));
 }
 
 #[test]
 fn keys_are_read_anew_when_they_change() {
     let branch = Branch::new();
     let first = branch.commit(SIGNED, "first");
-    let second = branch.commit(With::Ssh("stranger"), "by somebody new");
+    let second = branch.commit(With::Ssh("outsider"), "by somebody new");
     let mut running = branch.verifier();
     assert_eq!(summary(&branch.verify(&mut running, None)).0, Some(first.clone()));
     let file = branch.desk.path("allowed_signers");
     let ada = std::fs::read_to_string(&file).unwrap();
-    let both = format!("{ada}{ADA} {}\n", branch.desk.public("stranger"));
+    let both = format!("{ada}{ADA} {}\n", branch.desk.public("outsider"));
     std::fs::write(&file, &both).unwrap();
     assert_eq!(summary(&branch.verify(&mut running, Some(&first))), (Some(second.clone()), none()));
     // Somebody leaves: what they signed before still counts if the line ends, and doesn't if it is gone.
     let left = both.replace(
-        &format!("{ADA} {}", branch.desk.public("stranger")),
-        &format!("{ADA} valid-before=\"20250602Z\" {}", branch.desk.public("stranger")),
+        &format!("{ADA} {}", branch.desk.public("outsider")),
+        &format!("{ADA} valid-before=\"20250602Z\" {}", branch.desk.public("outsider")),
     );
     std::fs::write(&file, left).unwrap();
     assert_eq!(summary(&branch.verify(&mut running, Some(&second))), (Some(second.clone()), none()));

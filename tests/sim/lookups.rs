@@ -40,18 +40,18 @@ async fn roles_lead_to_accounts() {
 #[tokio::test]
 async fn foreign_keys_are_told_off_in_each_protocol() {
     let stand = Simulator::demo().await;
-    let stranger = stand.account_with(aws_credential_types::Credentials::new(
+    let outsider = stand.account_with(aws_credential_types::Credentials::new(
         "ASIAUNKNOWN",
         "secret",
         Some("token".to_owned()),
         None,
         "test",
     ));
-    let error = stranger.sts.get_caller_identity().send().await.unwrap_err().into_service_error();
+    let error = outsider.sts.get_caller_identity().send().await.unwrap_err().into_service_error();
     assert_eq!(error.code(), Some("InvalidClientTokenId"));
-    let error = stranger.ec2.describe_images().send().await.unwrap_err().into_service_error();
+    let error = outsider.ec2.describe_images().send().await.unwrap_err().into_service_error();
     assert_eq!(aws_sdk_ec2::error::ProvideErrorMetadata::code(&error), Some("AuthFailure"));
-    let error = stranger.ecs.list_services().cluster("app").send().await.unwrap_err().into_service_error();
+    let error = outsider.ecs.list_services().cluster("app").send().await.unwrap_err().into_service_error();
     assert_eq!(aws_sdk_ecs::error::ProvideErrorMetadata::code(&error), Some("UnrecognizedClientException"));
     assert!(aws_types::request_id::RequestId::request_id(&error).is_some());
 }

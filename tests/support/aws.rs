@@ -99,7 +99,7 @@ impl Simulator {
     }
 
     /// Takes all faults away.
-    pub(crate) async fn mend(&self) {
+    pub(crate) async fn repair(&self) {
         let url = format!("{}/_sim/faults", self.sim.endpoint());
         self.http.delete(url).send().await.unwrap().error_for_status().unwrap();
     }

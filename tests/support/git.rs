@@ -250,7 +250,7 @@ impl GitServer {
     }
 
     /// From now on answers as it should, and asks for no other token than before.
-    pub(crate) fn mend(&self) {
+    pub(crate) fn repair(&self) {
         let mut state = self.shared.state.lock().unwrap();
         (state.status, state.rubbish, state.delay) = (None, false, Duration::ZERO);
     }
@@ -484,7 +484,7 @@ impl Cut {
     }
 
     /// Lets everything through from now on.
-    pub(crate) fn mend(&self) {
+    pub(crate) fn repair(&self) {
         self.limit(i64::MAX);
     }
 

@@ -28,7 +28,7 @@ const MAX_OBJECTS: u32 = 250_000;
 
 /// The most that files which are left out may have, inflated, in bytes, and how many they may be in one fetch.
 const MAX_LEFT_OUT: u64 = 8 << 30;
-const MOST_LEFT_OUT: usize = 4096;
+const MAX_FILES_LEFT_OUT: usize = 4096;
 
 /// The most bytes of an object and all those that it is a delta of: while it is taken in they are all in memory.
 const MAX_CHAIN: u64 = 48 << 20;

@@ -25,10 +25,10 @@ pub type PinKey = (String, String);
 pub type Extract<'a> = &'a dyn Fn(&str, &[u8]) -> BTreeMap<String, String>;
 
 /// The commits without a pin that are passed over at most, one after the other.
-const MOST_WITHOUT: usize = 10_000;
+const MAX_WITHOUT: usize = 10_000;
 
 /// The rewritten commits that are remembered at most.
-const MOST_REWRITTEN: usize = 10_000;
+const MAX_REWRITTEN: usize = 10_000;
 
 /// The longest names and subjects that are kept, in characters. They are a untrusted person's text.
 const MAX_TEXT: usize = 200;
@@ -142,7 +142,7 @@ impl Provenances {
                     Before::Without(parents) => {
                         for parent in parents {
                             gap.steps += 1;
-                            if gap.steps > MOST_WITHOUT {
+                            if gap.steps > MAX_WITHOUT {
                                 break;
                             }
                             let way = Way { key, here: here.clone(), set: Some(set) };
@@ -268,7 +268,7 @@ impl Provenances {
             let (now, before) = line.split_once(' ')?;
             Some((ObjectId::from_hex(now.as_bytes()).ok()?, ObjectId::from_hex(before.as_bytes()).ok()?))
         });
-        self.rewritten.extend(ids.filter(|(now, before)| now != before).take(MOST_REWRITTEN));
+        self.rewritten.extend(ids.filter(|(now, before)| now != before).take(MAX_REWRITTEN));
     }
 
     fn knows(&self, key: &PinKey, value: &str, commit: ObjectId) -> bool {

@@ -397,7 +397,7 @@ impl Given<'_> {
     }
 
     /// Whether other guardrails forbid a target's rollout than before this change.
-    pub(super) fn judged_anew(&self, planned: &Planned, local: &LocalRef, plan: &TargetPlan) -> bool {
+    pub(super) fn judged_differently(&self, planned: &Planned, local: &LocalRef, plan: &TargetPlan) -> bool {
         let environment = &planned.desired.environment;
         let Some(base) = &self.history.base else { return false };
         let Some(target) = environment.targets.get(local) else { return false };

@@ -230,7 +230,7 @@ async fn a_suspension_that_ends_while_the_account_is_read_ends_with_the_next_pas
 #[tokio::test(start_paused = true)]
 async fn credentials_of_another_account_are_a_failed_pass() {
     let rig = Rig::converged(&["dev"]).await;
-    rig.world.mood("dev", |mood| mood.stranger = true);
+    rig.world.mood("dev", |mood| mood.outsider = true);
     rig.git.pin("dev", "1.1");
     rig.until_state("dev", State::Blocked).await;
     sleep(secs(300)).await;
@@ -239,7 +239,7 @@ async fn credentials_of_another_account_are_a_failed_pass() {
     assert!(environment.error.unwrap().contains("belong to account"), "it is said of the environment, too");
     assert!(environment.last_success.unwrap() < environment.targets["asg/web"].since);
     assert_eq!(rig.world.writes("dev").len(), 0);
-    rig.world.mood("dev", |mood| mood.stranger = false);
+    rig.world.mood("dev", |mood| mood.outsider = false);
     rig.until_state("dev", State::InSync).await;
 }
 

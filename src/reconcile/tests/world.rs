@@ -33,7 +33,7 @@ pub(super) struct Mood {
     pub(super) identity_fails: Option<ErrorClass>,
     pub(super) write_fails: Option<ErrorClass>,
     /// The credentials belong to another account.
-    pub(super) stranger: bool,
+    pub(super) outsider: bool,
     /// Reads never end.
     pub(super) hangs: bool,
     pub(super) panics: bool,
@@ -377,7 +377,7 @@ impl Observe for Door {
         });
         match self.mood().identity_fails {
             Some(class) => Err(error(class, "AssumeRole", number)),
-            None if self.mood().stranger => Ok(account("other")),
+            None if self.mood().outsider => Ok(account("other")),
             None => Ok(account(&self.environment)),
         }
     }

@@ -74,7 +74,7 @@ impl Stage {
     }
 
     /// Takes all faults away.
-    pub(crate) fn mend(&self) {
+    pub(crate) fn repair(&self) {
         self.sim("DELETE", "/_sim/faults", None);
     }
 

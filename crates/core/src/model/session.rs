@@ -3,7 +3,7 @@
 use super::{EnvironmentName, hex};
 
 /// The most characters that a role session's name may have (`RoleSessionName`; STS API reference, `AssumeRole`).
-const LONGEST: usize = 64;
+const MAX_LENGTH: usize = 64;
 /// Hexadecimal digits at the end of a name that was cut.
 const DIGITS: usize = 16;
 
@@ -30,10 +30,10 @@ impl Session {
             Self::Bump => "pinion.bump",
         };
         let whole = format!("{prefix}-{environment}");
-        if whole.len() <= LONGEST {
+        if whole.len() <= MAX_LENGTH {
             return whole;
         }
-        let beginning: String = whole.chars().take(LONGEST - DIGITS - 1).collect();
+        let beginning: String = whole.chars().take(MAX_LENGTH - DIGITS - 1).collect();
         format!("{beginning}.{}", hex::sha256(&whole, DIGITS))
     }
 }
@@ -54,12 +54,12 @@ mod tests {
             sessions.iter().flat_map(|session| environments.iter().map(|name| session.name(name))).collect();
         assert_eq!(names.len(), sessions.len() * environments.len(), "{names:?}");
         for name in &names {
-            assert!((2..=LONGEST).contains(&name.len()), "{name}");
+            assert!((2..=MAX_LENGTH).contains(&name.len()), "{name}");
             assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_=,.@-".contains(&byte)), "{name}");
         }
         assert_eq!(Session::Run.name(&environments[0]), "pinion-prod");
         assert_eq!(Session::Plan.name(&environments[0]), "pinion.plan-prod");
         let cut = Session::Run.name(&environments[4]);
-        assert!(cut.len() == LONGEST && cut.starts_with("pinion-xxx") && cut.contains('.'), "{cut}");
+        assert!(cut.len() == MAX_LENGTH && cut.starts_with("pinion-xxx") && cut.contains('.'), "{cut}");
     }
 }

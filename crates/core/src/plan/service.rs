@@ -161,25 +161,25 @@ pub(super) fn next_step(
 }
 
 /// The tags that a resource may have, those that AWS sets aside (*Tag naming limits and requirements* of ECS).
-const MOST_TAGS: usize = 50;
+const MAX_TAGS: usize = 50;
 /// Characters that a tag's value may have.
-const LONGEST_VALUE: usize = 256;
+const MAX_TAG_VALUE: usize = 256;
 
 /// Whether there is room for Pinion's tags beside those of others; what to do if not.
 fn has_room(base: &TaskDefinition, marker: &Marker) -> Result<(), String> {
     let ours = marker.tags().len();
     let short = short_arn(&base.arn);
-    if base.tags + ours > MOST_TAGS {
+    if base.tags + ours > MAX_TAGS {
         return Err(format!(
             "task definition {short} has {} of its own, and Pinion marks what it registers with {ours} more, but AWS allows \
-             {MOST_TAGS}: take {} from the task definition",
+             {MAX_TAGS}: take {} from the task definition",
             words::count(base.tags, "tag"),
-            words::count(base.tags + ours - MOST_TAGS, "tag"),
+            words::count(base.tags + ours - MAX_TAGS, "tag"),
         ));
     }
-    match marker.tags().iter().find(|(_, value)| value.chars().count() > LONGEST_VALUE) {
+    match marker.tags().iter().find(|(_, value)| value.chars().count() > MAX_TAG_VALUE) {
         Some((key, _)) => {
-            Err(format!("the tag {key} would have more than the {LONGEST_VALUE} characters that AWS allows"))
+            Err(format!("the tag {key} would have more than the {MAX_TAG_VALUE} characters that AWS allows"))
         }
         None => Ok(()),
     }
@@ -195,7 +195,7 @@ pub(super) fn family_of(arn: &str) -> &str {
 #[must_use]
 pub fn name_of(arn: &str) -> String {
     let short = short_arn(arn);
-    short.get(short.len().saturating_sub(LONGEST_VALUE)..).unwrap_or(short).to_owned()
+    short.get(short.len().saturating_sub(MAX_TAG_VALUE)..).unwrap_or(short).to_owned()
 }
 
 /// The way back of a service that is left on a task definition whose rollout failed: to the one that it was made from.
@@ -205,7 +205,7 @@ pub(super) fn way_back(service: &ObservedService, view: &View, base: &str) -> Op
         Some((RolloutTarget::TaskDefinition(arn), true)) => arn.clone(),
         Some(_) => return None,
         // Deployed longer ago than ECS remembers; it is in the same account and region.
-        None if base.len() < LONGEST_VALUE => format!("{}/{base}", service.task_definition.arn.rsplit_once('/')?.0),
+        None if base.len() < MAX_TAG_VALUE => format!("{}/{base}", service.task_definition.arn.rsplit_once('/')?.0),
         // The beginning of its name isn't known.
         None => return None,
     };

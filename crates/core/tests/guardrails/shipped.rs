@@ -165,8 +165,8 @@ fn a_version_that_failed_twice_is_not_tried_again_elsewhere() {
     let two = || case().other("prod/asg/b", "1.4.2", State::Quarantined, None);
     assert_eq!(two().forbidden_by(), ["stop-after-quarantines"]);
     assert_eq!(two().pinned("1.4.3").forbidden_by(), NOTHING, "another version may be better");
-    let mended = two().other("dev/asg/a", "1.4.2", State::InSync, None);
-    assert_eq!(mended.forbidden_by(), NOTHING, "it ends when one of them does well after all");
+    let repaired = two().other("dev/asg/a", "1.4.2", State::InSync, None);
+    assert_eq!(repaired.forbidden_by(), NOTHING, "it ends when one of them does well after all");
     assert_eq!(case().other("prod/asg/b", "1.4.1", State::Quarantined, None).forbidden_by(), NOTHING);
 }
 

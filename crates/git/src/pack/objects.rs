@@ -10,7 +10,7 @@ use flate2::{Compression, Decompress, FlushDecompress, Status};
 use gix::ObjectId;
 use gix::hash::{Hasher, Kind, hasher};
 
-use super::{MAX_CHAIN, MAX_COMMIT, MAX_LEFT_OUT, MAX_OBJECT, MAX_OBJECTS, MOST_LEFT_OUT, Refusal, SLACK};
+use super::{MAX_CHAIN, MAX_COMMIT, MAX_FILES_LEFT_OUT, MAX_LEFT_OUT, MAX_OBJECT, MAX_OBJECTS, Refusal, SLACK};
 
 /// A file that was left out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -351,8 +351,8 @@ impl Pack {
             return Err(Refusal::object(size));
         }
         self.left_out_count += 1;
-        if self.left_out_count > MOST_LEFT_OUT {
-            return Err(Refusal::left_out(&format!("are more than {MOST_LEFT_OUT}")));
+        if self.left_out_count > MAX_FILES_LEFT_OUT {
+            return Err(Refusal::left_out(&format!("are more than {MAX_FILES_LEFT_OUT}")));
         }
         self.entry.fate = Fate::LeftOut(digest.map(Box::new));
         Ok(())

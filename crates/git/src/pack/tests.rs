@@ -178,7 +178,7 @@ fn only_files_are_left_out_and_not_without_an_end() {
     let grows = delta(17 << 20);
     let grown = entry(OFFSET_DELTA, grows.len() as u64, &distance(small.len()), &grows);
     assert_eq!(too_large(&pack(&[small, grown])), "a file or folder in its history has 17 MiB; the most is 16 MiB");
-    let many = vec![entry(ID_DELTA, grows.len() as u64, &[7; 20], &grows); MOST_LEFT_OUT + 1];
+    let many = vec![entry(ID_DELTA, grows.len() as u64, &[7; 20], &grows); MAX_FILES_LEFT_OUT + 1];
     assert_eq!(too_large(&pack(&many)), "its files of more than 16 MiB are more than 4096");
     // It says that it is large, and isn't; or that it is small, and isn't.
     let claims = entry(3, 300 << 20, &[], b"");

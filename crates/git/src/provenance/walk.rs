@@ -15,14 +15,14 @@ use pinion_core::manifest::{self, gather::TreeLimits};
 const MAX_TREES: usize = 4096;
 
 /// The lines of files that are kept at most during a walk: pins, and which component runs what.
-const MOST_KEPT: usize = 50_000;
+const MAX_KEPT: usize = 50_000;
 
 /// The environments that are listed in one walk at most, for who ran a resource before. Beyond that, a pin that comes from
 /// elsewhere is a new one.
-const MOST_LOOKS: usize = 5_000_000;
+const MAX_LOOKS: usize = 5_000_000;
 
 /// The bytes that are read in one walk at most, for who ran a resource.
-const MOST_PARSED: usize = 128 << 20;
+const MAX_PARSED: usize = 128 << 20;
 
 /// What says which targets run a component.
 const ENVIRONMENT: &str = "environment.toml";
@@ -196,7 +196,7 @@ impl<'a> Walk<'a> {
         let users = self.users(tree, &here.0)?.unwrap_or_default();
         let mine = users.iter().filter(|(_, component)| **component == here.1);
         let resources: Rc<[String]> = mine.map(|(resource, _)| resource.clone()).collect();
-        if self.resources.len() >= MOST_KEPT {
+        if self.resources.len() >= MAX_KEPT {
             self.resources.clear();
         }
         self.resources.insert(memo, Rc::clone(&resources));
@@ -218,7 +218,7 @@ impl<'a> Walk<'a> {
         let mut files = BTreeMap::new();
         for (name, id) in self.folders(folder)? {
             self.looks += 1;
-            if self.looks > MOST_LOOKS {
+            if self.looks > MAX_LOOKS {
                 return Ok(Rc::default());
             }
             let known = last.as_ref().and_then(|last| last.files.get(&name)).filter(|known| known.0 == id);
@@ -306,7 +306,7 @@ impl<'a> Walk<'a> {
         let environment = self.bytes(environment, ENVIRONMENT)?;
         let size = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
         self.parsed += size(&environment) + size(&defaults);
-        let environment = environment.filter(|_| self.parsed <= MOST_PARSED);
+        let environment = environment.filter(|_| self.parsed <= MAX_PARSED);
         let users = environment.and_then(|bytes| manifest::users(name, defaults.as_deref(), &bytes)).map(Rc::new);
         self.keep(users.as_ref().map_or(0, |users| users.len()));
         self.users.insert(key, users.clone());
@@ -316,7 +316,7 @@ impl<'a> Walk<'a> {
     /// Makes room for so many more lines of what was read from files.
     fn keep(&mut self, lines: usize) {
         self.kept += 1 + lines;
-        if self.kept > MOST_KEPT {
+        if self.kept > MAX_KEPT {
             self.kept = 1 + lines;
             self.values.clear();
             self.users.clear();
