@@ -1,5 +1,7 @@
 //! Terraform owns the shape of a service or a group, Git its image: `base_revision = "newest"`.
 
+mod policy;
+
 use serde_json::{Value, json};
 
 use crate::failures::document::failure_mode;

@@ -15,10 +15,10 @@ use super::operation::Operation;
 use super::task_definition::{Definition, family_and_revision};
 use super::task_shape;
 use pinion_core::model::{
-    Base, BaseRule, BaseSource, Bases, CommitId, FargateSpec, LocalRef, ObservedService, ObservedTarget, PortError,
-    TargetSpec, TemplateVersion, role_of,
+    Base, BaseRule, BaseSource, Bases, CommitId, FargateSpec, LocalRef, ObservedGroup, ObservedService, ObservedTarget,
+    PortError, TargetSpec, TemplateVersion, principal, role_of,
 };
-use pinion_core::plan::{containers_in, name_of};
+use pinion_core::plan::{containers_in, joined, name_of, templates_of};
 use pinion_core::ports::BaseQuery;
 
 /// How many families are looked at at once.
@@ -70,9 +70,9 @@ impl Connection {
                 let family = rule.family.as_deref().unwrap_or(own);
                 families.entry(family).or_default().push(Wanted { local, service, spec, rule, commit });
             } else if let ObservedTarget::Group(group) = observed
-                && let Some(current) = &group.current
+                && !templates_of(group).is_empty()
             {
-                groups.push(self.bases_of_group(local, current, rule, commit, max_age));
+                groups.push(self.bases_of_group(local, group, rule, commit, max_age));
             }
         }
         let mut reads = Vec::new();
@@ -87,43 +87,79 @@ impl Connection {
     async fn bases_of_group(
         &self,
         local: LocalRef,
-        current: &TemplateVersion,
+        group: &ObservedGroup,
         rule: &BaseRule,
         commit: &CommitId,
         max_age: Duration,
     ) -> (LocalRef, Result<Bases, PortError>) {
-        (local, self.bases_of_template(current, rule, commit, max_age).await)
+        (local, self.bases_of_templates(&templates_of(group), rule, commit, max_age).await)
     }
 
-    /// Of a launch template all versions are read that are newer than the one whose shape runs.
-    async fn bases_of_template(
+    /// Of each launch template all versions are read that are newer than the one whose shape runs. Several are one shape: it is
+    /// newer where one of them is.
+    async fn bases_of_templates(
         &self,
-        on: &TemplateVersion,
+        on: &[&TemplateVersion],
         rule: &BaseRule,
         commit: &CommitId,
         max_age: Duration,
     ) -> Result<Bases, PortError> {
-        let (recorded, through) = self.recorded_version(on).await?;
-        let mut newest = None;
-        for version in self.newer_than(&on.template, recorded, commit, max_age).await?.iter().rev() {
+        let (mut recorded, mut wanted, mut made) = (Vec::new(), Vec::new(), false);
+        let (mut newest, mut changes) = (Vec::new(), Vec::new());
+        let (mut through, mut registered_by) = (BTreeSet::new(), BTreeSet::new());
+        for version in on {
+            let (number, by, chain) = self.recorded_version(version).await?;
+            let newer = self.newest_after(number, &version.template, rule, commit, max_age).await?;
+            let found = newer.iter().filter_map(|newer| newer.made_by.as_deref());
+            registered_by.extend(by.as_deref().into_iter().chain(found).map(principal));
+            recorded.push(number);
+            wanted.push(newer.as_ref().map_or(number, |newer| newer.number));
+            made |= !chain.is_empty();
+            if on.len() == 1 {
+                through = chain;
+            }
+            if let Some(newer) = newer {
+                let of = if on.len() == 1 { String::new() } else { format!("{}: ", version.template) };
+                changes.extend(template_changes(version, &newer).into_iter().map(|change| format!("{of}{change}")));
+                newest.push(newer);
+            }
+        }
+        if on.len() > 1 && made {
+            through.insert(joined(&on.iter().map(|version| version.number).collect::<Vec<_>>()));
+        }
+        let newest = (!newest.is_empty()).then(|| Base {
+            name: joined(&wanted),
+            changes,
+            revision: BaseSource::TemplateVersions(newest),
+        });
+        Ok(Bases { recorded: joined(&recorded), through, newest, registered_by })
+    }
+
+    /// The newest version of a launch template after one that Pinion didn't make and that counts.
+    async fn newest_after(
+        &self,
+        recorded: u64,
+        template: &str,
+        rule: &BaseRule,
+        commit: &CommitId,
+        max_age: Duration,
+    ) -> Result<Option<TemplateVersion>, PortError> {
+        for version in self.newer_than(template, recorded, commit, max_age).await?.iter().rev() {
             if version.number > recorded
                 && rule.admits(version.made_by.as_deref())
                 && !self.made_version(version).await?
             {
-                newest = Some(version.clone());
-                break;
+                return Ok(Some(version.clone()));
             }
         }
-        let newest = newest.map(|version| Base {
-            name: version.number.to_string(),
-            changes: template_changes(on, &version),
-            revision: BaseSource::TemplateVersion(Box::new(version)),
-        });
-        Ok(Bases { recorded: recorded.to_string(), through, newest })
+        Ok(None)
     }
 
-    /// Whose shape a version has, and the versions of Pinion's between.
-    async fn recorded_version(&self, on: &TemplateVersion) -> Result<(u64, BTreeSet<String>), PortError> {
+    /// Whose shape a version has, who made that, and the versions of Pinion's between.
+    async fn recorded_version(
+        &self,
+        on: &TemplateVersion,
+    ) -> Result<(u64, Option<String>, BTreeSet<String>), PortError> {
         let (mut version, mut through) = (on.clone(), BTreeSet::new());
         for _ in 0..CHAIN {
             let base: Option<u64> = version.marker.as_ref().and_then(|marker| marker.base.parse().ok());
@@ -135,10 +171,10 @@ impl Connection {
             match self.template_versions(&on.template, &BTreeSet::from([base])).await?.remove(&base) {
                 Some(before) => version = before,
                 // Deleted: nothing older is known.
-                None => return Ok((base, through)),
+                None => return Ok((base, None, through)),
             }
         }
-        Ok((version.number, through))
+        Ok((version.number, version.made_by, through))
     }
 
     /// Whether a version is Pinion's, as [`Self::made`] says of a task definition.
@@ -188,7 +224,7 @@ impl Connection {
 
     async fn bases_of_service(&self, family: &str, wanted: &Wanted<'_>, max_age: Duration) -> Result<Bases, PortError> {
         let on = self.definition(&wanted.service.task_definition.arn).await?;
-        let (recorded, through) = self.recorded(&on, wanted.spec).await?;
+        let (recorded, by, through) = self.recorded(&on, wanted.spec).await?;
         let than = recorded.rsplit_once(':').filter(|(of, _)| *of == family);
         let than: Option<u64> = than.and_then(|(_, number)| number.parse().ok());
         let mut newest = None;
@@ -214,30 +250,31 @@ impl Connection {
             changes: task_shape::changes(on.body(), definition.body(), &ours(&definition, wanted.spec)),
             revision: BaseSource::TaskDefinition(Box::new(definition.summary.clone())),
         });
-        Ok(Bases { recorded, through, newest })
+        Ok(Bases { recorded, through, registered_by: registrars(by, newest.as_ref()), newest })
     }
 
-    /// Whose shape a task definition has, and the revisions of Pinion's between.
+    /// Whose shape a task definition has, who registered that, and the revisions of Pinion's between.
     async fn recorded(
         &self,
         on: &Arc<Definition>,
         spec: &FargateSpec,
-    ) -> Result<(String, BTreeSet<String>), PortError> {
+    ) -> Result<(String, Option<String>, BTreeSet<String>), PortError> {
         let (mut definition, mut through) = (Arc::clone(on), BTreeSet::new());
         for _ in 0..CHAIN {
             let name = name_of(&definition.summary.arn);
-            let Some(marker) = definition.summary.marker.as_ref() else { return Ok((name, through)) };
+            let by = || definition.summary.made_by.clone();
+            let Some(marker) = definition.summary.marker.as_ref() else { return Ok((name, by(), through)) };
             if !self.made(&definition, spec).await? {
-                return Ok((name, through));
+                return Ok((name, by(), through));
             }
             through.insert(name);
             match self.beside(&on.summary.arn, &marker.base).await? {
                 Some(before) if !through.contains(&name_of(&before.summary.arn)) => definition = before,
                 // Deleted, or of a name that isn't known in full: nothing older is known.
-                _ => return Ok((marker.base.clone(), through)),
+                _ => return Ok((marker.base.clone(), None, through)),
             }
         }
-        Ok((name_of(&definition.summary.arn), through))
+        Ok((name_of(&definition.summary.arn), None, through))
     }
 
     /// Whether a revision is Pinion's: it bears a marker, and the environment's own role has registered it or it has the shape
@@ -290,6 +327,11 @@ impl Connection {
         self.cache.families.put(family.to_owned(), listed);
         Ok(arns)
     }
+}
+
+/// Who registered the shape that is recorded and the newest one, each in short, as far as AWS says.
+fn registrars(recorded: Option<String>, newest: Option<&Base>) -> BTreeSet<String> {
+    recorded.as_deref().into_iter().chain(newest.and_then(Base::by)).map(principal).collect()
 }
 
 /// The names of our containers; none where that isn't known, which the plan says.

@@ -28,7 +28,7 @@ pub mod words;
 
 pub use address::{address_in, is_link_local};
 pub use artifact::{Artifact, ArtifactQuery, ImageReference, Pattern, same_repository};
-pub use base::{Base, BaseRevision, BaseRule, BaseSource, Bases, ShapeChange, role_of};
+pub use base::{Base, BaseRevision, BaseRule, BaseSource, Bases, ShapeChange, principal, role_of};
 pub use call::{Applied, CallRecord, Outcome};
 pub use claim::{Claimed, EnvironmentClaims, Named, Owner, Refusal, Resource};
 pub use desired::{

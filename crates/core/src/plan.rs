@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 pub use self::action::{Action, RefreshPreferences, VersionMove};
+pub use self::group::{joined, templates_of};
 pub use self::memory::{Converged, Failed, Forgiven, Made, Memory, ProbeRecord, Refused, Started};
 pub use self::order::{Cycle, in_order};
 pub use self::service::{containers_in, name_of};

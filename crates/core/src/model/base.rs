@@ -52,7 +52,8 @@ impl BaseRule {
 /// What was found of the revisions that a target's shape may come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bases {
-    /// Whose shape the target runs: a launch-template version's number, or `family:revision`. At the end of the chain of what
+    /// Whose shape the target runs: a launch-template version's number, or `family:revision`; of several launch templates the
+    /// numbers, joined by `+`. At the end of the chain of what
     /// Pinion made from what it had made before.
     pub recorded: String,
     /// The names in that chain, what runs included, where they aren't [`recorded`](Self::recorded).
@@ -60,12 +61,14 @@ pub struct Bases {
     /// The newest revision that Pinion didn't make, that counts, and that is newer than the recorded one; `None` where there
     /// is none.
     pub newest: Option<Base>,
+    /// Who registered those of these two that Pinion didn't make, in short: `role/terraform`.
+    pub registered_by: BTreeSet<String>,
 }
 
 /// A revision that a target's shape may come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base {
-    /// A launch-template version's number, or `family:revision`.
+    /// A launch-template version's number, or `family:revision`. Of several launch templates the numbers, joined by `+`.
     pub name: String,
     /// The revision.
     pub revision: BaseSource,
@@ -78,8 +81,8 @@ pub struct Base {
 pub enum BaseSource {
     /// Of a service.
     TaskDefinition(Box<TaskDefinition>),
-    /// Of a group.
-    TemplateVersion(Box<TemplateVersion>),
+    /// Of a group: of each launch template that has a newer one, which is one unless overrides name templates of their own.
+    TemplateVersions(Vec<TemplateVersion>),
 }
 
 impl Base {
@@ -88,7 +91,7 @@ impl Base {
     pub fn by(&self) -> Option<&str> {
         match &self.revision {
             BaseSource::TaskDefinition(definition) => definition.made_by.as_deref(),
-            BaseSource::TemplateVersion(version) => version.made_by.as_deref(),
+            BaseSource::TemplateVersions(versions) => versions.first()?.made_by.as_deref(),
         }
     }
 
@@ -97,7 +100,7 @@ impl Base {
     pub fn made(&self) -> Option<Timestamp> {
         match &self.revision {
             BaseSource::TaskDefinition(definition) => definition.made,
-            BaseSource::TemplateVersion(version) => version.made,
+            BaseSource::TemplateVersions(versions) => versions.iter().filter_map(|version| version.made).max(),
         }
     }
 }
@@ -144,7 +147,8 @@ impl fmt::Display for ShapeChange {
 }
 
 /// A principal in short: `role/terraform` of `arn:aws:sts::222222222222:assumed-role/terraform/run-7`.
-fn principal(arn: &str) -> String {
+#[must_use]
+pub fn principal(arn: &str) -> String {
     match role_of(arn) {
         Some(role) => format!("role/{role}"),
         None => arn.splitn(6, ':').nth(5).unwrap_or(arn).to_owned(),

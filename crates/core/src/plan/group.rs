@@ -19,6 +19,9 @@ use crate::model::{
     RolloutHistory, RolloutSettings, RolloutTarget, Target, TemplateVersion, TemplateVersionSpec,
 };
 
+/// What joins the numbers of several launch templates' versions.
+const JOINT: char = '+';
+
 /// Auto Scaling forgets instance refreshes after six weeks (`DescribeInstanceRefreshes`: "the last six weeks").
 const REMEMBERED: Duration = Duration::from_secs(5 * 7 * 86_400);
 
@@ -31,20 +34,13 @@ pub(super) fn view(
     let slots = shape::slots(group)?;
     // Only the image is Pinion's, unless the shape is wanted, too.
     let by_image = base.rule().is_none();
-    if !by_image && slots.len() > 1 {
-        return Err(format!(
-            "group {} launches from several launch templates, and `base_revision = \"newest\"` knows one only: put its \
-             overrides on one template, or leave base_revision out",
-            group.name
-        ));
-    }
     let (versions, rollouts, complete) = match history {
         Some(RolloutHistory::Group { versions, refreshes, complete, .. }) => {
             (versions.as_slice(), refreshes.clone(), *complete)
         }
         _ => (&[][..], Vec::new(), false),
     };
-    let current = current(&slots).ok_or_else(|| format!("group {} has no launch template", group.name))?;
+    let current = current(&slots, by_image).ok_or_else(|| format!("group {} has no launch template", group.name))?;
     let others: Vec<Revision> = if slots.len() == 1 {
         let of_the_template =
             |version: &&TemplateVersion| slots.iter().any(|slot| slot.template.id == version.template);
@@ -54,7 +50,7 @@ pub(super) fn view(
         let mut others: Vec<Revision> = Vec::new();
         for rollout in &rollouts {
             if rollout.target != current.target && others.iter().all(|known| known.target != rollout.target) {
-                others.extend(together(&rollout.target, &slots, versions));
+                others.extend(together(&rollout.target, &slots, versions, by_image));
             }
         }
         others
@@ -106,9 +102,10 @@ pub(super) fn next_step(
         _ => &[],
     };
     let mut moves = Vec::new();
-    for slot in &slots {
+    for (at, slot) in slots.iter().enumerate() {
         let source = source(slot, view)?;
-        let base = view.base().cloned().unwrap_or_else(|| slot.current.number.to_string());
+        let base = view.base().and_then(|name| name.split(JOINT).nth(at)).map(str::to_owned);
+        let base = base.unwrap_or_else(|| slot.current.number.to_string());
         let ready = if slot.current.image.as_deref() == Some(image) && view.current.shaped {
             Some(slot.current)
         } else {
@@ -143,10 +140,12 @@ pub(super) fn next_step(
     Ok(refresh(group, moves, preferences))
 }
 
-/// The version that a new one is made from: the newest base, or what the group is on.
+/// The version that a new one is made from: the newest base of its template, or what the group is on.
 fn source<'a>(slot: &Slot<'a>, view: &'a View) -> Result<&'a TemplateVersion, String> {
     match view.wanted.as_ref().map(Wanted::source).transpose()?.flatten() {
-        Some(BaseSource::TemplateVersion(newest)) => Ok(newest),
+        Some(BaseSource::TemplateVersions(newest)) => {
+            Ok(newest.iter().find(|version| version.template == slot.template.id).unwrap_or(slot.current))
+        }
         _ => Ok(slot.current),
     }
 }
@@ -201,24 +200,52 @@ pub(super) fn warnings(group: &ObservedGroup, artifact: &Artifact, due: bool) ->
     warnings
 }
 
+/// The versions that a group's launch templates are on, a mixed-instances policy's own first; none where Pinion can't roll it
+/// out.
+#[must_use]
+pub fn templates_of(group: &ObservedGroup) -> Vec<&TemplateVersion> {
+    shape::slots(group).map(|slots| slots.iter().map(|slot| slot.current).collect()).unwrap_or_default()
+}
+
+/// The name of several launch templates' versions together, each by its number.
+#[must_use]
+pub fn joined(numbers: &[u64]) -> String {
+    numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(&JOINT.to_string())
+}
+
 /// The revision that the group is on: of several templates, all as one.
-fn current(slots: &[Slot<'_>]) -> Option<Revision> {
-    as_one(slots.iter().map(|slot| slot.current).collect())
+fn current(slots: &[Slot<'_>], by_image: bool) -> Option<Revision> {
+    as_one(slots.iter().map(|slot| slot.current).collect(), by_image)
 }
 
 /// Versions of several templates as one revision. It has an image if they all have the same, and is Pinion's if they all
-/// were made for the same commit; what it is called and made from is the first one's.
-fn as_one(versions: Vec<&TemplateVersion>) -> Option<Revision> {
+/// were made for the same commit. Where only the image is Pinion's (`by_image`) it is called and made from what the first one
+/// is; else from all of them, as each has a base of its own.
+fn as_one(versions: Vec<&TemplateVersion>, by_image: bool) -> Option<Revision> {
     let first = *versions.first()?;
     let commit = |version: &TemplateVersion| version.marker.as_ref().map(|marker| marker.commit.clone());
+    let mut marker = first.marker.clone().filter(|_| versions.iter().all(|version| commit(version) == commit(first)));
+    let mut name = first.number.to_string();
+    if !by_image {
+        let numbers: Vec<u64> = versions.iter().map(|version| version.number).collect();
+        name = joined(&numbers);
+        let markers: Vec<&Marker> = versions.iter().filter_map(|version| version.marker.as_ref()).collect();
+        let all = |part: fn(&Marker) -> &str| {
+            markers.iter().map(|marker| part(marker)).collect::<Vec<_>>().join(&JOINT.to_string())
+        };
+        if let Some(marker) = &mut marker {
+            marker.base = all(|marker| &marker.base);
+            marker.from = Some(all(Marker::from)).filter(|from| *from != marker.base);
+        }
+    }
     Some(Revision {
         target: RolloutTarget::of_versions(
             versions.iter().map(|version| (version.template.clone(), version.number)).collect(),
         ),
-        name: first.number.to_string(),
+        name,
         image: first.image.clone().filter(|_| versions.iter().all(|version| version.image == first.image)),
         containers: Vec::new(),
-        marker: first.marker.clone().filter(|_| versions.iter().all(|version| commit(version) == commit(first))),
+        marker,
         usable: true,
         // Of several, the oldest: what is older than AWS's memory isn't known any more.
         made: versions.iter().map(|version| version.made).min().flatten(),
@@ -230,13 +257,16 @@ fn as_one(versions: Vec<&TemplateVersion>) -> Option<Revision> {
 }
 
 /// The revision that a refresh of several templates moves to, if all its versions are known.
-fn together(to: &RolloutTarget, slots: &[Slot<'_>], versions: &[TemplateVersion]) -> Option<Revision> {
+fn together(to: &RolloutTarget, slots: &[Slot<'_>], versions: &[TemplateVersion], by_image: bool) -> Option<Revision> {
     let RolloutTarget::TemplateVersions(wanted) = to else { return None };
     let find = |(template, number): &(String, u64)| {
         let is_it = |version: &&TemplateVersion| version.template == *template && version.number == *number;
         versions.iter().chain(slots.iter().map(|slot| slot.current)).find(is_it)
     };
-    as_one(wanted.iter().map(find).collect::<Option<Vec<_>>>()?)
+    let mut versions = wanted.iter().map(find).collect::<Option<Vec<_>>>()?;
+    // As the group has them, so that a name means the same everywhere.
+    versions.sort_by_key(|version| slots.iter().position(|slot| slot.template.id == version.template));
+    as_one(versions, by_image)
 }
 
 /// The revision that an instance runs; `None` where AWS says nothing about it. An instance of another version with the image

@@ -165,8 +165,10 @@ impl View {
     /// that it is on compare.
     pub(super) fn marked_for(&self) -> Option<&Named> {
         let family = |revision: &Revision| revision.name.rsplit_once(':').map(|(family, _)| family.to_owned());
-        let number =
-            |revision: &Revision| revision.name.rsplit(':').next().and_then(|number| number.parse::<u64>().ok());
+        // Of several launch templates' versions the first one's.
+        let number = |revision: &Revision| {
+            revision.name.rsplit(':').next()?.split('+').next().and_then(|number| number.parse::<u64>().ok())
+        };
         let mine = family(&self.current);
         let all = std::iter::once(&self.current).chain(&self.others);
         let made = all.filter(|revision| revision.marker.is_some() && family(revision) == mine);

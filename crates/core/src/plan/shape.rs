@@ -65,31 +65,47 @@ impl Wanted {
     }
 }
 
-/// A warning where others of this environment take their shape from the same family or launch template: what is registered
-/// there for one of them changes all of them.
-pub(super) fn sharing(target: &Target, observed: &Observed) -> Option<String> {
-    target.base.rule().filter(|rule| rule.registered_by.is_empty() && rule.family.is_none())?;
+/// Warnings where nothing limits whose revisions count, and others of this environment take their shape from the same family or
+/// launch template, or several principals register in it: what is registered for one purpose changes all of them.
+pub(super) fn sharing(target: &Target, observed: &Observed) -> Vec<String> {
+    let Some(rule) = target.base.rule() else { return Vec::new() };
+    if !rule.registered_by.is_empty() || rule.family.is_some() {
+        return Vec::new();
+    }
     let source = |seen: &ObservedTarget| match seen {
         ObservedTarget::Service(service) => Some(super::service::family_of(&service.task_definition.arn).to_owned()),
         ObservedTarget::Group(group) => group.current.as_ref().map(|current| current.template.clone()),
         ObservedTarget::Missing(_) => None,
     };
+    let local = &target.reference.local;
     let of = |local: &LocalRef| observed.targets.get(local)?.as_ref().ok().and_then(source);
-    let own = of(&target.reference.local)?;
-    let kind = target.reference.local.kind;
-    let others = observed.targets.keys().filter(|local| **local != target.reference.local && local.kind == kind);
-    let others: Vec<String> =
-        others.filter(|local| of(local).as_ref() == Some(&own)).map(ToString::to_string).collect();
-    let (last, more) = (others.last()?, others.len() - 1);
-    let others = if more == 0 { last.clone() } else { format!("{last} (and {more} more)") };
-    let what = match kind {
+    let Some(own) = of(local) else { return Vec::new() };
+    let what = match local.kind {
         Kind::Asg => "launch template",
         Kind::Fargate => "task-definition family",
     };
-    Some(format!(
-        "its shape comes from the newest revision of {what} {own}, which {others} uses as well: what is registered there for one \
-         changes the others; give each its own, or say with `base_registered_by` whose revisions count"
-    ))
+    let comes_from = format!("its shape comes from the newest revision of {what} {own}");
+    let mut warnings = Vec::new();
+    let others = observed.targets.keys().filter(|other| *other != local && other.kind == local.kind);
+    let others: Vec<String> =
+        others.filter(|local| of(local).as_ref() == Some(&own)).map(ToString::to_string).collect();
+    if let Some(last) = others.last() {
+        let more = others.len() - 1;
+        let others = if more == 0 { last.clone() } else { format!("{last} (and {more} more)") };
+        warnings.push(format!(
+            "{comes_from}, which {others} uses as well: what is registered there for one changes the others; give each its \
+             own, or say with `base_registered_by` whose revisions count"
+        ));
+    }
+    let registrars = observed.bases.get(local).and_then(|bases| bases.as_ref().ok()).map(|bases| &bases.registered_by);
+    if let Some(registrars) = registrars.filter(|registrars| registrars.len() > 1) {
+        let registrars = registrars.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        warnings.push(format!(
+            "{comes_from}, in which several register: {registrars}; anybody who may do so shapes what runs here: say with \
+             `base_registered_by` whose revisions count"
+        ));
+    }
+    warnings
 }
 
 impl View {

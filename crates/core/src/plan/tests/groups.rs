@@ -205,7 +205,7 @@ fn a_rollout_that_outlives_its_deadline_is_overdue_and_left_running() {
 }
 
 /// A group whose policy's own template is `lt-1` and whose override has `lt-2`, each on version 1 of 1.0.
-fn mixed(spec: TemplateVersionSpec, instances: &[(&str, u64)]) -> ObservedGroup {
+pub(super) fn mixed(spec: TemplateVersionSpec, instances: &[(&str, u64)]) -> ObservedGroup {
     let ObservedTarget::Group(group) = group(1, &[(1, "1.0", None)], &[]) else { unreachable!("it is a group") };
     let template = |id: &str| TemplateRef { id: id.to_owned(), name: id.to_owned() };
     let instance = |(index, (id, version)): (usize, &(&str, u64))| GroupInstance {
@@ -234,7 +234,7 @@ fn mixed(spec: TemplateVersionSpec, instances: &[(&str, u64)]) -> ObservedGroup 
     }
 }
 
-fn of(template: &str, version: TemplateVersion) -> TemplateVersion {
+pub(super) fn of(template: &str, version: TemplateVersion) -> TemplateVersion {
     TemplateVersion { template: template.to_owned(), ..version }
 }
 

@@ -1,6 +1,7 @@
 //! Decisions about services whose shape comes from the newest revision that Pinion didn't make. The pin is 2.1, set by
 //! commit b; api:1 is Terraform's, api:2 was made from it for the pin, api:3 is Terraform's next.
 
+use super::groups::{mixed, of, refresh, version_of};
 use super::services::{arn, history, service};
 use super::*;
 use crate::guardrail::{Denial, Proposal};
@@ -26,6 +27,7 @@ fn bases(recorded: u64, through: &[u64], newest: Option<u64>) -> Bases {
         recorded: format!("api:{recorded}"),
         through: through.iter().map(|number| format!("api:{number}")).collect(),
         newest: newest.map(base),
+        registered_by: BTreeSet::new(),
     }
 }
 
@@ -205,4 +207,105 @@ fn a_shared_family_is_warned_of() {
     let rule = BaseRule { family: None, registered_by: vec!["*:assumed-role/terraform/*".to_owned()] };
     environment.targets.get_mut(&api()).unwrap().base = BaseRevision::Newest(rule);
     assert_eq!(warned(&environment), "");
+}
+
+#[test]
+fn several_registrars_are_warned_of() {
+    let warned = |environment: &Environment, by: &[&str]| {
+        let seen = at_rest(2, made("2.1", 'b', 1, 1));
+        let registered_by = by.iter().map(|by| (*by).to_owned()).collect();
+        let plan = decide_one(environment, &api(), seen, Some(history(&[], &[])), |observed, _| {
+            observed.bases.insert(api(), Ok(Bases { registered_by, ..bases(1, &[2], Some(3)) }));
+        });
+        plan.warnings.concat()
+    };
+    let mut environment = desired();
+    let said = warned(&environment, &["role/terraform", "user/eve"]);
+    assert!(
+        said.contains("family api, in which several register: role/terraform, user/eve; anybody who may"),
+        "{said}"
+    );
+    assert_eq!(warned(&environment, &["role/terraform"]), "");
+    let rule = BaseRule { family: None, registered_by: vec!["*:user/eve".to_owned(), "*:assumed-role/*".to_owned()] };
+    environment.targets.get_mut(&api()).unwrap().base = BaseRevision::Newest(rule);
+    assert_eq!(warned(&environment, &["role/terraform", "user/eve"]), "");
+}
+
+/// The policy's own template is lt-1, an override's lt-2. Version 1 of each is Terraform's, 2 and 4 were made from them for the
+/// pin, and version 3 of lt-1 is Terraform's next.
+#[test]
+fn each_template_of_a_policy_has_a_base_of_its_own() {
+    let mut environment = environment(("1.1", 'b'), ("2.0", 'b'));
+    environment.targets.get_mut(&web()).unwrap().base = BaseRevision::Newest(BaseRule::default());
+    let made = |number, base: &str, from: &str| {
+        let from = Some(from.to_owned()).filter(|from| from != base);
+        version_of(number, "1.1", Some(Marker { from, ..marker("1.1", 'b', base).unwrap() }))
+    };
+    let on = |first: TemplateVersion, second: TemplateVersion| {
+        let instances = [("lt-1", first.number), ("lt-2", second.number)];
+        let mut seen = mixed(TemplateVersionSpec::Number(first.number), &instances);
+        let GroupTemplate::MixedInstances(policy) = &mut seen.template else { unreachable!("it is mixed") };
+        policy.own[0].version = TemplateVersionSpec::Number(second.number);
+        policy.own[0].current = Some(of("lt-2", second));
+        seen.current = Some(first);
+        seen
+    };
+    let next = Base {
+        name: "3+1".to_owned(),
+        revision: BaseSource::TemplateVersions(vec![version_of(3, "0.9", None)]),
+        changes: vec!["lt-1: user data changed".to_owned()],
+    };
+    let bases = |newest: Option<Base>, recorded: &str, through: &str| Bases {
+        recorded: recorded.to_owned(),
+        through: BTreeSet::from([through.to_owned()]),
+        newest,
+        registered_by: BTreeSet::new(),
+    };
+    let decided = |seen: ObservedGroup, versions: Vec<TemplateVersion>, refreshes: Vec<Rollout>, bases: Bases| {
+        let versions = [version_of(1, "1.0", None), of("lt-2", version_of(1, "1.0", None))].into_iter().chain(versions);
+        let history =
+            RolloutHistory::Group { refreshes, versions: versions.collect(), users: Some(Vec::new()), complete: true };
+        decide_one(&environment, &web(), ObservedTarget::Group(Box::new(seen)), Some(history), |observed, _| {
+            observed.bases.insert(web(), Ok(bases));
+        })
+    };
+    let first = || on(made(2, "1", "1"), made(4, "1", "1"));
+    let newer = || bases(Some(next.clone()), "1+1", "2+4");
+    let both = || vec![made(5, "3", "2"), of("lt-2", made(6, "1", "4"))];
+    let refreshed = |outcome| {
+        let target = RolloutTarget::TemplateVersions(vec![("lt-1".to_owned(), 5), ("lt-2".to_owned(), 6)]);
+        vec![Rollout { target, ..refresh("r", 0, outcome, 9) }]
+    };
+
+    let plan = decided(first(), vec![], vec![], bases(None, "1+1", "2+4"));
+    assert_eq!((plan.state, plan.base.as_deref()), (State::InSync, Some("1+1")), "{}", line(&plan));
+
+    // Each version is made from what its own template has.
+    let plan = decided(first(), vec![], vec![], newer());
+    let Some(Action::CreateTemplateVersion { template, source, marker, .. }) = &plan.action else { panic!("{plan:?}") };
+    assert_eq!((template.id.as_str(), *source, marker.base.as_str(), marker.from()), ("lt-1", 3, "3", "2"));
+    let shape = plan.shape.unwrap();
+    assert_eq!(
+        (&*shape.from, &*shape.to, shape.changes.concat()),
+        ("1+1", "3+1", "lt-1: user data changed".to_owned())
+    );
+    let plan = decided(first(), vec![made(5, "3", "2")], vec![], newer());
+    let Some(Action::CreateTemplateVersion { template, source, marker, .. }) = &plan.action else { panic!("{plan:?}") };
+    assert_eq!((template.id.as_str(), *source, marker.base.as_str(), marker.from()), ("lt-2", 4, "1", "4"));
+    let plan = decided(first(), both(), vec![], newer());
+    let Some(Action::RefreshPolicy { moves, .. }) = &plan.action else { panic!("{plan:?}") };
+    assert_eq!(moves.iter().map(|one| one.to).collect::<Vec<_>>(), [5, 6]);
+
+    let plan = decided(first(), both(), refreshed(RolloutOutcome::Running), newer());
+    assert!(plan.ours && plan.state == State::RollingOut, "{}", line(&plan));
+    // It fails: the shape of both is quarantined, and what ran before is what is wanted.
+    let plan = decided(first(), both(), refreshed(RolloutOutcome::Failed), newer());
+    assert!(line(&plan).starts_with("quarantined (the rollout of the newer shape of 3+1"), "{}", line(&plan));
+    assert_eq!(plan.base.as_deref(), Some("1+1"));
+    // It goes well.
+    let done = on(made(5, "3", "2"), of("lt-2", made(6, "1", "4")));
+    let mut before = both();
+    before.extend([made(2, "1", "1"), of("lt-2", made(4, "1", "1"))]);
+    let plan = decided(done, before, refreshed(RolloutOutcome::Succeeded), bases(None, "3+1", "5+6"));
+    assert_eq!((plan.state, plan.base.as_deref()), (State::InSync, Some("3+1")), "{}", line(&plan));
 }
