@@ -12,6 +12,7 @@ pub(crate) mod promtool;
 pub(crate) mod python;
 pub(crate) mod shop;
 pub(crate) mod stage;
+pub(crate) mod terminal;
 pub(crate) mod turn;
 pub(crate) mod typed;
 pub(crate) mod view;

@@ -59,8 +59,12 @@ impl Screen {
     pub fn table(self, header: &[&str]) -> Table {
         let mut table = Table::new();
         table.load_style(comfy_table::presets::NOTHING);
-        if self.terminal {
+        // A terminal that doesn't know its width says 0, and breaks long lines itself.
+        let is_known = table.width().is_none_or(|width| width >= MIN_WIDTH);
+        if self.terminal && is_known {
             table.set_content_arrangement(ContentArrangement::Dynamic);
+        } else if self.terminal {
+            table.set_content_arrangement(ContentArrangement::Disabled);
         } else {
             table.force_no_tty();
             table.set_content_arrangement(ContentArrangement::Disabled);
@@ -99,6 +103,9 @@ impl Screen {
         if self.colour { cell.add_attribute(Attribute::Bold) } else { cell }
     }
 }
+
+/// The narrowest terminal that cells are wrapped for.
+const MIN_WIDTH: u16 = 40;
 
 /// The colour that a state is shown in everywhere.
 #[must_use]

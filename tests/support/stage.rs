@@ -18,6 +18,7 @@ use self::git::{GitServer, Repo};
 use self::process::{FakeTime, Process, clean, pinion};
 pub(crate) use self::view::{Fleet, REGION};
 pub(crate) use self::watch::{by_hand_in_a_group, passes};
+use super::terminal::Terminal;
 pub(crate) use super::{git, http, process, view};
 
 /// The token that asks for resyncs.
@@ -238,6 +239,15 @@ impl Stage {
 
     /// The same with another access key.
     pub(crate) fn run_as(&self, key: &str, arguments: &[&str]) -> Output {
+        self.command(key, arguments).output().unwrap()
+    }
+
+    /// The same at a terminal.
+    pub(crate) fn at_a_terminal(&self, key: &str, arguments: &[&str]) -> Terminal {
+        Terminal::start(self.command(key, arguments))
+    }
+
+    fn command(&self, key: &str, arguments: &[&str]) -> Command {
         let mut command = pinion(self.folder.path());
         self.time.iter().for_each(|time| time.lend(&mut command));
         command
@@ -246,9 +256,8 @@ impl Stage {
             .env("PINION_TOKEN", TOKEN)
             .env("AWS_ENDPOINT_URL", &self.endpoint)
             .env("AWS_ACCESS_KEY_ID", key)
-            .env("AWS_SECRET_ACCESS_KEY", "test")
-            .output()
-            .unwrap()
+            .env("AWS_SECRET_ACCESS_KEY", "test");
+        command
     }
 }
 
