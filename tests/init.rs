@@ -12,7 +12,9 @@ use tempfile::TempDir;
 use crate::scenarios::{common_registry, frontend_and_backend, parameter_store, probed_url, two_branches};
 use crate::support::stage::Stage;
 
+mod defaults;
 mod odd;
+mod terminal;
 
 const DEV: &str = "222222222222";
 const PROD: &str = "444444444444";
@@ -126,13 +128,15 @@ fn two_components_with_amis_of_another_account() {
     role = "arn:aws:iam::222222222222:role/pinion"
     external_id = "pinion-7f3a"
 
+    # for all that say nothing else; {component} is the table's name, or its `component`
+    [defaults.asg]
+    ami = { name = "{component}-{version}", owner = "111111111111" }
+
     # guess: the version in the AMI's name `backend-2.0.0` is 2.0.0
     [asg.backend]
-    ami = { name = "backend-{version}", owner = "111111111111" }
 
     # guess: the version in the AMI's name `frontend-1.4.0` is 1.4.0
     [asg.frontend]
-    ami = { name = "frontend-{version}", owner = "111111111111" }
     "#);
     assert_eq!(files.1, "backend = \"2.0.0\"\nfrontend = \"1.4.0\"\n");
 }
@@ -149,14 +153,15 @@ fn services_whose_images_are_in_a_common_registry() {
     region = "us-west-1"
     role = "arn:aws:iam::222222222222:role/pinion"
 
-    [fargate.backend]
+    # for all that say nothing else
+    [defaults.fargate]
     cluster = "verb"
     image = "333333333333.dkr.ecr.us-west-1.amazonaws.com/verb:{version}"
 
+    [fargate.backend]
+
     # guess: a component of its own, as 333333333333.dkr.ecr.us-west-1.amazonaws.com/verb is at frontend.0.0.1_dev1 here and at backend.0.0.1_dev1 elsewhere
     [fargate.frontend]
-    cluster = "verb"
-    image = "333333333333.dkr.ecr.us-west-1.amazonaws.com/verb:{version}"
     "#);
     assert_eq!(files.1, "backend = \"backend.0.0.1_dev1\"\nfrontend = \"frontend.0.0.1_dev1\"\n");
 }
@@ -328,6 +333,8 @@ fn nothing_is_overwritten_and_nothing_is_written_for_nothing() {
     assert!(said.err.contains("there is nothing here that Pinion can manage as it is: nothing was written"), "{said}");
     let said = bench.run("dev", &["--role", &pinion, "--only", "fargate/none-*"]);
     assert!(said.code == 1 && said.err.contains("has nothing that --only selects"), "{said}");
+    assert!(said.err.contains("what is there: fargate/app/api, fargate/app/deployed, "), "{said}");
+    assert!(said.err.contains("--region reads another region, and another AWS profile another account"), "{said}");
     assert_eq!(std::fs::read_dir(bench.folder.path().join("environments/dev")).unwrap().count(), 0);
     for wrong in [["--only", "ecs/api"], ["--role", "pinion"], ["--region", "somewhere"]] {
         assert_eq!(bench.run("dev", &wrong).code, 64, "{wrong:?}");

@@ -22,7 +22,7 @@ pub(super) use self::history::History;
 pub use self::markdown::MARKER;
 pub use self::report::PlanReport;
 use self::report::{Broken, Given};
-pub(super) use self::trial::trial;
+pub(super) use self::trial::{Trial, trial};
 use super::error::CliError;
 use super::output::{self, Screen};
 use super::signers::Signers;

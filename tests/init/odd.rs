@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 /// Parts of the files that come of it.
-pub(super) const EXPECTED: [&str; 20] = [
+pub(super) const EXPECTED: [&str; 22] = [
+    // What most share is said once.
+    "[defaults.asg]\nami = { name = \"{component}-{version}\", owner = \"222222222222\" }\n",
+    "[defaults.fargate]\ncluster = \"app\"\nimage = \"333333333333.dkr.ecr.us-west-1.amazonaws.com/team/backend:{version}\"\n",
     // A name that is one of a table's already keeps it; others are numbered.
     "[asg.web]\ncomponent = \"frontend\"\n",
     "[asg.web-2]\ngroup = \"WEB\"\nami = ",
@@ -18,7 +21,7 @@ pub(super) const EXPECTED: [&str; 20] = [
     "ami = { parameter = \"/golden/image.id:{version}\" }\n",
     "ami = { name = \"al2023-ami-{version}-kernel-6.1-x86_64\", owner = \"333333333333\" }\n",
     // The same service in several clusters.
-    "[fargate.app-api]\ncluster = \"app\"\nservice = \"api\"\n",
+    "[fargate.app-api]\nservice = \"api\"\ncomponent = \"backend\"\n",
     "[fargate.app_2-api]\ncluster = \"App_2\"\nservice = \"api\"\n",
     "[fargate.batch-api]\ncluster = \"batch\"\nservice = \"API\"\n",
     "[fargate.app_2-x9]\ncluster = \"App_2\"\nservice = \"X9\"\n",

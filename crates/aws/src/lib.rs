@@ -127,6 +127,12 @@ impl Aws {
         self
     }
 
+    /// The region of one's own profile or environment, if there is one.
+    #[must_use]
+    pub fn own_region(&self) -> Option<pinion_core::model::Region> {
+        self.shared.sdk.region().and_then(|region| pinion_core::model::Region::try_from(region.to_string()).ok())
+    }
+
     /// Whose Pinion's own credentials are, asked in a region: the partition, such as `aws`, and the account.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod container;
 mod machine;
 mod name;
 mod render;
+mod short;
 #[cfg(test)]
 mod tests;
 
@@ -19,9 +20,10 @@ use std::fmt;
 
 pub use self::name::{BadSelector, Selector, Targets, targets};
 pub use self::render::Written;
+use crate::manifest::Inherited;
 use crate::model::{
-    Account, AccountId, ClusterName, Digest, EnvironmentName, GroupName, LocalRef, ObservedGroup, ObservedService,
-    ObservedTarget, ServiceName,
+    Account, AccountId, ClusterName, Digest, EnvironmentName, GroupName, Kind, LocalRef, ObservedGroup,
+    ObservedService, ObservedTarget, ServiceName,
 };
 
 /// A group or service that an account has.
@@ -36,6 +38,26 @@ pub enum Found {
         /// Its own name.
         service: String,
     },
+}
+
+impl Found {
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Group(_) => Kind::Asg,
+            Self::Service { .. } => Kind::Fargate,
+        }
+    }
+
+    /// Its own name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Group(name) => name,
+            Self::Service { service, .. } => service,
+        }
+    }
 }
 
 impl fmt::Display for Found {
@@ -206,34 +228,45 @@ struct Candidate {
     ways: Vec<Way>,
     /// What `container` says; nothing where the default is right.
     containers: Vec<String>,
+    /// The container that is released.
+    released: Option<String>,
     notes: Vec<String>,
+    /// Why it keeps the shape that runs although defaults.toml says "newest".
+    held_back: Option<String>,
 }
 
 /// What the files would say.
 #[derive(Debug, Clone)]
 pub struct Proposal {
     account: Account,
+    inherited: Inherited,
     /// Whether nobody has said what the role is called.
     role_guessed: bool,
     candidates: BTreeMap<LocalRef, Candidate>,
     left: BTreeSet<Left>,
+    /// Why targets are left out.
+    why: BTreeMap<LocalRef, String>,
 }
 
 impl Proposal {
-    /// Proposes an environment's files. `role_guessed`: the account's role is only a guess, and the files say so.
+    /// Proposes an environment's files over what defaults.toml says. `role_guessed`: the account's role is only a guess, and
+    /// the files say so.
     #[must_use]
     pub fn new(
         environment: &EnvironmentName,
         account: &Account,
         role_guessed: bool,
+        inherited: Inherited,
         targets: &Targets,
         seen: &Seen,
     ) -> Self {
         let mut proposal = Self {
             account: account.clone(),
+            inherited,
             role_guessed,
             candidates: BTreeMap::new(),
             left: targets.left.iter().cloned().collect(),
+            why: BTreeMap::new(),
         };
         for (local, held) in targets.held() {
             let candidate = match seen.targets.get(local) {
@@ -242,19 +275,23 @@ impl Proposal {
                     let chosen = seen.containers.get(local).map(String::as_str);
                     container::candidate(service, &seen.tags, chosen, &held, environment)
                 }
+                Some(Ok(ObservedTarget::Missing(_))) | None if proposal.inherited.has(local) => {
+                    Err("this account doesn't have it".to_owned())
+                }
                 Some(Ok(ObservedTarget::Missing(_))) => Err("it was gone when it was looked at".to_owned()),
                 Some(Err(why)) => Err(why.clone()),
                 None => Err("it wasn't read".to_owned()),
             };
             match candidate {
                 Ok(candidate) => drop(proposal.candidates.insert(local.clone(), candidate)),
-                Err(why) => proposal.leave(&held, why),
+                Err(why) => proposal.leave(local, &held, why),
             }
         }
         proposal
     }
 
-    fn leave(&mut self, held: &Held, why: String) {
+    fn leave(&mut self, local: &LocalRef, held: &Held, why: String) {
+        self.why.insert(local.clone(), why.clone());
         self.left.insert(Left { what: held.to_string(), why });
     }
 
@@ -273,7 +310,7 @@ impl Proposal {
     pub fn leave_out(&mut self, targets: &BTreeMap<LocalRef, String>) {
         for (local, why) in targets {
             if let Some(candidate) = self.candidates.remove(local) {
-                self.leave(&candidate.held, why.clone());
+                self.leave(local, &candidate.held, why.clone());
             }
         }
     }
@@ -290,6 +327,27 @@ impl Proposal {
             }
         }
         self.leave_out(&last);
+    }
+
+    /// Targets for which only a newer shape would be rolled out, each with what that is: they keep the shape that runs, for now.
+    pub fn hold_back(&mut self, shapes: &BTreeMap<LocalRef, String>) {
+        for (local, shape) in shapes {
+            if let Some(candidate) = self.candidates.get_mut(local) {
+                candidate.held_back = Some(format!(
+                    "environments/defaults.toml says \"newest\", which would roll {shape} out: remove `base_revision` here when it may be"
+                ));
+            }
+        }
+    }
+
+    /// Of the targets that defaults.toml gives every environment, those that can't be in this one, each with the reason.
+    #[must_use]
+    pub fn missing(&self) -> BTreeMap<LocalRef, String> {
+        let missing = self.inherited.targets().into_iter().filter(|local| !self.candidates.contains_key(local));
+        let why = |local: &LocalRef| {
+            self.why.get(local).cloned().unwrap_or_else(|| "this account doesn't have it".to_owned())
+        };
+        missing.map(|local| (local.clone(), why(&local))).collect()
     }
 
     /// The two files.

@@ -11,6 +11,7 @@ mod check;
 mod draft;
 mod finding;
 pub mod gather;
+pub(crate) mod inherited;
 mod kinds;
 mod legal;
 mod policy;
@@ -30,6 +31,7 @@ pub use self::check::MAX_TARGETS;
 pub use self::draft::{Draft, PinValue, pin_values, users};
 pub(crate) use self::finding::Place;
 pub use self::finding::{Finding, Findings};
+pub use self::inherited::Inherited;
 use self::kinds::Spread;
 pub use self::kinds::described_at;
 use self::raw::{RawEnvironment, RawPins};
@@ -42,7 +44,8 @@ use crate::guardrail::Policies;
 use crate::model::{EnvironmentName, Reach};
 
 const ROOT: &str = "environments";
-const DEFAULTS: &str = "environments/defaults.toml";
+/// What holds for every environment that doesn't say otherwise.
+pub const DEFAULTS: &str = "environments/defaults.toml";
 
 /// What a repository says.
 #[derive(Debug, Clone, Default)]

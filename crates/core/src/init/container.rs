@@ -157,7 +157,8 @@ pub(super) fn candidate(
             other.name, other.image
         )
     }));
-    Ok(Candidate { held: held.clone(), ways, containers, notes })
+    let released = Some(container.name.clone());
+    Ok(Candidate { held: held.clone(), ways, containers, released, notes, held_back: None })
 }
 
 fn list(names: &[&str]) -> String {

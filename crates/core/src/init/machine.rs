@@ -77,7 +77,7 @@ pub(super) fn candidate(
     if group.desired_capacity == 0 {
         notes.push("its desired capacity is 0: nothing runs now".to_owned());
     }
-    Ok(Candidate { held: held.clone(), ways, containers: Vec::new(), notes })
+    Ok(Candidate { held: held.clone(), ways, containers: Vec::new(), released: None, notes, held_back: None })
 }
 
 /// By tags: one that says the version, and at least one that says what it is of.

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Found, Held, Left};
+use crate::manifest::Inherited;
+use crate::manifest::inherited::{Key, Said};
 use crate::model::{ClusterName, GroupName, Kind, LocalRef, ServiceName, words};
 
 /// The most characters of a target's or component's name.
@@ -66,6 +68,13 @@ pub struct Targets {
 }
 
 impl Targets {
+    fn insert(&mut self, local: LocalRef, held: Held) {
+        match held {
+            Held::Group(name) => drop(self.groups.insert(local, name)),
+            Held::Service(cluster, service) => drop(self.services.insert(local, (cluster, service))),
+        }
+    }
+
     pub(super) fn held(&self) -> impl Iterator<Item = (&LocalRef, Held)> {
         let groups = self.groups.iter().map(|(local, name)| (local, Held::Group(name.clone())));
         let services = self.services.iter().map(|(local, (cluster, service))| {
@@ -77,27 +86,34 @@ impl Targets {
 }
 
 /// Names the table of each group and service that is wanted: for the resource, as far as a table's name can be like it. Of
-/// services with the same name each also has its cluster's; what is alike even then is numbered.
+/// services with the same name each also has its cluster's; what is alike even then is numbered. What defaults.toml has a
+/// table for is a target of every environment, wanted or not.
 #[must_use]
-pub fn targets(found: &BTreeSet<Found>, only: &[Selector]) -> Targets {
+pub fn targets(found: &BTreeSet<Found>, only: &[Selector], inherited: &Inherited) -> Targets {
     let mut targets = Targets::default();
-    let wanted = found.iter().filter(|found| only.is_empty() || only.iter().any(|one| one.selects(found)));
-    let wanted: Vec<(&Found, Result<Held, String>)> = wanted.map(|found| (found, held(found))).collect();
-    let mut services: BTreeMap<Option<String>, usize> = BTreeMap::new();
-    for (found, _) in &wanted {
-        if let Found::Service { service, .. } = found {
-            *services.entry(label(service)).or_default() += 1;
-        }
-    }
     let mut taken = [BTreeSet::new(), BTreeSet::new()];
     let [groups_taken, services_taken] = &mut taken;
+    let mut theirs = BTreeSet::new();
+    for local in inherited.targets() {
+        let taken = if local.kind == Kind::Asg { &mut *groups_taken } else { &mut *services_taken };
+        taken.insert(local.name.clone());
+        if let Some((of, held)) = named_there(inherited, &local, found) {
+            theirs.insert(of);
+            targets.insert(local, held);
+        }
+    }
+    let is_wanted = |found: &Found| only.is_empty() || only.iter().any(|one| one.selects(found));
+    let wanted = found.iter().filter(|found| is_wanted(found) && !theirs.contains(*found));
+    let mut wanted: Vec<Wanted<'_>> = wanted.map(|found| Wanted::new(found, inherited)).collect();
+    let mut services: BTreeMap<Option<String>, usize> = BTreeMap::new();
+    for wanted in &wanted {
+        if let Found::Service { .. } = wanted.found {
+            *services.entry(wanted.wish.clone()).or_default() += 1;
+        }
+    }
     // Those whose names are names of tables already keep them.
-    let mut sorted = wanted;
-    sorted.sort_by_key(|(found, _)| match found {
-        Found::Group(name) => label(name).as_deref() != Some(name),
-        Found::Service { service, .. } => label(service).as_deref() != Some(service),
-    });
-    for (found, held) in sorted {
+    wanted.sort_by_key(|wanted| wanted.wish.as_deref() != Some(wanted.found.name()));
+    for Wanted { found, held, wish } in wanted {
         let held = match held {
             Ok(held) => held,
             Err(why) => {
@@ -106,22 +122,62 @@ pub fn targets(found: &BTreeSet<Found>, only: &[Selector]) -> Targets {
             }
         };
         let (kind, wish, taken) = match found {
-            Found::Group(name) => (Kind::Asg, label(name).unwrap_or_else(|| "group".to_owned()), &mut *groups_taken),
+            Found::Group(_) => (Kind::Asg, wish.unwrap_or_else(|| "group".to_owned()), &mut *groups_taken),
             Found::Service { cluster, service } => {
-                let own = label(service);
-                let alone = services.get(&own) == Some(&1);
-                let wish = own.filter(|_| alone).or_else(|| label(&format!("{cluster}-{service}")));
+                let alone = services.get(&wish) == Some(&1);
+                let wish = wish.filter(|wish| alone && !services_taken.contains(wish));
+                let wish = wish.or_else(|| label(&format!("{cluster}-{service}")));
                 (Kind::Fargate, wish.unwrap_or_else(|| "service".to_owned()), &mut *services_taken)
             }
         };
-        let Ok(local) = LocalRef::new(kind, &unlike(&wish, taken)) else { continue };
-        match held {
-            Held::Group(name) => drop(targets.groups.insert(local, name)),
-            Held::Service(cluster, service) => drop(targets.services.insert(local, (cluster, service))),
+        if let Ok(local) = LocalRef::new(kind, &unlike(&wish, taken)) {
+            targets.insert(local, held);
         }
     }
     targets.left.sort();
     targets
+}
+
+/// A group or service that is wanted.
+struct Wanted<'a> {
+    found: &'a Found,
+    held: Result<Held, String>,
+    /// What its table may be called: what the defaults of its kind make its name of, or else what its name is like.
+    wish: Option<String>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(found: &'a Found, inherited: &Inherited) -> Self {
+        let (kind, name) = (found.kind(), found.name());
+        let wish = inherited.target_of(kind, name).filter(|wish| LocalRef::new(kind, wish).is_ok());
+        Self { found, held: held(found), wish: wish.or_else(|| label(name)) }
+    }
+}
+
+/// The group or service that defaults.toml has a table for. Where it doesn't say in which cluster, it is the only service of
+/// its name.
+fn named_there(inherited: &Inherited, local: &LocalRef, found: &BTreeSet<Found>) -> Option<(Found, Held)> {
+    let component = inherited.component(local).unwrap_or_default();
+    let said = |key| match inherited.own(local, key, &component).or_else(|| inherited.all(local, key, &component)) {
+        Some(Said::Text(text)) => Some(text),
+        _ => None,
+    };
+    let there = match local.kind {
+        Kind::Asg => Found::Group(said(Key::Group).unwrap_or_else(|| local.name.clone())),
+        Kind::Fargate => {
+            let service = said(Key::Service).unwrap_or_else(|| local.name.clone());
+            let cluster = said(Key::Cluster).or_else(|| {
+                let mut clusters = found.iter().filter_map(|found| match found {
+                    Found::Service { cluster, service: other } => (*other == service).then_some(cluster),
+                    Found::Group(_) => None,
+                });
+                clusters.next().filter(|_| clusters.next().is_none()).cloned()
+            })?;
+            Found::Service { cluster, service }
+        }
+    };
+    let held = held(&there).ok()?;
+    Some((there, held))
 }
 
 /// The resource by its name, or why a file can't name it.

@@ -5,7 +5,7 @@ use super::name::label;
 use super::*;
 use crate::manifest;
 use crate::model::{
-    Container, GroupInstance, GroupTemplate, GroupTraits, ObservedDeployment, TaskDefinition, TemplateRef,
+    Container, GroupInstance, GroupTemplate, GroupTraits, ObservedDeployment, TargetSpec, TaskDefinition, TemplateRef,
     TemplateVersion, TemplateVersionSpec,
 };
 
@@ -19,6 +19,8 @@ struct World {
     groups: BTreeMap<String, ObservedGroup>,
     services: BTreeMap<(String, String), ObservedService>,
     seen: Seen,
+    /// environments/defaults.toml.
+    defaults: &'static str,
 }
 
 fn account() -> Account {
@@ -141,36 +143,62 @@ impl World {
     }
 
     fn proposal(&self) -> Proposal {
-        let targets = targets(&self.found, &self.only);
+        let account = account();
+        let name = "dev".parse().unwrap();
+        let inherited = Inherited::read(self.defaults.as_bytes()).within(&name, &account.id, &account.region);
+        let targets = targets(&self.found, &self.only, &inherited);
         let mut seen = self.seen.clone();
         for (local, name) in &targets.groups {
             let group = self.groups[name.as_str()].clone();
             seen.targets.insert(local.clone(), Ok(ObservedTarget::Group(Box::new(group))));
         }
         for (local, (cluster, name)) in &targets.services {
-            let service = self.services[&(cluster.to_string(), name.to_string())].clone();
+            let Some(service) = self.services.get(&(cluster.to_string(), name.to_string())).cloned() else { continue };
             seen.targets.insert(local.clone(), Ok(ObservedTarget::Service(Box::new(service))));
         }
-        Proposal::new(&"dev".parse().unwrap(), &account(), false, &targets, &seen)
+        Proposal::new(&name, &account, false, inherited, &targets, &seen)
     }
 
     /// The text of both files behind the account's table; they have no findings.
     fn text(&self) -> String {
-        text(&self.proposal())
+        text_over(&self.proposal(), self.defaults)
     }
 }
 
 fn text(proposal: &Proposal) -> String {
+    text_over(proposal, "")
+}
+
+fn text_over(proposal: &Proposal, defaults: &str) -> String {
     let files = proposal.files();
     if proposal.targets().next().is_some() {
-        let bytes = BTreeMap::from([
+        let mut bytes = BTreeMap::from([
             ("environments/dev/environment.toml".to_owned(), files.environment.clone().into_bytes()),
             ("environments/dev/pins.toml".to_owned(), files.pins.clone().into_bytes()),
         ]);
+        if !defaults.is_empty() {
+            bytes.insert("environments/defaults.toml".to_owned(), defaults.into());
+        }
         let loaded = manifest::load(&bytes);
         assert!(loaded.all_findings().is_empty(), "{}\n{}", loaded.all_findings(), files.environment);
+        // What the files come to is what was proposed.
+        let draft = loaded.environments.values().next().unwrap().as_ref().unwrap();
+        for (local, candidate) in &proposal.candidates {
+            let spec = &draft.targets[local].spec;
+            let held = match spec {
+                TargetSpec::Asg(spec) => Held::Group(spec.group.clone()),
+                TargetSpec::Fargate(spec) => Held::Service(spec.cluster.clone(), spec.service.clone()),
+            };
+            assert_eq!(held, candidate.held);
+            let (TargetSpec::Fargate(spec), Lookup::Image(image)) = (spec, &candidate.ways[0].lookup) else { continue };
+            let image = image.replace("{version}", &candidate.ways[0].version);
+            assert_eq!(format!("{}/{}:{}", spec.image.registry, spec.image.repository, spec.image.tag), image);
+            let released: Vec<String> = candidate.released.clone().into_iter().collect();
+            assert!([&candidate.containers, &released].contains(&&spec.containers), "{local}: {:?}", spec.containers);
+        }
     }
-    let (_, targets) = files.environment.split_once("role/pinion\"\n").unwrap();
+    let mark = if files.environment.contains("\nrole = ") { "role/pinion\"\n" } else { "id = \"222222222222\"\n" };
+    let (_, targets) = files.environment.split_once(mark).unwrap();
     format!("{targets}\npins:\n{}", files.pins)
 }
 
@@ -182,24 +210,249 @@ fn what_needs_no_guess_has_no_comment() {
         .service("app", "cron", "nginx:1.25");
     insta::assert_snapshot!(world.text(), @r#"
 
-    [fargate.api]
+    # for all that say nothing else; {component} is the table's name, or its `component`
+    [defaults.fargate]
     cluster = "app"
+    image = "333333333333.dkr.ecr.us-west-1.amazonaws.com/{component}:{version}"
+
+    [fargate.api]
     component = "backend"
-    image = "333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:{version}"
 
     [fargate.cron]
-    cluster = "app"
     component = "nginx"
     image = "docker.io/library/nginx:{version}"
 
     [fargate.worker]
-    cluster = "app"
     component = "backend"
-    image = "333333333333.dkr.ecr.us-west-1.amazonaws.com/backend:{version}"
 
     pins:
     backend = "2.0.0"
     nginx = "1.25"
+    "#);
+}
+
+const SIX: [&str; 6] = ["mailer", "orders", "payments", "reports", "search", "storefront"];
+
+fn six() -> World {
+    SIX.iter().fold(World::default(), |world, name| world.service("shop", name, &format!("{HOST}/{name}:1.0.0")))
+}
+
+#[test]
+fn six_services_are_six_short_tables() {
+    insta::assert_snapshot!(six().text(), @r#"
+
+    # for all that say nothing else; {component} is the table's name, or its `component`
+    [defaults.fargate]
+    cluster = "shop"
+    image = "333333333333.dkr.ecr.us-west-1.amazonaws.com/{component}:{version}"
+
+    [fargate.mailer]
+    [fargate.orders]
+    [fargate.payments]
+    [fargate.reports]
+    [fargate.search]
+    [fargate.storefront]
+
+    pins:
+    mailer = "1.0.0"
+    orders = "1.0.0"
+    payments = "1.0.0"
+    reports = "1.0.0"
+    search = "1.0.0"
+    storefront = "1.0.0"
+    "#);
+    let apart = six()
+        .service("batch", "nightly", &format!("{HOST}/orders:1.0.0"))
+        .service("shop", "proxy", "public.ecr.aws/envoy/envoy:v1")
+        .service("shop", "orders-old", &format!("{HOST}/orders:0.9.0"));
+    insta::assert_snapshot!(apart.text(), @r#"
+
+    # for all that say nothing else; {component} is the table's name, or its `component`
+    [defaults.fargate]
+    cluster = "shop"
+    image = "333333333333.dkr.ecr.us-west-1.amazonaws.com/{component}:{version}"
+
+    [fargate.mailer]
+
+    [fargate.nightly]
+    cluster = "batch"
+    component = "orders"
+
+    [fargate.orders]
+
+    # guess: a component of its own, as 333333333333.dkr.ecr.us-west-1.amazonaws.com/orders is at 0.9.0 here and at 1.0.0 elsewhere
+    [fargate.orders-old]
+    image = "333333333333.dkr.ecr.us-west-1.amazonaws.com/orders:{version}"
+
+    [fargate.payments]
+
+    [fargate.proxy]
+    component = "envoy"
+    image = "public.ecr.aws/envoy/envoy:{version}"
+
+    [fargate.reports]
+    [fargate.search]
+    [fargate.storefront]
+
+    pins:
+    envoy = "v1"
+    mailer = "1.0.0"
+    orders = "1.0.0"
+    orders-old = "0.9.0"
+    payments = "1.0.0"
+    reports = "1.0.0"
+    search = "1.0.0"
+    storefront = "1.0.0"
+    "#);
+}
+
+#[test]
+fn what_two_targets_share_is_said_once_and_what_one_has_alone_is_its_own() {
+    let alone =
+        World::default().service("a", "api", &format!("{HOST}/api:1")).service("b", "web", "quay.io/acme/web:1");
+    let text = alone.text();
+    assert!(!text.contains("[defaults"), "{text}");
+    let groups = ["web", "app", "job"].iter().enumerate().fold(World::default(), |world, (number, name)| {
+        let id = format!("ami-0{number}");
+        world.group(name, &id).ami(&id, &format!("acme-{name}-1.{number}.0"), &[])
+    });
+    insta::assert_snapshot!(groups.text(), @r#"
+
+    # for all that say nothing else; {component} is the table's name, or its `component`
+    [defaults.asg]
+    ami = { name = "{component}-{version}", owner = "333333333333" }
+
+    # guess: the version in the AMI's name `acme-app-1.1.0` is 1.1.0
+    [asg.app]
+    component = "acme-app"
+
+    # guess: the version in the AMI's name `acme-job-1.2.0` is 1.2.0
+    [asg.job]
+    component = "acme-job"
+
+    # guess: the version in the AMI's name `acme-web-1.0.0` is 1.0.0
+    [asg.web]
+    component = "acme-web"
+
+    pins:
+    acme-app = "1.1.0"
+    acme-job = "1.2.0"
+    acme-web = "1.0.0"
+    "#);
+    let sidecars = ["web", "app", "job"].iter().fold(World::default(), |world, name| {
+        let containers =
+            [container("envoy", "public.ecr.aws/envoy:1", true), container(name, &format!("{HOST}/{name}:1"), true)];
+        world.observed_service(service("shop", name, &containers))
+    });
+    insta::assert_snapshot!(sidecars.text(), @r#"
+
+    # for all that say nothing else; {target} is the table's name, {component} its `component`, or else its name
+    [defaults.fargate]
+    cluster = "shop"
+    container = "{target}"
+    image = "333333333333.dkr.ecr.us-west-1.amazonaws.com/{component}:{version}"
+
+    # guess: container app is the one that is released, not envoy
+    [fargate.app]
+
+    # guess: container job is the one that is released, not envoy
+    [fargate.job]
+
+    # guess: container web is the one that is released, not envoy
+    [fargate.web]
+
+    pins:
+    app = "1"
+    job = "1"
+    web = "1"
+    "#);
+}
+
+/// The file of docs/six-services.md, whose services have other names and a repository in common.
+const DEFAULTS: &str = r#"
+[account]
+region = "us-west-1"
+role = "arn:aws:iam::{account}:role/pinion"
+
+[defaults.fargate]
+cluster = "shop"
+service = "{environment}-{target}"
+image = "333333333333.dkr.ecr.us-west-1.amazonaws.com/shop/{component}:{version}"
+
+[fargate.storefront]
+after = ["fargate/orders"]
+
+[fargate.orders]
+component = "orders-api"
+
+[fargate.payments]
+"#;
+
+#[test]
+fn what_defaults_say_already_is_not_said_again() {
+    let mut world = World::default()
+        .service("shop", "dev-storefront", &format!("{HOST}/shop/storefront:1.0.0"))
+        .service("shop", "dev-orders", &format!("{HOST}/shop/orders-api:1.0.0"))
+        .service("shop", "dev-payments", &format!("{HOST}/shop/payments:1.0.0"))
+        .service("shop", "dev-search", &format!("{HOST}/shop/search:1.0.0"))
+        .service("batch", "reports", "quay.io/acme/reports:1.0.0");
+    world.defaults = DEFAULTS;
+    // Those that every environment has are there, whatever was selected.
+    world.only = vec!["fargate/dev-search".parse().unwrap(), "fargate/reports".parse().unwrap()];
+    insta::assert_snapshot!(world.text(), @r#"
+
+    [fargate.reports]
+    cluster = "batch"
+    service = "reports"
+    image = "quay.io/acme/reports:{version}"
+
+    [fargate.search]
+
+    pins:
+    orders-api = "1.0.0"
+    payments = "1.0.0"
+    reports = "1.0.0"
+    search = "1.0.0"
+    storefront = "1.0.0"
+    "#);
+    assert!(world.proposal().missing().is_empty());
+}
+
+#[test]
+fn what_defaults_say_otherwise_is_overridden_and_what_is_missing_is_said() {
+    let mut world = World::default()
+        .service("live", "dev-storefront", &format!("{HOST}/shop/storefront:1.0.0"))
+        .service("live", "dev-orders", &format!("{HOST}/shop/backend:1.0.0"))
+        .service("live", "dev-search", "quay.io/acme/search:2");
+    world.defaults = DEFAULTS;
+    let proposal = world.proposal();
+    let missing = proposal.missing();
+    let missing: Vec<String> = missing.iter().map(|(local, why)| format!("{local}: {why}")).collect();
+    assert_eq!(missing.len(), 3, "a cluster of another name has none of them: {missing:?}");
+
+    let mut world = World::default()
+        .service("shop", "dev-storefront", &format!("{HOST}/shop/storefront:1.0.0"))
+        .service("shop", "dev-orders", &format!("{HOST}/shop/backend:1.0.0"))
+        .service("shop", "dev-payments", &format!("{HOST}/shop/backend:2.0.0"))
+        .service("live", "dev-search", "quay.io/acme/search:2");
+    world.defaults = DEFAULTS;
+    insta::assert_snapshot!(world.text(), @r#"
+
+    [fargate.orders]
+    image = "333333333333.dkr.ecr.us-west-1.amazonaws.com/shop/backend:{version}"
+
+    [fargate.payments]
+    image = "333333333333.dkr.ecr.us-west-1.amazonaws.com/shop/backend:{version}"
+
+    [fargate.search]
+    cluster = "live"
+    image = "quay.io/acme/search:{version}"
+
+    pins:
+    orders-api = "1.0.0"
+    payments = "2.0.0"
+    search = "2"
+    storefront = "1.0.0"
     "#);
 }
 
@@ -211,7 +464,7 @@ fn services_of_one_image_that_run_different_versions_are_components_of_their_own
         .service("app", "mail", &format!("{HOST}/backend:2.0.0"));
     let text = world.text();
     assert!(text.ends_with("pins:\nbackend = \"2.0.0\"\nworker = \"1.9.0\"\n"), "{text}");
-    assert!(text.contains("[fargate.mail]\ncluster = \"app\"\ncomponent = \"backend\"\n"), "{text}");
+    assert!(text.contains("[fargate.mail]\ncomponent = \"backend\"\n"), "{text}");
     let note = "guess: a component of its own, as";
     let note = format!("# {note} {HOST}/backend is at 1.9.0 here and at 2.0.0 elsewhere\n[fargate.worker]\n");
     assert!(text.contains(&note), "{text}");
@@ -263,10 +516,13 @@ fn amis_are_found_by_name_by_tags_by_a_parameter_or_by_id() {
     world.seen.parameters = vec![parameter("/aws/service/ami"), parameter("/App/AmiId")];
     insta::assert_snapshot!(world.text(), @r#"
 
+    # for all that say nothing else; {component} is the table's name, or its `component`
+    [defaults.asg]
+    ami = { name = "{component}-{version}", owner = "333333333333" }
+
     # guess: the version in the AMI's name `api-3.0.0` is 3.0.0
     [asg.both]
     component = "api"
-    ami = { name = "api-{version}", owner = "333333333333" }
 
     # guess: pins are AMI ids: nothing else leads to ami-0123456789abcdef0 (`golden image`) alone
     [asg.fixed]
@@ -284,12 +540,10 @@ fn amis_are_found_by_name_by_tags_by_a_parameter_or_by_id() {
     # guess: the version in the AMI's name `batch-5` is 5
     [asg.weak]
     component = "batch"
-    ami = { name = "batch-{version}", owner = "333333333333" }
 
     # guess: the version in the AMI's name `frontend-1.4.2` is 1.4.2
     [asg.web]
     component = "frontend"
-    ami = { name = "frontend-{version}", owner = "333333333333" }
 
     pins:
     api = "3.0.0"
@@ -299,7 +553,7 @@ fn amis_are_found_by_name_by_tags_by_a_parameter_or_by_id() {
     frontend = "1.4.2"
     parameter = "4"
     "#);
-    let targets = targets(&world.found, &[]);
+    let targets = targets(&world.found, &[], &Inherited::default());
     for (local, name) in &targets.groups {
         let group = world.groups[name.as_str()].clone();
         world.seen.targets.insert(local.clone(), Ok(ObservedTarget::Group(Box::new(group))));
@@ -424,7 +678,7 @@ fn odd_names_get_names_of_tables() {
                 .map(|(cluster, service)| Found::Service { cluster: cluster.to_owned(), service: service.to_owned() }),
         )
         .collect();
-    let targets = targets(&found, &[]);
+    let targets = targets(&found, &[], &Inherited::default());
     let groups: Vec<(&str, &str)> =
         targets.groups.iter().map(|(local, name)| (local.name.as_str(), name.as_str())).collect();
     assert_eq!(groups, [("group", "日本"), ("web", "web"), ("web-2", "WEB"), ("web-3", "Web")]);
@@ -440,7 +694,7 @@ fn selectors_select() {
     let api = Found::Service { cluster: "app".to_owned(), service: "api".to_owned() };
     let selects = |text: &str| {
         let found = BTreeSet::from([web.clone(), api.clone()]);
-        let targets = targets(&found, &[text.parse().unwrap()]);
+        let targets = targets(&found, &[text.parse().unwrap()], &Inherited::default());
         (targets.groups.len(), targets.services.len())
     };
     for (text, expected) in [

@@ -12,6 +12,7 @@ use super::finding::{Findings, Place};
 use super::raw::{RawAsg, RawFargate};
 use super::shape::{Field, Shape};
 use super::tree::{Entry, Node, Value};
+use crate::model::Kind;
 
 /// The tables of targets, by kind.
 const KINDS: [&str; 2] = ["asg", "fargate"];
@@ -106,6 +107,12 @@ fn entries(node: &Node) -> Option<&BTreeMap<String, Entry>> {
 
 fn entries_mut(node: &mut Node) -> Option<&mut BTreeMap<String, Entry>> {
     if let Value::Table(entries) = &mut node.value { Some(entries) } else { None }
+}
+
+/// What a file says of all targets of a kind, once its words are one.
+pub(super) fn of_all(file: &Node, kind: Kind) -> Option<&Node> {
+    let defaults = entries(&entries(file)?.get(DEFAULTS)?.node)?;
+    defaults.get(kind.as_str()).map(|entry| &entry.node)
 }
 
 /// Gives each kind of one file its one word. Where the other one stands is noted, for those who wonder what it is.
