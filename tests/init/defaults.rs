@@ -152,6 +152,19 @@ fn where_defaults_take_the_newest_shape_the_first_plan_is_empty_all_the_same() {
 }
 
 #[test]
+fn a_suspension_of_all_environments_leaves_nothing_out() {
+    let bench = Bench::of(&world());
+    let defaults = bench.folder.path().join("environments/defaults.toml");
+    std::fs::create_dir_all(defaults.parent().unwrap()).unwrap();
+    let suspended = "[suspend]\nowner = \"platform\"\nreason = \"we move in\"\nuntil = 2999-01-01T00:00:00Z\n";
+    std::fs::write(&defaults, suspended).unwrap();
+    let said = bench.run("dev", &["--role", &role(DEV, "pinion")]);
+    assert!(said.code == 0 && said.out.contains("6 targets, 0 left out"), "{said}");
+    std::fs::remove_file(defaults).unwrap();
+    bench.is_in_sync("dev", &said);
+}
+
+#[test]
 fn several_who_register_in_one_family_are_warned_of() {
     let bench = Bench::of(&world());
     let (pinion, only) = (role(DEV, "pinion"), "fargate/orders");

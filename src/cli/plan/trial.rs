@@ -76,8 +76,11 @@ pub(in crate::cli) async fn trial(trial: Trial<'_>, files: Files) -> Result<Trie
         return Err(CliError::failed(format!("environments/{name} can't be followed: {}", followed.whole.join("; "))));
     };
     let mut desired = (**desired).clone();
-    // Probes are for after a rollout.
-    desired.environment.targets.values_mut().for_each(|target| target.verify.clear());
+    for target in desired.environment.targets.values_mut() {
+        // Probes are for after a rollout, and that one is suspended doesn't say that there would be none.
+        target.verify.clear();
+        target.suspend = None;
+    }
     if let Some(role) = role {
         desired.environment.account.role = desired.environment.account.role.renamed(role)?;
     }
