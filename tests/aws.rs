@@ -1,5 +1,7 @@
 //! The AWS room against the simulator, over its socket.
 
+mod before;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use pinion::model::{

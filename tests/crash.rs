@@ -250,10 +250,13 @@ fn went_before(case: &Case, before: &Before, url: &str, runtime: &Runtime) -> Va
     run.start();
     run.wait("what comes before", |run| (before.until)(&Fleet(run.get("/_sim/fleet"))).then_some(()));
     run.controller.take().unwrap().kill();
-    if before.cancelled {
-        let role = "arn:aws:iam::222222222222:role/pinion";
-        let form = "AutoScalingGroupName=frontend";
-        stage::by_hand_in_a_group(&run.sim.endpoint(), role, "CancelInstanceRefresh", form);
+    let role = "arn:aws:iam::222222222222:role/pinion";
+    match before.then {
+        Some((operation, given)) if given.starts_with('{') => {
+            stage::by_hand(&run.sim.endpoint(), role, operation, &serde_json::from_str(given).unwrap());
+        }
+        Some((operation, given)) => stage::by_hand_in_a_group(&run.sim.endpoint(), role, operation, given),
+        None => {}
     }
     run.get("/_sim/state")
 }

@@ -283,10 +283,16 @@ impl Reconciler {
     /// Remembers the revision that was registered, until it is listed.
     fn remember_made(&mut self, local: &LocalRef, action: &Action, outcome: &Outcome) {
         match (outcome, action) {
-            (Outcome::Applied(applied), Action::RegisterTaskDefinition { image, marker, .. }) => {
+            (
+                Outcome::Applied(applied),
+                Action::RegisterTaskDefinition { marker, .. } | Action::CopyTaskDefinition { marker, .. },
+            ) => {
+                let image = match action {
+                    Action::RegisterTaskDefinition { image, .. } => Some(image.clone()),
+                    _ => None,
+                };
                 if let Some(arn) = applied.id.clone() {
-                    let made = Made { marker: marker.clone(), image: image.clone(), arn };
-                    self.memory.made.insert(local.clone(), made);
+                    self.memory.made.insert(local.clone(), Made { marker: marker.clone(), image, arn });
                 }
             }
             (Outcome::Failed(error), _) if error.class == ErrorClass::Invalid => drop(self.memory.made.remove(local)),

@@ -68,8 +68,8 @@ role = "arn:aws:iam::222222222222:role/pinion"
 pub(crate) struct Before {
     pub(crate) pin: &'static str,
     pub(crate) until: fn(&Fleet) -> bool,
-    /// Whether somebody cancels it then.
-    pub(crate) cancelled: bool,
+    /// What somebody does then: a call to Auto Scaling or to ECS.
+    pub(crate) then: Option<(&'static str, &'static str)>,
 }
 
 /// A rollout.
@@ -110,7 +110,7 @@ const BREAKER: &str = "deploymentCircuitBreaker = { enable = true, rollback = tr
 /// A bad version never gives up by itself.
 const PATIENT: (&str, &str) = ("no_progress = 40", "no_progress = 40000");
 
-pub(crate) const CASES: [Case; 11] = [
+pub(crate) const CASES: [Case; 12] = [
     Case {
         name: "group, good version",
         world: &[],
@@ -170,7 +170,7 @@ pub(crate) const CASES: [Case; 11] = [
     Case {
         name: "group, newer pin",
         world: &[PATIENT],
-        before: Some(Before { pin: "frontend = \"1.4.2\"\n", until: is_mixed, cancelled: false }),
+        before: Some(Before { pin: "frontend = \"1.4.2\"\n", until: is_mixed, then: None }),
         target: "asg/frontend",
         files: GROUP,
         pin: "frontend = \"1.4.1\"\n",
@@ -184,7 +184,11 @@ pub(crate) const CASES: [Case; 11] = [
     Case {
         name: "group, way back",
         world: &[],
-        before: Some(Before { pin: "frontend = \"1.4.1\"\n", until: is_mixed, cancelled: true }),
+        before: Some(Before {
+            pin: "frontend = \"1.4.1\"\n",
+            until: is_mixed,
+            then: Some(("CancelInstanceRefresh", "AutoScalingGroupName=frontend")),
+        }),
         target: "asg/frontend",
         files: PAUSES,
         pin: "frontend = \"1.4.1\"\n",
@@ -226,7 +230,7 @@ pub(crate) const CASES: [Case; 11] = [
     Case {
         name: "service, newer pin",
         world: &[(BREAKER, "")],
-        before: Some(Before { pin: "api = \"3\"\n", until: is_deployed, cancelled: false }),
+        before: Some(Before { pin: "api = \"3\"\n", until: is_deployed, then: None }),
         target: "fargate/api",
         files: SERVICE,
         pin: "api = \"2\"\n",
@@ -249,6 +253,25 @@ pub(crate) const CASES: [Case; 11] = [
         ended_well: |fleet, _| {
             assert!(fleet.service_runs(DEV, "app/api", "222222222222.dkr.ecr.us-west-1.amazonaws.com/api:1"));
             assert_eq!(deployments(fleet), ["STOPPED", "SUCCESSFUL"]);
+        },
+    },
+    Case {
+        name: "service, way back to what was deregistered",
+        world: &[(BREAKER, "deploymentCircuitBreaker = { enable = true, rollback = false }")],
+        before: Some(Before {
+            pin: "api = \"3\"\n",
+            until: is_deployed,
+            then: Some(("DeregisterTaskDefinition", r#"{ "taskDefinition": "api:1" }"#)),
+        }),
+        target: "fargate/api",
+        files: SERVICE,
+        pin: "api = \"3\"\n",
+        state: "quarantined",
+        writes: &[REVISION, DEPLOY],
+        ended_well: |fleet, held| {
+            assert!(fleet.service_runs(DEV, "app/api", "222222222222.dkr.ecr.us-west-1.amazonaws.com/api:1"));
+            assert_eq!(deployments(fleet), ["STOPPED", "SUCCESSFUL"]);
+            assert_eq!(held["task_definitions"]["api"].as_array().unwrap().len(), 3, "one copy");
         },
     },
     Case {

@@ -1,9 +1,9 @@
 //! Rollouts that fail.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::document::failure_mode;
-use super::place::{self, BREAKER, DEV, Place, accepted, ami, attempts, by_hand_on, image};
+use super::place::{self, BREAKER, DEV, Place, ROLE, accepted, ami, attempts, by_hand_on, image};
 use crate::support::stage::http::Application;
 use crate::support::stage::{Stage, amis, set_pin};
 
@@ -56,11 +56,7 @@ fn bad_versions_are_rolled_back_and_never_tried_again() {
     for (name, times) in [("sick", 1), ("alarmed", 1), ("exits", 1), ("watched", 1), ("halts", 2)] {
         assert_eq!(attempts(&stage, name), times, "{name}: one rollout, and the way back where AWS knows none");
     }
-    let halted: Vec<String> = accepted(&stage, "UpdateService", "halts")
-        .iter()
-        .map(|params| params["taskDefinition"].as_str().unwrap().rsplit('/').next().unwrap().to_owned())
-        .collect();
-    assert_eq!(halted, ["halts:2", "halts:1"], "{:#?}", stage.writes(from));
+    assert_eq!(deployed(&stage, "halts"), ["halts:2", "halts:1"], "{:#?}", stage.writes(from));
 
     // The same bad pin, set again by a new commit, is tried once more, and no more than once.
     release(&stage, &[("sick", "1.0"), ("exits", "1.0")]);
@@ -71,6 +67,79 @@ fn bad_versions_are_rolled_back_and_never_tried_again() {
     failure_mode("container-exits").holds(&stage, "dev/fargate/exits");
     stage.settles();
     assert_eq!((attempts(&stage, "sick"), attempts(&stage, "exits")), (2, 2));
+}
+
+/// The task definition of a service's revision, without what AWS says of it besides.
+fn registered(stage: &Stage, revision: &str) -> Value {
+    let asked = json!({ "taskDefinition": revision, "include": ["TAGS"] });
+    let mut answer = stage.by_hand(ROLE, "DescribeTaskDefinition", &asked);
+    let mut definition = answer["taskDefinition"].take();
+    let tags = answer["tags"].as_array().unwrap().iter();
+    let own = tags.filter(|tag| !tag["key"].as_str().unwrap().starts_with("pinion:")).cloned().collect();
+    let members = definition.as_object_mut().unwrap();
+    for said in ["taskDefinitionArn", "revision", "status", "registeredAt", "registeredBy", "deregisteredAt"] {
+        members.remove(said);
+    }
+    members.insert("tags".to_owned(), own);
+    definition
+}
+
+#[test]
+fn what_ran_before_is_registered_again_where_it_was_deregistered() {
+    let stage = Place::new().service("halts", BREAKER_ONLY, "").start();
+    let target = "dev/fargate/halts";
+    let from = stage.last();
+    // As `terraform apply` does with what it registered before.
+    stage.by_hand(ROLE, "DeregisterTaskDefinition", &json!({ "taskDefinition": "halts:1" }));
+    release(&stage, &[("halts", "1.2")]);
+    failure_mode("way-back-deregistered").holds(&stage, target);
+    stage.wait_until("it runs what it ran before", |stage| {
+        stage.fleet().service_runs(DEV, "app/halts", &image("1.0")) && stage.target(target)["updated"] == 0
+    });
+    stage.settles();
+    let wrote = stage.writes(from).into_iter().filter(|call| call.operation != "DeregisterTaskDefinition");
+    let wrote: Vec<(String, u16)> = wrote.map(|call| (call.operation, call.status)).collect();
+    let step = |operation: &str| (operation.to_owned(), 200);
+    let once = [step("RegisterTaskDefinition"), step("UpdateService")];
+    assert_eq!(wrote, [once.clone(), once].concat(), "nothing is refused, and nothing is done twice");
+    assert_eq!(deployed(&stage, "halts"), ["halts:2", "halts:3"]);
+    assert_eq!(registered(&stage, "halts:3"), registered(&stage, "halts:1"));
+    assert_eq!(stage.target(target)["running"], "1.0");
+
+    // It is quarantined after a restart, too, and the next pin goes on from there.
+    release(&stage, &[("halts", "1.1")]);
+    stage.wait_for_sync(&[target]);
+    assert_eq!(deployed(&stage, "halts"), ["halts:2", "halts:3", "halts:4"]);
+}
+
+/// What this process has read of a revision may be older than that it was deregistered, and ECS's list of the revisions
+/// may lag behind as well.
+#[test]
+fn a_way_back_that_is_refused_is_looked_at_again() {
+    let stage = Place::new().service("halts", BREAKER_ONLY, "").start();
+    let target = "dev/fargate/halts";
+    place::fault(
+        &stage,
+        &json!({ "operation": "UpdateService", "kind": "hold", "skip": 1, "times": 1, "when": "before" }),
+    );
+    release(&stage, &[("halts", "1.2")]);
+    stage.wait_until("the way back is asked for", |stage| stage.held_calls() == ["UpdateService"]);
+    stage.by_hand(ROLE, "DeregisterTaskDefinition", &json!({ "taskDefinition": "halts:1" }));
+    stage.meddle("/_sim/release", &json!({}));
+    stage.repair();
+    failure_mode("way-back-refused").holds(&stage, target);
+    stage.wait_until("it runs what it ran before", |stage| {
+        stage.fleet().service_runs(DEV, "app/halts", &image("1.0")) && stage.target(target)["updated"] == 0
+    });
+    stage.settles();
+    assert_eq!(deployed(&stage, "halts"), ["halts:2", "halts:3"]);
+}
+
+/// The task definitions that a service was put on, in order.
+fn deployed(stage: &Stage, service: &str) -> Vec<String> {
+    let calls = accepted(stage, "UpdateService", service);
+    let name = |params: &Value| params["taskDefinition"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    calls.iter().map(name).collect()
 }
 
 #[test]

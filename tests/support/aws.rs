@@ -13,6 +13,8 @@ use pinion::ports::{Accounts as _, Apply, Observe, RecordCalls};
 use pinion::sim::{Sim, SimHandle, World};
 use serde_json::{Value, json};
 
+use super::stage;
+
 /// Keeps what was recorded.
 #[derive(Debug, Default)]
 struct Recorded(Mutex<Vec<CallRecord>>);
@@ -102,6 +104,12 @@ impl Simulator {
     pub(crate) async fn repair(&self) {
         let url = format!("{}/_sim/faults", self.sim.endpoint());
         self.http.delete(url).send().await.unwrap().error_for_status().unwrap();
+    }
+
+    /// A call to ECS by somebody else, with a role of the dev account.
+    pub(crate) async fn by_hand(&self, role: &str, operation: &'static str, parameters: Value) -> Value {
+        let (endpoint, role) = (self.sim.endpoint(), format!("arn:aws:iam::222222222222:role/{role}"));
+        tokio::task::spawn_blocking(move || stage::by_hand(&endpoint, &role, operation, &parameters)).await.unwrap()
     }
 
     /// All calls that the simulator has seen.

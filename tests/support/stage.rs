@@ -17,7 +17,7 @@ pub(crate) use self::builder::{Builder, changed};
 use self::git::{GitServer, Repo};
 use self::process::{FakeTime, Process, clean, pinion};
 pub(crate) use self::view::{Fleet, REGION};
-pub(crate) use self::watch::{by_hand_in_a_group, passes};
+pub(crate) use self::watch::{by_hand, by_hand_in_a_group, passes};
 use super::terminal::Terminal;
 pub(crate) use super::{git, http, process, view};
 

@@ -13,6 +13,7 @@ use super::connection::{Connection, ours};
 use super::groups::template_of;
 use super::history::refresh_outcome;
 use super::operation::Operation;
+use super::task_definition::CloneError;
 use super::templates::{capitalised, description};
 use super::xml::{Element, Style, add_parameters};
 use pinion_core::model::hex::sha256;
@@ -43,6 +44,11 @@ impl Connection {
             Action::RollbackRefresh { group, refresh } => self.roll_back_refresh(group, refresh).await,
             Action::RegisterTaskDefinition { base, family, containers, image, marker } => {
                 self.register_task_definition(base, family, containers, image, marker).await
+            }
+            Action::CopyTaskDefinition { base, marker } => {
+                let copy = self.definition(base).await?.copy_with(marker);
+                let copy = copy.map_err(|error| not_cloneable(base, &error))?;
+                Ok(Applied { id: self.register(&copy).await?, warning: None })
             }
             Action::UpdateService { cluster, service, task_definition } => {
                 self.update_service(cluster, service, task_definition).await
@@ -239,10 +245,8 @@ impl Connection {
         image: &str,
         marker: &Marker,
     ) -> Result<Applied, PortError> {
-        let request = self.definition(base).await?.clone_with(family, containers, image, marker).map_err(|error| {
-            let message = format!("{base} can't be cloned: {error}");
-            ours(Operation::RegisterTaskDefinition, ErrorClass::Invalid, "NotCloneable", message)
-        })?;
+        let request = self.definition(base).await?.clone_with(family, containers, image, marker);
+        let request = request.map_err(|error| not_cloneable(base, &error))?;
         Ok(Applied { id: self.register(&request).await?, warning: None })
     }
 
@@ -261,7 +265,9 @@ impl Connection {
                     .task_definition(task_definition)
                     .send()
             })
-            .await?;
+            .await
+            // It may have been deregistered since it was read; it is read again.
+            .inspect_err(|error| self.forget_definition(task_definition, error))?;
         let deployments = answer.service.and_then(|service| service.deployments).unwrap_or_default();
         let made = deployments.into_iter().find(|deployment| {
             deployment.status.as_deref() == Some("PRIMARY")
@@ -285,6 +291,11 @@ impl Connection {
             .await?;
         Ok(Applied { id: answer.service_deployment_arn, warning: None })
     }
+}
+
+fn not_cloneable(base: &str, error: &CloneError) -> PortError {
+    let message = format!("{base} can't be cloned: {error}");
+    ours(Operation::RegisterTaskDefinition, ErrorClass::Invalid, "NotCloneable", message)
 }
 
 /// Without the SDK's own trying again.

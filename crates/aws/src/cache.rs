@@ -46,6 +46,11 @@ impl<K: Ord + Clone, V: Clone> Kept<K, V> {
         }
     }
 
+    /// Keeps what is there for the key no longer.
+    pub(super) fn remove(&self, key: &K) {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).by_key.remove(key);
+    }
+
     /// Keeps nothing any more.
     pub(super) fn clear(&self) {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).by_key.clear();

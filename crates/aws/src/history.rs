@@ -156,26 +156,24 @@ impl Connection {
         let oldest = oldest_that_tells(&service.task_definition);
         let (deployable, all_active) = self.newer_revisions(oldest, TaskDefinitionStatus::Active).await?;
         // One that has failed may be deregistered since; that it was there, and for which pin, is still known.
-        let (mut arns, all_inactive) = self.newer_revisions(oldest, TaskDefinitionStatus::Inactive).await?;
-        arns.extend(deployable.iter().cloned());
+        let (inactive, all_inactive) = self.newer_revisions(oldest, TaskDefinitionStatus::Inactive).await?;
+        let mut arns: BTreeSet<String> = inactive.union(&deployable).cloned().collect();
         // Of the newer ones all are listed that can be deployed; who was deployed and isn't listed was deregistered.
         let active = |arn: &str| {
             let newer = oldest.zip(family_and_revision(arn)).is_some_and(|(then, it)| then.0 == it.0 && then.1 < it.1);
-            !newer || deployable.contains(arn)
+            !inactive.contains(arn) && (!newer || !all_active || deployable.contains(arn))
         };
         arns.extend(deployments.iter().filter_map(|deployment| match &deployment.target {
             RolloutTarget::TaskDefinition(arn) => Some(arn.clone()),
             _ => None,
         }));
-        // What ran before may have been deployed longer ago than ECS remembers.
-        let before = service.task_definition.marker.as_ref().zip(service.task_definition.arn.rsplit_once('/'));
-        arns.extend(before.map(|(marker, (account, _))| format!("{account}/{}", marker.from())));
+        arns.extend(self.before(service, &deployments).await?);
         let mut revisions = Vec::new();
         for (_, definition) in self.definitions(arns.iter().map(String::as_str).collect()).await {
             match definition {
                 Ok(definition) => {
                     let summary = definition.summary.clone();
-                    let active = active(&summary.arn) || summary.arn == service.task_definition.arn;
+                    let active = (summary.active && active(&summary.arn)) || summary.arn == service.task_definition.arn;
                     revisions.push(TaskDefinition { active, ..summary });
                 }
                 // Deleted since: it can't be rolled out to any more.
@@ -189,6 +187,26 @@ impl Connection {
         });
         let complete = all_deployments && all_active && all_inactive;
         Ok(RolloutHistory::Service { deployments, revisions, complete })
+    }
+
+    /// What ran before, which may have been deployed longer ago than ECS remembers: what the service's revision was made from
+    /// and, as long as only bad deployments of that are known, what that one was.
+    async fn before(&self, service: &ObservedService, deployments: &[Rollout]) -> Result<Vec<String>, PortError> {
+        let mut before = Vec::new();
+        let Some((account, _)) = service.task_definition.arn.rsplit_once('/') else { return Ok(before) };
+        let mut marker = service.task_definition.marker.clone();
+        while let Some(made) = marker.take().filter(|_| before.len() < BASES) {
+            let arn = format!("{account}/{}", made.from());
+            before.push(arn.clone());
+            if only_ended_badly(deployments, &arn) {
+                marker = match self.definition(&arn).await {
+                    Ok(definition) => definition.summary.marker.clone(),
+                    Err(error) if error.code == "ClientException" => None,
+                    Err(error) => return Err(error),
+                };
+            }
+        }
+        Ok(before)
     }
 
     /// A service's deployments, newest first, and whether they are all that AWS remembers.
@@ -339,13 +357,24 @@ impl Connection {
     }
 }
 
-/// The revision after which those were registered that tell something of a service: its own, or what Pinion made that from,
-/// as what lies between may bear the same marker.
+/// The revision after which those were registered that tell something of a service: its own, or the one before what Pinion
+/// made that from, as what lies between may bear the same marker.
 fn oldest_that_tells(current: &TaskDefinition) -> Option<(&str, u64)> {
     let (family, number) = family_and_revision(&current.arn)?;
     let base = current.marker.as_ref().and_then(|marker| marker.from().rsplit_once(':'));
-    let base = base.filter(|(of, _)| *of == family).and_then(|(_, number)| number.parse().ok());
-    Some((family, base.unwrap_or(number).min(number)))
+    let base = base.filter(|(of, _)| *of == family).and_then(|(_, number)| number.parse::<u64>().ok());
+    // It, too: whether it can still be deployed is known from the list.
+    let base = base.filter(|base| *base < number).map(|base| base.saturating_sub(1));
+    Some((family, base.unwrap_or(number)))
+}
+
+/// Whether a task definition was deployed, and never well.
+fn only_ended_badly(deployments: &[Rollout], arn: &str) -> bool {
+    let mut of_it = deployments
+        .iter()
+        .filter(|deployment| matches!(&deployment.target, RolloutTarget::TaskDefinition(target) if target == arn))
+        .peekable();
+    of_it.peek().is_some() && of_it.all(|deployment| deployment.outcome != RolloutOutcome::Succeeded)
 }
 
 /// Whether an endpoint doesn't know an operation: simulators have no service deployments. AWS has errors of its own for

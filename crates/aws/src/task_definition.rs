@@ -100,6 +100,11 @@ impl Definition {
         }
         Ok(request)
     }
+
+    /// The request that registers this definition once more as it is, in its own family, with the marker as tags.
+    pub(super) fn copy_with(&self, marker: &Marker) -> Result<Value, CloneError> {
+        clone_task_definition(&self.answer, &[], "", marker)
+    }
 }
 
 /// A time as JSON carries it: seconds since 1970, with a fraction.
@@ -180,7 +185,14 @@ impl Connection {
         Ok(definition)
     }
 
-    /// Registers a request made by [`Definition::clone_with`]; the ARN of the new revision.
+    /// Forgets a task definition that a call has refused: it may have been deregistered since it was read.
+    pub(super) fn forget_definition(&self, arn: &str, error: &PortError) {
+        if error.class == ErrorClass::Invalid {
+            self.cache.definitions.remove(&arn.to_owned());
+        }
+    }
+
+    /// Registers a request made by [`Definition::clone_with`] or [`Definition::copy_with`]; the ARN of the new revision.
     pub(super) async fn register(&self, request: &Value) -> Result<Option<String>, PortError> {
         let body = request.to_string();
         let family = request.get("family").and_then(Value::as_str).unwrap_or_default();

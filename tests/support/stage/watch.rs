@@ -80,9 +80,7 @@ impl Stage {
 
     /// A call to ECS by somebody else with the account's role: Pinion isn't the only one there.
     pub(crate) fn by_hand(&self, role: &str, operation: &str, parameters: &Value) -> Value {
-        let target = format!("AmazonEC2ContainerServiceV20141113.{operation}");
-        let headers = [("X-Amz-Target", target), ("Content-Type", "application/x-amz-json-1.1".to_owned())];
-        serde_json::from_str(&as_somebody(&self.endpoint, role, "ecs", &headers, &parameters.to_string())).unwrap()
+        by_hand(&self.endpoint, role, operation, parameters)
     }
 
     /// The same to EC2; the parameters are a form's, without action and version.
@@ -107,6 +105,13 @@ fn status_at(address: &str) -> Value {
 /// How many passes of an environment have ended.
 pub(crate) fn passes(environment: &Value) -> u64 {
     environment["passes"].as_u64().unwrap_or_default()
+}
+
+/// A call to ECS by somebody with a role, at a simulator.
+pub(crate) fn by_hand(endpoint: &str, role: &str, operation: &str, parameters: &Value) -> Value {
+    let target = format!("AmazonEC2ContainerServiceV20141113.{operation}");
+    let headers = [("X-Amz-Target", target), ("Content-Type", "application/x-amz-json-1.1".to_owned())];
+    serde_json::from_str(&as_somebody(endpoint, role, "ecs", &headers, &parameters.to_string())).unwrap()
 }
 
 /// A call to Auto Scaling by somebody with a role, at a simulator.

@@ -101,6 +101,14 @@ pub enum Action {
         /// What to write into the tags.
         marker: Marker,
     },
+    /// `RegisterTaskDefinition`: a revision that was deregistered, as it was, with the marker as tags: `UpdateService` takes no
+    /// INACTIVE one.
+    CopyTaskDefinition {
+        /// The ARN of the task definition to copy, into its own family.
+        base: String,
+        /// What to write into the tags.
+        marker: Marker,
+    },
     /// `UpdateService` with nothing but the task definition.
     UpdateService {
         /// The cluster.
@@ -132,6 +140,7 @@ impl Action {
         match self {
             Self::NumberTemplate { template, .. } | Self::CreateTemplateVersion { template, .. } => &template.id,
             Self::RegisterTaskDefinition { family, .. } => family,
+            Self::CopyTaskDefinition { base, .. } => family_of(base),
             Self::StartRefresh { group, .. }
             | Self::NumberPolicy { group, .. }
             | Self::RefreshPolicy { group, .. }
@@ -152,7 +161,9 @@ impl Action {
     #[must_use]
     pub fn marker(&self) -> Option<&Marker> {
         match self {
-            Self::CreateTemplateVersion { marker, .. } | Self::RegisterTaskDefinition { marker, .. } => Some(marker),
+            Self::CreateTemplateVersion { marker, .. }
+            | Self::RegisterTaskDefinition { marker, .. }
+            | Self::CopyTaskDefinition { marker, .. } => Some(marker),
             _ => None,
         }
     }
@@ -177,7 +188,7 @@ impl Action {
             Self::StartRefresh { .. } | Self::RefreshPolicy { .. } => "StartInstanceRefresh",
             Self::CancelRefresh { .. } => "CancelInstanceRefresh",
             Self::RollbackRefresh { .. } => "RollbackInstanceRefresh",
-            Self::RegisterTaskDefinition { .. } => "RegisterTaskDefinition",
+            Self::RegisterTaskDefinition { .. } | Self::CopyTaskDefinition { .. } => "RegisterTaskDefinition",
             Self::UpdateService { .. } => "UpdateService",
             Self::RollBackDeployment { .. } => "StopServiceDeployment",
             Self::Verify { .. } => "GET",
@@ -213,6 +224,9 @@ impl fmt::Display for Action {
                 let (base, containers) = (short_arn(base), containers.join(", "));
                 write!(f, "register a revision of {base} with {image} in container{plural} {containers}")
             }
+            Self::CopyTaskDefinition { base, .. } => {
+                write!(f, "register {} again, which is INACTIVE", short_arn(base))
+            }
             Self::UpdateService { cluster, service, task_definition } => {
                 write!(f, "update service {service} in cluster {cluster} to {}", short_arn(task_definition))
             }
@@ -227,6 +241,12 @@ impl fmt::Display for Action {
 /// `family:revision` of a task definition's ARN.
 pub(crate) fn short_arn(arn: &str) -> &str {
     arn.rsplit_once('/').map_or(arn, |(_, short)| short)
+}
+
+/// The family of a task definition's ARN.
+pub(super) fn family_of(arn: &str) -> &str {
+    let short = short_arn(arn);
+    short.rsplit_once(':').map_or(short, |(family, _)| family)
 }
 
 /// A version of a launch template that a mixed-instances policy names, and the one to name instead.

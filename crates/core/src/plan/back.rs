@@ -2,9 +2,10 @@
 //! of the version before. Goes back once; where that fails, too, people have to look.
 
 use super::decide::{Decision, NOT_SHOWN, Verdict};
+use super::service::Copying;
 use super::{Action, Reason, Rollback, group, service};
 use crate::model::reason::listed;
-use crate::model::{ObservedTarget, Rollout, RolloutOutcome, RolloutTarget, State, TargetSpec};
+use crate::model::{ObservedTarget, Rollout, RolloutHistory, RolloutOutcome, RolloutTarget, State, TargetSpec};
 
 impl Decision<'_> {
     /// The quarantine of this pin, and what is to be done about what its rollout has left.
@@ -45,7 +46,7 @@ impl Decision<'_> {
         let mut rollouts = self.view.rollouts.iter().skip_while(|rollout| rollout.id != active.id);
         let (newest, failed) = (rollouts.next()?, rollouts.next()?);
         let to = self.leads_back_to(failed).filter(|_| ended_badly(failed))?;
-        if self.name_of(&newest.target) != Some(&to) {
+        if !self.leads_to(&newest.target, &to) {
             return None;
         }
         let status = active.status.clone();
@@ -72,7 +73,11 @@ impl Decision<'_> {
                 (self.view.current.name.clone(), group::way_back(group, &self.target.rollout))
             }
             (ObservedTarget::Service(service), TargetSpec::Fargate(_)) if failed.target == self.view.current.target => {
-                let action = service::way_back(service, self.view, &before);
+                if self.is_on_copy_of(&before) {
+                    // The way back itself has failed.
+                    return (Some(Rollback::Failed { to: before, status: failed.status.clone() }), None);
+                }
+                let action = service::way_back(service, self.view, &before, self.copying());
                 (before, action)
             }
             _ => return nothing,
@@ -80,7 +85,7 @@ impl Decision<'_> {
         let newest = self.view.rollouts.first();
         if newest.is_some_and(|newest| newest.id != failed.id) {
             // Something was tried since: our own way back, or somebody who looks after it.
-            let failed = newest.filter(|newest| ended_badly(newest) && self.name_of(&newest.target) == Some(&to));
+            let failed = newest.filter(|newest| ended_badly(newest) && self.leads_to(&newest.target, &to));
             return (failed.map(|newest| Rollback::Failed { to, status: newest.status.clone() }), None);
         }
         // AWS has just brought it back: what was read a moment earlier still shows what was before.
@@ -103,8 +108,28 @@ impl Decision<'_> {
         self.view.ran_before(self.view.revision(&rollout.target)?)
     }
 
-    fn name_of(&self, target: &RolloutTarget) -> Option<&str> {
-        self.view.revision(target).map(|revision| revision.name.as_str())
+    /// Whether a rollout's target is the revision of a name, or a copy of it.
+    fn leads_to(&self, target: &RolloutTarget, name: &str) -> bool {
+        self.view.revision(target).is_some_and(|revision| self.view.restores(revision, name))
+    }
+
+    fn is_on_copy_of(&self, name: &str) -> bool {
+        self.view.current.name != name && self.view.restores(&self.view.current, name)
+    }
+
+    /// What a copy of what ran before is made with, where that was deregistered.
+    fn copying(&self) -> Copying<'_> {
+        let local = &self.target.reference.local;
+        let known = match self.input.observed.histories.get(local) {
+            Some(Ok(RolloutHistory::Service { revisions, .. })) => revisions.as_slice(),
+            _ => &[],
+        };
+        Copying {
+            pin: self.pin,
+            made: self.input.memory.made.get(local),
+            owner: self.input.claims.owner(&self.target.reference),
+            tags: known.iter().map(|definition| (definition.arn.as_str(), definition.tags)).collect(),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use self::outcome::Attempts;
 use self::preconditions::{Preconditions, preconditions};
 use self::probes::{Probes, just_rolled};
 pub(super) use self::start::NOT_SHOWN;
-use super::revision::{Revision, View};
+use super::revision::View;
 use super::{Action, Failing, Input, Memory, Observed, Plan, Reason, Refused, TargetPlan, back, group, service, shape};
 use crate::model::{
     Artifact, Bases, Environment, LocalRef, ObservedTarget, Pin, Refusal, Rollout, RolloutHistory, RolloutOutcome,
@@ -264,17 +264,7 @@ fn shaped(view: View, target: &Target, observed: &Observed, artifact: &Artifact,
 fn running(input: Input<'_>, local: &LocalRef, view: &View) -> String {
     let earlier = input.memory.converged.get(local);
     let earlier = earlier.filter(|earlier| view.running().image.as_deref() == Some(earlier.artifact.as_str()));
-    earlier.map_or_else(|| describe(view.running()), |earlier| earlier.version.to_string())
-}
-
-/// What runs, for people: the version where Pinion made the revision, else the image's tag, digest or id.
-fn describe(revision: &Revision) -> String {
-    let image = || {
-        let image = revision.image.as_deref().unwrap_or("no image");
-        let repository = image.rsplit_once('/').map_or(image, |(_, repository)| repository);
-        repository.split_once(['@', ':']).map_or(repository, |(_, version)| version).to_owned()
-    };
-    revision.marker.as_ref().map_or_else(image, |marker| marker.version.to_string())
+    earlier.map_or_else(|| view.running().described(), |earlier| earlier.version.to_string())
 }
 
 /// Whether a target that was in sync with this very pin isn't any more. That it was is known from this process's own
@@ -304,9 +294,9 @@ fn drifted(
 
 /// A target about which everything is known.
 pub(super) struct Decision<'a> {
-    input: Input<'a>,
+    pub(super) input: Input<'a>,
     pub(super) target: &'a Target,
-    pin: &'a Pin,
+    pub(super) pin: &'a Pin,
     artifact: &'a Artifact,
     pub(super) seen: &'a ObservedTarget,
     pub(super) view: &'a View,

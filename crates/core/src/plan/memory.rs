@@ -100,8 +100,8 @@ pub struct Converged {
 pub struct Made {
     /// What was written on it.
     pub marker: Marker,
-    /// The image in it.
-    pub image: String,
+    /// The image that was put into it; `None` for a copy of what was deregistered.
+    pub image: Option<String>,
     /// Its ARN.
     pub arn: String,
 }

@@ -74,10 +74,29 @@ impl Revision {
 
     /// Whether another revision has the same image as this one, as far as their names and markers tell.
     pub(super) fn has_the_image_of(&self, other: &Self) -> bool {
-        let images = |revision: &Self| revision.containers.iter().map(|one| one.image.clone()).collect::<Vec<_>>();
         let pinned = |revision: &Self| revision.marker.as_ref().map(|it| (it.commit.clone(), it.version.clone()));
-        let same = self.image.is_some() && self.image == other.image && images(self) == images(other);
-        same || (self.marker.is_some() && pinned(self) == pinned(other))
+        self.has_the_same_images_as(other) || (self.marker.is_some() && pinned(self) == pinned(other))
+    }
+
+    fn has_the_same_images_as(&self, other: &Self) -> bool {
+        let images = |revision: &Self| revision.containers.iter().map(|one| one.image.clone()).collect::<Vec<_>>();
+        self.image.is_some() && self.image == other.image && images(self) == images(other)
+    }
+
+    /// Whether it is Pinion's copy of a revision: made from it, with its images.
+    fn is_copy_of(&self, original: &Self) -> bool {
+        let from_it = self.marker.as_ref().is_some_and(|marker| marker.base == original.name);
+        from_it && self.has_the_same_images_as(original)
+    }
+
+    /// What is in it, for people: the version where Pinion made it, else the image's tag, digest or id.
+    pub(super) fn described(&self) -> String {
+        let image = || {
+            let image = self.image.as_deref().unwrap_or("no image");
+            let repository = image.rsplit_once('/').map_or(image, |(_, repository)| repository);
+            repository.split_once(['@', ':']).map_or(repository, |(_, version)| version).to_owned()
+        };
+        self.marker.as_ref().map_or_else(image, |marker| marker.version.to_string())
     }
 
     /// Whether it is on an artifact, with all containers that are ours, whatever its shape is.
@@ -147,6 +166,12 @@ impl View {
     /// The revision of a name, if it is known.
     pub(super) fn named(&self, name: &str) -> Option<&Revision> {
         std::iter::once(&self.current).chain(&self.others).find(|revision| revision.name == name)
+    }
+
+    /// Whether a revision is the one of a name or, where that was deregistered, Pinion's copy of it.
+    pub(super) fn restores(&self, revision: &Revision, name: &str) -> bool {
+        let original = || self.named(name).filter(|original| !original.usable);
+        revision.name == name || original().is_some_and(|original| revision.is_copy_of(original))
     }
 
     /// The revision that a rollout moves to, if it is known.

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::action::short_arn;
+use super::action::{family_of, short_arn};
 use super::revision::{ContainerImage, Revision, View, disown_copies};
 use super::shape::Wanted;
 use super::{Action, Made};
 use crate::model::{
     Artifact, BaseSource, Container, FargateSpec, Marker, Named, ObservedDeployment, ObservedService, Owner, Pin,
-    Rollout, RolloutHistory, RolloutId, RolloutOutcome, RolloutTarget, TaskDefinition, same_repository, words,
+    Rollout, RolloutHistory, RolloutId, RolloutOutcome, RolloutTarget, TaskDefinition, Version, same_repository, words,
 };
 
 /// ECS forgets service deployments after 90 days (`ListServiceDeployments`).
@@ -130,7 +130,7 @@ pub(super) fn next_step(
         _ => None,
     });
     // Listing lags behind: what this process has just made itself may not be there yet.
-    let own = made.filter(|made| made.image == image && made_here(&made.marker));
+    let own = made.filter(|made| made.image.as_deref() == Some(image) && made_here(&made.marker));
     let mut marker = Marker {
         version: pin.version.clone(),
         commit: pin.provenance.commit.clone(),
@@ -139,10 +139,10 @@ pub(super) fn next_step(
         owner: Some(Named::Owner(owner)),
     };
     let found = listed.or(own.map(|made| &made.arn));
-    if found.is_none() && has_room(source, &marker).is_err() {
+    if found.is_none() && has_room(&source.arn, source.tags, &marker).is_err() {
         // The owner's name is what it can do without.
         marker.owner = None;
-        has_room(source, &marker)?;
+        has_room(&source.arn, source.tags, &marker)?;
     }
     Ok(match found {
         Some(arn) => Action::UpdateService {
@@ -166,15 +166,15 @@ const MAX_TAGS: usize = 50;
 const MAX_TAG_VALUE: usize = 256;
 
 /// Whether there is room for Pinion's tags beside those of others; what to do if not.
-fn has_room(base: &TaskDefinition, marker: &Marker) -> Result<(), String> {
+fn has_room(arn: &str, tags: usize, marker: &Marker) -> Result<(), String> {
     let ours = marker.tags().len();
-    let short = short_arn(&base.arn);
-    if base.tags + ours > MAX_TAGS {
+    let short = short_arn(arn);
+    if tags + ours > MAX_TAGS {
         return Err(format!(
             "task definition {short} has {} of its own, and Pinion marks what it registers with {ours} more, but AWS allows \
              {MAX_TAGS}: take {} from the task definition",
-            words::count(base.tags, "tag"),
-            words::count(base.tags + ours - MAX_TAGS, "tag"),
+            words::count(tags, "tag"),
+            words::count(tags + ours - MAX_TAGS, "tag"),
         ));
     }
     match marker.tags().iter().find(|(_, value)| value.chars().count() > MAX_TAG_VALUE) {
@@ -185,12 +185,6 @@ fn has_room(base: &TaskDefinition, marker: &Marker) -> Result<(), String> {
     }
 }
 
-/// The family of a task definition's ARN.
-pub(super) fn family_of(arn: &str) -> &str {
-    let short = short_arn(arn);
-    short.rsplit_once(':').map_or(short, |(family, _)| family)
-}
-
 /// What a marker calls a task definition: `family:revision`, of which the end counts where a tag's value can't hold it all.
 #[must_use]
 pub fn name_of(arn: &str) -> String {
@@ -198,11 +192,39 @@ pub fn name_of(arn: &str) -> String {
     short.get(short.len().saturating_sub(MAX_TAG_VALUE)..).unwrap_or(short).to_owned()
 }
 
-/// The way back of a service that is left on a task definition whose rollout failed: to the one that it was made from.
-pub(super) fn way_back(service: &ObservedService, view: &View, base: &str) -> Option<Action> {
+/// What a copy of a deregistered revision is made with.
+pub(super) struct Copying<'a> {
+    /// The pin whose rollout failed.
+    pub(super) pin: &'a Pin,
+    /// The revision that this process has registered last.
+    pub(super) made: Option<&'a Made>,
+    /// Who it is made for.
+    pub(super) owner: Owner,
+    /// Other people's tags on the revisions that are known, by their ARNs.
+    pub(super) tags: BTreeMap<&'a str, usize>,
+}
+
+/// The way back of a service that is left on a task definition whose rollout failed: to the one that it was made from. Where
+/// that was deregistered, a copy of it is registered first.
+pub(super) fn way_back(service: &ObservedService, view: &View, base: &str, copying: Copying<'_>) -> Option<Action> {
     let known = view.others.iter().find(|revision| revision.name == base);
     let arn = match known.map(|revision| (&revision.target, revision.usable)) {
         Some((RolloutTarget::TaskDefinition(arn), true)) => arn.clone(),
+        Some((RolloutTarget::TaskDefinition(arn), false)) => {
+            // The oldest: of two Pinions that have each registered one, both take the same.
+            let mut copies = view.others.iter().rev().filter(|revision| revision.usable);
+            let listed = copies.find(|revision| view.restores(revision, base)).map(|revision| &revision.target);
+            // Listing lags behind: what this process has just made itself may not be there yet.
+            let from = &view.current.name;
+            let own = copying
+                .made
+                .filter(|made| made.image.is_none() && made.marker.base == base && made.marker.from() == from.as_str());
+            match (listed, own) {
+                (Some(RolloutTarget::TaskDefinition(copy)), _) => copy.clone(),
+                (_, Some(own)) => own.arn.clone(),
+                _ => return copy_of(arn, known?, from, &copying),
+            }
+        }
         Some(_) => return None,
         // Deployed longer ago than ECS remembers; it is in the same account and region.
         None if base.len() < MAX_TAG_VALUE => format!("{}/{base}", service.task_definition.arn.rsplit_once('/')?.0),
@@ -211,6 +233,25 @@ pub(super) fn way_back(service: &ObservedService, view: &View, base: &str) -> Op
     };
     let (cluster, service) = (service.cluster.clone(), service.name.clone());
     Some(Action::UpdateService { cluster, service, task_definition: arn })
+}
+
+/// The registration of a deregistered revision as it was, for a service that is on another one; `None` where there is no room
+/// for Pinion's tags. Its marker says what is in it, and that it comes after what failed.
+fn copy_of(arn: &str, original: &Revision, on: &str, copying: &Copying<'_>) -> Option<Action> {
+    let (version, commit) = match &original.marker {
+        Some(marker) => (marker.version.clone(), marker.commit.clone()),
+        // Somebody else's: no commit released it here.
+        None => (Version::try_from(original.described()).ok()?, copying.pin.provenance.commit.clone()),
+    };
+    let owner = Some(Named::Owner(copying.owner.clone()));
+    let mut marker = Marker { version, commit, base: original.name.clone(), from: Some(on.to_owned()), owner };
+    let tags = copying.tags.get(arn).copied().unwrap_or_default();
+    if has_room(arn, tags, &marker).is_err() {
+        // The owner's name is what it can do without.
+        marker.owner = None;
+        has_room(arn, tags, &marker).ok()?;
+    }
+    Some(Action::CopyTaskDefinition { base: arn.to_owned(), marker })
 }
 
 /// Whether an image can run where the task definition wants it to; what to change if not. An image that doesn't say what

@@ -73,7 +73,7 @@ pub(super) fn sharing(target: &Target, observed: &Observed) -> Vec<String> {
         return Vec::new();
     }
     let source = |seen: &ObservedTarget| match seen {
-        ObservedTarget::Service(service) => Some(super::service::family_of(&service.task_definition.arn).to_owned()),
+        ObservedTarget::Service(service) => Some(super::action::family_of(&service.task_definition.arn).to_owned()),
         ObservedTarget::Group(group) => group.current.as_ref().map(|current| current.template.clone()),
         ObservedTarget::Missing(_) => None,
     };
@@ -183,7 +183,9 @@ impl View {
         let failed = rollouts.find(|(at, rollout)| {
             let Some((revision, marker)) = made(rollout) else { return false };
             let before = self.named(marker.from());
+            // A way back that fails says nothing of the shape that it leads back to.
             ended_badly(rollout)
+                && !self.restores(revision, &marker.base)
                 && before.is_some_and(|before| {
                     before.has_the_image_of(revision) || (before.runs(artifact) && revision.runs(artifact))
                 })
@@ -211,7 +213,8 @@ impl View {
         let Some(after) = self.revision(&next.target) else { return false };
         let made = self.revision(&rollout.target).and_then(|revision| revision.marker.as_ref());
         // Back to what it was made from leads also the rollback of what somebody else has ended.
-        let leads_back = after.target == self.current.target || made.is_some_and(|made| made.from() == after.name);
+        let leads_back =
+            after.target == self.current.target || made.is_some_and(|made| self.restores(after, made.from()));
         let of_another = after.marker.as_ref().is_some_and(|marker| {
             marker.commit != *commit || (shapes && made.is_some_and(|made| made.base != marker.base))
         });

@@ -16,6 +16,7 @@ mod retries;
 mod services;
 mod shapes;
 mod templates;
+mod together;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

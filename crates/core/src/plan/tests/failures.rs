@@ -147,6 +147,121 @@ fn the_way_back_of_a_service() {
     ");
 }
 
+/// What ran before was deregistered, which `UpdateService` refuses: a copy of it is registered first, and only one.
+#[test]
+fn the_way_back_of_a_service_to_what_was_deregistered() {
+    use RolloutOutcome::{Failed, Running, Succeeded};
+    let bad_pin = environment(("1.0", 'b'), ("2.1", 'b'));
+    let next_pin = environment(("1.0", 'b'), ("2.2", 'c'));
+    let ours = || marker("2.1", 'b', "api:1");
+    let copy = || marker("2.0", 'b', "api:1").map(|marker| Marker { from: Some("api:2".to_owned()), ..marker });
+    let left = || service(2, "2.1", ours(), &[(2, true, "FAILED", 0), (1, false, "COMPLETED", 2)]);
+    let back = || service(3, "2.0", copy(), &[(3, true, "IN_PROGRESS", 1), (2, false, "FAILED", 0)]);
+    let there = |state| service(3, "2.0", copy(), &[(3, true, state, 2)]);
+    let failed = || deployment(2, Failed, 5);
+    let known = || vec![(2, "2.1", ours()), (1, "2.0", None)];
+    let copied = || [vec![(3, "2.0", copy())], known()].concat();
+    let twice = || [vec![(4, "2.0", copy())], copied()].concat();
+    let others = || [vec![(3, "2.0", None)], known()].concat();
+    let changed = || [vec![(3, "2.3", copy())], known()].concat();
+    let none = Memory::default;
+    let made = || Made { marker: copy().unwrap(), image: None, arn: services::arn(3) };
+    let remembers = || Memory { made: BTreeMap::from([(api(), made())]), ..Memory::default() };
+    let rolled = || Memory {
+        made: BTreeMap::from([(
+            api(),
+            Made { marker: ours().unwrap(), image: Some(image("2.1")), arn: services::arn(2) },
+        )]),
+        ..Memory::default()
+    };
+    type Revisions = Vec<(u64, &'static str, Option<Marker>)>;
+    type Row<'a> = (&'a str, &'a Environment, ObservedTarget, Revisions, Vec<Rollout>, Memory);
+    let table: [Row<'_>; 12] = [
+        ("left where it was stopped", &bad_pin, left(), known(), vec![failed()], rolled()),
+        ("a copy is there, as after a restart", &bad_pin, left(), copied(), vec![failed()], none()),
+        ("a copy was made, and isn't listed yet", &bad_pin, left(), known(), vec![failed()], remembers()),
+        ("two are there", &bad_pin, left(), twice(), vec![failed()], remembers()),
+        ("somebody else's revision has the image", &bad_pin, left(), others(), vec![failed()], none()),
+        ("its tags are on another image", &bad_pin, left(), changed(), vec![failed()], none()),
+        ("on its way back", &bad_pin, back(), copied(), vec![deployment(3, Running, 6), failed()], none()),
+        ("back again", &bad_pin, there("COMPLETED"), copied(), vec![deployment(3, Succeeded, 6), failed()], none()),
+        ("the way back failed", &bad_pin, there("FAILED"), copied(), vec![deployment(3, Failed, 6), failed()], none()),
+        ("and left it there", &bad_pin, left(), copied(), vec![deployment(3, Failed, 6), failed()], none()),
+        (
+            "another pin is set meanwhile",
+            &next_pin,
+            back(),
+            copied(),
+            vec![deployment(3, Running, 6), failed()],
+            none(),
+        ),
+        (
+            "another pin is set then",
+            &next_pin,
+            there("COMPLETED"),
+            copied(),
+            vec![deployment(3, Succeeded, 6), failed()],
+            none(),
+        ),
+    ];
+    let mut lines = String::new();
+    for (name, environment, seen, revisions, mut deployments, remembered) in table {
+        for (index, one) in deployments.iter_mut().enumerate() {
+            one.id = RolloutId(format!("d-{index}"));
+        }
+        let mut history = services::history(&revisions, &deployments);
+        let RolloutHistory::Service { revisions, .. } = &mut history else { panic!("it is a service") };
+        revisions.iter_mut().for_each(|revision| revision.active = !revision.arn.ends_with(":1"));
+        let plan = decide_one(environment, &api(), seen, Some(history), |_, memory| *memory = remembered);
+        lines += &format!("{name}: {}\n", line(&plan));
+        if let Some(Action::CopyTaskDefinition { base, marker }) = plan.action {
+            assert_eq!(base, services::arn(1), "{name}");
+            let owner = marker.owner.clone();
+            assert_eq!((Some(Marker { owner: None, ..marker }), owner.is_some()), (copy(), true), "{name}");
+        }
+    }
+    insta::assert_snapshot!(lines, @r"
+    left where it was stopped: quarantined (the rollout ended as Failed (d-0); what it left is brought back to api:1; pin another version, or retry with `pinion resync --retry-quarantined`) => register api:1 again, which is INACTIVE
+    a copy is there, as after a restart: quarantined (the rollout ended as Failed (d-0); what it left is brought back to api:1; pin another version, or retry with `pinion resync --retry-quarantined`) => update service api in cluster app to api:3
+    a copy was made, and isn't listed yet: quarantined (the rollout ended as Failed (d-0); what it left is brought back to api:1; pin another version, or retry with `pinion resync --retry-quarantined`) => update service api in cluster app to api:3
+    two are there: quarantined (the rollout ended as Failed (d-0); what it left is brought back to api:1; pin another version, or retry with `pinion resync --retry-quarantined`) => update service api in cluster app to api:3
+    somebody else's revision has the image: quarantined (the rollout ended as Failed (d-0); what it left is brought back to api:1; pin another version, or retry with `pinion resync --retry-quarantined`) => register api:1 again, which is INACTIVE
+    its tags are on another image: quarantined (the rollout ended as Failed (d-0); what it left is brought back to api:1; pin another version, or retry with `pinion resync --retry-quarantined`) => register api:1 again, which is INACTIVE
+    on its way back: quarantined (the rollout ended as Failed (d-1); what it left is on its way back to api:1 (Running); pin another version, or retry with `pinion resync --retry-quarantined`)
+    back again: quarantined (the rollout ended as Failed (d-1); pin another version, or retry with `pinion resync --retry-quarantined`)
+    the way back failed: quarantined (the rollout ended as Failed (d-1); pin another version, or retry with `pinion resync --retry-quarantined`)
+    and left it there: quarantined (the rollout ended as Failed (d-1); versions are mixed, as the way back to api:1 ended as Failed; pin another version, or retry with `pinion resync --retry-quarantined`)
+    another pin is set meanwhile: pending (waits until what an earlier rollout left is back on api:1: d-0 (Running))
+    another pin is set then: rolling-out (getting ready) => register a revision of api:3 with registry/backend:2.2 in container app
+    ");
+}
+
+/// The copy says what is in it: the version and the commit of what it is a copy of, where that is Pinion's own.
+#[test]
+fn a_copy_is_of_the_pin_that_ran_before() {
+    let bad_pin = environment(("1.0", 'c'), ("2.1", 'c'));
+    let (good, bad) = (marker("2.0", 'a', "api:1"), marker("2.1", 'c', "api:2"));
+    let left = service(3, "2.1", bad.clone(), &[(3, true, "FAILED", 0), (2, false, "COMPLETED", 2)]);
+    let copied = |tags: usize| {
+        let deployments = [deployment(3, RolloutOutcome::Failed, 5), deployment(2, RolloutOutcome::Succeeded, 3)];
+        let mut history = services::history(&[(3, "2.1", bad.clone()), (2, "2.0", good.clone())], &deployments);
+        let RolloutHistory::Service { revisions, .. } = &mut history else { panic!("it is a service") };
+        revisions[1].active = false;
+        revisions[1].tags = tags;
+        let plan = decide_one(&bad_pin, &api(), left.clone(), Some(history), |_, _| {});
+        match plan.action {
+            Some(Action::CopyTaskDefinition { base, marker }) => Some((base, marker)),
+            None => None,
+            Some(other) => panic!("{other}"),
+        }
+    };
+    let (base, made) = copied(45).unwrap();
+    assert_eq!((base, made.base.as_str(), made.from()), (services::arn(2), "api:2", "api:3"));
+    assert_eq!((made.version.as_str(), &made.commit, made.owner.is_some()), ("2.0", &commit('a'), true));
+    assert_eq!(copied(46).map(|(_, made)| made.owner), Some(None), "AWS allows 50 tags");
+    assert_eq!(copied(47), None);
+}
+
 #[test]
 fn whatever_outlives_its_deadline_is_overdue() {
     use RolloutOutcome::{Running, Succeeded, Undoing};

@@ -23,7 +23,7 @@ fn full(desired: &Environment) -> Memory {
         after_rollout: true,
     };
     memory.probes.insert(web(), probes);
-    memory.made.insert(web(), Made { marker, image: artifact.clone(), arn: "arn".to_owned() });
+    memory.made.insert(web(), Made { marker, image: Some(artifact.clone()), arn: "arn".to_owned() });
     memory.started.insert(web(), Started { to: RolloutTarget::Other, at: at(0), before: BTreeSet::from([id.clone()]) });
     memory.forgiven.insert(web(), Forgiven { open: true, ..Forgiven::default() });
     let (action, reason) = (Action::Verify { probes: Vec::new() }, Reason::Probing);

@@ -15,10 +15,45 @@ pub(super) struct World {
     pub(super) revisions: Vec<(String, Option<Marker>)>,
     pub(super) service_on: u64,
     pub(super) deployments: Vec<Rollout>,
+    /// The revisions that somebody has deregistered.
+    pub(super) inactive: BTreeSet<u64>,
+    /// Whether a service stays on what has failed, as with a circuit breaker that rolls nothing back.
+    pub(super) stays: bool,
     /// Versions whose rollouts fail and are rolled back.
     pub(super) bad: BTreeSet<String>,
     pub(super) writes: usize,
-    clock: i64,
+    /// Minutes: when what happens next happens.
+    pub(super) clock: i64,
+    /// Whether somebody else is moving the service, or refreshing the group, and from where.
+    pub(super) foreign: BTreeMap<LocalRef, u64>,
+}
+
+/// A revision's version and marker, by number from 1.
+pub(super) type Made = [(String, Option<Marker>)];
+
+pub(super) fn numbered(made: &Made, number: u64) -> &(String, Option<Marker>) {
+    &made[usize::try_from(number).unwrap() - 1]
+}
+
+/// The number that a marker's member names.
+fn number_in(name: &str) -> u64 {
+    name.rsplit(':').next().unwrap().parse().unwrap()
+}
+
+/// The numbers of the revisions that somebody else has made, newest first.
+pub(super) fn others(made: &Made) -> impl Iterator<Item = u64> + '_ {
+    let all = (1..=u64::try_from(made.len()).unwrap()).rev();
+    all.filter(|number| numbered(made, *number).1.is_none())
+}
+
+/// Whose shape a revision has, and those of Pinion's between.
+pub(super) fn recorded(made: &Made, on: u64) -> (u64, BTreeSet<u64>) {
+    let (mut number, mut through) = (on, BTreeSet::new());
+    while let Some(marker) = &numbered(made, number).1 {
+        through.insert(number);
+        number = number_in(&marker.base);
+    }
+    (number, through)
 }
 
 impl World {
@@ -32,9 +67,12 @@ impl World {
             revisions: vec![(backend.to_owned(), None)],
             service_on: 1,
             deployments: Vec::new(),
+            inactive: BTreeSet::new(),
+            stays: false,
             bad: BTreeSet::new(),
             writes: 0,
             clock: 1,
+            foreign: BTreeMap::new(),
         }
     }
 
@@ -55,11 +93,42 @@ impl World {
             containers: vec![container],
             architecture: None,
             marker,
-            active: true,
+            active: !self.inactive.contains(&revision),
             tags: 0,
             made: Some(at(1)),
             made_by: None,
         }
+    }
+
+    fn number_of(arn: &str) -> u64 {
+        arn.rsplit_once(':').unwrap().1.parse().unwrap()
+    }
+
+    /// The deployment that another one replaces.
+    fn leaving(&self, from: u64) -> ObservedDeployment {
+        let definition = self.definition(from);
+        ObservedDeployment {
+            id: "ecs-svc/0".to_owned(),
+            primary: false,
+            task_definition: definition.arn,
+            marker: definition.marker,
+            containers: definition.containers,
+            rollout_state: "COMPLETED".to_owned(),
+            reason: None,
+            created: Some(at(0)),
+            failed: 0,
+            desired: 0,
+            running: 1,
+        }
+    }
+
+    fn service_state(&self) -> &'static str {
+        if self.foreign.contains_key(&api()) {
+            return "IN_PROGRESS";
+        }
+        let on = RolloutTarget::TaskDefinition(Self::arn(self.service_on));
+        let failed = |rollout: &Rollout| rollout.target == on && rollout.outcome == RolloutOutcome::Failed;
+        if self.deployments.first().is_some_and(failed) { "FAILED" } else { "COMPLETED" }
     }
 
     pub(super) fn observe(&self, environment: &Environment) -> Observed {
@@ -101,13 +170,16 @@ impl World {
                 task_definition: definition.arn.clone(),
                 marker: definition.marker.clone(),
                 containers: definition.containers.clone(),
-                rollout_state: "COMPLETED".to_owned(),
+                rollout_state: self.service_state().to_owned(),
                 reason: None,
                 created: Some(at(0)),
                 failed: 0,
                 desired: 2,
                 running: 2,
-            }],
+            }]
+            .into_iter()
+            .chain(self.foreign.get(&api()).map(|from| self.leaving(*from)))
+            .collect(),
             task_definition: definition,
             desired: 2,
             running: 2,
@@ -122,7 +194,12 @@ impl World {
             targets: BTreeMap::from([(web(), Ok(group)), (api(), Ok(service))]),
             histories: BTreeMap::new(),
         };
-        let numbers = |list: &[(String, Option<Marker>)]| (1..=u64::try_from(list.len()).unwrap()).rev();
+        for (local, target) in &environment.targets {
+            if target.base.rule().is_some() {
+                observed.bases.insert(local.clone(), Ok(self.bases(local)));
+            }
+        }
+        let numbers = |list: &Made| (1..=u64::try_from(list.len()).unwrap()).rev();
         for local in needs_history(environment, &observed, &Memory::default(), at(10)) {
             let history = if local == web() {
                 RolloutHistory::Group {
@@ -141,6 +218,54 @@ impl World {
             observed.histories.insert(local, Ok(history));
         }
         observed
+    }
+
+    /// What is found of the revisions of others, as long as those that Pinion makes are known by their markers.
+    fn bases(&self, local: &LocalRef) -> Bases {
+        let is_group = *local == web();
+        let (made, on) = if is_group { (&self.templates, self.group_on) } else { (&self.revisions, self.service_on) };
+        let name = |number: u64| if is_group { number.to_string() } else { format!("api:{number}") };
+        let revision = |number: u64| {
+            if is_group {
+                BaseSource::TemplateVersion(Box::new(self.template(number)))
+            } else {
+                BaseSource::TaskDefinition(Box::new(self.definition(number)))
+            }
+        };
+        let (base, through) = recorded(made, on);
+        let newest = others(made).next().filter(|newest| *newest > base);
+        Bases {
+            recorded: name(base),
+            through: through.into_iter().map(name).collect(),
+            newest: newest.map(|newest| Base { name: name(newest), revision: revision(newest), changes: Vec::new() }),
+        }
+    }
+
+    /// Somebody else moves a target to a revision; `end` says when it is there.
+    pub(super) fn move_by_hand(&mut self, local: &LocalRef, to: u64) {
+        self.clock += 1;
+        let is_group = *local == web();
+        let on = if is_group { &mut self.group_on } else { &mut self.service_on };
+        let from = std::mem::replace(on, to);
+        self.foreign.insert(local.clone(), from);
+        let target = if is_group { RolloutTarget::Other } else { RolloutTarget::TaskDefinition(Self::arn(to)) };
+        let id = format!("theirs-{}", self.clock);
+        let rollout = Rollout { target, ..groups::refresh(&id, 0, RolloutOutcome::Running, self.clock) };
+        if is_group { self.refreshes.insert(0, rollout) } else { self.deployments.insert(0, rollout) }
+    }
+
+    /// What others have begun is over.
+    pub(super) fn end(&mut self) {
+        for local in std::mem::take(&mut self.foreign).into_keys() {
+            let of_group = local == web();
+            if of_group {
+                self.instances.fill(self.group_on);
+            }
+            let rollouts = if of_group { &mut self.refreshes } else { &mut self.deployments };
+            for rollout in rollouts.iter_mut().filter(|rollout| rollout.outcome.is_active()) {
+                rollout.outcome = RolloutOutcome::Succeeded;
+            }
+        }
     }
 
     fn ended(&mut self, target: RolloutTarget, version: &str) -> Rollout {
@@ -177,11 +302,16 @@ impl World {
                 let version = image.rsplit_once(':').unwrap().1.to_owned();
                 self.revisions.push((version, Some(marker.clone())));
             }
+            Action::CopyTaskDefinition { base, marker } => {
+                let (version, _) = self.revisions[usize::try_from(Self::number_of(base)).unwrap() - 1].clone();
+                self.revisions.push((version, Some(marker.clone())));
+            }
             Action::UpdateService { task_definition, .. } => {
-                let revision: u64 = task_definition.rsplit_once(':').unwrap().1.parse().unwrap();
+                let revision = Self::number_of(task_definition);
+                assert!(!self.inactive.contains(&revision), "AWS takes no revision that was deregistered");
                 let name = self.revisions[usize::try_from(revision).unwrap() - 1].0.clone();
                 let rollout = self.ended(RolloutTarget::TaskDefinition(task_definition.clone()), &name);
-                if rollout.outcome == RolloutOutcome::Succeeded {
+                if rollout.outcome == RolloutOutcome::Succeeded || self.stays {
                     self.service_on = revision;
                 }
                 self.deployments.insert(0, rollout);

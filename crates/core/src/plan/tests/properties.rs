@@ -85,6 +85,36 @@ proptest! {
         prop_assert_eq!(&world.templates[usize::try_from(world.group_on).unwrap() - 1].0, "1.1");
     }
 
+    /// Whatever is deregistered, and however often: the service gets back to the image that ran before, by one rollout for
+    /// each bad pin, and no revision is registered twice for that.
+    #[test]
+    fn the_way_back_leads_to_what_was_deregistered_too(
+        bad in prop::collection::vec(any::<bool>(), 1..5), cleanups in prop::collection::vec(any::<bool>(), 5),
+    ) {
+        let mut world = World::new("1.0", "1.0", true, 1);
+        world.stays = true;
+        let mut runs = "1.0".to_owned();
+        for (index, bad) in bad.iter().enumerate() {
+            let digit = char::from_digit(u32::try_from(index).unwrap() + 1, 16).unwrap();
+            let version = format!("2.{index}");
+            if cleanups[index] {
+                world.inactive.extend(1..=u64::try_from(world.revisions.len()).unwrap());
+            }
+            if *bad {
+                world.bad.insert(version.clone());
+            }
+            let (revisions, deployments) = (world.revisions.len(), world.deployments.len());
+            let rest = converge(&mut world, &environment(("1.0", 'a'), (&version, digit)));
+            runs = if *bad { runs } else { version };
+            let on = &world.revisions[usize::try_from(world.service_on).unwrap() - 1].0;
+            prop_assert_eq!(on, &runs);
+            prop_assert_eq!(rest.targets[&api()].state == State::Quarantined, *bad);
+            let copies = usize::from(*bad && cleanups[index]);
+            prop_assert_eq!(world.revisions.len(), revisions + 1 + copies);
+            prop_assert_eq!(world.deployments.len(), deployments + 1 + usize::from(*bad));
+        }
+    }
+
     #[test]
     fn no_guardrail_is_bypassed(start in version(), pinned in version(), numbered in any::<bool>()) {
         let environment = environment((pinned, 'a'), (pinned, 'a'));

@@ -169,7 +169,8 @@ fn decisions() {
 fn a_revision_just_registered_is_used_though_it_is_not_listed_yet() {
     let environment = environment(("1.0", 'b'), ("2.1", 'b'));
     let at_rest = || service(1, "2.0", None, &[(1, true, "COMPLETED", 2)]);
-    let made = |digit, base| Made { marker: marker("2.1", digit, base).unwrap(), image: image("2.1"), arn: arn(3) };
+    let made =
+        |digit, base| Made { marker: marker("2.1", digit, base).unwrap(), image: Some(image("2.1")), arn: arn(3) };
     let with = |made: Made, revisions: &[(u64, &str, Option<Marker>)]| {
         let plan = decide_one(&environment, &api(), at_rest(), Some(history(revisions, &[])), |_, memory| {
             memory.made.insert(api(), made);

@@ -119,6 +119,38 @@ fn decisions() {
     ");
 }
 
+/// What ran before a shape that failed was deregistered: its copy has its shape, and is made once, however that ends.
+#[test]
+fn the_way_back_from_a_shape_to_what_was_deregistered() {
+    use RolloutOutcome::{Failed, Succeeded};
+    let first = || (2, "2.1", made("2.1", 'b', 1, 1));
+    let next = || (4, "2.1", made("2.1", 'b', 3, 2));
+    let copy = || (5, "2.1", made("2.1", 'b', 2, 4));
+    let bad = || deployment("d2", 4, Failed, 5);
+    let left = || service(4, "2.1", next().2, &[(4, true, "FAILED", 0), (2, false, "COMPLETED", 2)]);
+    let on_copy = |state| service(5, "2.1", copy().2, &[(5, true, state, 2)]);
+    let remembered = || vec![bad(), deployment("d1", 2, Succeeded, 1)];
+    let back = |outcome| [vec![deployment("d3", 5, outcome, 6)], remembered()].concat();
+    let table = [
+        ("left", left(), vec![next(), first()], remembered(), bases(3, &[4], None)),
+        ("a copy is there", left(), vec![copy(), next(), first()], remembered(), bases(3, &[4], None)),
+        ("back", on_copy("COMPLETED"), vec![copy(), next(), first()], back(Succeeded), bases(1, &[2, 5], Some(3))),
+        ("the copy failed", on_copy("FAILED"), vec![copy(), next(), first()], back(Failed), bases(1, &[2, 5], Some(3))),
+    ];
+    let lines = table.into_iter().map(|(what, seen, revisions, deployments, bases)| {
+        let mut history = history(&revisions, &deployments);
+        let RolloutHistory::Service { revisions, .. } = &mut history else { panic!("it is a service") };
+        revisions.iter_mut().for_each(|revision| revision.active = revision.arn != arn(2));
+        format!("{what}: {}", line(&decided(seen, history, bases)))
+    });
+    insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @r"
+    left: quarantined (the rollout of the newer shape of api:3 ended as Failed (d2); what it left is brought back to api:2; the pin isn't quarantined and goes on with the shape before: register a corrected revision, or retry with `pinion resync --retry-quarantined`) => register api:2 again, which is INACTIVE
+    a copy is there: quarantined (the rollout of the newer shape of api:3 ended as Failed (d2); what it left is brought back to api:2; the pin isn't quarantined and goes on with the shape before: register a corrected revision, or retry with `pinion resync --retry-quarantined`) => update service api in cluster app to api:5
+    back: quarantined (the rollout of the newer shape of api:3 ended as Failed (d2); the pin isn't quarantined and goes on with the shape before: register a corrected revision, or retry with `pinion resync --retry-quarantined`)
+    the copy failed: quarantined (the rollout ended as Failed (d3); versions are mixed, as the way back to api:2 ended as Failed; pin another version, or retry with `pinion resync --retry-quarantined`)
+    ");
+}
+
 #[test]
 fn an_unread_base_is_no_reason_to_write() {
     let seen = || at_rest(2, made("2.1", 'b', 1, 1));
