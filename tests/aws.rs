@@ -1,5 +1,6 @@
 //! The AWS room against the simulator, over its socket.
 
+mod bases;
 mod before;
 
 use std::collections::{BTreeMap, BTreeSet};

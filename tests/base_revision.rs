@@ -335,6 +335,56 @@ fn looked(stage: &Stage, since: u64) -> [usize; 2] {
 }
 
 #[test]
+fn looking_for_newer_versions_costs_one_call_for_all_groups() {
+    const GROUPS: usize = 12;
+    let each = |text: &dyn Fn(usize) -> String| (0..GROUPS).map(text).collect::<String>();
+    let templates = each(&|number| {
+        format!(
+            "{{ name = \"g{number}\", version = [{{ data = {{ ImageId = \"{}\", InstanceType = \"t3.small\" }} }}] }},\n",
+            AMIS[0]
+        )
+    });
+    let groups = each(&|number| {
+        format!("{{ name = \"g{number}\", launch_template = \"g{number}\", version = \"1\", desired = 1 }},\n")
+    });
+    let world = format!(
+        "controller = \"111111111111\"\nregion = \"us-west-1\"\n[[account]]\nid = \"{DEV}\"\nname = \"dev\"\n\
+         role = [{{ name = \"pinion\" }}, {{ name = \"terraform\" }}]\nimage = [{{ id = \"{}\", name = \"web-1.0.0\" }}]\n\
+         launch_template = [\n{templates}]\ngroup = [\n{groups}]\n",
+        AMIS[0]
+    );
+    let account =
+        format!("[account]\nid = \"{DEV}\"\nregion = \"us-west-1\"\nrole = \"arn:aws:iam::{DEV}:role/pinion\"\n");
+    let defaults =
+        "[defaults.asg]\nbase_revision = \"newest\"\ncomponent = \"web\"\nami = { name = \"web-{version}\" }\n";
+    let targets = each(&|number| format!("[asg.g{number}]\n"));
+    let stage = Stage::of(&world)
+        .environments([
+            ("environments/dev/environment.toml", account + defaults + &targets),
+            ("environments/dev/pins.toml", "web = \"1.0.0\"\n".to_owned()),
+        ])
+        .looking_every("1s", "1s")
+        .start();
+    let passes = |stage: &Stage| stage.status()["environments"]["dev"]["passes"].as_u64().unwrap();
+    let looked = |since: u64| {
+        let calls = stage.calls(since);
+        ["DescribeLaunchTemplates", "DescribeLaunchTemplateVersions"]
+            .map(|operation| calls.iter().filter(|call| call.operation == operation).count())
+    };
+    stage.wait_until("four passes", |stage| passes(stage) >= 4);
+    assert_eq!(
+        looked(0),
+        [1, GROUPS],
+        "the version that each group is on, and one call for all newest numbers, in four passes"
+    );
+    let from = stage.last();
+    stage.signal("HUP");
+    let before = passes(&stage);
+    stage.wait_until("two more passes", |stage| passes(stage) >= before + 2);
+    assert_eq!(looked(from), [1, 0], "a resync asks again, and reads no version where none is newer");
+}
+
+#[test]
 fn looking_for_newer_shapes_costs_one_list_a_family() {
     const SERVICES: usize = 12;
     let each = |text: &dyn Fn(usize) -> String| (0..SERVICES).map(text).collect::<String>();

@@ -8,7 +8,7 @@ use super::output::{self, Screen, print};
 use super::unknown;
 use crate::iam::{self, Access, Options, Part, Scope};
 use crate::manifest::{self, Draft};
-use crate::model::{EnvironmentName, TargetSpec, words};
+use crate::model::{EnvironmentName, Kind, TargetSpec, words};
 
 /// Versions that stand for any: one that is an AMI's id, and one that is the rest of one. No release is called so.
 const ANY_VERSION: [&str; 2] = ["ami-0a11ce5510115ca1e", "0a11ce5510115ca1e"];
@@ -197,8 +197,9 @@ fn drafts(args: &Args) -> Result<Vec<(Draft, &'static str)>, CliError> {
 
 fn scope(draft: Draft) -> Scope {
     let alarms = draft.targets.values().any(|target| !target.rollout.alarms.is_empty());
+    let newest = draft.targets.iter().any(|(local, target)| local.kind == Kind::Asg && target.base.rule().is_some());
     let targets = draft.targets.into_values().map(|target| target.spec).collect();
-    Scope { name: draft.name, account: draft.account, targets, alarms }
+    Scope { name: draft.name, account: draft.account, targets, alarms, newest }
 }
 
 /// Says what the policies will lack because nobody said it.

@@ -18,7 +18,7 @@ pub(crate) enum Kind {
     SharedParameter,
     /// A group whose AMI is found by its tags.
     Tags,
-    /// A group whose AMI is pinned by its id.
+    /// A group whose AMI is pinned by its id, and whose shape comes from the newest version of its launch template.
     Id,
     /// A service whose images are in the common account's registry.
     Service,

@@ -53,6 +53,9 @@ fn environment(case: &Case, probe: &str) -> String {
         Kind::Id => "id = \"{version}\"".to_owned(),
     };
     text.push_str(&format!("[asg.web]\ngroup = \"web-{name}\"\nami = {{ {query} }}\n"));
+    if case.kind == Kind::Id {
+        text.push_str("base_revision = \"newest\"\n");
+    }
     if case.kind == Kind::Group {
         text.push_str(&format!(
             "[asg.web.rollout]\nbake = \"20m\"\n[[asg.web.verify]]\nhttp = \"{probe}\"\ntimeout = \"1s\"\nwithin = \"1s\"\n"

@@ -259,3 +259,23 @@ async fn versions_are_read_by_number_alias_and_range() {
     let templates = dev.ec2.describe_launch_templates().send().await.unwrap();
     assert_eq!(templates.launch_templates()[0].default_version_number(), Some(2));
 }
+
+#[tokio::test]
+async fn launch_templates_that_are_not_there_fail_a_call_by_id_or_name_and_no_filter() {
+    let stand = Simulator::demo().await;
+    let dev = stand.account(DEV).await;
+    new_version(&dev, GOOD, "a").await;
+    let ask = || dev.ec2.describe_launch_templates();
+    let names = aws_sdk_ec2::types::Filter::builder().name("launch-template-name").values("frontend").values("none");
+    let found = ask().filters(names.build()).send().await.unwrap();
+    let found: Vec<_> =
+        found.launch_templates().iter().map(|one| (one.launch_template_name(), one.latest_version_number())).collect();
+    assert_eq!(found, [(Some("frontend"), Some(2))]);
+    let code = |error: aws_sdk_ec2::operation::describe_launch_templates::DescribeLaunchTemplatesError| {
+        aws_sdk_ec2::error::ProvideErrorMetadata::code(&error).unwrap().to_owned()
+    };
+    let by_name = ask().launch_template_names("frontend").launch_template_names("none").send().await;
+    assert_eq!(code(by_name.unwrap_err().into_service_error()), "InvalidLaunchTemplateName.NotFoundException");
+    let by_id = ask().launch_template_ids("lt-00000000000000000").send().await;
+    assert_eq!(code(by_id.unwrap_err().into_service_error()), "InvalidLaunchTemplateId.NotFound");
+}

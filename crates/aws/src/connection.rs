@@ -19,7 +19,7 @@ use aws_types::region::Region;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::bases::{Listed, Newer};
+use super::bases::{Looked, Newer};
 use super::cache::Kept;
 use super::credentials::{Provider, RoleCredentials, with};
 use super::error::{is_expired, port_error};
@@ -124,8 +124,10 @@ pub(super) struct Cache {
     /// Service deployments that are at their end, by ARN.
     pub(super) deployments: Kept<String, Rollout>,
     /// The revisions of families of task definitions, as they were listed last.
-    pub(super) families: Kept<String, Listed>,
-    /// The newer versions of launch templates, as they were read last.
+    pub(super) families: Kept<String, Looked<Arc<Vec<String>>>>,
+    /// The newest number of each launch template, by id, as it was read last.
+    pub(super) numbers: Kept<String, Looked<Option<u64>>>,
+    /// The newer versions of launch templates, by id, as they were read last.
     pub(super) newer: Kept<String, Newer>,
     /// The task definition of each service revision, by the revision's ARN.
     pub(super) revisions: Kept<String, String>,
@@ -189,6 +191,7 @@ impl Connection {
                 artifacts: Kept::new(10_000),
                 digests: Kept::new(10_000),
                 families: Kept::new(10_000),
+                numbers: Kept::new(10_000),
                 newer: Kept::new(2_000),
             },
             credentials,

@@ -238,6 +238,7 @@ impl Observe for Connection {
     fn forget(&self) {
         self.cache.artifacts.clear();
         self.cache.families.clear();
+        self.cache.numbers.clear();
         self.cache.newer.clear();
     }
 }

@@ -103,6 +103,7 @@ operations! {
     RollbackInstanceRefresh = "autoscaling" "RollbackInstanceRefresh" AutoScaling,
     DescribeMachineImages = "ec2" "DescribeImages" Ec2Read,
     DescribeInstanceTypes = "ec2" "DescribeInstanceTypes" Ec2Read,
+    DescribeLaunchTemplates = "ec2" "DescribeLaunchTemplates" Ec2Read,
     DescribeLaunchTemplateVersions = "ec2" "DescribeLaunchTemplateVersions" Ec2Read,
     CreateLaunchTemplateVersion = "ec2" "CreateLaunchTemplateVersion" TemplateVersionWrite,
     ListClusters = "ecs" "ListClusters" EcsClusterRead,

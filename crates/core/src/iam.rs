@@ -32,6 +32,8 @@ pub struct Scope {
     pub targets: Vec<TargetSpec>,
     /// Whether a refresh of a group names alarms, so that their states are read.
     pub alarms: bool,
+    /// Whether a group's shape comes from the newest version of its launch template, so that its number is read.
+    pub newest: bool,
 }
 
 /// What files of the environments don't say.

@@ -157,6 +157,9 @@ impl<'a> Place<'a> {
             let reads = ["ec2:DescribeImages", "ec2:DescribeInstanceTypes", "ec2:DescribeLaunchTemplateVersions"];
             statements.push(self.everywhere("ReadImagesAndTemplates", reads));
         }
+        if self.scope.newest {
+            statements.push(self.everywhere("ReadNewestVersions", ["ec2:DescribeLaunchTemplates"]));
+        }
         if self.scope.alarms {
             // On all: composite alarms are only in the answer for a role that may read every alarm (CloudWatch's API reference, DescribeAlarms).
             statements.push(self.everywhere("ReadAlarms", ["cloudwatch:DescribeAlarms"]));

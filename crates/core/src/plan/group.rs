@@ -16,7 +16,7 @@ use super::shape::Wanted;
 use super::{Action, Input, RefreshPreferences};
 use crate::model::{
     Artifact, BaseRevision, BaseSource, GroupInstance, GroupTemplate, Marker, Named, ObservedGroup, Pin,
-    RolloutHistory, RolloutSettings, RolloutTarget, Target, TemplateVersion, TemplateVersionSpec,
+    RolloutHistory, RolloutSettings, RolloutTarget, Target, TemplateRef, TemplateVersion, TemplateVersionSpec,
 };
 
 /// What joins the numbers of several launch templates' versions.
@@ -200,11 +200,13 @@ pub(super) fn warnings(group: &ObservedGroup, artifact: &Artifact, due: bool) ->
     warnings
 }
 
-/// The versions that a group's launch templates are on, a mixed-instances policy's own first; none where Pinion can't roll it
-/// out.
+/// A group's launch templates, each with the version that it is on, a mixed-instances policy's own first; none where Pinion
+/// can't roll it out.
 #[must_use]
-pub fn templates_of(group: &ObservedGroup) -> Vec<&TemplateVersion> {
-    shape::slots(group).map(|slots| slots.iter().map(|slot| slot.current).collect()).unwrap_or_default()
+pub fn templates_of(group: &ObservedGroup) -> Vec<(&TemplateRef, &TemplateVersion)> {
+    shape::slots(group)
+        .map(|slots| slots.iter().map(|slot| (slot.template, slot.current)).collect())
+        .unwrap_or_default()
 }
 
 /// The name of several launch templates' versions together, each by its number.
