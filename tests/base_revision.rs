@@ -1,5 +1,6 @@
 //! Terraform owns the shape of a service or a group, Git its image: `base_revision = "newest"`.
 
+mod living;
 mod policy;
 
 use serde_json::{Value, json};
