@@ -227,7 +227,7 @@ impl World {
         let name = |number: u64| if is_group { number.to_string() } else { format!("api:{number}") };
         let revision = |number: u64| {
             if is_group {
-                BaseSource::TemplateVersion(Box::new(self.template(number)))
+                BaseSource::TemplateVersions(vec![self.template(number)])
             } else {
                 BaseSource::TaskDefinition(Box::new(self.definition(number)))
             }
@@ -235,6 +235,7 @@ impl World {
         let (base, through) = recorded(made, on);
         let newest = others(made).next().filter(|newest| *newest > base);
         Bases {
+            registered_by: BTreeSet::new(),
             recorded: name(base),
             through: through.into_iter().map(name).collect(),
             newest: newest.map(|newest| Base { name: name(newest), revision: revision(newest), changes: Vec::new() }),
