@@ -211,6 +211,7 @@ fn environment(version: &str, digit: char, alarms: &[&str]) -> Environment {
         .into(),
         pins: [pin("web"), pin("api")].into(),
         held: BTreeMap::new(),
+        shape_limit: None,
         name,
     }
 }

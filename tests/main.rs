@@ -35,6 +35,7 @@ mod promote;
 mod restart;
 mod scenarios;
 mod server;
+mod shape_limits;
 mod shapes;
 mod short_tables;
 mod signatures;

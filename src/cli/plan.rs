@@ -66,10 +66,12 @@ pub struct Args {
     detailed_exitcode: bool,
     #[command(flatten)]
     signers: Signers,
-    /// The share of prod's pins, in per cent, that a change may move unheld: `change_limits.max_percent` of pinion.toml.
+    /// The share of prod's pins and shapes, in per cent, that may change at once unheld: `change_limits.max_percent` of
+    /// pinion.toml.
     #[arg(long, value_name = "PERCENT", default_value_t = ChangeLimits::default().max_percent)]
     change_limit_max_percent: u32,
-    /// How many of prod's pins a change may move whatever share that is: `change_limits.always_allowed` of pinion.toml.
+    /// How many of prod's pins and shapes may change at once whatever share that is: `change_limits.always_allowed` of
+    /// pinion.toml.
     #[arg(long, value_name = "PINS", default_value_t = ChangeLimits::default().always_allowed)]
     change_limit_always_allowed: u32,
     /// The role to assume in each account, by its name, instead of the one in environment.toml: one that only reads.

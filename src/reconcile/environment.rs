@@ -176,7 +176,8 @@ impl Reconciler {
         let failure = failure(environment, &observed, &outcomes);
         self.shared.metrics.pass_ended(&self.name, failure.is_none(), started.elapsed());
         let targets = self.states.iter().map(|(local, state)| (local.to_string(), state.clone()));
-        self.shared.status_store.passed(&self.name, failure.as_ref().map(ToString::to_string), now, targets);
+        let held = desired.change_limit.clone().or_else(|| plan.held_shapes.clone());
+        self.shared.status_store.passed(&self.name, failure.as_ref().map(ToString::to_string), held, now, targets);
         let shut = matches!(observed.identity, Some(Err(_))) || failure.as_ref().is_some_and(|error| error.throttled);
         (!self.stop.is_cancelled()).then(|| self.wait(&plan, &outcomes, failure.as_ref(), shut))
     }

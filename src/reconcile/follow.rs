@@ -14,8 +14,9 @@ use crate::claims::{BranchClaims, Coverage};
 use crate::guardrail::{Guardrails, Policies};
 use crate::manifest::suspend::Stops;
 use crate::manifest::{self, Draft};
-use crate::model::{CommitId, EnvironmentName, Files, RepositoryError};
+use crate::model::{CommitId, EnvironmentName, Files, RepositoryError, Trailer};
 use crate::plan::change_limit::{self, Acknowledgement, ChangeLimits, Extent, Held, Ledger, Outline};
+use crate::plan::shape_limit;
 use crate::ports::Repository;
 
 /// How many commits are looked at for the last good desired state, and for what has been accepted.
@@ -33,6 +34,8 @@ pub struct Follower {
     ledger: Option<Ledger>,
     /// The commit that was read last, and what was good then.
     last: Option<(CommitId, BTreeMap<EnvironmentName, Arc<Desired>>)>,
+    /// The acknowledgements in the commits that were looked at for those of new shapes.
+    trailers: BTreeMap<CommitId, Vec<Trailer>>,
 }
 
 /// What a branch wants at a commit, in the end.
@@ -63,7 +66,7 @@ impl Follower {
     /// Nothing has been read yet of this branch, which may feed these environments.
     #[must_use]
     pub fn new(branch: &str, coverage: Coverage, limits: ChangeLimits) -> Self {
-        Self { branch: branch.to_owned(), coverage, limits, ledger: None, last: None }
+        Self { branch: branch.to_owned(), coverage, limits, ledger: None, last: None, trailers: BTreeMap::new() }
     }
 
     /// Reads what the branch wants at a commit. `seen` is when it arrived there, if that was seen.
@@ -101,6 +104,7 @@ impl Follower {
         if let Some(held) = &ledger.held {
             self.hold(repository, &ledger.kept, held, &policies, suspended, &mut environments).await?;
         }
+        self.limit_shapes(repository, commit, &mut environments).await?;
         self.last = Some((commit.clone(), good));
         let claims = claims(&environments, &broken, &ledger);
         let held = ledger.held;
@@ -217,6 +221,39 @@ impl Follower {
             let components = held.change_limit.components(name);
             desired.environment.held = components.map(|component| (component.clone(), text.clone())).collect();
         }
+        Ok(())
+    }
+
+    /// Limits the new shapes of prod, where they come from the newest revision: by the acknowledgements in the last 200
+    /// commits, whichever process looks.
+    async fn limit_shapes(
+        &mut self,
+        repository: &dyn Repository,
+        tip: &CommitId,
+        environments: &mut BTreeMap<EnvironmentName, Arc<Desired>>,
+    ) -> Result<(), RepositoryError> {
+        let is_limited = |desired: &Arc<Desired>| {
+            let environment = &desired.environment;
+            environment.promotion.is_some() && environment.targets.values().any(|target| target.base.rule().is_some())
+        };
+        if !environments.values().any(is_limited) {
+            return Ok(());
+        }
+        let mut found = BTreeMap::new();
+        let mut at = Some(tip.clone());
+        while let Some(commit) = at.take().filter(|_| found.len() < LOOK_BACK) {
+            at = repository.before(&commit).await?;
+            let trailers = match self.trailers.remove(&commit) {
+                Some(known) => known,
+                None => repository.trailers(&self.branch, &commit, change_limit::TRAILER).await?,
+            };
+            found.insert(commit, trailers);
+        }
+        let limit = shape_limit::limit(self.limits, found.values().flatten());
+        for desired in environments.values_mut().filter(|desired| is_limited(desired)) {
+            Arc::make_mut(desired).environment.shape_limit = Some(limit.clone());
+        }
+        self.trailers = found;
         Ok(())
     }
 

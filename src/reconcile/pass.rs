@@ -155,6 +155,7 @@ pub fn is_wanted(planned: &Desired, latest: &Desired, local: &LocalRef) -> bool 
         && before.promotion == now.promotion
         && before.pin_of(was) == now.pin_of(is)
         && before.held.get(&was.component) == now.held.get(&is.component)
+        && before.shape_limit == now.shape_limit
         && planned.guardrails.text() == latest.guardrails.text()
 }
 

@@ -142,7 +142,10 @@ impl StatusStore {
             environment.revision = desired.revision.to_string();
             environment.valid = true;
             environment.errors.clear();
-            environment.change_limit.clone_from(&desired.change_limit);
+            // What it holds of shapes, and that nothing is held any more, only a pass finds.
+            if desired.change_limit.is_some() {
+                environment.change_limit.clone_from(&desired.change_limit);
+            }
         });
     }
 
@@ -172,6 +175,7 @@ impl StatusStore {
         &self,
         name: &EnvironmentName,
         error: Option<String>,
+        change_limit: Option<String>,
         now: Timestamp,
         targets: impl IntoIterator<Item = (String, TargetState)>,
     ) {
@@ -181,6 +185,7 @@ impl StatusStore {
             let Some(environment) = status.environments.get_mut(name.as_str()) else { return };
             environment.passes += 1;
             environment.targets = targets;
+            environment.change_limit = change_limit;
             if error.is_none() {
                 environment.last_success = Some(now);
             }

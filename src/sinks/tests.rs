@@ -54,6 +54,8 @@ fn planned(version: &str, state: State, reason: Option<Reason>) -> TargetPlan {
     TargetPlan {
         base: None,
         shape: None,
+        brings: None,
+        shape_waits: false,
         image_differs: false,
         state,
         reason,

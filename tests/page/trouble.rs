@@ -158,7 +158,7 @@ async fn the_headline_says_it_though_no_target_needs_attention() {
     );
     says(
         &|it| prod(it, &|prod| prod.change_limit = text()),
-        "2 targets in sync, but a commit is waiting for an acknowledgement",
+        "2 targets in sync, but a change is waiting for an acknowledgement",
     );
     says(
         &|it| it.repositories[0].signatures.as_mut().unwrap().refused = 1,

@@ -96,6 +96,8 @@ pub(crate) fn target(shown: &TargetStatus) -> TargetState {
         updated: shown.updated,
         total: shown.total,
         shape: None,
+        brings: None,
+        shape_waits: false,
         warnings: shown.warnings.clone(),
         rollout: shown.rollout.as_ref().map(rollout),
         suspension: shown.suspension.as_ref().map(suspension),

@@ -32,7 +32,8 @@ pub use base::{Base, BaseRevision, BaseRule, BaseSource, Bases, ShapeChange, pri
 pub use call::{Applied, CallRecord, Outcome};
 pub use claim::{Claimed, EnvironmentClaims, Named, Owner, Refusal, Resource};
 pub use desired::{
-    Account, AmiQuery, AsgSpec, Environment, FargateSpec, Probe, Reach, RolloutSettings, Suspension, Target, TargetSpec,
+    Account, AmiQuery, AsgSpec, Environment, FargateSpec, Probe, Reach, RolloutSettings, ShapeLimit, Suspension,
+    Target, TargetSpec,
 };
 pub use error::{ErrorClass, PortError, ResolveError};
 pub use names::{

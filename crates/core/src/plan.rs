@@ -17,6 +17,7 @@ mod revision;
 mod service;
 mod settle;
 mod shape;
+pub mod shape_limit;
 #[cfg(test)]
 mod tests;
 
@@ -81,6 +82,8 @@ pub struct Input<'a> {
 pub struct Plan {
     /// By target.
     pub targets: BTreeMap<LocalRef, TargetPlan>,
+    /// Why new shapes wait, and what lets them through, where the change limit holds them.
+    pub held_shapes: Option<String>,
 }
 
 impl Plan {
@@ -115,6 +118,8 @@ pub struct TargetPlan {
     pub base: Option<String>,
     /// The new shape that a rollout which is due or under way brings.
     pub shape: Option<ShapeChange>,
+    /// Whose new shape a rollout brings that is due or under way, as far as that is known.
+    pub brings: Option<String>,
     /// Whether the target isn't on the artifact yet, whatever its shape is.
     pub image_differs: bool,
     /// Instances or tasks that run the artifact.
@@ -131,13 +136,16 @@ pub struct TargetPlan {
     pub runs: Vec<Run>,
     /// Whether this pin's rollout is under way or just over: if probes fail now, they fail because of it.
     pub just_rolled: bool,
+    /// Whether the pin is rolled out, and all that waits is a newer shape.
+    pub shape_waits: bool,
 }
 
 impl TargetPlan {
-    /// Whether the pin is rolled out, and only a newer shape isn't, as that has failed.
+    /// Whether the pin is rolled out, and only a newer shape isn't, as that waits or has failed.
     #[must_use]
     pub fn is_held_by_its_shape(&self) -> bool {
-        matches!(self.reason, Some(Reason::ShapeFailed { back: None, .. })) && self.updated == self.total
+        self.shape_waits
+            || matches!(self.reason, Some(Reason::ShapeFailed { back: None, .. })) && self.updated == self.total
     }
 }
 
@@ -175,7 +183,7 @@ pub(crate) fn unsupported_service(service: &ObservedService, spec: &FargateSpec)
 /// Decides what to do.
 #[must_use]
 pub fn plan(input: Input<'_>) -> Plan {
-    let mut plan = Plan::default();
+    let mut plan = Plan { held_shapes: shape_limit::held(input), ..Plan::default() };
     let mut fleet = input.fleet.clone();
     // What runs already counts for all, also for those that are decided about earlier.
     for target in input.desired.targets.values().filter(|target| decide::is_in_flight(input, target)) {

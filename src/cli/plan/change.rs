@@ -13,6 +13,7 @@ pub(super) fn changed(now: &Draft, then: Option<&Draft>, local: &LocalRef) -> Ve
         ("account", (&now.account.id, &now.account.region) != (&then.account.id, &then.account.region)),
         // Another version is found elsewhere by itself.
         ("target", new.component != old.component || (new.spec != old.spec && !pinned)),
+        ("base_revision", new.base != old.base),
         ("pin", pinned),
         ("rollout", new.rollout != old.rollout),
         ("after", new.after != old.after),

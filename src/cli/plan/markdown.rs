@@ -87,6 +87,11 @@ pub(super) fn render(report: &PlanReport) -> String {
             append(&mut text, MAX_LENGTH - RESERVE, &format!("- {}: {}.\n", code(name), wave.basis));
         }
     }
+    for (name, environment) in &report.environments {
+        if let Some(held) = &environment.held_shapes {
+            append(&mut text, MAX_LENGTH - RESERVE, &format!("- {}: {held}.\n", code(name)));
+        }
+    }
     let untouched: Vec<&String> = report
         .environments
         .iter()
@@ -130,7 +135,8 @@ fn headline(report: &PlanReport) -> String {
             parts.push(format!("{count} {what}"));
         }
     }
-    if report.change_limit.as_ref().is_some_and(|change_limit| !change_limit.acknowledged) {
+    let held_shapes = || report.environments.values().any(|environment| environment.held_shapes.is_some());
+    if report.change_limit.as_ref().is_some_and(|change_limit| !change_limit.acknowledged) || held_shapes() {
         parts.push("held by a change limit".to_owned());
     }
     if !report.findings.is_empty() {
@@ -355,7 +361,14 @@ mod tests {
         target.rollback = Some(RollbackReport { automatic: false, how: "no".to_owned() });
         let mut report = PlanReport::broken("2026-01-02T12:00:00Z".parse().unwrap(), Vec::new());
         let (account, region) = ("222222222222".to_owned(), "us-west-1".to_owned());
-        let environment = EnvironmentReport { account, region, targets: vec![target], removed: Vec::new(), wave: None };
+        let environment = EnvironmentReport {
+            account,
+            region,
+            targets: vec![target],
+            removed: Vec::new(),
+            held_shapes: None,
+            wave: None,
+        };
         report.environments.insert("prod".to_owned(), environment);
         let text = render(&report);
         let row = text.lines().find(|line| line.starts_with("| `prod/asg/web-1`")).unwrap();
@@ -373,7 +386,8 @@ mod tests {
             let long = "ü|`".repeat(long);
             let targets = (0..count).map(|number| target(number, &long)).collect();
             let (account, region) = ("222222222222".to_owned(), "us-west-1".to_owned());
-            let environment = EnvironmentReport { account, region, targets, removed: Vec::new(), wave: None };
+            let environment =
+                EnvironmentReport { account, region, targets, removed: Vec::new(), held_shapes: None, wave: None };
             report.environments.insert("prod".to_owned(), environment);
             let text = render(&report);
             assert!(text.len() <= 65_536, "{count}: {}", text.len());

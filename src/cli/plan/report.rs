@@ -99,6 +99,9 @@ pub struct EnvironmentReport {
     pub targets: Vec<TargetReport>,
     /// The targets that this change takes out of Pinion's hands, as `kind/name`.
     pub removed: Vec<String>,
+    /// Why new shapes of targets that are listed wait for an acknowledgement, and the trailer that it takes; null where none
+    /// do.
+    pub held_shapes: Option<String>,
     /// How long AWS's rate limits make it take until the last rollout has begun; null where they let all begin at once.
     pub wave: Option<WaveReport>,
 }
@@ -130,7 +133,8 @@ pub struct TargetReport {
     /// Whether the target would be rolled out, now or when what it waits for is over.
     pub change: bool,
     /// What this change changes: `new` for one that wasn't there; `account`, `target` (what it is, or how its artifact is
-    /// found; unless its pin changes, too), `pin`, `rollout`, `after`, `verify` (unless its pin changes, too), `suspend`, `promotion`;
+    /// found; unless its pin changes, too), `base_revision` (where its shape comes from), `pin`, `rollout`, `after`, `verify` (unless
+    /// its pin changes, too), `suspend`, `promotion`;
     /// `guardrails` where others forbid its rollout than before. Empty without `--base`.
     pub changed: Vec<String>,
     /// Whether the pin is an older semantic version than what runs; null if that isn't known.
@@ -335,9 +339,11 @@ impl PlanReport {
             }
             let (account, region) = (environment.account.id.to_string(), environment.account.region.to_string());
             let removed = given.history.removed(environment);
+            let is_said = |held: &String| targets.iter().any(|target| target.reason.as_ref() == Some(held));
+            let held_shapes = planned.plan.held_shapes.clone().filter(is_said);
             report.environments.insert(
                 environment.name.to_string(),
-                EnvironmentReport { account, region, targets, removed, wave: None },
+                EnvironmentReport { account, region, targets, removed, held_shapes, wave: None },
             );
         }
         for environment in report.environments.values_mut() {

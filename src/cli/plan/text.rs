@@ -42,6 +42,9 @@ pub(super) fn render(report: &PlanReport, screen: Screen) -> String {
             text += "\n";
             text += &details(target, report);
         }
+        if let Some(held) = &environment.held_shapes {
+            text += &format!("\n    {}\n", one_line(held));
+        }
         for removed in &environment.removed {
             text += &format!("  - {name}/{removed} is no longer looked after; it stays as it is\n");
         }

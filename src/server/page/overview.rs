@@ -230,7 +230,7 @@ fn problem(status: &Snapshot) -> Option<&'static str> {
     match (unreadable, invalid, held) {
         (true, _, _) => Some("some repositories or accounts can't be read"),
         (_, true, _) => Some("something in Git needs fixing"),
-        (_, _, true) => Some("a commit is waiting for an acknowledgement"),
+        (_, _, true) => Some("a change is waiting for an acknowledgement"),
         _ => None,
     }
 }

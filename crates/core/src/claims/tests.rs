@@ -42,6 +42,7 @@ fn environment(name: &str, targets: &[(&str, &str)]) -> Environment {
         targets: targets.iter().map(target).collect(),
         pins: BTreeMap::new(),
         held: BTreeMap::new(),
+        shape_limit: None,
         name,
     }
 }

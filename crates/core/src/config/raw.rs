@@ -139,9 +139,9 @@ table! {
 table! {
     /// What one commit may not do unless a trailer acknowledges it.
     RawChangeLimits {
-        /// The share of prod's pins, in per cent, that one commit may move; 100 holds none. Prod is what has [promotion]. Default: 50.
+        /// The share in per cent of prod's pins that one commit may move, and of the targets of an environment of prod that may get a new shape at once; 100 holds none. Prod is what has [promotion]. Default: 50.
         max_percent: Number<0, 100>,
-        /// So many pins of prod may be moved at once, whatever share that is. Default: 4.
+        /// So many pins of prod may be moved at once, and so many targets of an environment may get a new shape, whatever share that is. Default: 4.
         always_allowed: Number<0, 1000>,
         /// What happens when a commit removes environments: "hold" or "allow". Default: "hold".
         removals: Removal,

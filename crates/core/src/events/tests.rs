@@ -75,6 +75,8 @@ fn known(state: State) -> TargetState {
         updated: 0,
         total: 2,
         shape: None,
+        brings: None,
+        shape_waits: false,
         warnings: Vec::new(),
         rollout: None,
         suspension: None,

@@ -103,6 +103,7 @@ impl Draft {
             targets,
             pins: pins.collect(),
             held: BTreeMap::new(),
+            shape_limit: None,
         }
     }
 }

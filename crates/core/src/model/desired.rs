@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::hex::sha256;
 use super::{
-    AccountId, ArtifactQuery, BaseRevision, Claimed, ClusterName, Component, EnvironmentClaims, EnvironmentName,
-    GroupName, ImageReference, Kind, LocalRef, Named, Pin, Promotion, Region, Resource, RoleArn, ServiceName,
-    TargetRef,
+    AccountId, ArtifactQuery, BaseRevision, Claimed, ClusterName, CommitId, Component, EnvironmentClaims,
+    EnvironmentName, GroupName, ImageReference, Kind, LocalRef, Named, Pin, Promotion, Region, Resource, RoleArn,
+    ServiceName, TargetRef,
 };
 
 /// An environment as Git wants it: one account, its targets and its pins.
@@ -29,6 +29,21 @@ pub struct Environment {
     pub pins: BTreeMap<Component, Pin>,
     /// The components whose pins a change limit holds, and why: nothing rolls out to them.
     pub held: BTreeMap<Component, String>,
+    /// How many targets may get a new shape at once; `None` where no limit holds shapes.
+    pub shape_limit: Option<ShapeLimit>,
+}
+
+/// How many targets of an environment may get a new shape at once, and what commits acknowledge of that.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct ShapeLimit {
+    /// The share of the targets, in per cent; 100 holds none.
+    pub max_percent: u32,
+    /// So many may whatever share that is.
+    pub always_allowed: u32,
+    /// The ids of sets of new shapes that commits acknowledge.
+    pub acknowledged: BTreeSet<String>,
+    /// The ids that a commit's trailer names without counting, each with the commit.
+    pub ignored: BTreeMap<String, CommitId>,
 }
 
 impl Environment {

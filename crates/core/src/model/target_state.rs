@@ -41,6 +41,10 @@ pub struct TargetState {
     pub total: u32,
     /// The new shape that a rollout which is due or begins brings.
     pub shape: Option<ShapeChange>,
+    /// Whose new shape a rollout brings that is due or under way: a launch-template version's number, or `family:revision`.
+    pub brings: Option<String>,
+    /// Whether the pin is rolled out, and all that waits is a newer shape.
+    pub shape_waits: bool,
     /// What works now but needs somebody's attention.
     pub warnings: Vec<String>,
     /// The rollout in flight or, in quarantine, the one that failed; in sync, the one that led here if it is known.

@@ -153,8 +153,13 @@ pub fn change_limit(before: &Extent, after: &Extent, limits: ChangeLimits) -> Op
 
 /// Whether so many pins of prod may not be moved at once.
 fn too_many(moved: usize, of: usize, limits: ChangeLimits) -> bool {
-    let (moved, of) = (moved as u64, of as u64);
-    moved > u64::from(limits.always_allowed) && moved * 100 > of * u64::from(limits.max_percent)
+    exceeds(moved, of, (limits.max_percent, limits.always_allowed))
+}
+
+/// Whether a part of a whole is more than a share of it in per cent, and more than is allowed whatever the share.
+pub(super) fn exceeds(part: usize, of: usize, (max_percent, always_allowed): (u32, u32)) -> bool {
+    let (part, of) = (part as u64, of as u64);
+    part > u64::from(always_allowed) && part * 100 > of * u64::from(max_percent)
 }
 
 /// Says for people why a commit's trailer doesn't count.

@@ -20,8 +20,8 @@ pub(super) use self::start::NOT_SHOWN;
 use super::revision::View;
 use super::{Action, Failing, Input, Memory, Observed, Plan, Reason, Refused, TargetPlan, back, group, service, shape};
 use crate::model::{
-    Artifact, Bases, Environment, LocalRef, ObservedTarget, Pin, Refusal, Rollout, RolloutHistory, RolloutOutcome,
-    State, Target, TargetSpec,
+    Artifact, Bases, Environment, LocalRef, ObservedTarget, Pin, Refusal, ResolveError, Rollout, RolloutHistory,
+    RolloutOutcome, State, Target, TargetSpec,
 };
 
 /// For this long reads of a target may lag behind what its rollouts say.
@@ -158,13 +158,15 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     };
     let mut view = seen_as(true);
     let mut verdict = judged(&view);
-    // A guardrail that holds a new shape doesn't hold the pin: that goes out with the shape that runs.
-    let held = matches!(verdict.reason, Some(Reason::Guardrail(_)));
+    // What holds a new shape, a guardrail or the change limit, doesn't hold the pin: that goes out with the shape that runs.
+    let is_held = |verdict: &Verdict| matches!(verdict.reason, Some(Reason::Guardrail(_) | Reason::ChangeLimit(_)));
     let newer = matches!(&view, Some(Ok(view)) if view.wanted.as_ref().is_some_and(|wanted| wanted.base.is_some()));
-    if held && newer {
+    let mut shape_waits = false;
+    if is_held(&verdict) && newer {
         let as_it_is = seen_as(false);
         let other = judged(&as_it_is);
-        if !matches!(other.reason, Some(Reason::Guardrail(_))) && other.state != State::InSync {
+        shape_waits = other.state == State::InSync;
+        if !is_held(&other) && other.state != State::InSync {
             let why = verdict
                 .reason
                 .map(|reason| format!("the newer shape waits, and the pin goes out without it: {reason}"));
@@ -204,6 +206,7 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
         }),
         artifact: artifact_found.cloned(),
         shape: view.as_ref().and_then(|view| view.wanted.as_ref()?.change()),
+        brings: view.as_ref().and_then(|view| Some(view.wanted.as_ref()?.brings()?.to_owned())),
         base,
         image_differs: view.as_ref().zip(artifact_found).is_some_and(|(view, found)| !view.current.runs(found)),
         updated: view.as_ref().zip(artifact_found).map_or(0, |(view, found)| view.count(found).min(view.total)),
@@ -216,6 +219,7 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
         warnings,
         runs: view.as_ref().map(promotion::runs).unwrap_or_default(),
         just_rolled,
+        shape_waits,
     }
 }
 
@@ -237,6 +241,28 @@ fn suppress_refused(input: Input<'_>, local: &LocalRef, verdict: Verdict) -> Ver
 fn refused(refusal: Refusal) -> Verdict {
     let state = if refusal.is_passing() { State::Pending } else { State::Blocked };
     Verdict::of(state, Reason::Claimed(refusal))
+}
+
+/// Whether a target is to get a newer shape, and no rollout brings it yet. Where it can't be told whether that shape has
+/// failed here, it counts.
+pub(super) fn is_to_get_a_shape(input: Input<'_>, target: &Target) -> bool {
+    let local = &target.reference.local;
+    let observed = input.observed;
+    let newer = observed.bases.get(local).and_then(|bases| bases.as_ref().ok()).is_some_and(|it| it.newest.is_some());
+    let Some(Ok(seen)) = observed.targets.get(local).filter(|_| newer && target.suspended(input.now).is_none()) else {
+        return false;
+    };
+    let history = observed.histories.get(local).and_then(|history| history.as_ref().ok());
+    let Ok(view) = view(target, seen, history) else { return false };
+    let artifact = match observed.artifacts.get(local) {
+        Some(Ok(artifact)) => artifact,
+        Some(Err(ResolveError::Unusable(_))) => return false,
+        Some(Err(ResolveError::Call(_))) | None => return true,
+    };
+    let view = shaped(view, target, observed, artifact, input.memory, true);
+    let brings = |rollout: &Rollout| view.revision(&rollout.target).is_some_and(|revision| revision.shaped);
+    let under_way = || view.rollouts.iter().any(|rollout| rollout.outcome.is_active() && brings(rollout));
+    view.wanted.as_ref().is_some_and(shape::Wanted::is_newer) && !under_way()
 }
 
 fn view(target: &Target, seen: &ObservedTarget, history: Option<&RolloutHistory>) -> Result<View, String> {

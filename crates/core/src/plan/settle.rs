@@ -60,6 +60,8 @@ pub fn settle(pass: Pass<'_>, before: Option<&TargetState>) -> TargetState {
         updated: kept.map_or(plan.updated, |kept| kept.updated),
         total: kept.map_or(plan.total, |kept| kept.total),
         shape: kept.map_or_else(|| plan.shape.clone(), |kept| kept.shape.clone()),
+        shape_waits: kept.map_or(plan.shape_waits, |kept| kept.shape_waits),
+        brings: kept.map_or_else(|| plan.brings.clone(), |kept| kept.brings.clone()),
         warnings: kept.map_or_else(|| plan.warnings.clone(), |kept| kept.warnings.clone()),
         rollout: kept.map_or_else(|| plan.rollout.clone(), |kept| kept.rollout.clone()),
         suspension: target.suspend.clone(),

@@ -22,6 +22,8 @@ pub(super) struct Wanted {
     pub(super) base: Option<Base>,
     /// The newer shape that has failed here, and its rollout.
     pub(super) failed: Option<(String, Rollout)>,
+    /// Whose shape the rollout under way brings, where that isn't the shape of what ran before.
+    under_way: Option<String>,
 }
 
 /// What rollouts are judged by.
@@ -50,6 +52,16 @@ impl Wanted {
                 self.on, self.name
             )),
         }
+    }
+
+    /// Whether a rollout brings a newer shape than that of what runs.
+    pub(super) fn is_newer(&self) -> bool {
+        self.base.is_some() && self.name != self.on
+    }
+
+    /// Whose new shape a rollout brings that is due or under way; `None` where it brings none.
+    pub(super) fn brings(&self) -> Option<&str> {
+        self.under_way.as_deref().or_else(|| self.is_newer().then_some(self.name.as_str()))
     }
 
     /// What a rollout brings besides an image; `None` where the target is on that shape.
@@ -114,16 +126,19 @@ impl View {
         let (withdrawn, forgiven) = (memory.withdrawn.get(local), memory.forgiven.get(local));
         let judge = Judge { bases, artifact, withdrawn, forgiven: forgiven.map(|forgiven| &forgiven.rollouts) };
         let on = self.shape_of(&self.current, bases).to_owned();
+        let under_way = self.under_way(bases).map(str::to_owned);
         let failed = |name: &str| self.failed_on(name, judge).cloned();
         let newest = bases.newest.as_ref().map(|base| (base, failed(&base.name)));
         let wanted = match newest {
-            Some((base, None)) => Wanted { name: base.name.clone(), on, base: Some(base.clone()), failed: None },
+            Some((base, None)) => {
+                Wanted { name: base.name.clone(), on, base: Some(base.clone()), failed: None, under_way }
+            }
             newest => {
                 let newer = newest.and_then(|(base, failed)| Some((base.name.clone(), failed?)));
                 let here = failed(&on).map(|failed| (on.clone(), failed));
                 let before = here.as_ref().and_then(|_| self.named(&self.ran_before(&self.current)?));
                 let name = before.map_or(&*on, |before| self.shape_of(before, bases)).to_owned();
-                Wanted { name, on, base: None, failed: here.or(newer) }
+                Wanted { name, on, base: None, failed: here.or(newer), under_way }
             }
         };
         let shaped: BTreeSet<String> = std::iter::once(&self.current)
@@ -160,6 +175,15 @@ impl View {
             }
         }
         name
+    }
+
+    /// Whose shape the rollout of Pinion's brings that is under way, where that isn't the shape of what ran before.
+    fn under_way<'a>(&'a self, bases: &'a Bases) -> Option<&'a str> {
+        let active = self.rollouts.iter().find(|rollout| rollout.outcome.is_active())?;
+        let revision = self.revision(&active.target)?;
+        let before = self.named(revision.marker.as_ref()?.from())?;
+        let shape = self.shape_of(revision, bases);
+        (shape != self.shape_of(before, bases)).then_some(shape)
     }
 
     /// The rollout by which a shape has failed: it brought nothing but this shape, Pinion made what it led to, and nothing

@@ -14,6 +14,7 @@ mod properties;
 mod quarantine;
 mod retries;
 mod services;
+mod shape_limits;
 mod shapes;
 mod templates;
 mod together;
@@ -89,6 +90,7 @@ pub(super) fn environment(frontend: (&str, char), backend: (&str, char)) -> Envi
     });
     Environment {
         held: BTreeMap::new(),
+        shape_limit: None,
         account: Account {
             id: AccountId::try_from("222222222222").unwrap(),
             region: Region::try_from("us-west-1").unwrap(),

@@ -112,6 +112,9 @@ impl Decision<'_> {
         if let Some(held) = self.input.desired.held.get(&self.target.component) {
             return Some(Verdict::of(State::Pending, Reason::ChangeLimit(held.clone())));
         }
+        if let Some(held) = self.so_far.held_shapes.as_ref().filter(|_| self.brings_a_shape()) {
+            return Some(Verdict::of(State::Pending, Reason::ChangeLimit(held.clone())));
+        }
         // `after` orders what is new. Back to what ran well goes at once: the others may never get there.
         let after = self.target.after.iter().filter(|_| !self.has_run_here() && !self.brings_only_a_shape());
         for before in after {
@@ -126,6 +129,11 @@ impl Decision<'_> {
         }
         let denials = self.denials();
         (!denials.is_empty()).then(|| Verdict::of(State::Pending, Reason::Guardrail(denials)))
+    }
+
+    /// Whether a rollout brings a newer shape, whether or not it brings an image.
+    fn brings_a_shape(&self) -> bool {
+        self.view.wanted.as_ref().is_some_and(Wanted::is_newer)
     }
 
     /// Whether the pinned image runs already, so that a rollout brings nothing but another shape. `after` orders versions.

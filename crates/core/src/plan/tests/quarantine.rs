@@ -123,7 +123,7 @@ fn a_process_remembers_what_it_quarantined() {
     let known = services::history(&[(2, "2.1", ours())], &[deployment(2, Failed, 5)]);
     let failed = decide_one(&environment, &api(), at_rest(), Some(known), |_, _| {});
     let mut memory = Memory::default();
-    memory.note(&environment, &Plan { targets: BTreeMap::from([(api(), failed)]) });
+    memory.note(&environment, &Plan { targets: BTreeMap::from([(api(), failed)]), ..Plan::default() });
     let empty = |memory: &Memory| {
         let memory = memory.clone();
         decide_one(&environment, &api(), at_rest(), Some(services::history(&[], &[])), |_, held| *held = memory)

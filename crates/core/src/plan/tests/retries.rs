@@ -49,7 +49,7 @@ fn pass(memory: &mut Memory, observed: &Observed) -> TargetPlan {
 #[test]
 fn a_rollout_that_ends_between_two_reads_of_a_pass_is_not_repeated_whatever_the_clocks_say() {
     let noted = |memory: &mut Memory, planned: TargetPlan| {
-        memory.note(&pinned(), &Plan { targets: BTreeMap::from([(web(), planned)]) });
+        memory.note(&pinned(), &Plan { targets: BTreeMap::from([(web(), planned)]), ..Plan::default() });
     };
     let mut memory = Memory::default();
     let running = pass(&mut memory, &read(&[1, 2], &[refresh("r", 2, Running, 9)]));

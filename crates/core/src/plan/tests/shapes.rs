@@ -22,7 +22,7 @@ fn base(number: u64) -> Base {
     }
 }
 
-fn bases(recorded: u64, through: &[u64], newest: Option<u64>) -> Bases {
+pub(super) fn bases(recorded: u64, through: &[u64], newest: Option<u64>) -> Bases {
     Bases {
         recorded: format!("api:{recorded}"),
         through: through.iter().map(|number| format!("api:{number}")).collect(),
@@ -31,7 +31,7 @@ fn bases(recorded: u64, through: &[u64], newest: Option<u64>) -> Bases {
     }
 }
 
-fn made(version: &str, digit: char, base: u64, from: u64) -> Option<Marker> {
+pub(super) fn made(version: &str, digit: char, base: u64, from: u64) -> Option<Marker> {
     let from = Some(format!("api:{from}")).filter(|_| from != base);
     Some(Marker { from, ..marker(version, digit, &format!("api:{base}")).unwrap() })
 }
@@ -184,6 +184,23 @@ fn a_new_shape_is_copied_from_the_base() {
     let Some(Action::RegisterTaskDefinition { base, family, image: of, marker, .. }) = plan.action else { panic!() };
     assert_eq!((base, &*family, of), (arn(3), "api", image("2.1")));
     assert_eq!((marker.base.as_str(), marker.from()), ("api:3", "api:2"));
+}
+
+#[test]
+fn it_is_known_which_shape_a_rollout_brings() {
+    let before = || (2, "2.0", made("2.0", 'a', 1, 1));
+    let moving =
+        |marker: Option<Marker>| service(4, "2.1", marker, &[(4, true, "IN_PROGRESS", 1), (2, false, "COMPLETED", 1)]);
+    let running = || history(&[before()], &[deployment("d2", 4, RolloutOutcome::Running, 9)]);
+    let brings = |seen, history, bases| decided(seen, history, bases).brings;
+    let due = service(2, "2.0", before().2, &[(2, true, "COMPLETED", 2)]);
+    assert_eq!(brings(due, history(&[], &[]), bases(1, &[2], Some(3))).as_deref(), Some("api:3"), "due");
+    let both = made("2.1", 'b', 3, 2);
+    assert_eq!(brings(moving(both), running(), bases(3, &[4], None)).as_deref(), Some("api:3"), "under way");
+    let pin = made("2.1", 'b', 1, 2);
+    assert_eq!(brings(moving(pin), running(), bases(1, &[2, 4], None)), None, "a pin alone");
+    let at_rest = at_rest(4, made("2.1", 'b', 3, 2));
+    assert_eq!(brings(at_rest, history(&[before()], &[]), bases(3, &[4], None)), None, "over");
 }
 
 /// Holds new shapes, or new images.
