@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::words;
 use crate::model::status::{EnvironmentStatus, Snapshot};
-use crate::model::{CommitId, Reason, State, TargetRef, TargetState};
+use crate::model::{CommitId, Kind, Reason, State, TargetRef, TargetState};
 
 /// A commit older than this that is in sync when this process first looks was reported long ago, or never will be.
 const OLD: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -52,6 +52,8 @@ struct Entry {
     cause: Option<Cause>,
     /// When this process first saw it not in sync.
     since: Option<Timestamp>,
+    /// Whose new shape its rollouts have brought, as far as this process saw it.
+    shapes: BTreeMap<TargetRef, String>,
 }
 
 /// What makes a verdict: the first target in the state that matters, and why it is in it.
@@ -135,9 +137,12 @@ impl Ledger {
         let before = self.entries.get(&key);
         let verdict = verdict_of(targets);
         let settled = verdict == CommitState::Succeeded;
+        let mut shapes = before.map(|before| before.shapes.clone()).unwrap_or_default();
+        let rolling = targets.iter().filter(|target| target.known() == State::RollingOut);
+        shapes.extend(rolling.filter_map(|target| Some((target.target.clone(), target.brings.clone()?))));
         let since = before.and_then(|before| before.since).or((!settled).then_some(now));
         let description = match verdict {
-            CommitState::Succeeded => success(targets, since, now),
+            CommitState::Succeeded => success(targets, &shapes, since, now),
             _ => because(targets, verdict),
         };
         let cause = deciding_targets(targets, verdict).first().map(|first| cause_of(first));
@@ -154,7 +159,7 @@ impl Ledger {
             }
         };
         let since = since.filter(|_| !settled);
-        self.entries.insert(key, Entry { verdict, cause, since });
+        self.entries.insert(key, Entry { verdict, cause, since, shapes });
         let (commit, environment) = (commit.to_owned(), name.to_owned());
         (!already_reported).then_some(CommitReport { commit, environment, verdict, description })
     }
@@ -180,8 +185,13 @@ impl Ledger {
     }
 }
 
+/// What counts for a pin's commit: a newer shape that waits beside it is no matter of it.
+fn state_of(target: &TargetState) -> State {
+    if target.shape_waits { State::InSync } else { target.known() }
+}
+
 fn verdict_of(targets: &[&TargetState]) -> CommitState {
-    let states: BTreeSet<State> = targets.iter().map(|target| target.known()).collect();
+    let states: BTreeSet<State> = targets.iter().map(|target| state_of(target)).collect();
     let any = |wanted: &[State]| wanted.iter().any(|state| states.contains(state));
     if any(&[State::Quarantined]) {
         CommitState::Failed
@@ -205,13 +215,13 @@ fn deciding_targets<'a>(targets: &[&'a TargetState], verdict: CommitState) -> Ve
         CommitState::Waiting => &[State::Pending, State::Suspended, State::Unknown],
         CommitState::Succeeded | CommitState::Superseded => &[],
     };
-    let found = |wanted: State| targets.iter().copied().filter(move |target| target.known() == wanted);
+    let found = |wanted: State| targets.iter().copied().filter(move |target| state_of(target) == wanted);
     matters.iter().flat_map(|state| found(*state)).collect()
 }
 
 /// Why a target is in the state that matters. The progress of a rollout changes all the time, and isn't reported.
 fn cause_of(target: &TargetState) -> Cause {
-    let state = target.known();
+    let state = state_of(target);
     let lasts = !matches!(state, State::RollingOut | State::Verifying | State::Unknown) && target.state == state;
     Cause { target: target.target.clone(), state, reason: target.reason.clone().filter(|_| lasts) }
 }
@@ -222,7 +232,9 @@ fn because(targets: &[&TargetState], verdict: CommitState) -> String {
     let Some(first) = culprits.first() else { return String::new() };
     let (name, version) = (&first.target.local, &first.pin.version);
     let what = match cause_of(first) {
-        Cause { state: State::RollingOut, .. } => format!("rolling out {version}"),
+        Cause { state: State::RollingOut, .. } => {
+            format!("rolling out {version}{}", with_shape(&first.target, first.brings.as_ref()))
+        }
         Cause { state: State::Verifying, .. } => format!("verifying {version}"),
         Cause { state: State::Unknown, .. } => "the account can't be read now".to_owned(),
         // The same words for as long as nothing changes, also from another process.
@@ -235,9 +247,26 @@ fn because(targets: &[&TargetState], verdict: CommitState) -> String {
     }
 }
 
-fn success(targets: &[&TargetState], since: Option<Timestamp>, now: Timestamp) -> String {
-    let versions: BTreeSet<String> =
-        targets.iter().map(|target| format!("{} {}", target.pin.component, target.pin.version)).collect();
+/// What a rollout brings besides a version: by name, whatever is in it.
+fn with_shape(target: &TargetRef, shape: Option<&String>) -> String {
+    let what = match target.local.kind {
+        Kind::Asg => "launch template version",
+        Kind::Fargate => "task definition",
+    };
+    shape.map(|shape| format!(" with {what} {shape}")).unwrap_or_default()
+}
+
+fn success(
+    targets: &[&TargetState],
+    shapes: &BTreeMap<TargetRef, String>,
+    since: Option<Timestamp>,
+    now: Timestamp,
+) -> String {
+    let version = |target: &&TargetState| {
+        let shape = with_shape(&target.target, shapes.get(&target.target));
+        format!("{} {}{shape}", target.pin.component, target.pin.version)
+    };
+    let versions: BTreeSet<String> = targets.iter().map(version).collect();
     let versions = versions.into_iter().collect::<Vec<_>>().join(", ");
     // For a process that saw only the end, AWS's word for when the rollout began is the next best.
     let began = targets.iter().filter_map(|target| target.rollout.as_ref()?.started).min();

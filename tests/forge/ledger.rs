@@ -224,3 +224,39 @@ fn a_success_is_only_followed_by_a_failure() {
     let hostile = api::known(GitLab, &report(CommitState::Failed, "a\r\n\u{1b}[31mred\u{202e}")).description;
     assert_eq!(hostile, "a\\r\\n\\u{1b}[31mred\\u{202e}");
 }
+
+#[test]
+fn a_new_shape_is_named() {
+    let name = "prod/asg/web";
+    let brings = |shown: &TargetStatus, shape: Option<&str>| {
+        let mut snapshot = snapshot(&status(std::slice::from_ref(shown)));
+        let target = snapshot.environments.get_mut("prod").unwrap().targets.get_mut(name).unwrap();
+        target.brings = shape.map(ToOwned::to_owned);
+        snapshot
+    };
+    let rolling = target("web", A, "1.2", "rolling-out", "");
+    let done = target("web", A, "1.2", "in-sync", "");
+    let mut known = ledger();
+    assert_eq!(
+        take_states(&mut known, &brings(&rolling, Some("7")), 0),
+        [("a".to_owned(), CommitState::Running, "asg/web: rolling out 1.2 with launch template version 7".to_owned())]
+    );
+    assert_eq!(take_states(&mut known, &brings(&rolling, None), 30), [], "it isn't said again");
+    assert_eq!(
+        take_states(&mut known, &brings(&done, None), 60),
+        [(
+            "a".to_owned(),
+            CommitState::Succeeded,
+            "frontend 1.2 with launch template version 7 in sync after 1m".to_owned()
+        )]
+    );
+    // What waits beside a pin that is rolled out is no matter of the pin's.
+    let mut known = ledger();
+    take_states(&mut known, &brings(&rolling, None), 0);
+    let mut waits = brings(&target("web", A, "1.2", "pending", "held by the blast-radius limit"), Some("8"));
+    waits.environments.get_mut("prod").unwrap().targets.get_mut(name).unwrap().shape_waits = true;
+    assert_eq!(
+        take_states(&mut known, &waits, 60),
+        [("a".to_owned(), CommitState::Succeeded, "frontend 1.2 in sync after 1m".to_owned())]
+    );
+}

@@ -22,6 +22,44 @@ fn stage(forge: &Forge, kind: &str, secrets: &TempDir, speed: f64) -> Stage {
     stage
 }
 
+/// With a rollout that brings a new shape, the commit is told whose; a restart repeats nothing.
+#[test]
+fn a_commit_is_told_which_shape_its_rollout_brings() {
+    let (forge, secrets) = (Forge::speaking(Speaks::GitHub), TempDir::new().unwrap());
+    let mut stage = stage(&forge, "github", &secrets, 6.0);
+    stage.commit("dev's shape is the newest", |repo| {
+        let text = std::fs::read_to_string(repo.work().join("environments/dev/environment.toml")).unwrap();
+        repo.write("environments/dev/environment.toml", text + "base_revision = \"newest\"\n");
+    });
+    let image = format!("{DEV}.dkr.ecr.us-west-1.amazonaws.com/api:1.0.0");
+    let planted = serde_json::json!([{ "name": "PLANTED", "value": "planted-value" }]);
+    let definition = serde_json::json!({
+        "family": "api", "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"], "cpu": "512", "memory": "1024",
+        "containerDefinitions": [{ "name": "app", "image": image, "essential": true, "environment": planted }],
+    });
+    let role = format!("arn:aws:iam::{DEV}:role/pinion");
+    stage.by_hand(&role, "RegisterTaskDefinition", &definition);
+    let both = stage.pin("dev", "backend", "1.1.0");
+    let told = wait(&stage, &forge, &both, "pinion/dev pending");
+    assert_eq!(told, ["pinion/dev pending: fargate/api: rolling out 1.1.0 with task definition api:2"]);
+    stage.wait_until("it is under way", |stage| stage.target("dev/fargate/api")["rollout"].is_object());
+    stage.kill_controller();
+    let before = forge.requests().len();
+    stage.start_controller();
+    stage.wait_until_ready();
+    stage.wait_until("the forge is asked", |_| forge.requests().len() > before);
+    let told = wait(&stage, &forge, &both, "pinion/dev success");
+    assert!(
+        told.len() == 2
+            && told[1].starts_with("pinion/dev success: backend 1.1.0 with task definition api:2 in sync after "),
+        "{told:?}"
+    );
+    let only = stage.pin("dev", "backend", "1.2.0");
+    let told = wait(&stage, &forge, &only, "pinion/dev success");
+    assert_eq!(told[0], "pinion/dev pending: fargate/api: rolling out 1.2.0");
+    assert!(forge.requests().iter().all(|request| !request.body.contains("planted-value")));
+}
+
 /// Waits until a commit's newest status of an environment begins so, and gives back all of its statuses.
 fn wait(stage: &Stage, forge: &Forge, commit: &str, newest: &str) -> Vec<String> {
     let environment = newest.split(' ').next().unwrap().to_owned();
