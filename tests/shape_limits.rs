@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::stage::Stage;
+use crate::support::stage::{Builder, Stage};
 
 const ACCOUNTS: [(&str, &str); 2] = [("222222222222", "dev"), ("444444444444", "prod")];
 const TERRAFORM: &str = "arn:aws:iam::444444444444:role/terraform";
@@ -68,17 +68,19 @@ fn pins(count: usize) -> String {
     (0..count).map(|number| format!("s{number} = \"1.0.0\"\n")).collect()
 }
 
-fn stage(base: &str) -> Stage {
+fn builder(base: &str) -> Builder {
     let [(dev, _), (prod, _)] = ACCOUNTS;
-    let stage = Stage::of(&world())
-        .environments([
-            ("environments/dev/environment.toml", environment(dev, "newest")),
-            ("environments/dev/pins.toml", pins(1)),
-            ("environments/prod/environment.toml", environment(prod, base)),
-            ("environments/prod/pins.toml", pins(SERVICES)),
-        ])
-        .speed(60.0)
-        .start();
+    let files = [
+        ("environments/dev/environment.toml", environment(dev, "newest")),
+        ("environments/dev/pins.toml", pins(1)),
+        ("environments/prod/environment.toml", environment(prod, base)),
+        ("environments/prod/pins.toml", pins(SERVICES)),
+    ];
+    Stage::of(&world()).environments(files).speed(60.0)
+}
+
+fn stage(base: &str) -> Stage {
+    let stage = builder(base).start();
     in_sync(&stage);
     stage
 }
@@ -227,4 +229,30 @@ fn switching_to_the_newest_shape_counts_too() {
     });
     in_sync(&stage);
     assert!(on(&stage).iter().all(|(cpu, _)| cpu == "512"), "{:?}", on(&stage));
+}
+
+/// Pins that change one after the other have their families read at different times. Shapes that were registered together are
+/// one set all the same.
+#[test]
+fn shapes_that_are_registered_together_are_seen_together() {
+    let stage = builder("newest").looking_every("1s", "1s\"\nbase_interval = \"10s").start();
+    in_sync(&stage);
+    let lists = |stage: &Stage| {
+        let calls = stage.calls(0);
+        calls.iter().filter(|call| call.operation == "ListTaskDefinitions").count()
+    };
+    for number in 0..SERVICES {
+        let before = lists(&stage);
+        stage.pin("prod", &format!("s{number}"), "1.1.0");
+        stage.wait_until("its family is read", |stage| lists(stage) > before);
+        stage.wait_until("it runs", |stage| on(stage)[number].1 == "1.1.0");
+    }
+    in_sync(&stage);
+    // No look falls into the middle of it.
+    stage.signal("STOP");
+    register(&stage, "512", "1024");
+    let from = stage.last();
+    stage.signal("CONT");
+    stage.wait_until("all wait", |stage| (0..SERVICES).all(|number| stage.state(&service(number)) == "pending"));
+    assert_eq!(stage.written(from), Vec::<String>::new());
 }

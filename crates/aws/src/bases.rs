@@ -3,7 +3,7 @@
 //! and versions only where there are newer ones.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_ec2::types::Filter;
@@ -48,8 +48,8 @@ impl<T> Looked<T> {
         Self { at: Instant::now(), commits, found }
     }
 
-    fn is_young(&self, max_age: Duration) -> bool {
-        self.at.elapsed() < max_age
+    fn is_of(&self, look: Instant) -> bool {
+        self.at >= look
     }
 }
 
@@ -136,6 +136,7 @@ impl Connection {
         queries: &[BaseQuery<'_>],
         max_age: Duration,
     ) -> BTreeMap<LocalRef, Result<Bases, PortError>> {
+        let look = self.look(max_age);
         let mut families: BTreeMap<&str, Vec<Sought<'_, Service<'_>>>> = BTreeMap::new();
         let mut sought_groups = Vec::new();
         for BaseQuery { target, rule, observed, commit } in queries {
@@ -156,10 +157,10 @@ impl Connection {
                 _ => {}
             }
         }
-        let numbers = self.newest_numbers(&sought_groups, max_age).await;
+        let numbers = self.newest_numbers(&sought_groups, look).await;
         let mut services = Vec::new();
         for (family, sought) in families {
-            services.push(self.bases_of_family(family, sought, max_age));
+            services.push(self.bases_of_family(family, sought, look));
         }
         let mut groups = Vec::new();
         for sought in sought_groups {
@@ -170,9 +171,16 @@ impl Connection {
         services.into_iter().flatten().chain(groups).collect()
     }
 
-    /// The newest number of the launch template of each group. Where one is older than `max_age` all are asked for, so that
-    /// they stay of one age; a new pin asks for its own.
-    async fn newest_numbers(&self, groups: &[Sought<'_, Group<'_>>], max_age: Duration) -> Numbers {
+    /// When the look began that counts. All of it is looked at together when that is `max_age` ago, so that shapes that were
+    /// registered together are seen together, though a new pin reads its own family again in between.
+    fn look(&self, max_age: Duration) -> Instant {
+        let mut looked = self.cache.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = looked.filter(|at| at.elapsed() < max_age);
+        *looked.insert(recent.unwrap_or_else(Instant::now))
+    }
+
+    /// The newest number of each launch template of the groups, asked for once a look; a new pin asks for its own.
+    async fn newest_numbers(&self, groups: &[Sought<'_, Group<'_>>], look: Instant) -> Numbers {
         let mut templates: BTreeMap<&TemplateRef, BTreeSet<&CommitId>> = BTreeMap::new();
         for Sought { commit, target, .. } in groups {
             for (template, _) in target {
@@ -180,11 +188,10 @@ impl Connection {
             }
         }
         let known = |template: &TemplateRef| self.cache.numbers.get(&template.id);
-        let is_young = |template: &TemplateRef| known(template).is_some_and(|known| known.is_young(max_age));
-        let all_young = templates.keys().all(|template| is_young(template));
         let is_due = |(template, commits): &(&&TemplateRef, &BTreeSet<&CommitId>)| {
-            let asked = known(template).map(|known| known.commits).unwrap_or_default();
-            !all_young || !commits.iter().all(|commit| asked.contains(*commit))
+            let asked =
+                known(template).filter(|known| known.is_of(look)).map(|known| known.commits).unwrap_or_default();
+            !commits.iter().all(|commit| asked.contains(*commit))
         };
         let due: Vec<(&&TemplateRef, &BTreeSet<&CommitId>)> = templates.iter().filter(is_due).collect();
         let mut numbers = Numbers::new();
@@ -201,7 +208,7 @@ impl Connection {
             for (template, commits) in batch {
                 let number = found.get(&template.id).copied();
                 for commit in *commits {
-                    let before = known(template).filter(|known| known.is_young(max_age));
+                    let before = known(template).filter(|known| known.is_of(look));
                     self.cache.numbers.put(template.id.clone(), Looked::now(number, commit, before));
                 }
             }
@@ -334,11 +341,11 @@ impl Connection {
         &self,
         family: &str,
         sought: Vec<Sought<'_, Service<'_>>>,
-        max_age: Duration,
+        look: Instant,
     ) -> Vec<(LocalRef, Result<Bases, PortError>)> {
         let mut found = Vec::new();
         for one in sought {
-            found.push((one.local.clone(), self.bases_of_service(family, &one, max_age).await));
+            found.push((one.local.clone(), self.bases_of_service(family, &one, look).await));
         }
         found
     }
@@ -347,7 +354,7 @@ impl Connection {
         &self,
         family: &str,
         sought: &Sought<'_, Service<'_>>,
-        max_age: Duration,
+        look: Instant,
     ) -> Result<Bases, PortError> {
         let (service, spec) = sought.target;
         let on = Known::Definition(self.definition(&service.task_definition.arn).await?, spec);
@@ -355,7 +362,7 @@ impl Connection {
         let than = recorded.rsplit_once(':').filter(|(of, _)| *of == family);
         let than: Option<u64> = than.and_then(|(_, number)| number.parse().ok());
         let mut newest = None;
-        for arn in self.listed(family, sought.commit, max_age).await?.iter() {
+        for arn in self.listed(family, sought.commit, look).await?.iter() {
             let number = family_and_revision(arn).map(|(_, number)| number);
             if than.zip(number).is_some_and(|(than, number)| number <= than) {
                 break;
@@ -435,10 +442,10 @@ impl Connection {
         }
     }
 
-    /// The ACTIVE revisions of a family, the newest first: at most a hundred. Listed again when they are older than `max_age`,
-    /// or for a pin for which they weren't listed yet.
-    async fn listed(&self, family: &str, commit: &CommitId, max_age: Duration) -> Result<Arc<Vec<String>>, PortError> {
-        let known = self.cache.families.get(&family.to_owned()).filter(|known| known.is_young(max_age));
+    /// The ACTIVE revisions of a family, the newest first: at most a hundred. Listed once a look, and again
+    /// for a pin for which they weren't listed yet.
+    async fn listed(&self, family: &str, commit: &CommitId, look: Instant) -> Result<Arc<Vec<String>>, PortError> {
+        let known = self.cache.families.get(&family.to_owned()).filter(|known| known.is_of(look));
         if let Some(listed) = known.as_ref().filter(|known| known.commits.contains(commit)) {
             return Ok(Arc::clone(&listed.found));
         }

@@ -123,6 +123,8 @@ pub(super) struct Cache {
     pub(super) definitions: Kept<String, Arc<Definition>>,
     /// Service deployments that are at their end, by ARN.
     pub(super) deployments: Kept<String, Rollout>,
+    /// When all families and launch templates were last looked at together.
+    pub(super) looked: Mutex<Option<Instant>>,
     /// The revisions of families of task definitions, as they were listed last.
     pub(super) families: Kept<String, Looked<Arc<Vec<String>>>>,
     /// The newest number of each launch template, by id, as it was read last.
@@ -190,6 +192,7 @@ impl Connection {
                 revisions: Kept::new(10_000),
                 artifacts: Kept::new(10_000),
                 digests: Kept::new(10_000),
+                looked: Mutex::new(None),
                 families: Kept::new(10_000),
                 numbers: Kept::new(10_000),
                 newer: Kept::new(2_000),

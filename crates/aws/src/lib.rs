@@ -237,6 +237,7 @@ impl Observe for Connection {
 
     fn forget(&self) {
         self.cache.artifacts.clear();
+        *self.cache.looked.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.cache.families.clear();
         self.cache.numbers.clear();
         self.cache.newer.clear();
