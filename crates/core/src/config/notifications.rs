@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use percent_encoding::percent_decode_str;
 use schemars::{Schema, json_schema};
 use url::Url;
 
@@ -40,6 +41,9 @@ pub enum ForgeKind {
     Gitea,
 }
 
+/// The hosts of GitHub itself that URLs of repositories have.
+const GITHUB: [&str; 4] = ["github.com", "www.github.com", "ssh.github.com", "ssh.github.com:443"];
+
 impl ForgeKind {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::GitHub, Self::GitLab, Self::Gitea];
@@ -57,7 +61,7 @@ impl ForgeKind {
     /// Where the API of the forge at this host is.
     fn api_url(self, host: &str) -> String {
         match self {
-            Self::GitHub if host == "github.com" => "https://api.github.com".to_owned(),
+            Self::GitHub if GITHUB.contains(&host) => "https://api.github.com".to_owned(),
             Self::GitHub => format!("https://{host}/api/v3"),
             Self::GitLab => format!("https://{host}/api/v4"),
             Self::Gitea => format!("https://{host}/api/v1"),
@@ -349,7 +353,7 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// The host of a repository's URL and the path of the repository there, without `.git`; empty where it has none, as a
+/// The host of a repository's URL and the path of the repository there, decoded and without `.git`; empty where it has none, as a
 /// path or a file URL.
 pub(crate) fn host_and_path(url: &str) -> (String, String) {
     let (host, path) = match url.split_once("://") {
@@ -362,13 +366,24 @@ pub(crate) fn host_and_path(url: &str) -> (String, String) {
         },
     };
     let host = host.rsplit('@').next().unwrap_or_default().to_ascii_lowercase();
+    let path = percent_decode_str(path).decode_utf8_lossy();
     let path = path.trim_matches('/');
-    (host, path.strip_suffix(".git").unwrap_or(path).to_owned())
+    let bare = path.len().checked_sub(".git".len()).and_then(|at| path.split_at_checked(at));
+    let bare = bare.filter(|(_, ending)| ending.eq_ignore_ascii_case(".git")).map(|(bare, _)| bare);
+    (host, bare.unwrap_or(path).to_owned())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::host_and_path;
+    use super::{ForgeKind, host_and_path};
+
+    #[test]
+    fn the_api_of_github_is_the_same_from_each_of_its_hosts() {
+        for host in ["github.com", "www.github.com", "ssh.github.com", "ssh.github.com:443"] {
+            assert_eq!(ForgeKind::GitHub.api_url(host), "https://api.github.com", "{host}");
+        }
+        assert_eq!(ForgeKind::GitHub.api_url("github.example.com"), "https://github.example.com/api/v3");
+    }
 
     #[test]
     fn a_repository_is_known_by_its_host_and_path() {
@@ -382,6 +397,14 @@ mod tests {
                 "group/sub/environments",
             ),
             ("http://127.0.0.1:3000/environments.git", "127.0.0.1:3000", "environments"),
+            ("https://github.com/acme/environments.GIT/", "github.com", "acme/environments"),
+            (
+                "https://git.example.com/acme/our%20environments%2Dprod.git",
+                "git.example.com",
+                "acme/our environments-prod",
+            ),
+            ("https://github.com/acme/environmentsgit", "github.com", "acme/environmentsgit"),
+            ("https://github.com/a/é", "github.com", "a/é"),
             ("file:///srv/environments.git", "", ""),
             ("/srv/environments.git", "", ""),
             ("./a:b", "", ""),

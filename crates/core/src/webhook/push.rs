@@ -1,4 +1,4 @@
-//! From the body of a push event to the repository and the branch that it is of. Pure; the body is a untrusted person's.
+//! From the body of a push event to the repository and the branch that it is of. Pure; the body may be anybody's.
 
 use std::collections::BTreeSet;
 
@@ -70,7 +70,7 @@ const OTHER_NAMES: [(&str, &str); 3] =
 
 /// The host and the path of a repository, the same for each way in. The port is left out, as SSH has another one than HTTPS.
 /// All is in lower case: none of the forges has two repositories whose names differ by case alone, and a hint too many costs
-/// one listing of branches.
+/// one listing of branches. For the same reason `www.` is left out of hosts, and empty parts are of paths.
 fn place(url: &str) -> (String, String) {
     let (host, path) = host_and_path(url);
     let host = match host.rsplit_once(':') {
@@ -78,8 +78,10 @@ fn place(url: &str) -> (String, String) {
         _ => host,
     };
     let host = host.trim_end_matches('.').to_lowercase();
+    let host = host.strip_prefix("www.").map_or_else(|| host.clone(), str::to_owned);
     let host = OTHER_NAMES.iter().find(|(other, _)| *other == host).map_or(host, |(_, name)| (*name).to_owned());
-    (host, path.to_lowercase())
+    let parts: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(str::to_lowercase).collect();
+    (host, parts.join("/"))
 }
 
 #[cfg(test)]
@@ -94,6 +96,8 @@ mod tests {
         "repository":{"name":"e","url":"git@git.example:g/s/e.git","homepage":"http://git.example/g/s/e"}}"#;
     const GITLAB_COM: &str = r#"{"object_kind":"push","ref":"refs/heads/main","project":{"web_url":"https://gitlab.com/g/s/e",
         "git_ssh_url":"git@gitlab.com:g/s/e.git","git_http_url":"https://gitlab.com/g/s/e.git"}}"#;
+    const SPACED: &str = r#"{"ref":"refs/heads/main","repository":{"html_url":"https://git.example/our%20team/e-prod",
+        "clone_url":"https://git.example/our%20team/e%2dprod.git"}}"#;
     const GITEA: &str = r#"{"ref":"refs/heads/main","repository":{"html_url":"http://localhost:3000/acme/e",
         "ssh_url":"ssh://gitea@localhost:2222/acme/e.git","clone_url":"http://localhost:3000/acme/e.git"}}"#;
 
@@ -122,6 +126,21 @@ mod tests {
             (GITLAB, "ssh://git@git.example:2022/g/s/e.git", true),
             (GITLAB, "https://git.example:8443/g/S/e.git", true),
             (GITEA, "ssh://gitea@localhost:22/ACME/E.git", true),
+            // Other spellings of the same place.
+            (GITHUB, "https://www.github.com/acme/environments.git", true),
+            (GITHUB, "https://WWW.GitHub.com./acme/environments/", true),
+            (GITHUB, "https://github.com/acme/environments.GIT", true),
+            (GITHUB, "https://github.com/acme/environments.Git/", true),
+            (GITHUB, "https://github.com//acme//environments.git//", true),
+            (GITHUB, "https://github.com/acme/%65nvironments%2Egit", true),
+            (GITHUB, "https://github.com/acme%2Fenvironments", true),
+            (GITHUB, "https://wwwgithub.com/acme/environments", false),
+            (GITHUB, "https://github.com/acme/environments.git.git", false),
+            (SPACED, "https://www.git.example/Our%20Team/e%2Dprod.git", true),
+            (SPACED, "https://git.example/our team/e-prod", true),
+            (SPACED, "ssh://git@git.example/Our%20Team/e-prod.git/", true),
+            (SPACED, "git@git.example:Our Team/e-prod.git", true),
+            (SPACED, "https://git.example/our+team/e-prod", false),
         ];
         for (body, url, expected) in cases {
             let push = read(body.as_bytes()).unwrap();
