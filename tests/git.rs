@@ -1,5 +1,7 @@
 //! Git against real servers: polling, recovery, time-outs, secrets, trees and provenance.
 
+mod certificates;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};

@@ -4,12 +4,18 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Runs Python with arguments and an input; what it printed. Fails if Python does.
-pub(crate) fn run(arguments: &[&str], input: &str) -> String {
+/// Python with arguments, to be started.
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let here = || Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools");
     let tools = std::env::var_os("PINION_TOOLS").map_or_else(here, PathBuf::from);
-    let mut child = Command::new(tools.join("python/bin/python"))
-        .args(arguments)
+    let mut command = Command::new(tools.join("python/bin/python"));
+    command.args(arguments);
+    command
+}
+
+/// Runs Python with arguments and an input; what it printed. Fails if Python does.
+pub(crate) fn run(arguments: &[&str], input: &str) -> String {
+    let mut child = command(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -250,14 +250,10 @@ impl Exchange {
             return GitError::Stalled { url, limit: self.remote.stall_timeout };
         }
         let text = Cause::of_gix(error).to_string();
-        if ["UnknownIssuer", "self-signed certificate", "self signed certificate", "unable to get local issuer"]
-            .iter()
-            .any(|sign| text.contains(sign) || words.contains(sign))
-        {
-            return refused(
-                "the server's certificate is by an authority that isn't known here; if that is your own, name its certificate \
-                 (PEM) in the environment variable SSL_CERT_FILE",
-            );
+        for (sign, reason) in CERTIFICATES {
+            if text.contains(sign) {
+                return refused(reason);
+            }
         }
         if [&text, &words].iter().any(|text| is_about_sha256(text)) {
             return refused(super::error::SHA256);
@@ -274,6 +270,37 @@ impl Exchange {
         }
     }
 }
+
+/// What rustls says of a certificate, and what to do about it.
+const CERTIFICATES: [(&str, &str); 7] = [
+    ("UnknownIssuer", UNKNOWN_AUTHORITY),
+    // Where an authority that is known has the same name as the one that isn't.
+    ("certificate: BadSignature", UNKNOWN_AUTHORITY),
+    (
+        "CaUsedAsEndEntity",
+        "the server's certificate is self-signed, and marked as an authority's (`CA:TRUE`), which no server's may be; issue \
+         one that isn't, by an authority of your own or with `basicConstraints=CA:FALSE`, and add that authority's certificate, or \
+         else the certificate itself, to a file with those of the public authorities, PEM, that the environment variable \
+         SSL_CERT_FILE names",
+    ),
+    ("certificate not valid for name", OTHER_NAME),
+    ("NotValidForName", OTHER_NAME),
+    (
+        "certificate expired",
+        "the server's certificate has expired; renew it, or set this machine's clock, if that is wrong",
+    ),
+    (
+        "certificate not valid yet",
+        "the server's certificate isn't valid yet; set the clock of this machine, or of the one that issued it",
+    ),
+];
+
+const UNKNOWN_AUTHORITY: &str = "the server's certificate is by an authority that isn't known here; if that is your own, add its \
+                                 certificate to a file with those of the public authorities, PEM, and name that file in the \
+                                 environment variable SSL_CERT_FILE";
+
+const OTHER_NAME: &str = "the server's certificate is for another name; write in the URL the name that the certificate has, or \
+                          issue one for the name in the URL";
 
 /// What ssh and git say when they don't let one in, and what to do about it.
 const REFUSALS: [(&str, &str); 6] = [
