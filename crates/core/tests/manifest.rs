@@ -3,6 +3,7 @@
 mod broken;
 mod files;
 mod good;
+mod image_source;
 mod less;
 mod sample;
 mod suspend;

@@ -216,6 +216,7 @@ impl<'a> Builder<'a> {
             return Some(AmiQuery::Name { name: self.versioned(at, "v0.0", legal::ami_name)?, owner });
         }
         if let Field::Given(at) = &ami.parameter {
+            let at = Some(at).filter(|at| self.has_its_own_account(at))?;
             return Some(AmiQuery::Parameter { parameter: self.versioned(at, "v0", legal::parameter)? });
         }
         if let Field::Given(at) = &ami.id {
@@ -240,6 +241,7 @@ impl<'a> Builder<'a> {
         let cluster = self.required(&fargate.cluster, "cluster").and_then(|at| self.fixed(at));
         let service = self.named(&fargate.service);
         let image = self.required(&fargate.image, "image");
+        let image = image.filter(|at| self.has_its_own_repository(at));
         let image =
             image.and_then(|at| self.versioned(at, "v0", legal::image)).and_then(|text| ImageReference::parse(&text));
         let containers = optional(&fargate.container, |at| self.containers(at))?.unwrap_or_default();
@@ -329,6 +331,42 @@ impl<'a> Builder<'a> {
             return None;
         }
         Some(text)
+    }
+
+    /// Whether `{version}` stands behind the repository of an image. Who sets a pin mustn't choose where images come from.
+    fn has_its_own_repository(&mut self, template: &At<Versioned>) -> bool {
+        // No text of a template has a control character.
+        const MARK: char = '\0';
+        let scope = self.scope();
+        let Some(text) = template.value.expand(Scope { version: Some("\0"), ..scope }) else { return true };
+        let Some((before, after)) = text.split_once(MARK) else { return true };
+        let last = before.rsplit('/').next().unwrap_or_default();
+        let good = last.contains([':', '@']) && !after.contains('/');
+        if !good {
+            let message = "the version is part of the registry or the repository here; a pin must not choose where images come from";
+            let help = "write both out, and put {version} into the tag: `registry.example.com/repository:{version}`";
+            self.findings.report_with_help(&template.place, "image-source", message, help);
+        }
+        good
+    }
+
+    /// Whether a parameter is of the same account and region whatever the version is: those of the environment, or those of its
+    /// ARN.
+    fn has_its_own_account(&mut self, template: &At<Versioned>) -> bool {
+        let scope = self.scope();
+        let owner = |version| {
+            let text = template.value.expand(Scope { version: Some(version), ..scope })?;
+            Some(text.starts_with("arn:").then(|| text.splitn(6, ':').take(5).collect::<Vec<_>>().join(":")))
+        };
+        let pinned = self.version.map_or("v0", |(_, version)| version);
+        let good = owner("v0") == owner("w1") && owner("v0") == owner(pinned);
+        if !good {
+            let message = "the version is part of the parameter's account or region here; a pin must not choose where images come from";
+            let help =
+                "write them out, and use {version} behind them, in the parameter's name, its version or its label";
+            self.findings.report_with_help(&template.place, "image-source", message, help);
+        }
+        good
     }
 
     fn verify(&mut self, field: &Field<Vec<At<RawProbe>>>) -> Option<Vec<Probe>> {

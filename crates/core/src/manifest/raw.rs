@@ -196,7 +196,7 @@ table! {
         /// The container whose image follows the pin, or a list of those that all do: the application, and the one that
         /// runs its migrations. Default: the only essential one. May use placeholders, except {version}.
         container: OneOrMore<Fixed>,
-        /// The image: `registry/repository:tag`, with `{version}` in the tag. May use placeholders.
+        /// The image: `registry/repository:tag`, with `{version}` in the tag only. May use placeholders.
         image: Versioned,
         /// Where all but the image comes from: "running" copies the task definition that runs, "newest" takes the newest ACTIVE
         /// revision of the family that Pinion didn't register, such as Terraform's. Default: "running".
