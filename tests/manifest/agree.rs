@@ -13,7 +13,7 @@ use pinion::manifest::{self, Loaded};
 use pinion::model::{CommitId, EnvironmentName, Files, PinKey, Provenance, RepositoryError, Tip, Trailer};
 use pinion::plan::change_limit;
 use pinion::ports::Repository;
-use pinion::reconcile::follow::Follower;
+use pinion::reconcile::follow::{Followed, Follower};
 use proptest::prelude::*;
 
 use super::files::{ENVIRONMENT, PINS};
@@ -98,11 +98,24 @@ impl Repository for One {
 /// What `run` would apply of these files: the environments, and whether their rollouts aren't all forbidden because the
 /// policies make no sense.
 fn applied(files: &Files) -> (BTreeSet<EnvironmentName>, bool) {
+    let followed = followed(files);
+    (followed.environments.into_keys().collect(), followed.policy_errors.is_empty())
+}
+
+/// What `run` makes of these files.
+fn followed(files: &Files) -> Followed {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (repository, commit) = (One(files.clone()), CommitId::try_from("1".repeat(40)).unwrap());
     let mut follower = Follower::new("main", Coverage::All, change_limit::ChangeLimits::default());
-    let followed = runtime.block_on(follower.read(&repository, &commit, None)).unwrap();
-    (followed.environments.into_keys().collect(), followed.policy_errors.is_empty())
+    runtime.block_on(follower.read(&repository, &commit, None)).unwrap()
+}
+
+/// Runs Pinion in a folder, where there is no AWS.
+fn run(folder: &Path, arguments: &[&str]) -> std::process::Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pinion"));
+    command.args(arguments).current_dir(folder).env("AWS_EC2_METADATA_DISABLED", "true");
+    command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").env("AWS_MAX_ATTEMPTS", "1");
+    command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b").output().unwrap()
 }
 
 /// Holds the rule for one tree.
@@ -165,7 +178,7 @@ const PIN_FILES: [&str; 6] = [
 ];
 
 /// What may lie elsewhere.
-const OTHERS: [(&str, &str); 19] = [
+const OTHERS: [(&str, &str); 29] = [
     ("environments/dev/providers.tf", "x"),
     ("environments/dev/extra.toml", "x = 1"),
     ("environments/dev/environment.yaml", "x: 1"),
@@ -182,6 +195,16 @@ const OTHERS: [(&str, &str); 19] = [
     ("environments/defaults.toml", "[asg"),
     ("environments/default.toml", "x"),
     ("environment/prod/pins.toml", "x"),
+    ("Environments/prod/pins.toml", "x"),
+    ("env-a/environments/pins.toml", "x"),
+    ("env/bin/activate", "x"),
+    ("env/a-b/pins.toml", "x"),
+    ("env/a/environment.toml", "x"),
+    ("environments/dev/a-b/pins.toml", "x"),
+    ("environments/defaults.yaml", "x: 1"),
+    ("environments/prod/pins.json", "{}"),
+    ("policy/guardrails/a.cedar", "forbid"),
+    ("policies/a.cedar.bak", "forbid"),
     ("policies/a.cedar", "@id(\"a\") @reason(\"b\") forbid (principal, action, resource in Environment::\"staging\");"),
     ("policies/deep/b.cedar", "forbid"),
     ("policies/iam/trust.json", "{}"),
@@ -305,6 +328,41 @@ fn what_lies_in_one_folder_changes_nothing_of_another() {
     assert_eq!((files.files.len(), loaded.environments.len()), (4, 2));
 }
 
+/// What isn't read though it was meant to be is said by all of them, and stops none.
+#[test]
+fn the_programs_notice_the_same() {
+    let good = [("environments/prod/environment.toml", ENVIRONMENT), ("environments/prod/pins.toml", PINS)];
+    let misplaced = [
+        ("policy/freeze.cedar", "forbid"),
+        ("guardrails/freeze.cedar", "forbid"),
+        ("policies/guardrails/freeze.cedar.txt", "forbid"),
+        ("environments/defaults.yml", "x: 1"),
+        ("Environments/dev/pins.toml", "x"),
+        ("envs/dev/pins.toml", "x"),
+    ];
+    let files = good.into_iter().chain(misplaced);
+    let tree: Tree = files.map(|(path, text)| (path.to_owned(), What::File(text.as_bytes().to_vec()))).collect();
+    let (disk, committed) = from_disk_and_git(&tree);
+    assert_eq!(disk, committed);
+    let folder = tempfile::tempdir().unwrap();
+    write(&tree, folder.path());
+    let said = followed(&disk).warnings;
+    for (path, _) in misplaced {
+        let path = path.strip_suffix("/dev/pins.toml").unwrap_or(path);
+        assert!(
+            said.iter().any(|warning| warning.starts_with(&format!("{path}:1: warning: this "))),
+            "{path}: {said:?}"
+        );
+    }
+    let validated = run(folder.path(), &["validate"]);
+    assert_eq!(validated.status.code(), Some(0));
+    for output in [validated, run(folder.path(), &["plan", "prod"])] {
+        let errors = String::from_utf8(output.stderr).unwrap();
+        let seen: Vec<&str> = errors.lines().filter(|line| line.contains(": warning: ")).collect();
+        assert_eq!(seen, said, "{errors}");
+    }
+}
+
 /// The same, by the programs that people run.
 #[test]
 fn the_programs_agree() {
@@ -327,12 +385,7 @@ fn the_programs_agree() {
             good.iter().map(|(path, text)| ((*path).to_owned(), What::File(text.as_bytes().to_vec()))).collect();
         tree.insert(path.to_owned(), What::File(text.as_bytes().to_vec()));
         write(&tree, folder.path());
-        let run = |arguments: &[&str]| {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_pinion"));
-            command.args(arguments).current_dir(folder.path()).env("AWS_EC2_METADATA_DISABLED", "true");
-            command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").env("AWS_MAX_ATTEMPTS", "1");
-            command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b").output().unwrap()
-        };
+        let run = |arguments: &[&str]| run(folder.path(), arguments);
         let validated = run(&["validate"]);
         assert_eq!(validated.status.code(), Some(i32::from(stops)), "{path}");
         for (environment, refused) in [("dev", stops), ("prod", false)] {

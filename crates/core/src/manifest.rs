@@ -14,6 +14,7 @@ pub mod gather;
 pub(crate) mod inherited;
 mod kinds;
 mod legal;
+mod misplaced;
 mod policy;
 mod raw;
 pub mod read;
@@ -130,6 +131,8 @@ struct Folder<'a> {
     pins: Option<&'a [u8]>,
     /// Files that may be meant for one of the two, such as `environment.yaml`.
     lookalikes: Vec<&'a str>,
+    /// One of the two in a folder below, as if environments could be put below each other.
+    nested: Option<&'a str>,
     findings: Findings,
 }
 
@@ -146,13 +149,10 @@ pub fn load_with_refused(files: &BTreeMap<String, Vec<u8>>, refused: &BTreeMap<S
     let mut loaded = Loaded::default();
     let mut folders = sort(files, refused, &mut loaded);
     if folders.is_empty() {
-        let help = if files.keys().any(|path| path.split('/').next() == Some(gather::SINGULAR)) {
-            "there is a folder environment/: rename it to environments/"
-        } else {
-            "add a folder environments/NAME/ with environment.toml and pins.toml"
-        };
+        let help = misplaced::instead(files);
         loaded.findings.report_with_help(&Place::file(ROOT), "no-environment", "there is no environment", help);
     }
+    misplaced::report(files, !folders.is_empty(), &mut loaded.warnings);
 
     // What is wrong with the defaults is wrong with each environment that they hold for. What no environment lets stand
     // is still reported, but harms none.
@@ -248,6 +248,10 @@ fn sort<'a>(
                 }
                 (Err(reason), Err(_)) => loaded.findings.report(&place, "refused", reason.clone()),
                 (Ok(_), _) if gather::is_stray(inner) => report_stray(&place, &mut loaded.warnings),
+                (Ok(_), _) if gather::is_policy(inner) => misplaced::report_policy(path, &mut loaded.warnings),
+                (Ok(_), _) if misplaced::is_like_defaults(inner) && !files.contains_key(DEFAULTS) => {
+                    misplaced::report_defaults(path, &mut loaded.warnings);
+                }
                 (Ok(_), _) => {}
             }
             continue;
@@ -268,9 +272,13 @@ fn sort<'a>(
             ("environment.toml", Ok(bytes)) => folder.environment = Some(bytes),
             ("pins.toml", Ok(bytes)) => folder.pins = Some(bytes),
             // What lies deeper is another tool's.
-            (file, Ok(_)) if file.contains('/') => {}
+            (file, Ok(_)) if file.contains('/') => {
+                let is_own = file.split_once('/').is_some_and(|(_, file)| gather::OWN.contains(&file));
+                folder.nested = folder.nested.or(is_own.then_some(path));
+            }
             (file, Ok(_)) if gather::is_stray(file) => report_stray(&place, &mut folder.findings),
-            (file, Ok(_)) if gather::is_lookalike(file) => folder.lookalikes.push(path),
+            (file, Ok(_)) if gather::is_policy(file) => misplaced::report_policy(path, &mut loaded.warnings),
+            (file, Ok(_)) if misplaced::is_like_own(file) => folder.lookalikes.push(path),
             _ => {}
         }
     }
@@ -291,7 +299,7 @@ fn open(
     spread: &mut Spread,
     notes: &mut Findings,
 ) -> (View, Findings) {
-    let Folder { environment, pins, lookalikes, mut findings } = folder;
+    let Folder { environment, pins, lookalikes, nested, mut findings } = folder;
     let (path, pins_path) = (format!("{ROOT}/{name}/environment.toml"), format!("{ROOT}/{name}/pins.toml"));
     let parse = |path: &str, bytes: Option<&[u8]>, findings: &mut Findings| match bytes {
         Some(bytes) => Node::parse(path, bytes, findings),
@@ -299,15 +307,23 @@ fn open(
             // A file that was refused, or whose folder was, has been reported.
             let refused = |finding: &Finding| finding.check == "refused" && path.starts_with(&finding.file);
             if !findings.iter().any(refused) {
-                let stem = path.strip_suffix("toml").unwrap_or(path);
                 let place = Place::file(path);
-                match lookalikes.iter().find(|other| other.starts_with(stem)) {
-                    Some(other) => {
-                        let help = format!("{other} isn't read: the files are TOML; write it as {path}");
-                        findings.report_with_help(&place, "missing-file", "this file is missing", help);
+                let is_meant = |other: &&&str| {
+                    other.rsplit('/').next().and_then(misplaced::own).is_some_and(|own| path.ends_with(own))
+                };
+                let help = match (lookalikes.iter().find(is_meant), nested) {
+                    (Some(other), _) => {
+                        format!("{other} isn't read: the files are TOML; write it as {path}")
                     }
-                    None => findings.report(&place, "missing-file", "this file is missing"),
-                }
+                    (None, Some(deeper)) => format!(
+                        "{deeper} isn't read: environments aren't put below each other; move its folder to {ROOT}/"
+                    ),
+                    (None, None) => {
+                        "add it; if the folder isn't meant to be an environment, move it out of environments/"
+                            .to_owned()
+                    }
+                };
+                findings.report_with_help(&place, "missing-file", "this file is missing", help);
             }
             None
         }

@@ -5,5 +5,6 @@ mod files;
 mod good;
 mod image_source;
 mod less;
+mod misplaced;
 mod sample;
 mod suspend;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{DEFAULTS, ROOT};
+use super::{DEFAULTS, ROOT, misplaced};
 use crate::model::{EnvironmentName, Files};
 
 /// How much is read at most.
@@ -134,17 +134,15 @@ pub fn gather<S: TreeSource>(source: &mut S, limits: TreeLimits) -> Result<Files
                 found = true;
                 walk.environments(&entry.handle)?;
             }
-            ("policies", NodeKind::Folder) => walk.policies("policies", &entry.handle, 0)?,
-            (name @ (ROOT | "policies"), kind) => {
+            (POLICIES, NodeKind::Folder) => walk.policies(POLICIES, &entry.handle, 0)?,
+            (name @ (ROOT | POLICIES), kind) => {
                 found |= name == ROOT;
                 walk.files.refused.insert(name.to_owned(), format!("it is {}, not a folder", kind.word()));
             }
             _ => {}
         }
     }
-    if !found && root.iter().any(|entry| entry.name == SINGULAR && entry.kind == NodeKind::Folder) {
-        walk.files.files.insert(format!("{SINGULAR}/"), Vec::new());
-    }
+    walk.misplaced(&root, found)?;
     if walk.bytes > limits.total_bytes {
         let reason = format!(
             "its files and those of policies/ have more than {} bytes together; remove what isn't needed, or divide the repository",
@@ -155,11 +153,13 @@ pub fn gather<S: TreeSource>(source: &mut S, limits: TreeLimits) -> Result<Files
     Ok(walk.files)
 }
 
-/// What some call the folder of environments.
-pub(super) const SINGULAR: &str = "environment";
+/// The folder of the guardrails.
+pub(super) const POLICIES: &str = "policies";
+/// So many folders that don't count are looked into, for what was probably meant to.
+const MAX_LOOKED_AT: usize = 64;
 
 /// The files of an environment.
-const OWN: [&str; 2] = ["environment.toml", "pins.toml"];
+pub(super) const OWN: [&str; 2] = ["environment.toml", "pins.toml"];
 
 struct Walk<'a, S: TreeSource> {
     source: &'a mut S,
@@ -203,7 +203,9 @@ impl<S: TreeSource> Walk<'_, S> {
                 NodeKind::Link | NodeKind::Submodule if is_name => {
                     self.refuse_folder(&path, format!("it is {}, which Pinion doesn't follow", entry.kind.word()));
                 }
-                NodeKind::File if entry.legible && is_stray(&name) => {
+                NodeKind::File
+                    if entry.legible && (is_stray(&name) || is_policy(&name) || misplaced::is_like_defaults(&name)) =>
+                {
                     self.files.files.insert(path, Vec::new());
                 }
                 _ => {}
@@ -235,6 +237,7 @@ impl<S: TreeSource> Walk<'_, S> {
         };
         let mut has_any = false;
         let mut shown = false;
+        let mut has_policy = false;
         for entry in entries.iter().filter(|entry| entry.legible && !entry.name.starts_with('.')) {
             has_any = true;
             let name = entry.name.as_str();
@@ -249,16 +252,98 @@ impl<S: TreeSource> Walk<'_, S> {
                 }
             } else if entry.kind != NodeKind::Folder
                 && !name.contains(['/', '\0'])
-                && (is_stray(name) || is_lookalike(name))
+                && (is_stray(name) || misplaced::is_like_own(name))
             {
                 shown = true;
+                self.files.files.insert(inner, Vec::new());
+            } else if entry.kind == NodeKind::File && !has_policy && is_policy(name) && !name.contains(['/', '\0']) {
+                has_policy = true;
                 self.files.files.insert(inner, Vec::new());
             }
         }
         if has_any && !shown {
             self.files.files.insert(format!("{path}/"), Vec::new());
+            // Those who put environments below each other put them here.
+            let mut left = MAX_LOOKED_AT;
+            let is_own = |name: &str| OWN.contains(&name);
+            if let Some(own) = self.find(path, folder, is_own, &mut left)? {
+                self.files.files.insert(own, Vec::new());
+            }
         }
         Ok(())
+    }
+
+    /// Notes what lies at the root and was probably meant for a place where it would count. Only the names are kept.
+    fn misplaced(&mut self, root: &[Entry<S::Handle>], found: bool) -> Result<(), S::Error> {
+        let mut left = MAX_LOOKED_AT;
+        for entry in in_order(root) {
+            let name = entry.name.as_str();
+            match entry.kind {
+                NodeKind::File if is_policy(name) || name == "defaults.toml" || (!found && OWN.contains(&name)) => {
+                    self.files.files.insert(name.to_owned(), Vec::new());
+                }
+                NodeKind::Folder if name == ROOT || name == POLICIES || name.starts_with('.') => {}
+                NodeKind::Folder if misplaced::is_like_policies(name) => {
+                    if let Some(path) = self.find(name, &entry.handle, is_policy, &mut left)? {
+                        self.files.files.insert(path, Vec::new());
+                    }
+                }
+                NodeKind::Folder if misplaced::is_like_environments(name) => {
+                    let is_own = |name: &str| OWN.contains(&name);
+                    let holds = found.then(|| self.find(name, &entry.handle, is_own, &mut left)).transpose()?;
+                    if !matches!(holds, Some(None)) {
+                        self.files.files.insert(format!("{name}/"), Vec::new());
+                    }
+                }
+                NodeKind::Folder if !found && left > 0 => {
+                    left -= 1;
+                    let Ok(inner) = self.source.list(Some(&entry.handle))? else { continue };
+                    if inner.iter().any(|inner| inner.name == ROOT && inner.kind == NodeKind::Folder) {
+                        self.files.files.insert(format!("{name}/{ROOT}/"), Vec::new());
+                    }
+                    if let Some(own) = in_order(&inner).iter().find(|inner| OWN.contains(&inner.name.as_str())) {
+                        self.files.files.insert(format!("{name}/{}", own.name), Vec::new());
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The path of a file below a folder that is `wanted` by its name. At most so many folders as are `left` are looked into, two
+    /// deep.
+    fn find(
+        &mut self,
+        path: &str,
+        folder: &S::Handle,
+        wanted: fn(&str) -> bool,
+        left: &mut usize,
+    ) -> Result<Option<String>, S::Error> {
+        let Ok(entries) = self.list_some(folder, left)? else { return Ok(None) };
+        let is_wanted = |entry: &&Entry<S::Handle>| entry.kind == NodeKind::File && wanted(&entry.name);
+        let entries = in_order(&entries);
+        if let Some(file) = entries.iter().copied().find(is_wanted) {
+            return Ok(Some(format!("{path}/{}", file.name)));
+        }
+        for inner in entries.iter().filter(|inner| inner.kind == NodeKind::Folder) {
+            let Ok(files) = self.list_some(&inner.handle, left)? else { continue };
+            if let Some(file) = in_order(&files).into_iter().find(is_wanted) {
+                return Ok(Some(format!("{path}/{}/{}", inner.name, file.name)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The entries of a folder, unless enough were looked into.
+    fn list_some(&mut self, folder: &S::Handle, left: &mut usize) -> Result<Listing<S::Handle>, S::Error> {
+        match left.checked_sub(1) {
+            Some(rest) => {
+                *left = rest;
+                self.source.list(Some(folder))
+            }
+            None => Ok(Err(String::new())),
+        }
     }
 
     fn policies(&mut self, path: &str, folder: &S::Handle, depth: usize) -> Result<(), S::Error> {
@@ -278,14 +363,18 @@ impl<S: TreeSource> Walk<'_, S> {
             self.policies += 1;
             if self.policies > self.limits.policies {
                 let most = self.limits.policies;
-                self.whole("policies", format!("there are more than {most} files and folders in it"));
+                self.whole(POLICIES, format!("there are more than {most} files and folders in it"));
                 return Ok(());
             }
             let inner = format!("{path}/{}", entry.name.replace(['/', '\0'], "?"));
             let twice = self.files.files.contains_key(&inner) || self.files.refused.contains_key(&inner);
             match entry.kind {
                 NodeKind::Folder if entry.legible => self.policies(&inner, &entry.handle, depth + 1)?,
-                NodeKind::File if !is_policy(&entry.name) => {}
+                NodeKind::File if !is_policy(&entry.name) => {
+                    if entry.legible && misplaced::is_like_policy(&entry.name) {
+                        self.files.files.insert(inner, Vec::new());
+                    }
+                }
                 _ if twice => {
                     self.files.files.remove(&inner);
                     self.files.refused.insert(inner, "there are two of this name".to_owned());
@@ -332,14 +421,15 @@ pub(super) fn is_stray(name: &str) -> bool {
     extension(name).as_deref() == Some("toml")
 }
 
-/// Whether a file is one of an environment's in all but its format.
-pub(super) fn is_lookalike(name: &str) -> bool {
-    let stem = name.rsplit_once('.').map(|(stem, _)| stem.to_ascii_lowercase());
-    let format = matches!(extension(name).as_deref(), Some("yaml" | "yml" | "json"));
-    format && matches!(stem.as_deref(), Some("environment" | "pins"))
+/// The entries whose names can be written down, by name: Git orders folders as if they ended in a slash, and a disk doesn't.
+fn in_order<H>(entries: &[Entry<H>]) -> Vec<&Entry<H>> {
+    let legible = |entry: &&Entry<H>| entry.legible && !entry.name.contains(['/', '\0']);
+    let mut entries: Vec<&Entry<H>> = entries.iter().filter(legible).collect();
+    entries.sort_by(|one, other| one.name.cmp(&other.name));
+    entries
 }
 
-fn is_policy(name: &str) -> bool {
+pub(super) fn is_policy(name: &str) -> bool {
     extension(name).as_deref() == Some("cedar")
 }
 

@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use super::draft::Draft;
 use super::finding::{Findings, Place, SourceText};
+use super::gather::{self, POLICIES};
 use super::tree::{POINTER, POINTER_HELP, is_pointer};
 use crate::guardrail::{Known, Policies};
 use crate::model::EnvironmentName;
-
-/// All files below that end in `.cedar` are policies; `guardrails/` is where they are looked for by people.
-const FOLDER: &str = "policies";
 
 /// Reads the policies. They may name the environments that there are, good or broken, and the targets of the good ones.
 pub(super) fn read(
@@ -70,10 +68,11 @@ pub(super) fn read(
     }
 }
 
+/// All files below `policies/` that end in `.cedar` are policies; `guardrails/` is where they are looked for by people.
 fn is_policy(path: &str) -> bool {
-    is_below(path) && super::gather::extension(path).as_deref() == Some("cedar")
+    is_below(path) && gather::is_policy(path)
 }
 
 fn is_below(path: &str) -> bool {
-    path.split('/').next() == Some(FOLDER)
+    path.split('/').next() == Some(POLICIES)
 }

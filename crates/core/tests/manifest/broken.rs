@@ -128,8 +128,8 @@ findings! {
     environments/prod/pins.toml:1:1: error: the file is empty; restore its content; to remove it on purpose, delete the file
     "#;
     missing_files: Repository::prod().without("prod/pins.toml").with("dev/pins.toml", PINS) => @r#"
-    environments/dev/environment.toml:1:1: error: this file is missing
-    environments/prod/pins.toml:1:1: error: this file is missing
+    environments/dev/environment.toml:1:1: error: this file is missing; add it; if the folder isn't meant to be an environment, move it out of environments/
+    environments/prod/pins.toml:1:1: error: this file is missing; add it; if the folder isn't meant to be an environment, move it out of environments/
     "#;
     nothing_at_all: Repository::default() => @"environments:1:1: error: there is no environment; add a folder environments/NAME/ with environment.toml and pins.toml";
     no_environment: Repository::default().with("defaults.toml", "[account]\nregion = \"us-west-1\"") => @"environments:1:1: error: there is no environment; add a folder environments/NAME/ with environment.toml and pins.toml";
@@ -145,8 +145,8 @@ findings! {
     promotion_from_itself: Repository::prod().append("[promotion]\nfrom = \"prod\"") => @"environments/prod/environment.toml:18:8: error: promotion.from: this environment is promoted from itself; name the one that runs a version before it";
     lookalikes: Repository::prod().without("prod/environment.toml").with("prod/environment.yaml", "").with("prod/pins.json", "") => @"environments/prod/environment.toml:1:1: error: this file is missing; environments/prod/environment.yaml isn't read: the files are TOML; write it as environments/prod/environment.toml";
     folder_without_files: Repository::prod().with("dev/", "") => @r#"
-    environments/dev/environment.toml:1:1: error: this file is missing
-    environments/dev/pins.toml:1:1: error: this file is missing
+    environments/dev/environment.toml:1:1: error: this file is missing; add it; if the folder isn't meant to be an environment, move it out of environments/
+    environments/dev/pins.toml:1:1: error: this file is missing; add it; if the folder isn't meant to be an environment, move it out of environments/
     "#;
     git_lfs: Repository::prod().pins("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n") => @"environments/prod/pins.toml:1:1: error: this is a pointer of Git LFS, and not the file; Pinion reads what is in Git itself: take the pattern out of .gitattributes (`git lfs untrack`), and commit the file again";
     other_words: Repository::prod().append("[services.api]\n[ec2]\n[pins]\nweb = \"1\"") => @r#"
@@ -381,6 +381,7 @@ fn a_person_sees_the_line() {
     missing-file
 
       × environments/prod/pins.toml: this file is missing
+      help: add it; if the folder isn't meant to be an environment, move it out of environments/
     "#);
 }
 
