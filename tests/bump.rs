@@ -236,6 +236,15 @@ fn editing_only_commits_nothing_and_needs_no_git() {
     std::fs::remove_dir_all(repo.work().join(".git")).unwrap();
     bumped(&repo, &["web", "1.6.0", "-e", "dev", "--no-commit"]);
     assert_eq!(pins(&repo, "dev"), "# dev\nweb = '1.6.0'  # now\n");
+    // A commit needs one.
+    let output = bump(&repo, &["web", "1.7.0", "-e", "dev"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("hint: change into a clone of your environments repository, or name it with --dir\n"),
+        "{said}"
+    );
+    assert_eq!(pins(&repo, "dev"), "# dev\nweb = '1.6.0'  # now\n", "nothing has changed");
 }
 
 #[test]
@@ -304,7 +313,7 @@ fn clone(repo: &Repo) -> Repo {
 }
 
 #[test]
-fn a_push_that_comes_late_is_made_anew_on_top() {
+fn a_push_that_comes_late_is_made_again_on_top() {
     let repo = repository();
     repo.write("environments/dev/pins.toml", "api = \"1\"\nweb = \"1.4.2\"\n");
     repo.write(
@@ -337,7 +346,7 @@ fn a_push_that_comes_late_is_made_anew_on_top() {
     assert!(words.contains("1.6.0 is older than 1.7.0, which dev has"), "{words}");
     assert_eq!(there(&repo), before);
     assert_eq!(pins(&repo, "dev"), "api = \"2\"\nweb = \"1.7.0\"\n");
-    // What was committed before is told, and can be had back.
+    // What was committed before is said, and can be had back.
     assert!(words.contains(&format!("this branch is where main of origin is, at {}", &repo.head()[..8])), "{words}");
     let (_, command) = words.split_once("`git reset --keep ").unwrap();
     let mine = command.split('`').next().unwrap();

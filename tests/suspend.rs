@@ -229,6 +229,7 @@ fn what_is_meant_has_to_be_there() {
     assert!(suspend(&["--all", "-e", "prod", "--for", "2h"], 64).contains("cannot be used with"));
     assert!(suspend(&["-e", "prod", "--until", "2001-01-01T00:00:00Z"], 64).contains("2001-01-01T00:00:00Z is past"));
     assert!(suspend(&["-e", "prod", "--until", "tomorrow"], 64).contains("RFC 3339"));
+    assert!(suspend(&["-e", "prod", "--for", "tomorrow"], 64).contains("such as 3d, 9h or \"1h 30m\""));
     repo.write("environments/prod/environment.toml", file(&repo, "prod/environment.toml") + "# mine\n");
     assert!(suspend(&["-e", "prod", "--for", "2h"], 1).contains("changes that aren't committed"));
 }

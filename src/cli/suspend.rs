@@ -82,7 +82,8 @@ fn line(text: &str) -> Result<String, String> {
 }
 
 fn span(text: &str) -> Result<SignedDuration, String> {
-    let span = SpanParser::new().parse_span(text).map_err(|error| error.to_string())?;
+    let help = "write it in days, hours and minutes, such as 3d, 9h or \"1h 30m\"; for a moment there is --until";
+    let span = SpanParser::new().parse_span(text).map_err(|_| help.to_owned())?;
     let span = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|error| error.to_string())?;
     if span.is_positive() { Ok(span) } else { Err("this must be longer than no time".to_owned()) }
 }

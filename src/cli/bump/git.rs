@@ -240,7 +240,16 @@ pub(in crate::cli) fn failure(command: &str, said: &str) -> CliError {
     let lines = said.lines().map(|line| one_line(line.trim_end())).filter(|line| !line.is_empty());
     let said = lines.collect::<Vec<_>>().join("\n");
     let failed = format!("`git {command}` failed");
-    if said.is_empty() { CliError::failed(failed) } else { CliError::failed(said).context(failed) }
+    if said.is_empty() {
+        return CliError::failed(failed);
+    }
+    let outside = said.contains("not a git repository");
+    let error = CliError::failed(said).context(failed);
+    if outside {
+        error.hint("change into a clone of your environments repository, or name it with --dir")
+    } else {
+        error
+    }
 }
 
 /// Runs Git in a folder; what it printed, without the last line break.
