@@ -329,6 +329,8 @@ fn open(
         }
     };
     let mut raw = parse(&path, environment, &mut findings);
+    let loses_targets =
+        [raw.as_ref(), defaults].into_iter().flatten().any(|file| kinds::loses_targets(file, RawEnvironment::KEYS));
     let suspend = suspend::take(raw.as_mut(), Reach::Environment, &mut findings, notes);
     let pins = parse(&pins_path, pins, &mut findings);
     let raw = raw.map(|mut node| {
@@ -342,7 +344,7 @@ fn open(
     let raw = raw.and_then(|node| spread.over(node, &mut findings, is_one_value));
     let raw = raw.and_then(|node| RawEnvironment::read(&node, &mut findings));
     let pins = pins.and_then(|node| RawPins::read(&node, &mut findings));
-    (View { name: name.clone(), raw, place, pins, pins_path, suspend }, findings)
+    (View { name: name.clone(), raw, place, pins, pins_path, loses_targets, suspend }, findings)
 }
 
 /// Tables that are one value, by their key: they replace those of defaults whole.

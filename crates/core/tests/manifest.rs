@@ -1,6 +1,7 @@
 //! Manifests: bytes of `environments/` in, drafts or located findings out.
 
 mod broken;
+mod careless;
 mod files;
 mod good;
 mod image_source;

@@ -172,7 +172,26 @@ impl<'a> Builder<'a> {
 
     /// A name, with its placeholders filled in.
     fn fixed<T: TryFrom<String, Error = InvalidName>>(&mut self, at: &At<Fixed>) -> Option<T> {
-        named(at.value.expand(self.scope())?, &at.place, self.findings)
+        let text = at.value.expand(self.scope())?;
+        let help = match text.as_str() {
+            "self" => Some("the environment's own account is {account}".to_owned()),
+            arn if arn.starts_with("arn:") => {
+                arn.rsplit([':', '/']).next().map(|name| format!("write the name alone: \"{name}\""))
+            }
+            _ => None,
+        };
+        match T::try_from(text) {
+            Ok(name) => Some(name),
+            Err(error) => {
+                match help {
+                    Some(help) => {
+                        self.findings.report_with_help(&at.place, "invalid-value", error.to_string(), help);
+                    }
+                    None => self.findings.report(&at.place, "invalid-value", error.to_string()),
+                }
+                None
+            }
+        }
     }
 
     /// A name that is the target's own where none is said.
@@ -309,7 +328,7 @@ impl<'a> Builder<'a> {
         Some(names)
     }
 
-    /// Fills in all placeholders. If the outcome isn't legal, it is told apart whose fault that is: the template's, if
+    /// Fills in all placeholders. If the outcome isn't legal, it is said whose fault that is: the template's, if
     /// no version would do (`sample` is a version that does), else the pin's.
     fn versioned(
         &mut self,
@@ -327,7 +346,14 @@ impl<'a> Builder<'a> {
         let text = template.value.expand(Scope { version: Some(version), ..scope })?;
         if let Err(rule) = legal(&text) {
             let message = format!("{} makes `{text}` of this, which can't be used: {rule}", template.place.key);
-            self.findings.report_with_help(pin, "version-illegal", message, "pin a version that is legal there");
+            let help = if version.contains("sha256:") {
+                "a digest is a key of its own: { version = \"1.4.2\", digest = \"sha256:…\" }"
+            } else if version.contains('/') {
+                "pin only what {version} stands for there, such as \"1.4.2\""
+            } else {
+                "pin a version that is legal there"
+            };
+            self.findings.report_with_help(pin, "version-illegal", message, help);
             return None;
         }
         Some(text)
@@ -386,7 +412,7 @@ impl<'a> Builder<'a> {
             let text = template.value.expand(Scope { version: Some(version), ..scope })?;
             Some(url::Url::parse(&text).ok()?.origin())
         };
-        // Where one of them isn't a URL the other tells what is wrong.
+        // Where one of them isn't a URL the other says what is wrong.
         let steady = match (origin("v0"), origin("w1")) {
             (Some(one), Some(other)) => one == other,
             _ => true,

@@ -101,7 +101,7 @@ fn no_target(view: &View, report: &mut Reporter<'_>) {
     let none = |absent: bool, empty: Option<bool>| absent || empty == Some(true);
     let no_asg = none(raw.asg.is_absent(), raw.asg.value().map(BTreeMap::is_empty));
     let no_fargate = none(raw.fargate.is_absent(), raw.fargate.value().map(BTreeMap::is_empty));
-    if no_asg && no_fargate {
+    if no_asg && no_fargate && !view.loses_targets {
         report.at(&view.place, "this environment has no target", "add an [asg.NAME] or a [fargate.NAME]");
     }
 }
@@ -117,6 +117,9 @@ fn role_account(view: &View, report: &mut Reporter<'_>) {
 }
 
 fn after_unknown(view: &View, report: &mut Reporter<'_>) {
+    if view.loses_targets {
+        return;
+    }
     for target in view.targets() {
         for before in target.after().value().into_iter().flatten().filter(|before| !view.mentions(&before.value)) {
             // What holds for all targets is said once, not once for each that waits.
@@ -162,7 +165,10 @@ fn after_cycle(view: &View, report: &mut Reporter<'_>) {
 
 /// The components that targets use, with those that say so; `None` if a target says it badly.
 fn components(view: &View) -> Option<BTreeMap<Component, Vec<RawTarget<'_>>>> {
-    view.raw.as_ref().filter(|raw| !matches!((&raw.asg, &raw.fargate), (Field::Bad, _) | (_, Field::Bad)))?;
+    view.raw
+        .as_ref()
+        .filter(|_| !view.loses_targets)
+        .filter(|raw| !matches!((&raw.asg, &raw.fargate), (Field::Bad, _) | (_, Field::Bad)))?;
     let mut used: BTreeMap<Component, Vec<RawTarget<'_>>> = BTreeMap::new();
     for target in view.targets() {
         let (component, _) = target.component()?;

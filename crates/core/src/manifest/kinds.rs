@@ -12,7 +12,7 @@ use super::finding::{Findings, Place};
 use super::raw::{RawAsg, RawFargate};
 use super::shape::{Field, Shape};
 use super::tree::{Entry, Node, Value};
-use crate::model::Kind;
+use crate::model::{Kind, LocalRef};
 
 /// The tables of targets, by kind.
 const KINDS: [&str; 2] = ["asg", "fargate"];
@@ -113,6 +113,20 @@ fn entries_mut(node: &mut Node) -> Option<&mut BTreeMap<String, Entry>> {
 pub(super) fn of_all(file: &Node, kind: Kind) -> Option<&Node> {
     let defaults = entries(&entries(file)?.get(DEFAULTS)?.node)?;
     defaults.get(kind.as_str()).map(|entry| &entry.node)
+}
+
+/// Whether a file has what was probably meant to be a target and isn't: a table of tables under an unknown word, or under a
+/// kind's word what is no table, or has a name that no target can have.
+pub(super) fn loses_targets(file: &Node, known: &[&str]) -> bool {
+    let Some(top) = entries(file) else { return false };
+    let is_table = |entry: &Entry| entries(&entry.node).is_some();
+    top.iter().any(|(word, entry)| {
+        let Some(inner) = entries(&entry.node) else { return false };
+        if word == ALIAS.0 || KINDS.contains(&word.as_str()) {
+            return inner.iter().any(|(name, target)| !is_table(target) || LocalRef::new(Kind::Asg, name).is_err());
+        }
+        !known.contains(&word.as_str()) && inner.values().any(is_table)
+    })
 }
 
 /// Gives each kind of one file its one word. Where the other one stands is noted, for those who wonder what it is.

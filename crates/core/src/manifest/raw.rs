@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use schemars::{Schema, json_schema};
 
-use super::finding::Findings;
+use super::finding::{Findings, Place};
 use super::kinds::{Alias, Shared};
-use super::shape::{At, Field, Number, OneOrMore, Shape, Span, Text, table};
+use super::shape::{At, Field, Number, OneOrMore, Shape, Span, Text, nearest, table};
 use super::template::Template;
-use super::tree::{Node, Value};
+use super::tree::{Entry, Node, Value};
 use crate::model::{AccountId, Component, Digest, EnvironmentName, LocalRef, Named, PromotionMode, Region, Version};
 
 /// A target's text in which `{version}` may stand.
@@ -100,6 +100,12 @@ table! {
         /// The external id that the role's trust policy asks for. May use {environment}, {account} and {region}.
         external_id: Common,
     }
+    refused {
+        "account_id" => "it is `id`",
+        "role_arn" => "it is `role`",
+        "profile" => "Pinion assumes `role`; a profile belongs to the one machine",
+    }
+    instead "write a table [account] with id, region and role"
 }
 
 table! {
@@ -113,6 +119,7 @@ table! {
         /// has run well here before passes, and so does a component that no target there has. Default: `"inform"`.
         mode: ModeWord,
     }
+    instead "write { from = \"ENVIRONMENT\" }, or a table [promotion]"
 }
 
 table! {
@@ -143,6 +150,25 @@ table! {
         /// "INSTALLATION/ENVIRONMENT/KIND/NAME", as the reason of a blocked target names it.
         take_over: Named,
     }
+    refused {
+        "version" => "versions are in pins.toml, beside this file",
+        "image" => "an Auto Scaling group has an `ami`; a container's image belongs under [fargate.NAME]",
+        "image_id" => "it is `ami = { id = \"{version}\" }`",
+        "name" => "it is `group`",
+        "launch_template" => "Pinion finds the launch template by the group",
+        "instance_type" => "Pinion changes the image and nothing else",
+        "desired_capacity" => "Pinion changes the image and nothing else",
+        "min_size" => "Pinion changes the image and nothing else",
+        "max_size" => "Pinion changes the image and nothing else",
+        "account" => "a target is in its environment's account: it belongs under [account]",
+        "region" => "a target is in its environment's region: it belongs under [account]",
+        "role" => "it belongs under [account]",
+        "promotion" => "it is a table [promotion] of its own",
+        "min_healthy" => "it belongs under `rollout`",
+        "max_healthy" => "it belongs under `rollout`",
+        "deadline" => "it belongs under `rollout`",
+        "alarms" => "it belongs under `rollout`",
+    }
 }
 
 table! {
@@ -159,6 +185,13 @@ table! {
         /// The id of the account that owns the image, for `name` and `tags`. May use placeholders, except {version}.
         owner: Fixed,
     }
+    refused {
+        "ami_id" => "it is `id`",
+        "owners" => "it is `owner`, and one account",
+        "filter" => "it is `tags`, such as { role = \"web\", version = \"{version}\" }",
+        "ssm" => "it is `parameter`",
+    }
+    instead "write how it is found, such as { name = \"NAME-{version}\", owner = \"ACCOUNT\" }"
 }
 
 table! {
@@ -181,6 +214,15 @@ table! {
         bake: Span<0, TWO_DAYS>,
         /// CloudWatch alarms that fail the refresh, at most 10. May use placeholders, except {version}.
         alarms: Vec<At<Fixed>>,
+    }
+    refused {
+        "min_healthy_percentage" => "it is `min_healthy`",
+        "max_healthy_percentage" => "it is `max_healthy`",
+        "instance_warmup" => "it is `warmup`",
+        "checkpoint_percentages" => "it is `checkpoints`",
+        "bake_time" => "it is `bake`",
+        "timeout" => "it is `deadline`",
+        "auto_rollback" => "a refresh always has it",
     }
 }
 
@@ -219,6 +261,27 @@ table! {
         /// "INSTALLATION/ENVIRONMENT/KIND/NAME", as the reason of a blocked target names it.
         take_over: Named,
     }
+    refused {
+        "version" => "versions are in pins.toml, beside this file",
+        "tag" => "versions are in pins.toml, beside this file",
+        "digest" => "it belongs to the pin, in pins.toml: NAME = { version = \"1.4.2\", digest = \"sha256:…\" }",
+        "ami" => "an ECS service has an `image`; an AMI belongs under [asg.NAME]",
+        "name" => "it is `service`",
+        "containers" => "it is `container`, also for several",
+        "container_name" => "it is `container`",
+        "repository" => "it is part of `image`",
+        "family" => "it is `base_family`",
+        "task_definition" => "Pinion copies what runs; see `base_revision` and `base_family`",
+        "desired_count" => "Pinion changes the image and nothing else",
+        "cpu" => "Pinion changes the image and nothing else",
+        "memory" => "Pinion changes the image and nothing else",
+        "environment" => "Pinion changes the image and nothing else",
+        "account" => "a target is in its environment's account: it belongs under [account]",
+        "region" => "a target is in its environment's region: it belongs under [account]",
+        "role" => "it belongs under [account]",
+        "promotion" => "it is a table [promotion] of its own",
+        "deadline" => "it belongs under `rollout`",
+    }
 }
 
 table! {
@@ -251,6 +314,14 @@ table! {
         within: Span<1, TWO_DAYS>,
     }
     required [http]
+    refused {
+        "url" => "it is `http`",
+        "https" => "it is `http`, also for https",
+        "path" => "it is part of `http`",
+        "retries" => "it is `within`: how long it may keep failing",
+        "interval" => "Pinion chooses it; `within` is how long it may keep failing",
+    }
+    instead "write { http = \"https://app.example.com/health\" }"
 }
 
 table! {
@@ -263,6 +334,7 @@ table! {
         /// When it ends by itself: an RFC 3339 date and time, such as 2026-12-24T18:00:00Z.
         until: Timestamp,
     }
+    instead "write { owner = \"…\", reason = \"…\", until = \"2026-12-24T18:00:00Z\" }, or use `pinion suspend`"
 }
 
 table! {
@@ -330,10 +402,33 @@ pub(crate) struct RawPin {
 /// All of `pins.toml`: versions by component.
 pub(crate) type RawPins = BTreeMap<String, Field<RawPin>>;
 
+/// What is wrong with a table that isn't even meant to be a pin: `[pins]` around all of them, or a name with a dot.
+fn no_pin(node: &Node, entries: &BTreeMap<String, Entry>) -> Option<(String, String)> {
+    if entries.is_empty() || entries.keys().any(|key| nearest(key, &["version", "digest"]).is_some()) {
+        return None;
+    }
+    let Place { source, span, key } = &node.place;
+    let behind = source.text.get(span.end..).unwrap_or_default().trim_start();
+    let before = source.text.get(..span.start).unwrap_or_default().trim_end();
+    if behind.starts_with('.') {
+        let inner = entries.keys().next().map_or("", String::as_str);
+        let message = format!("a dot divides a key: this is a key `{inner}` of the component `{key}`");
+        return Some((message, "a component's name has no dots: use - or _, also in `component`".to_owned()));
+    }
+    before.ends_with('[').then(|| {
+        let message = format!("`{key}` is a table, and no version");
+        (message, format!("pins stand at the top of the file, one a line, such as web = \"1.4.2\": take [{key}] out"))
+    })
+}
+
 impl Shape for RawPin {
     fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
         match &node.value {
-            Value::Table(_) => {
+            Value::Table(entries) => {
+                if let Some((message, help)) = no_pin(node, entries) {
+                    findings.report_with_help(&node.place, "no-pin", message, help);
+                    return None;
+                }
                 let PinTable { version, digest } = PinTable::read(node, findings)?;
                 version.required(&node.place, "version", findings);
                 Some(Self { version, digest })

@@ -78,7 +78,7 @@ impl<T> Field<T> {
 /// Declares a table: a struct with a [`Field`] for each key, its [`Shape`], and its keys. The doc comments become the
 /// descriptions in the schema. `checked` are keys of which only the mistakes are wanted, and no field; `refused` names keys
 /// that get an explanation of their own; `required` only marks keys in the schema, for what reads the struct knows best what
-/// is missing.
+/// is missing; `instead` says what to write where something else stands instead of the table.
 macro_rules! table {
     (
         $(#[doc = $about:literal])*
@@ -88,6 +88,7 @@ macro_rules! table {
         $( checked { $( $(#[doc = $checked_doc:literal])* $checked:ident : $checked_type:ty, )* } )?
         $( required [ $($required:ident),* ] )?
         $( refused { $($key:literal => $why:literal,)* } )?
+        $( instead $instead:literal )?
     ) => {
         $(#[doc = $about])*
         #[derive(Debug, Clone)]
@@ -95,14 +96,19 @@ macro_rules! table {
             $( pub(crate) $field: $crate::manifest::shape::Field<$type>, )*
         }
 
+        impl $name {
+            /// The keys that there are.
+            pub(crate) const KEYS: &[&str] = &[$(stringify!($field),)* $($(stringify!($checked),)*)?];
+        }
+
         impl $crate::manifest::shape::Shape for $name {
             fn read(
                 node: &$crate::manifest::tree::Node,
                 findings: &mut $crate::manifest::Findings,
             ) -> Option<Self> {
-                const KEYS: &[&str] = &[$(stringify!($field),)* $($(stringify!($checked),)*)?];
                 const REFUSED: &[(&str, &str)] = &[$($(($key, $why),)*)?];
-                let entries = $crate::manifest::shape::entries(node, KEYS, REFUSED, findings)?;
+                const INSTEAD: &[&str] = &[$($instead)?];
+                let entries = $crate::manifest::shape::entries(node, Self::KEYS, REFUSED, INSTEAD.first().copied(), findings)?;
                 $($(
                     if let Some(entry) = entries.get(stringify!($checked)) {
                         <$checked_type as $crate::manifest::shape::Shape>::read(&entry.node, findings);
@@ -145,10 +151,17 @@ pub(crate) fn entries<'a>(
     node: &'a Node,
     keys: &[&str],
     refused: &[(&str, &str)],
+    instead: Option<&str>,
     findings: &mut Findings,
 ) -> Option<&'a BTreeMap<String, super::tree::Entry>> {
     let Value::Table(entries) = &node.value else {
-        wrong_type(node, "a table", findings);
+        match instead {
+            Some(help) => {
+                let message = format!("expected a table, found {}", node.value.kind());
+                findings.report_with_help(&node.place, "wrong-type", message, help);
+            }
+            None => wrong_type(node, "a table", findings),
+        }
         return None;
     };
     for (name, entry) in entries.iter().filter(|(name, _)| !keys.contains(&name.as_str())) {
@@ -165,7 +178,7 @@ pub(crate) fn entries<'a>(
     Some(entries)
 }
 
-/// The word that was probably meant. What is longer than any word isn't one: comparing takes as much time and memory as
+/// The word that was probably meant, in whichever case. What is longer than any word isn't one: comparing takes as much time and memory as
 /// both are long.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
@@ -173,7 +186,8 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     if word.len() > MAX_LENGTH {
         return None;
     }
-    let distances = known.iter().map(|known| (strsim::damerau_levenshtein(word, known), *known));
+    let word = word.to_lowercase();
+    let distances = known.iter().map(|known| (strsim::damerau_levenshtein(&word, &known.to_lowercase()), *known));
     let (distance, near) = distances.min()?;
     (distance <= 1.max(near.len() / 3)).then_some(near)
 }
@@ -310,7 +324,14 @@ impl<const LEAST: u16, const GREATEST: u16> Number<LEAST, GREATEST> {
 impl<const LEAST: u16, const GREATEST: u16> Shape for Number<LEAST, GREATEST> {
     fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
         let Value::Integer(integer) = node.value else {
-            wrong_type(node, "an integer", findings);
+            match &node.value {
+                Value::String(text) if text.trim_end_matches(['%', ' ']).parse::<u16>().is_ok() => {
+                    let message = format!("expected an integer, found {}", node.value.kind());
+                    let help = format!("write it without quotes: {}", text.trim_end_matches(['%', ' ']));
+                    findings.report_with_help(&node.place, "wrong-type", message, help);
+                }
+                _ => wrong_type(node, "an integer", findings),
+            }
             return None;
         };
         let number = u16::try_from(integer).ok().filter(|number| (LEAST..=GREATEST).contains(number));
@@ -382,7 +403,13 @@ impl Shape for Timestamp {
 impl<T: Shape> Shape for Vec<At<T>> {
     fn read(node: &Node, findings: &mut Findings) -> Option<Self> {
         let Value::Array(items) = &node.value else {
+            let of_tables = T::schema().get("type").and_then(serde_json::Value::as_str) == Some("object");
             match &node.value {
+                found if of_tables => {
+                    let message = format!("expected an array of tables, found {}", found.kind());
+                    let help = format!("write [[{}]], and the keys of the first one below it", node.place.key);
+                    findings.report_with_help(&node.place, "wrong-type", message, help);
+                }
                 // What may hold credentials isn't repeated.
                 single if !matches!(single, Value::Table(_)) && !node.place.text().contains("://") => {
                     let message = format!("expected an array, found {}", single.kind());

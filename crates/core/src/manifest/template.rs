@@ -105,6 +105,10 @@ impl<const IN_TARGET: bool, const VERSION: bool> Template<IN_TARGET, VERSION> {
                 let message = format!("an unbalanced brace in `{text}`");
                 return Err(BadTemplate { message, help: Placeholder::known(IN_TARGET, VERSION) });
             };
+            if before.ends_with('$') && Placeholder::ALL.iter().any(|(known, _)| *known == name) {
+                let message = format!("`${{{name}}}` has a $ that would become part of the text");
+                return Err(BadTemplate { message, help: format!("write {{{name}}}") });
+            }
             segments.push(Segment::Placeholder(Self::placeholder(name)?));
             rest = after;
         }

@@ -121,6 +121,10 @@ fn report_syntax(source: &Arc<SourceText>, errors: &[toml::de::Error], findings:
     let mut lines = BTreeSet::new();
     for error in errors {
         let span = error.span().unwrap_or(0..0);
+        if let Some((place, message, help)) = too_deep(source, error) {
+            findings.report_with_help(&place, "syntax", message, help);
+            continue;
+        }
         let place = Place::of(Arc::clone(source), span.clone(), String::new());
         if !lines.insert(place.line()) {
             continue;
@@ -133,14 +137,58 @@ fn report_syntax(source: &Arc<SourceText>, errors: &[toml::de::Error], findings:
         };
         if ["<<<<<<<", "=======", ">>>>>>>"].iter().any(|mark| marks.starts_with(mark)) {
             findings.report_with_help(&place, "syntax", message, "this is a merge conflict: resolve it");
+        } else if let Some((message, help)) = meant(line, source.text.get(place.span.start..).unwrap_or_default()) {
+            findings.report_with_help(&place, "syntax", message, help);
         } else if message.starts_with("invalid boolean") || message.starts_with("string values must be quoted") {
             findings.report_with_help(&place, "syntax", message, "put the text in quotes");
         } else if let Some(bare) = unquoted(&source.text, line.len(), place.span.start) {
             findings.report_with_help(&place, "syntax", message, format!("write it in quotes: \"{bare}\""));
+        } else if message.starts_with("invalid float") {
+            findings.report_with_help(&place, "syntax", message, "put the text in quotes");
+        } else if message.starts_with("invalid basic string") || message.starts_with("invalid literal string") {
+            findings.report_with_help(&place, "syntax", message, "end the text with a quote, in the same line");
         } else {
             findings.report(&place, "syntax", message);
         }
     }
+}
+
+/// What is wrong with the text on either side of an error, where that can be seen, and what to write.
+fn meant(before: &str, behind: &str) -> Option<(String, &'static str)> {
+    let (before, behind) = (before.trim_end(), behind.lines().next().unwrap_or_default().trim_start());
+    let word = behind.split([' ', '\t', ',', '}', ']', '#']).next().unwrap_or_default();
+    if behind.starts_with(['\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{ab}', '\u{bb}']) {
+        Some(("these are typographic quotes".to_owned(), "write straight ones, as in \"1.4.2\""))
+    } else if before.ends_with('=') && (behind.is_empty() || behind.starts_with('#')) {
+        Some(("a value is missing".to_owned(), "give it one, or take the key out"))
+    } else if before.ends_with('=') && matches!(word, "null" | "nil" | "none" | "None" | "~") {
+        Some((format!("TOML has no `{word}`"), "take the key out"))
+    } else if before.ends_with(':') && !before.contains('=') {
+        Some(("there is a `:` where TOML has `=`".to_owned(), "write it as in web = \"1.4.2\""))
+    } else {
+        None
+    }
+}
+
+/// A key of so many parts, or values so deep in each other, are more than the parser takes.
+const MAX_DEPTH: usize = 80;
+
+/// Where and what is nested too deep, if that is the error: the parser has few words for it, and of a key not even the place.
+fn too_deep(source: &Arc<SourceText>, error: &toml::de::Error) -> Option<(Place, String, &'static str)> {
+    let place = |span| Place::of(Arc::clone(source), span, String::new());
+    if error.message() == "recursion limit" {
+        let mut lines = source.text.split_inclusive('\n').scan(0, |end, line| {
+            *end += line.len();
+            Some((*end - line.len(), line))
+        });
+        let start = lines.find(|(_, line)| line.matches('.').count() >= MAX_DEPTH).map_or(0, |(start, _)| start);
+        let message = format!("a key here has more than {MAX_DEPTH} parts; each dot divides a key");
+        return Some((place(start..start), message, "shorten it; a part that has dots itself is put in quotes"));
+    }
+    error.message().contains("max recursion depth met").then(|| {
+        let message = format!("brackets are more than {MAX_DEPTH} deep in each other");
+        (place(error.span().unwrap_or(0..0)), message, "no key takes that: take brackets out")
+    })
 }
 
 /// What stands after the last `=` before an error, if it begins with a digit or a sign and is one word: a version such as

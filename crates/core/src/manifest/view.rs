@@ -19,6 +19,9 @@ pub(super) struct View {
     pub(super) pins: Option<RawPins>,
     /// The path of its `pins.toml`.
     pub(super) pins_path: String,
+    /// Whether something that was probably meant to be a target isn't read as one, which has been reported. What only seems to
+    /// follow from that isn't.
+    pub(super) loses_targets: bool,
     /// What its `environment.toml` says of suspending all its targets.
     pub(super) suspend: Word,
 }
@@ -59,22 +62,29 @@ impl View {
 
     /// Reports targets and components whose names aren't well-formed.
     pub(super) fn check_names(&self, findings: &mut Findings) {
-        let mut report = |place: &Place, result: Result<(), InvalidName>| {
-            if let Err(error) = result {
-                findings.report(place, "invalid-value", error.to_string());
-            }
+        let mut report = |place: &Place, name: &str, result: Result<(), InvalidName>| {
+            let Err(error) = result else { return };
+            let right = name.to_lowercase().replace([' ', '.'], "-");
+            let help = match Component::try_from(right.as_str()) {
+                Ok(right) => format!("write it as `{right}`"),
+                Err(_) if LocalRef::try_from(name.to_owned()).is_ok() => {
+                    "a pin belongs to a component, and not to a target: write the component's name".to_owned()
+                }
+                Err(_) => return findings.report(place, "invalid-value", error.to_string()),
+            };
+            findings.report_with_help(place, "invalid-value", error.to_string(), help);
         };
         if let Some(raw) = &self.raw {
             for (name, at) in tables(&raw.asg) {
-                report(&at.place, LocalRef::new(Kind::Asg, name).map(drop));
+                report(&at.place, name, LocalRef::new(Kind::Asg, name).map(drop));
             }
             for (name, at) in tables(&raw.fargate) {
-                report(&at.place, LocalRef::new(Kind::Fargate, name).map(drop));
+                report(&at.place, name, LocalRef::new(Kind::Fargate, name).map(drop));
             }
         }
         for (name, pin) in self.pins.iter().flatten() {
             if let Some(at) = pin.at() {
-                report(&at.place, Component::try_from(name.as_str()).map(drop));
+                report(&at.place, name, Component::try_from(name.as_str()).map(drop));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What broken files are told.
+//! What is said of broken files.
 
 use pinion_core::manifest::{load_with_refused, render};
 
@@ -53,8 +53,8 @@ findings! {
     environments/prod/pins.toml:2:22: error: backend.digest: `sha256:12` is not a digest: it is `sha256:` and 64 lower-case hexadecimal digits
     "#;
     bad_names: Repository::prod().pins(&format!("{PINS}Front = \"1\"")).append("\n[asg.\"a b\"]") => @r#"
-    environments/prod/environment.toml:18:6: error: asg."a b": `a b` is not a target's name: it has 1 to 63 of a-z, 0-9, - and _, and starts with a letter or digit
-    environments/prod/pins.toml:3:9: error: Front: `Front` is not a component's name: it has 1 to 63 of a-z, 0-9, - and _, and starts with a letter or digit
+    environments/prod/environment.toml:18:6: error: asg."a b": `a b` is not a target's name: it has 1 to 63 of a-z, 0-9, - and _, and starts with a letter or digit; write it as `a-b`
+    environments/prod/pins.toml:3:9: error: Front: `Front` is not a component's name: it has 1 to 63 of a-z, 0-9, - and _, and starts with a letter or digit; write it as `front`
     "#;
     digest_of_an_ami: Repository::prod().pins(
         "frontend = { version = \"1\", digest = \"sha256:9b2c5d0e1f7a48c3b6d90e2f4a7185c3d6e9f0b1a2c4d5e6f708192a3b4c5d6e\" }\nbackend = \"1\""
@@ -172,7 +172,7 @@ findings! {
 
 /// What TOML has no value for, but people write: versions, dates, and account ids with leading zeros.
 #[test]
-fn what_lacks_its_quotes_is_told_so() {
+fn what_lacks_its_quotes_is_shown_with_them() {
     for bare in [
         "1.4.0",
         "2026.11.28",
@@ -427,7 +427,7 @@ fn ten_mistakes_are_ten_findings() {
     environments/prod/environment.toml:8:1: error: asg.web.grup: unknown key `grup`; did you mean `group`?
     environments/prod/environment.toml:10:16: error: asg.web.ami.name: unknown placeholder {tag}; did you mean {version}?
     environments/prod/environment.toml:11:10: error: asg.web.after[0]: there is no target `fargate/backend` in this environment; it can wait for: fargate/api
-    environments/prod/environment.toml:18:15: error: asg.web.rollout.min_healthy: expected an integer, found a string
+    environments/prod/environment.toml:18:15: error: asg.web.rollout.min_healthy: expected an integer, found a string; write it without quotes: 90
     environments/prod/environment.toml:19:16: error: asg.web.rollout.checkpoints[0]: the last checkpoint isn't 100: some instances would never be replaced; end with 100
     environments/prod/environment.toml:20:12: error: asg.web.rollout.deadline: `45` is not a duration in whole seconds; write it in hours, minutes and seconds, such as "90s", "45m" or "1h 30m"
     environments/prod/extra.toml:1:1: error: no file of this name is read; the files are environments/defaults.toml, environments/NAME/environment.toml and environments/NAME/pins.toml

@@ -295,7 +295,7 @@ findings! {
     environments/defaults.toml:4:1: error: defaults.account: unknown key `account`; what all environments share of it belongs under [account] in environments/defaults.toml
     environments/defaults.toml:6:1: error: defaults.asg.take_over: `take_over` names one target, and can't hold for all; put it into that target's own table
     environments/defaults.toml:7:1: error: defaults.asg.gruop: unknown key `gruop`; did you mean `group`?
-    environments/defaults.toml:9:1: error: defaults.fargate.ami: unknown key `ami`; known here: cluster, service, component, container, image, base_revision, base_family, base_registered_by, after, rollout, verify, suspend, take_over
+    environments/defaults.toml:9:1: error: defaults.fargate.ami: unknown key `ami`; an ECS service has an `image`; an AMI belongs under [asg.NAME]
     "#;
     misspelt_placeholders: prod("[defaults.asg]\nami = { name = \"{componnet}-{vesion}\" }\n[asg.web]\ngroup = \"{env}-{name}\"\n[fargate.api]\ncluster = \"{service}\"\nimage = \"docker.io/{app}/{thing}:{tag}\"", "web = '1'\napi = '1'") => @r#"
     environments/prod/environment.toml:7:16: error: defaults.asg.ami.name: unknown placeholder {componnet}; did you mean {component}?
