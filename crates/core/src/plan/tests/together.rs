@@ -76,8 +76,13 @@ impl Story {
             }
             Event::Moves(back) => {
                 let to = newest.saturating_sub(u64::try_from(back).unwrap()).max(1);
+                let on = if of_group { self.world.group_on } else { self.world.service_on };
+                let on = if of_group { on.to_string() } else { format!("api:{on}") };
+                let marker = made.get(usize::try_from(to - 1).unwrap()).and_then(|(_, marker)| marker.as_ref());
+                // What Pinion made from what runs and didn't roll out yet: that somebody else does it shows nowhere.
+                let as_pinion_would = marker.is_some_and(|marker| marker.from() == on);
                 // AWS takes none that was deregistered.
-                if of_group || !self.world.inactive.contains(&to) {
+                if !as_pinion_would && (of_group || !self.world.inactive.contains(&to)) {
                     self.world.move_by_hand(&local, to);
                 }
             }
@@ -131,7 +136,7 @@ impl Story {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 160, ..ProptestConfig::default() })]
 
     #[test]
     fn after_the_last_change_there_is_at_most_one_more_rollout(steps in prop::collection::vec(step(), 1..8)) {
