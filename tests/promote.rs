@@ -111,7 +111,7 @@ fn what_is_in_sync_is_promoted_by_one_commit() {
 
     // What is pinned and not in sync stays where it is.
     stage.repo().set("environments/dev/pins.toml", "backend = \"1.1.0\"");
-    refused(&["dev", "prod"], 1, "dev/fargate/api follows 1.0.0: the controller hasn't read this pin yet");
+    refused(&["dev", "prod"], 1, "dev/fargate/api follows 1.0.0, which isn't what is pinned here");
     stage.repo().push();
     stage.wait_for("dev/fargate/api", "rolling-out");
     refused(&["dev", "prod", "backend"], 1, "prod: backend waits: dev/fargate/api is rolling-out");

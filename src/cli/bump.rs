@@ -1,6 +1,6 @@
 //! `pinion bump COMPONENT VERSION --environment ENV…`: pins a version, keeping comments and layout, and commits.
 
-mod artifacts;
+pub(super) mod artifacts;
 pub mod edit;
 pub(super) mod git;
 mod rollbacks;
@@ -109,7 +109,7 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     let changes = bump.changes()?;
     if changes.is_empty() {
         // An earlier push may have failed after the commit.
-        return if args.to.push { bump.push() } else { Ok(()) };
+        return if args.to.push && args.to.branch.is_none() { git::push_as_it_is(bump.dir) } else { Ok(()) };
     }
     bump.may_go_back(&changes)?;
     let files = pins::check(bump.dir, &changes)?;

@@ -132,10 +132,15 @@ pub(super) fn rollback_trailer(changes: &[Change]) -> Option<String> {
 pub(super) fn described(changes: &[Change]) -> String {
     let mut text = String::new();
     for change in changes {
-        for (Wish { component, version, .. }, before) in &change.moves {
+        for (Wish { component, version, digest }, before) in &change.moves {
             let (before, version) = (one_line(before), one_line(version.as_str()));
             // Writing into a string can't fail.
-            let _ = writeln!(text, "{}: {component} {before} → {version}", change.environment);
+            let _ = match digest.as_ref().filter(|_| before == version) {
+                Some(digest) => {
+                    writeln!(text, "{}: {component} {version}, with the digest {digest}", change.environment)
+                }
+                None => writeln!(text, "{}: {component} {before} → {version}", change.environment),
+            };
         }
     }
     text

@@ -261,6 +261,7 @@ fn decide(seen: Vec<(Desired, Observed)>, claims: &Claims, now: Timestamp) -> (V
     let mut fleet = Fleet::default();
     for (desired, observed) in &seen {
         let plan = pass::decide(desired, observed, &memory, &Fleet::default(), claims, now);
+        fleet.expect(&desired.environment.name, desired.environment.targets.values(), now);
         fleet.set(&desired.environment.name, pass::members(desired, &plan, now));
     }
     let planned = seen.into_iter().map(|(desired, observed)| {

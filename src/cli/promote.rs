@@ -6,6 +6,7 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::bump::artifacts::Lookup;
 use super::bump::git::{self, Destination};
 use super::bump::name;
 use super::client::{Address, Controller};
@@ -38,6 +39,15 @@ pub struct Args {
     /// Promote also what isn't in sync there, or hasn't soaked, and go back to older versions
     #[arg(long)]
     force: bool,
+    /// Don't look whether the versions' AMIs or images exist
+    #[arg(long)]
+    no_check: bool,
+    /// The role to assume in each account, by its name, instead of the one in environment.toml: one that only reads
+    #[arg(long, value_name = "NAME")]
+    role: Option<String>,
+    /// Where the AWS API is, if it isn't AWS's own
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
+    endpoint_url: Option<String>,
     #[command(flatten)]
     to: Destination,
     #[command(flatten)]
@@ -51,8 +61,10 @@ struct Promotion<'a> {
     to: Vec<EnvironmentName>,
     /// None: all that the environments share.
     components: Vec<Component>,
-    force: bool,
 }
+
+/// The pins that go back, each with the version that it goes back from.
+type Backwards = Vec<(EnvironmentName, Component, String)>;
 
 /// Edits and commits.
 ///
@@ -61,14 +73,18 @@ struct Promotion<'a> {
 /// files would have findings, or Git fails. Nothing is left changed then, but for a commit that can't be pushed.
 pub async fn run(args: Args) -> Result<(), CliError> {
     let (to, components) = sort(&args)?;
-    let promotion = Promotion { dir: &args.to.dir, from: &args.from, to, components, force: args.force };
+    let promotion = Promotion { dir: &args.to.dir, from: &args.from, to, components };
     let loaded = promotion.load()?;
     let wishes = promotion.wishes(&loaded)?;
+    if wishes.iter().all(|(_, wishes)| wishes.is_empty()) {
+        return Err(CliError::failed(format!("{} and {} share no component", args.from, listed(&promotion.to)))
+            .hint("a component is promoted to an environment that has a pin of it"));
+    }
     let changes = promotion.changes(&wishes)?;
     if changes.is_empty() {
         output::note(&format!("nothing to promote: {} has these pins already\n", listed(&promotion.to)));
         // An earlier push may have failed after the commit.
-        return if args.to.push { git::push(&args.to.dir, || Ok(false)) } else { Ok(()) };
+        return if args.to.push && args.to.branch.is_none() { git::push_as_it_is(&args.to.dir) } else { Ok(()) };
     }
     let status = match Controller::new(args.address)?.status().await {
         Ok(status) => Ok(status),
@@ -87,9 +103,18 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         return Err(CliError::failed(format!("{what}: nothing was changed"))
             .hint("name the components that may be promoted, or add --force"));
     }
-    pins::check(promotion.dir, &changes)?;
+    let files = pins::check(promotion.dir, &changes)?;
+    if !args.no_check {
+        let lookup = Lookup::new(args.endpoint_url.clone(), args.role.clone());
+        for change in &changes {
+            for (wish, _) in &change.moves {
+                lookup.exists(&files, &wish.component, std::iter::once(&change.environment)).await?;
+            }
+        }
+    }
     args.to.take(&pins::rewrites(&changes), &promotion.message(&changes))?;
-    if args.to.push { git::push(promotion.dir, || promotion.again(&wishes)) } else { Ok(()) }
+    let judged = (wishes, backwards(&changes));
+    if args.to.push { git::push(promotion.dir, || promotion.again(&judged)) } else { Ok(()) }
 }
 
 /// Which of the names are environments, and which are components.
@@ -121,6 +146,15 @@ fn sort(args: &Args) -> Result<(Vec<EnvironmentName>, Vec<Component>), CliError>
     Ok((to.into_iter().collect(), components.into_iter().collect()))
 }
 
+fn backwards(changes: &[Change]) -> Backwards {
+    let of = |change: &Change| {
+        let name = change.environment.clone();
+        let moves: Vec<_> = change.backwards().cloned().collect();
+        moves.into_iter().map(move |(wish, before)| (name.clone(), wish.component, before))
+    };
+    changes.iter().flat_map(of).collect()
+}
+
 fn listed(names: &[EnvironmentName]) -> String {
     names.iter().map(EnvironmentName::as_str).collect::<Vec<_>>().join(", ")
 }
@@ -147,7 +181,8 @@ impl Promotion<'_> {
     fn wishes(&self, loaded: &Loaded) -> Result<Vec<(EnvironmentName, Vec<Wish>)>, CliError> {
         let source = self.draft(loaded, self.from)?;
         let pinned = source.pins();
-        let known: Vec<&str> = pinned.keys().map(Component::as_str).collect();
+        let environments = loaded.environments.keys().map(EnvironmentName::as_str);
+        let known: Vec<&str> = pinned.keys().map(Component::as_str).chain(environments).collect();
         if let Some(component) = self.components.iter().find(|component| !pinned.contains_key(*component)) {
             let hint = nearest(component.as_str(), &known).map_or_else(
                 || format!("its components: {}", known.join(", ")),
@@ -236,7 +271,9 @@ impl Promotion<'_> {
             let digests = target.digest.as_deref().zip(wish.digest.as_ref());
             if target.desired != wish.version.as_str() || digests.is_some_and(|(its, ours)| its != ours.as_str()) {
                 let desired = one_line(&target.desired);
-                return Some(format!("{name} follows {desired}: the controller hasn't read this pin yet"));
+                return Some(format!(
+                    "{name} follows {desired}, which isn't what is pinned here: wait until the controller has read this pin, or pull"
+                ));
             }
             let reason = target.reason.as_deref().map(|reason| format!(": {}", one_line(reason))).unwrap_or_default();
             match target.in_sync_since.filter(|_| target.state == State::InSync) {
@@ -269,6 +306,14 @@ impl Promotion<'_> {
                 let _ = writeln!(message, "- {}: {component} {before} → {version}", change.environment);
             }
         }
+        let digests: BTreeSet<String> = changes
+            .iter()
+            .flat_map(|change| &change.moves)
+            .filter_map(|(wish, _)| Some(format!("- digest of {}: {}", wish.component, wish.digest.as_ref()?)))
+            .collect();
+        for line in digests {
+            let _ = writeln!(message, "{line}");
+        }
         if let Some(trailer) = pins::rollback_trailer(changes) {
             let _ = write!(message, "\n{trailer}");
         }
@@ -276,9 +321,9 @@ impl Promotion<'_> {
     }
 
     /// Makes the change again on what is checked out now. False if it is there already.
-    fn again(&self, judged: &[(EnvironmentName, Vec<Wish>)]) -> Result<bool, CliError> {
+    fn again(&self, (judged, older): &(Vec<(EnvironmentName, Vec<Wish>)>, Backwards)) -> Result<bool, CliError> {
         let wishes = self.wishes(&self.load()?)?;
-        if wishes != judged {
+        if wishes != *judged {
             return Err(CliError::failed(format!("the pins of {} have moved meanwhile", self.from))
                 .hint("run it again, so that the new versions are looked at"));
         }
@@ -286,12 +331,11 @@ impl Promotion<'_> {
         if changes.is_empty() {
             return Ok(false);
         }
-        if !self.force
-            && let Some(change) = changes.iter().find(|change| change.backwards().next().is_some())
-        {
-            return Err(CliError::failed(format!("{} has newer versions by now", change.environment))
-                .hint("run it again; --force goes back"));
+        if backwards(&changes) != *older {
+            return Err(CliError::failed(format!("{} has newer versions by now", listed(&self.to)))
+                .hint("run it again: it says what would go back"));
         }
+        output::print(&pins::described(&changes))?;
         pins::check(self.dir, &changes)?;
         git::commit(self.dir, None, &pins::rewrites(&changes), &self.message(&changes))?;
         Ok(true)

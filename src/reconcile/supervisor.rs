@@ -100,8 +100,8 @@ impl Supervisor {
         }
         // All of them before the first may plan: guardrails that count mustn't overlook the others.
         let now = self.shared.clock.now();
-        for name in environments.keys() {
-            self.known().expect(name, now);
+        for (name, desired) in &environments {
+            self.known().expect(name, desired.environment.targets.values(), now);
         }
         for (name, desired) in environments {
             self.give(name, &origin, desired);

@@ -29,14 +29,14 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const PLACEHOLDER: &str = "0.0.0-pinion-bump";
 
 /// Looks into AWS.
-pub(super) struct Lookup {
+pub(in crate::cli) struct Lookup {
     endpoint_url: Option<String>,
     role: Option<String>,
 }
 
 impl Lookup {
     /// `role` is the name of the role to assume in each account, instead of the environment's.
-    pub(super) fn new(endpoint_url: Option<String>, role: Option<String>) -> Self {
+    pub(in crate::cli) fn new(endpoint_url: Option<String>, role: Option<String>) -> Self {
         Self { endpoint_url, role }
     }
 
@@ -60,7 +60,7 @@ impl Lookup {
     }
 
     /// Fails if an artifact of the component's pin is known not to be usable. Says so where that can't be found out.
-    pub(super) async fn exists(
+    pub(in crate::cli) async fn exists(
         &self,
         loaded: &Loaded,
         component: &Component,

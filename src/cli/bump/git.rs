@@ -188,8 +188,25 @@ pub(in crate::cli) fn push(dir: &Path, again: impl Fn() -> Result<bool, CliError
             return Ok(());
         }
     }
-    Err(CliError::failed(format!("{} of {} moves faster than this can be pushed", aim.branch, aim.remote))
-        .hint("it is committed; push it later"))
+    Err(faster(&aim))
+}
+
+/// Pushes the branch as it is, on top of what others have pushed: nothing is to be changed any more.
+pub(in crate::cli) fn push_as_it_is(dir: &Path) -> Result<(), CliError> {
+    let aim = Aim::of(dir)?;
+    for _ in 0..PUSHES {
+        if let Pushed::Done = aim.push(dir)? {
+            output::print(&format!("pushed to {} of {}\n", one_line(&aim.branch), one_line(&aim.remote)))?;
+            return Ok(());
+        }
+        rebase(dir, &aim.fetch(dir)?)?;
+    }
+    Err(faster(&aim))
+}
+
+fn faster(aim: &Aim) -> CliError {
+    CliError::failed(format!("{} of {} moves faster than this can be pushed", aim.branch, aim.remote))
+        .hint("it is committed; push it later")
 }
 
 /// What there is to know when a commit was left because its change can't be made on top of the remote's.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::promotion::length;
-use crate::model::{Component, Digest, EnvironmentName, Pin, Run, Standing, State, TargetRef, TargetState, Version};
+use crate::model::{
+    Component, Digest, EnvironmentName, Pin, Run, Standing, State, Target, TargetRef, TargetState, Version,
+};
 
 /// What is known of all targets of all environments.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,6 +16,8 @@ pub struct Fleet {
     targets: BTreeMap<TargetRef, Member>,
     /// And since when that is so.
     unseen: BTreeMap<EnvironmentName, Timestamp>,
+    /// The targets that Git wants, each with its component, whatever is known of them.
+    wanted: BTreeMap<TargetRef, Component>,
 }
 
 /// What is known of one target.
@@ -91,8 +95,16 @@ impl Fleet {
     /// How long others are held up by an environment of which nothing is known yet.
     pub const TIMEOUT: SignedDuration = SignedDuration::from_mins(2);
 
-    /// An environment that exists, but about whose targets nothing may be known yet.
-    pub fn expect(&mut self, environment: &EnvironmentName, now: Timestamp) {
+    /// An environment that exists, with the targets that Git wants of it, but about which nothing may be known yet.
+    pub fn expect<'a>(
+        &mut self,
+        environment: &EnvironmentName,
+        targets: impl IntoIterator<Item = &'a Target>,
+        now: Timestamp,
+    ) {
+        self.wanted.retain(|target, _| target.environment != *environment);
+        let wanted = targets.into_iter().map(|target| (target.reference.clone(), target.component.clone()));
+        self.wanted.extend(wanted);
         if !self.targets.keys().any(|target| target.environment == *environment) {
             self.unseen.entry(environment.clone()).or_insert(now);
         }
@@ -113,12 +125,17 @@ impl Fleet {
 
     /// Replaces what is known of an environment.
     pub fn set(&mut self, environment: &EnvironmentName, targets: impl IntoIterator<Item = (TargetRef, Member)>) {
-        self.forget(environment);
+        self.forget_states(environment);
         self.targets.extend(targets);
     }
 
     /// Takes an environment out.
     pub fn forget(&mut self, environment: &EnvironmentName) {
+        self.wanted.retain(|target, _| target.environment != *environment);
+        self.forget_states(environment);
+    }
+
+    fn forget_states(&mut self, environment: &EnvironmentName) {
         self.targets.retain(|target, _| target.environment != *environment);
         self.unseen.remove(environment);
     }
@@ -191,6 +208,18 @@ impl Fleet {
         if !self.targets.keys().any(|target| target.environment == *from) {
             return Standing::Unread;
         }
+        // What has failed there doesn't come, however well it ran before.
+        let failed = |member: &Member| member.state == State::Quarantined && member.has(pin);
+        if let Some((target, _)) = self.of_component(from, pin).find(|(_, member)| failed(member)) {
+            return Standing::Quarantined { target: target.clone() };
+        }
+        let mut wanted = self
+            .wanted
+            .iter()
+            .filter(|(target, component)| target.environment == *from && **component == pin.component);
+        if wanted.any(|(target, _)| self.targets.get(target).is_none_or(|it| it.component != pin.component)) {
+            return Standing::Unread;
+        }
         let mut lacking =
             self.of_component(from, pin).filter(|(_, member)| !member.has_soaked(pin, soak, now)).peekable();
         if lacking.peek().is_none() {
@@ -205,9 +234,6 @@ impl Fleet {
             let until = since.and_then(|since| since.checked_add(soak).ok());
             match (until, member.state) {
                 (Some(until), _) => soaking = soaking.max(until),
-                (None, State::Quarantined) if member.has(pin) => {
-                    return Standing::Quarantined { target: target.clone() };
-                }
                 // It was in sync when its account could last be read.
                 (None, State::InSync | State::Unknown) if member.has(pin) => worst = worst.or(Some(Standing::Unread)),
                 (None, state) => {

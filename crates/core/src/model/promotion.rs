@@ -117,10 +117,13 @@ impl Standing {
                     Standing::Unconcerned => write!(f, "{from} has no target of this component"),
                     Standing::Soaked => write!(f, "{version} has been in sync in {from} for long enough"),
                     Standing::Soaking { until } => {
-                        write!(f, "{version} is in sync in {from}, but not for long enough until {until:.0}")
+                        write!(f, "{version} is in sync in {from}, and will have soaked at {until:.0}")
                     }
                     Standing::Quarantined { target } => {
                         write!(f, "{version} is quarantined in {from}: {target}")
+                    }
+                    Standing::Missing { target, pinned, state: State::InSync, .. } if pinned == version => {
+                        write!(f, "{from} has {version} with another digest: {target}")
                     }
                     Standing::Missing { target, pinned, state, .. } if pinned == version => {
                         write!(f, "{version} isn't in sync in {from}: {target} is {state}")

@@ -194,7 +194,9 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
     warnings.extend(verdict.warning.clone());
     // A guardrail that holds the version says why itself.
     let goes_on = due && !matches!(verdict.reason, Some(Reason::Guardrail(_)));
-    warnings.extend(pin.filter(|_| goes_on).and_then(|pin| promotion::warning(input, pin)));
+    if goes_on && let (Some(pin), Some(artifact), Some(seen), Some(view)) = (pin, artifact_found, seen, &view) {
+        warnings.extend(Decision { input, target, pin, artifact, seen, view, so_far }.promotion_warning());
+    }
     let base = view.as_ref().and_then(View::base).cloned();
     let drifted = pin.is_some_and(|pin| drifted(input, target, &verdict, attempt, (pin, base.as_ref())));
     let verdict = suppress_refused(input, local, verdict);
@@ -217,7 +219,7 @@ pub(super) fn decide(input: Input<'_>, target: &Target, so_far: &Plan) -> Target
         rollout: verdict.rollout,
         ours: verdict.ours,
         warnings,
-        runs: view.as_ref().map(promotion::runs).unwrap_or_default(),
+        runs: view.as_ref().map(|view| promotion::runs(view, input.now)).unwrap_or_default(),
         just_rolled,
         shape_waits,
     }

@@ -43,6 +43,7 @@ pub fn settle(pass: Pass<'_>, before: Option<&TargetState>) -> TargetState {
         State::Unknown => before.last_known,
         known => Some(known),
     });
+    let in_sync_since = in_sync_since(pass, state, before);
     // What was last seen stays while the account can't be read.
     let kept = before.filter(|_| unknown);
     TargetState {
@@ -50,8 +51,8 @@ pub fn settle(pass: Pass<'_>, before: Option<&TargetState>) -> TargetState {
         pin: pin.clone(),
         since,
         out_of_sync_since,
-        in_sync_since: in_sync_since(pass, state, before),
-        runs: runs(pass, before),
+        in_sync_since,
+        runs: runs(pass, in_sync_since, before),
         observed: if unknown { before.and_then(|before| before.observed) } else { Some(now) },
         last_known: last_known.filter(|_| unknown),
         drifted: kept.map_or(plan.drifted, |kept| kept.drifted),
@@ -111,7 +112,7 @@ pub fn unknown_pin(target: &Target, now: Timestamp) -> Option<Pin> {
 /// probes are sent once more because a process has begun, and not because of a rollout.
 fn in_sync_since(pass: Pass<'_>, state: State, before: Option<&TargetState>) -> Option<Timestamp> {
     let Pass { pin, plan, now, .. } = pass;
-    let same = before.filter(|before| before.pin.version == pin.version && before.pin.digest == pin.digest);
+    let same = before.filter(|before| pin.is_same_artifact(&before.pin.version, before.pin.digest.as_ref()));
     let kept = same.and_then(|before| before.in_sync_since);
     let from_aws = || {
         let rollout = plan.rollout.as_ref().filter(|rollout| rollout.outcome == RolloutOutcome::Succeeded);
@@ -126,21 +127,31 @@ fn in_sync_since(pass: Pass<'_>, state: State, before: Option<&TargetState>) -> 
     }
 }
 
-/// What the target was in sync with: what is known of it already, what AWS remembers, and what has just been replaced.
-fn runs(Pass { pin, plan, now, .. }: Pass<'_>, before: Option<&TargetState>) -> Vec<Run> {
+/// What the target was in sync with: what is known of it already, what has just ended, and, for a process that has just begun,
+/// what AWS remembers. AWS knows nothing of probes, so that what has some isn't taken from it. Of each version the longest
+/// time is kept.
+fn runs(
+    Pass { target, pin, plan, now, .. }: Pass<'_>,
+    after: Option<Timestamp>,
+    before: Option<&TargetState>,
+) -> Vec<Run> {
     let ended = before.and_then(|before| {
-        let since =
-            before.in_sync_since.filter(|_| !pin.is_same_artifact(&before.pin.version, before.pin.digest.as_ref()))?;
+        let since = before.in_sync_since.filter(|_| before.state != State::Verifying)?;
         let Pin { version, digest, .. } = before.pin.clone();
-        Some(Run { version, digest, since, until: now })
+        let goes_on = after.is_some() && pin.is_same_artifact(&version, digest.as_ref());
+        // What can't be read isn't known to be in sync.
+        let until = if before.state == State::Unknown { before.observed? } else { now };
+        (!goes_on).then_some(Run { version, digest, since, until })
     });
     let seen = before.map(|before| before.runs.as_slice()).unwrap_or_default();
-    // What AWS says is as true, but knows no digests: what was seen comes first.
-    let mut runs: Vec<Run> = ended.into_iter().chain(seen.iter().cloned()).collect();
-    for run in &plan.runs {
-        let known = runs.iter().any(|it| it.version == run.version && it.until >= run.since && it.since <= run.until);
-        if !known {
-            runs.push(run.clone());
+    let begins = before.is_none_or(|before| before.observed.is_none());
+    let remembered = if begins && target.verify.is_empty() { plan.runs.as_slice() } else { &[] };
+    let mut runs: Vec<Run> = Vec::new();
+    for run in ended.iter().chain(seen).chain(remembered) {
+        match runs.iter_mut().find(|known| known.version == run.version && known.digest == run.digest) {
+            Some(known) if known.length() < run.length() => *known = run.clone(),
+            Some(_) => {}
+            None => runs.push(run.clone()),
         }
     }
     runs.sort_by_key(|run| std::cmp::Reverse(run.until));

@@ -69,7 +69,7 @@ fn a_policy_that_cannot_be_evaluated_forbids_and_is_named() {
 #[test]
 fn nobody_counts_before_all_environments_were_looked_at() {
     let mut case = Case::new(&forbids_when("context.rolling.all > 0"));
-    case.fleet.expect(&environment("dev"), case.now);
+    case.fleet.expect(&environment("dev"), [], case.now);
     assert_eq!(case.denials(), "pinion:starting: environment dev hasn't been looked at since the start");
     let patient = case.now;
     case.now = patient + Fleet::TIMEOUT;
@@ -78,7 +78,7 @@ fn nobody_counts_before_all_environments_were_looked_at() {
     case.fleet.set(&environment("dev"), []);
     assert_eq!(case.denials(), "");
     let mut none = Case::new("");
-    none.fleet.expect(&environment("dev"), none.now);
+    none.fleet.expect(&environment("dev"), [], none.now);
     assert_eq!(none.forbidden_by(), [Denial::STARTING], "a file without a policy may be the beginning of one");
 }
 

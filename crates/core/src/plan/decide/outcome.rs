@@ -174,22 +174,26 @@ impl Decision<'_> {
     /// any version before that, or to what some rollout that AWS remembers has brought here. Such a way out is held back
     /// neither by `after` nor by an alarm that is raised already.
     pub(super) fn has_run_here(&self) -> bool {
-        let well = |rollout: &Rollout| {
-            let revision = self.view.revision(&rollout.target);
-            rollout.outcome == RolloutOutcome::Succeeded && revision.is_some_and(|it| it.fits(self.artifact))
-        };
-        self.led_here() || self.view.rollouts.iter().any(well)
+        self.has_run(|revision| revision.fits(self.artifact))
     }
 
-    /// Whether the artifact is that of what the target is on, or of what ran before that, however far back.
-    fn led_here(&self) -> bool {
+    /// Whether such a revision has run here well, or is what the target is on.
+    pub(super) fn has_run(&self, is: impl Fn(&Revision) -> bool) -> bool {
+        let well = |rollout: &Rollout| {
+            rollout.outcome == RolloutOutcome::Succeeded && self.view.revision(&rollout.target).is_some_and(&is)
+        };
+        self.led_here(&is) || self.view.rollouts.iter().any(well)
+    }
+
+    /// Whether such a revision is what the target is on, or what ran before that, however far back.
+    fn led_here(&self, is: &impl Fn(&Revision) -> bool) -> bool {
         if !self.view.chosen {
             return false;
         }
         let mut revision = &self.view.current;
         // Each is older than the one made from it; a chain that isn't sane ends.
         for _ in 0..=self.view.others.len() {
-            if revision.fits(self.artifact) {
+            if is(revision) {
                 return true;
             }
             let before = self.view.ran_before(revision).and_then(|name| self.view.named(&name));

@@ -8,14 +8,13 @@ use super::*;
 fn probed() -> Environment {
     let mut environment = environment(("1.1", 'b'), ("2.1", 'b'));
     for target in environment.targets.values_mut() {
-        target.verify.push(Probe {
-            http: "https://example.com/health".to_owned(),
-            status: 200,
-            timeout: Duration::from_secs(5),
-            within: SHORT,
-        });
+        target.verify.push(probe());
     }
     environment
+}
+
+pub(super) fn probe() -> Probe {
+    Probe { http: "https://example.com/health".to_owned(), status: 200, timeout: Duration::from_secs(5), within: SHORT }
 }
 
 /// The launch-template version of the frontend's pin, made from version 1.

@@ -74,6 +74,10 @@ fn a_version_soaks_where_it_is_promoted_from() {
             vec![member("frontend", "1.1", InSync, Some(190)), member("frontend", "1.1", RollingOut, None)],
         ),
         ("quarantined", vec![member("frontend", "1.1", Quarantined, None)]),
+        (
+            "it failed there, and ran well before",
+            vec![Member { runs: vec![ran("1.1", 30, 140)], ..member("frontend", "1.1", Quarantined, None) }],
+        ),
         ("can't be read now", vec![member("frontend", "1.1", Unknown, None)]),
         ("dev is behind", vec![member("frontend", "1.0", InSync, Some(10))]),
         ("dev has moved on", vec![with_runs("1.2", vec![ran("1.1", 30, 140)])]),
@@ -103,10 +107,11 @@ fn a_version_soaks_where_it_is_promoted_from() {
     nothing is known of dev: held by [promotion]: it isn't known what runs in dev
     dev has no such component: getting ready
     in sync for long: getting ready
-    in sync for a moment: held by [promotion]: 1.1 is in sync in dev, but not for long enough until 2027-01-15T12:10:00Z
-    one of two is not: held by [promotion]: 1.1 is in sync in dev, but not for long enough until 2027-01-15T12:00:00Z
+    in sync for a moment: held by [promotion]: 1.1 is in sync in dev, and will have soaked at 2027-01-15T12:10:00Z
+    one of two is not: held by [promotion]: 1.1 is in sync in dev, and will have soaked at 2027-01-15T12:00:00Z
     one of two rolls out: held by [promotion]: 1.1 isn't in sync in dev: dev/asg/t1 is rolling-out
     quarantined: held by [promotion]: 1.1 is quarantined in dev: dev/asg/t0
+    it failed there, and ran well before: held by [promotion]: 1.1 is quarantined in dev: dev/asg/t0
     can't be read now: held by [promotion]: it isn't known what runs in dev
     dev is behind: held by [promotion]: 1.1 isn't known to have been in sync in dev for 1h: dev/asg/t0 has 1.0 pinned
     dev has moved on: getting ready
@@ -132,10 +137,13 @@ fn what_has_run_here_well_waits_for_no_other_environment() {
     let ended = |refresh: Rollout, minute| Rollout { ended: Some(at(minute)), ..refresh };
     let well = ended(groups::refresh("r", 2, RolloutOutcome::Succeeded, 5), 20);
     let now = ended(groups::refresh("s", 3, RolloutOutcome::Succeeded, 100), 110);
-    let plan = planned(PromotionMode::Require, 60, &behind, &[now, well]);
+    let plan = planned(PromotionMode::Require, 60, &behind, &[now.clone(), well.clone()]);
     assert!(plan.action.is_some(), "{}", line(&plan));
-    // Its time in between is known from what AWS remembers.
-    assert_eq!(plan.runs, [ran("1.1", 20, 100)]);
+    // Its time in between is known from what AWS remembers, and that of what still runs.
+    assert_eq!(plan.runs, [ran("1.0", 110, 200), ran("1.1", 20, 100)]);
+    // Nor is it warned of.
+    let plan = planned(PromotionMode::Inform, 60, &behind, &[now, well]);
+    assert_eq!(plan.warnings, Vec::<String>::new());
 }
 
 #[test]
@@ -161,4 +169,51 @@ fn what_was_in_sync_is_remembered_when_the_pin_moves_on() {
     let fifth = settled("1.3", 50, State::RollingOut, Some(&fourth), &[]);
     let versions: Vec<&str> = fifth.runs.iter().map(|run| run.version.as_str()).collect();
     assert_eq!(versions, ["1.1", "1.0", "0.9"]);
+}
+
+#[test]
+fn what_git_wants_and_nobody_has_seen_yet_holds() {
+    let mut prod = environment(("1.1", 'b'), ("2.0", 'b'));
+    let mut wanted = prod.targets.remove(&web()).unwrap();
+    wanted.reference = dev("t0");
+    let mut fleet = fleet(vec![member("backend", "2.0", State::InSync, Some(10))]);
+    assert_eq!(planned(PromotionMode::Require, 0, &fleet, &[]).state, State::RollingOut);
+    let name = EnvironmentName::try_from("dev").unwrap();
+    fleet.expect(&name, [&wanted], at(0));
+    let plan = planned(PromotionMode::Require, 0, &fleet, &[]);
+    assert_eq!(line(&plan), "pending (held by [promotion]: it isn't known what runs in dev)");
+    fleet.set(&name, [(dev("t0"), member("frontend", "1.1", State::InSync, Some(10)))]);
+    assert_eq!(planned(PromotionMode::Require, 0, &fleet, &[]).state, State::RollingOut);
+    fleet.forget(&name);
+    fleet.set(&name, [(dev("t1"), member("backend", "2.0", State::InSync, Some(10)))]);
+    assert_eq!(planned(PromotionMode::Require, 0, &fleet, &[]).state, State::RollingOut);
+}
+
+#[test]
+fn only_the_time_that_was_seen_counts() {
+    let environment = environment(("1.1", 'b'), ("2.0", 'b'));
+    let settled = |version: &str, minute: i64, state: State, probed: bool, before: Option<&TargetState>| {
+        let seen = groups::group(1, &[(1, "1.0", None)], &[1, 1]);
+        let plan = decide_one(&environment, &web(), seen, Some(groups::history(&[], &[])), |_, _| {});
+        let plan = TargetPlan { state, runs: vec![ran("0.9", -20, -10)], action: None, ..plan };
+        let (mut target, pin) = (environment.targets[&web()].clone(), pin("frontend", version, 'b'));
+        if probed {
+            target.verify.push(probes::probe());
+        }
+        settle(Pass { target: &target, pin: &pin, seen: None, plan: &plan, outcome: None, now: at(minute) }, before)
+    };
+    // AWS doesn't know what probes said.
+    assert_eq!(settled("1.0", 0, State::InSync, true, None).runs, []);
+    let first = settled("1.0", 0, State::InSync, false, None);
+    // While the account can't be read nothing is known, whatever is pinned then.
+    let unread = settled("1.0", 30, State::Unknown, false, Some(&first));
+    let moved = settled("1.1", 90, State::Unknown, false, Some(&unread));
+    assert_eq!(moved.runs.first(), Some(&ran("1.0", 0, 0)));
+    // What is switched off was in sync until then.
+    let suspended = settled("1.0", 30, State::Suspended, false, Some(&first));
+    assert_eq!(suspended.runs.first(), Some(&ran("1.0", 0, 30)));
+    // A digest that is added is no other version.
+    let mut pinned = first.clone();
+    pinned.pin.digest = Some(Digest::try_from(format!("sha256:{}", "a".repeat(64)).as_str()).unwrap());
+    assert_eq!(settled("1.0", 40, State::InSync, false, Some(&pinned)).in_sync_since, Some(at(0)));
 }
