@@ -96,6 +96,14 @@ fn is_printable(value: &str, longest: usize) -> bool {
     !value.is_empty() && value.chars().count() <= longest && !value.chars().any(char::is_control)
 }
 
+/// Whether it is a role's path and name: the name has letters, digits and `+=,.@_-`, the path before it visible ASCII (IAM API
+/// reference, `CreateRole`).
+fn is_role_path(value: &str) -> bool {
+    let (path, name) = value.rsplit_once('/').unwrap_or(("", value));
+    let named = |byte: u8| byte.is_ascii_alphanumeric() || b"+=,.@_-".contains(&byte);
+    !name.is_empty() && name.bytes().all(named) && path.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 name!(
     /// The name of an environment: its folder under `environments/`.
     EnvironmentName,
@@ -154,7 +162,7 @@ name!(
             && parts.next() == Some("iam")
             && parts.next() == Some("")
             && parts.next().is_some_and(|id| id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit()))
-            && parts.next().is_some_and(|name| name.strip_prefix("role/").is_some_and(|rest| !rest.is_empty()))
+            && parts.next().and_then(|name| name.strip_prefix("role/")).is_some_and(is_role_path)
     }
 );
 name!(
