@@ -30,8 +30,6 @@ pub(super) struct Change {
     pub(super) new: String,
     /// The pins that aren't what they were, each with the version that it was.
     pub(super) moves: Vec<(Wish, String)>,
-    /// The pins that are as they should be.
-    pub(super) same: Vec<Wish>,
 }
 
 impl Change {
@@ -45,8 +43,7 @@ impl Change {
         let old = std::fs::read_to_string(&file).context(|| format!("can't read {}", file.display())).hint(|| {
             "name the folder of an environments repository with --dir, and an environment that it has".to_owned()
         })?;
-        let mut change =
-            Self { environment: environment.clone(), path, new: old.clone(), old, moves: Vec::new(), same: Vec::new() };
+        let mut change = Self { environment: environment.clone(), path, new: old.clone(), old, moves: Vec::new() };
         for wish in wishes {
             change.set(wish)?;
         }
@@ -71,12 +68,10 @@ impl Change {
             return Err(CliError::failed(format!("{path} has a form in which this pin can't be changed safely"))
                 .hint("write `component = \"version\"`, one line for each"));
         }
-        if edited.text == self.new {
-            self.same.push(wish.clone());
-        } else {
+        if edited.text != self.new {
             self.moves.push((wish.clone(), edited.before));
+            self.new = edited.text;
         }
-        self.new = edited.text;
         Ok(())
     }
 
@@ -113,10 +108,10 @@ pub(super) fn check(dir: &Path, changes: &[Change]) -> Result<Loaded, CliError> 
         return Ok(loaded);
     }
     output::note(&super::validate::text(&findings, Screen::stderr()));
-    let what = if changes.iter().map(|change| change.moves.len()).sum::<usize>() == 1 { "version" } else { "pins" };
+    let moved: usize = changes.iter().map(|change| change.moves.len()).sum();
     Err(CliError::failed(format!(
-        "with {} {what} there would be {}: nothing was changed",
-        if what == "version" { "this" } else { "these" },
+        "with {} there would be {}: nothing was changed",
+        if moved == 1 { "this version" } else { "these pins" },
         words::count(findings.len(), "finding")
     )))
 }

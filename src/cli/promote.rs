@@ -15,7 +15,7 @@ use super::output;
 use super::pins::{self, Change, Wish};
 use super::unknown;
 use crate::clock::{Clock as _, SystemClock};
-use crate::manifest::{self, Draft, Loaded, nearest};
+use crate::manifest::{Draft, Loaded, nearest};
 use crate::model::escape::one_line;
 use crate::model::status::{Status, TargetStatus};
 use crate::model::{Component, EnvironmentName, State, words};
@@ -74,7 +74,7 @@ type Backwards = Vec<(EnvironmentName, Component, String)>;
 pub async fn run(args: Args) -> Result<(), CliError> {
     let (to, components) = sort(&args)?;
     let promotion = Promotion { dir: &args.to.dir, from: &args.from, to, components };
-    let loaded = promotion.load()?;
+    let loaded = pins::check(promotion.dir, &[])?;
     let wishes = promotion.wishes(&loaded)?;
     if wishes.iter().all(|(_, wishes)| wishes.is_empty()) {
         return Err(CliError::failed(format!("{} and {} share no component", args.from, listed(&promotion.to)))
@@ -160,11 +160,6 @@ fn listed(names: &[EnvironmentName]) -> String {
 }
 
 impl Promotion<'_> {
-    fn load(&self) -> Result<Loaded, CliError> {
-        let folder = manifest::read::folder(self.dir)?;
-        Ok(manifest::load_with_refused(&folder.files, &folder.refused))
-    }
-
     fn draft<'l>(&self, loaded: &'l Loaded, name: &EnvironmentName) -> Result<&'l Draft, CliError> {
         match loaded.environments.get(name) {
             Some(Ok(draft)) => Ok(draft),
@@ -322,7 +317,7 @@ impl Promotion<'_> {
 
     /// Makes the change again on what is checked out now. False if it is there already.
     fn again(&self, (judged, older): &(Vec<(EnvironmentName, Vec<Wish>)>, Backwards)) -> Result<bool, CliError> {
-        let wishes = self.wishes(&self.load()?)?;
+        let wishes = self.wishes(&pins::check(self.dir, &[])?)?;
         if wishes != *judged {
             return Err(CliError::failed(format!("the pins of {} have moved meanwhile", self.from))
                 .hint("run it again, so that the new versions are looked at"));

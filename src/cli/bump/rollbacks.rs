@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::git;
 use crate::cli::error::CliError;
+use crate::cli::pins::pins_path;
 use crate::git::trailers;
 use crate::manifest;
 use crate::model::{Component, EnvironmentName, Version};
@@ -27,7 +28,7 @@ pub(super) fn versions(
     }
     let mut found = BTreeSet::new();
     for environment in environments {
-        let path = format!("environments/{environment}/pins.toml");
+        let path = pins_path(environment);
         let log = git::output(dir, &["log", MAX_COMMITS, "--format=%x01%H%n%B", "--", &path])?;
         let mut commits: Vec<(String, Vec<Version>)> = log.split('\u{1}').filter_map(commit).collect();
         // What is older than the oldest rollback says nothing about any.

@@ -53,8 +53,7 @@ impl BaseRule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bases {
     /// Whose shape the target runs: a launch-template version's number, or `family:revision`; of several launch templates the
-    /// numbers, joined by `+`. At the end of the chain of what
-    /// Pinion made from what it had made before.
+    /// numbers, joined by `+`. At the end of the chain of what Pinion made from what it had made before.
     pub recorded: String,
     /// The names in that chain, what runs included, where they aren't [`recorded`](Self::recorded).
     pub through: BTreeSet<String>,
